@@ -1,0 +1,1 @@
+"""Feature calibrations: features in, features out."""

@@ -1,0 +1,45 @@
+"""The errors a user can meet, each with a message that says what to do next.
+
+Commands turn every `LtoodError` into one line and exit code 1; anything else is
+a fault of ours and keeps its traceback.
+"""
+
+
+class LtoodError(Exception):
+    """Base of every expected failure."""
+
+
+class ConfigError(LtoodError, ValueError):
+    """A setting has an unknown key, the wrong type or a value out of range."""
+
+
+class UnknownNameError(ConfigError):
+    """A name stands for no file of its kind."""
+
+
+class DataError(LtoodError, ValueError):
+    """Arrays or images from outside break a rule (shape, range, finiteness)."""
+
+
+class StoreError(LtoodError):
+    """A store cannot be opened, created or read as asked."""
+
+
+class CorruptStoreError(StoreError):
+    """Stored bytes are missing, truncated or changed."""
+
+
+class IncompleteStoreError(StoreError):
+    """A store or split is not finished yet."""
+
+
+class FingerprintError(StoreError):
+    """An existing store was made from other inputs than the ones given."""
+
+
+class MissingNeedError(LtoodError):
+    """A method asks for something the store does not hold."""
+
+
+class NotFittedError(LtoodError, RuntimeError):
+    """`score` was called before `fit`."""

@@ -1,0 +1,103 @@
+"""The classifier head, stored beside the features so that no method loads a network."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ltood.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class ClassifierHead:
+    """Last linear layer and the statistics that travel with it.
+
+    Attributes:
+        weight: Class weights, [C, D]; for CLIP the unit text embeddings.
+        bias: Class biases, [C].
+        extra_weight: Detector nodes beside the classes, [e, D], or None.
+        extra_bias: Their biases, [e], or None.
+        bn_weight: Weight of the last batch-norm layer before pooling, [D], or None.
+        bn_bias: Its bias, [D], or None.
+        logit_scale: CLIP's multiplier of the cosine, 0-d, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    extra_weight: Tensor | None = None
+    extra_bias: Tensor | None = None
+    bn_weight: Tensor | None = None
+    bn_bias: Tensor | None = None
+    logit_scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that all shapes agree."""
+        if self.weight.ndim != 2:
+            raise DataError(f"head weight has shape {tuple(self.weight.shape)}; it must be [C, D].")
+        num_classes, dim = self.weight.shape
+        expected = {
+            "bias": (num_classes,),
+            "bn_weight": (dim,),
+            "bn_bias": (dim,),
+            "logit_scale": (),
+        }
+        for name, shape in expected.items():
+            tensor: Tensor | None = getattr(self, name)
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise DataError(
+                    f"head {name} has shape {tuple(tensor.shape)}; with a weight of "
+                    f"{num_classes} classes x {dim} features it must be {shape}."
+                )
+        if (self.extra_weight is None) != (self.extra_bias is None):
+            raise DataError("head extra_weight and extra_bias must be given together.")
+        if self.extra_weight is not None and self.extra_bias is not None:
+            rows = len(self.extra_bias)
+            if tuple(self.extra_weight.shape) != (rows, dim):
+                raise DataError(
+                    f"head extra_weight has shape {tuple(self.extra_weight.shape)}; "
+                    f"it must be ({rows}, {dim})."
+                )
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: "Mapping[str, np.ndarray]", device: torch.device | str = "cpu"
+    ) -> "ClassifierHead":
+        """Build a float32 head on `device` from named NumPy arrays, ignoring other names."""
+        known = [field.name for field in fields(cls)]
+        tensors = {
+            name: torch.tensor(arrays[name], dtype=torch.float32, device=device)
+            for name in known
+            if name in arrays
+        }
+        return cls(**tensors)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Feature width D."""
+        return self.weight.shape[1]
+
+    @property
+    def num_extra(self) -> int:
+        """Number of detector nodes e beside the classes."""
+        return 0 if self.extra_bias is None else len(self.extra_bias)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Class logits of `features` [N, D], [N, C]; without scale or temperature."""
+        return features @ self.weight.T + self.bias
+
+    def extra_logits(self, features: Tensor) -> Tensor | None:
+        """Detector outputs of `features` [N, D], [N, e], or None without such nodes."""
+        if self.extra_weight is None or self.extra_bias is None:
+            return None
+        return features @ self.extra_weight.T + self.extra_bias

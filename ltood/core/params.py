@@ -1,0 +1,160 @@
+"""Settings: sections of `params.yaml` become frozen dataclasses, strictly.
+
+The dataclass of an entry is the only place where a default stands. Unknown keys,
+wrong types and values out of range are refused by name. The file is read with the
+YAML 1.2 reader that DVC uses, so that `1e-3` is a number for both.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ltood.core.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read a YAML parameter file into plain Python values.
+
+    Raises:
+        ConfigError: If the file is missing, unreadable or not a mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; run from the folder that holds it.")
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {line}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; it must be a mapping of names.")
+    return content
+
+
+def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain value
+    """Read one command-line value the way `params.yaml` would read it."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{text!r} is not a YAML value.") from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn `["percentile=60", "clip=1.6"]` into a settings mapping.
+
+    Raises:
+        ConfigError: If an item has no `=` or a key is given twice.
+    """
+    settings: dict[str, Any] = {}
+    for item in assignments:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes KEY=VALUE, such as percentile=60; got {item!r}.")
+        if key in settings:
+            raise ConfigError(f"--set {key} is given twice; give it once.")
+        settings[key] = parse_value(text)
+    return settings
+
+
+def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
+    """Build the dataclass `config` from one section, refusing what it does not know.
+
+    Args:
+        section: Settings by name; None is an empty section.
+        config: A frozen dataclass with typed defaults and range checks.
+        where: The section's path for messages, such as "methods.knn".
+
+    Returns:
+        An instance of `config`.
+
+    Raises:
+        ConfigError: On an unknown key, a wrong type or a value out of range.
+    """
+    section = {} if section is None else section
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where} is {section!r}; it must be a section of settings.")
+    assert dataclasses.is_dataclass(config)  # a fault of ours, not of the user's
+    hints = typing.get_type_hints(config)
+    fields = [field.name for field in dataclasses.fields(config) if field.init]
+    for key in section:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            takes = ", ".join(fields) or "no settings"
+            raise ConfigError(f"{where} has no key {key!r}.{hint} It takes: {takes}.")
+    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in section.items()}
+    return config(**values)
+
+
+def to_section(config: object) -> dict[str, Any]:
+    """Turn a settings dataclass back into plain values, as `params.yaml` writes them."""
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
+    """Check `value` against a type hint; widen int to float and list to tuple."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        options = typing.get_args(hint)
+        for option in options:
+            try:
+                return _convert(value, option, where)
+            except ConfigError:
+                continue
+        raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+    if origin is Literal:
+        options = typing.get_args(hint)
+        if any(value == option and type(value) is type(option) for option in options):
+            return value
+        raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; it must be a list of {_name(hint)}.")
+        inner = typing.get_args(hint)
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return tuple(_convert(item, inner[0], where) for item in value)
+        if len(inner) != len(value):
+            raise ConfigError(f"{where} has {len(value)} items; it must have {len(inner)}.")
+        return tuple(_convert(item, kind, where) for item, kind in zip(value, inner, strict=True))
+    if hint is type(None):
+        if value is None:
+            return None
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif isinstance(value, hint):
+        return value
+    raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+
+
+def _name(hint: Any) -> str:  # noqa: ANN401
+    """Say a type hint in plain words."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_name(option) for option in typing.get_args(hint))
+    if origin is Literal:
+        return " or ".join(repr(option) for option in typing.get_args(hint))
+    if origin is tuple:
+        return _name(typing.get_args(hint)[0]) + " values"
+    words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    return "null" if hint is type(None) else words.get(hint, str(hint))

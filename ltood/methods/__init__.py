@@ -1,0 +1,1 @@
+"""Post-hoc OOD scores, one method per file."""

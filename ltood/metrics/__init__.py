@@ -1,0 +1,1 @@
+"""Evaluation metrics, one per file; NumPy only."""

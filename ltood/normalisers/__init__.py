@@ -1,0 +1,1 @@
+"""Score normalisations: scores in, scores out."""

@@ -1,0 +1,1 @@
+"""Feature and score stores on Zarr v3."""

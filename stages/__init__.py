@@ -1,0 +1,1 @@
+"""Small click commands, one per pipeline stage; `dvc.yaml` calls them."""
