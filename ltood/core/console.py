@@ -23,7 +23,7 @@ Advance = Callable[[int], None]
 def one_line_errors() -> Iterator[None]:
     """Turn expected failures into `error: ...` and exit code 1, Ctrl-C into 130."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             yield
         except LtoodError as error:

@@ -1,0 +1,365 @@
+"""Chunk files, done-markers and checksums: the part of a store that touches disk.
+
+A chunk is written to a temporary name, flushed to disk and renamed; its marker
+follows in the same way. So a process killed at any moment leaves whole chunks, and a
+chunk without a marker counts as unwritten. Readers verify the checksum of every
+chunk file the first time they touch it.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec, StoreSpec
+
+ATTRIBUTE = "ltood"
+HEAD_GROUP = "head"
+#: Stands for a checksum that was compared before, so a chunk is not read twice for it.
+VERIFIED = "verified"
+#: Chunks of one split kept mapped; older maps are dropped so that memory stays bounded.
+MAPPED_CHUNKS = 16
+
+
+def write_atomically(path: Path, data: bytes | NDArray[np.uint8]) -> None:
+    """Write a file so that it is either absent, old or complete, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data if isinstance(data, bytes) else data.data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def to_json_bytes(value: object) -> bytes:
+    """Serialise with sorted keys, so that equal values give equal bytes."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def checksum(data: bytes | NDArray[Any]) -> str:
+    """crc32c of the bytes of `data` as eight hexadecimal digits."""
+    return f"{int(google_crc32c.value(data)):08x}"
+
+
+def create_skeleton(
+    path: Path, spec: StoreSpec, attributes: Mapping[str, Any], head: Mapping[str, NDArray[Any]]
+) -> None:
+    """Create a store with all metadata and the head but no rows, in one rename.
+
+    Raises:
+        StoreError: If `path` exists already.
+    """
+    import zarr
+
+    if path.exists():
+        raise StoreError(f"{path} exists already; choose another path or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        content = {**attributes, "schema": SCHEMA, "splits": spec.to_json(), "complete": False}
+        root = zarr.create_group(store=str(temporary), attributes={ATTRIBUTE: content})
+        for name, split in sorted(spec.splits.items()):
+            group = root.create_group(name)
+            for key, array in sorted(split.arrays.items()):
+                _create_array(group, key, (split.rows, *array.shape), spec.chunk_rows(name), array)
+        if head:
+            group = root.create_group(HEAD_GROUP)
+            for key, values in sorted(head.items()):
+                rows = values.shape[0] if values.ndim else None
+                array = ArraySpec(values.dtype.name, values.shape[1:])
+                _create_array(group, key, values.shape, rows, array)
+                write_atomically(
+                    chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), _raw(values)
+                )
+        zarr.consolidate_metadata(str(temporary))
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _create_array(
+    group: Any,  # noqa: ANN401 - zarr is imported late
+    name: str,
+    shape: tuple[int, ...],
+    chunk_rows: int | None,
+    array: ArraySpec,
+) -> None:
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=() if chunk_rows is None else (chunk_rows, *array.shape),
+        dtype=array.dtype,
+        compressors=None,
+        fill_value=array.fill_value,
+    )
+
+
+def _raw(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bytes of an array as little-endian rows."""
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8)
+
+
+def chunk_path(root: Path, group: str, array: str, chunk: int, ndim: int) -> Path:
+    """File of chunk number `chunk` along the rows."""
+    base = root / group / array / "c"
+    return base.joinpath(str(chunk), *["0"] * (ndim - 1)) if ndim else base
+
+
+def marker_path(root: Path, split: str, chunk: int) -> Path:
+    """Marker that says a chunk is complete."""
+    return root / split / ".done" / f"{chunk:06d}.json"
+
+
+def write_chunk(
+    root: Path,
+    split: str,
+    chunk: int,
+    rows: tuple[int, int],
+    chunk_rows: int,
+    arrays: Mapping[str, ArraySpec],
+    values: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write all arrays of one row range, then its marker.
+
+    The last chunk is padded with fill values, since Zarr stores chunks whole.
+    """
+    sums = {}
+    for name, spec in sorted(arrays.items()):
+        padded = np.full((chunk_rows, *spec.shape), spec.fill_value, dtype=f"{spec.dtype}")
+        padded[: rows[1] - rows[0]] = values[name]
+        raw = _raw(padded)
+        write_atomically(chunk_path(root, split, name, chunk, padded.ndim), raw)
+        sums[name] = checksum(raw)
+    marker = {"rows": list(rows), "crc32c": sums}
+    write_atomically(marker_path(root, split, chunk), to_json_bytes(marker))
+
+
+def read_marker(root: Path, split: str, chunk: int) -> dict[str, Any] | None:
+    """Content of a chunk's marker, or None if the chunk is not written.
+
+    Raises:
+        CorruptStoreError: If the marker is unreadable.
+    """
+    path = marker_path(root, split, chunk)
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise CorruptStoreError(
+            f"{path} is unreadable ({error}); delete it and run the stage that wrote the store "
+            "again, it writes only this chunk."
+        ) from error
+    if not isinstance(content, dict) or {"rows", "crc32c"} - content.keys():
+        raise CorruptStoreError(f"{path} is no chunk marker; delete it and write the store again.")
+    return content
+
+
+def map_chunk(
+    root: Path, split: str, array: str, chunk: int, chunk_rows: int, spec: ArraySpec, crc: str
+) -> NDArray[Any]:
+    """Memory-map one chunk after checking its size and checksum.
+
+    Returns:
+        The chunk with its padding, [chunk_rows, ...], read-only.
+
+    Raises:
+        CorruptStoreError: If the file is missing, truncated or changed.
+    """
+    shape = (chunk_rows, *spec.shape)
+    path = chunk_path(root, split, array, chunk, len(shape))
+    remedy = (
+        f"Delete {marker_path(root, split, chunk)} and run the stage that wrote the store again; "
+        "it writes only this chunk."
+    )
+    expected = chunk_rows * spec.row_bytes
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise CorruptStoreError(f"{path} is missing although its marker exists. {remedy}") from None
+    if size != expected:
+        raise CorruptStoreError(f"{path} has {size} bytes instead of {expected}. {remedy}")
+    # Copy-on-write keeps the file safe even from code that writes through a raw pointer.
+    mapped = np.memmap(path, dtype=np.dtype(spec.dtype).newbyteorder("<"), mode="c", shape=shape)
+    found = crc if crc is VERIFIED else checksum(mapped)
+    if found != crc:
+        raise CorruptStoreError(
+            f"{path} has checksum {found} but {crc} was written; its bytes changed. {remedy}"
+        )
+    view = np.asarray(mapped)
+    view.flags.writeable = False
+    return view
+
+
+def read_head(root: Path, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Read the head's arrays after checking their checksums.
+
+    Raises:
+        CorruptStoreError: If an array is missing or changed.
+    """
+    arrays = {}
+    for name, entry in digests.items():
+        shape = tuple(entry["shape"])
+        path = chunk_path(root, HEAD_GROUP, name, 0, len(shape))
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            raise CorruptStoreError(f"{path} is missing; write the store again.") from None
+        if checksum(raw) != entry["crc32c"]:
+            raise CorruptStoreError(f"{path} changed after it was written; write the store again.")
+        values = np.frombuffer(raw, dtype=np.dtype(entry["dtype"]).newbyteorder("<"))
+        arrays[name] = values.reshape(shape)
+    return arrays
+
+
+def head_digests(head: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Shape, type and checksum of each head array, for the attributes."""
+    return {
+        name: {
+            "crc32c": checksum(_raw(values)),
+            "dtype": values.dtype.name,
+            "shape": list(values.shape),
+        }
+        for name, values in sorted(head.items())
+    }
+
+
+def read_attributes(path: Path, kind: str) -> dict[str, Any]:
+    """Our attributes of the store at `path`.
+
+    Args:
+        path: Store folder.
+        kind: "features" or "scores".
+
+    Raises:
+        StoreError: If there is no such store or it is of another kind or schema.
+    """
+    document = _read_root(path)
+    content = document.get("attributes", {}).get(ATTRIBUTE)
+    if not isinstance(content, dict):
+        raise StoreError(
+            f"{path} is a Zarr group but no ltood store; `ltood import` makes one from arrays."
+        )
+    if content.get("schema") != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {content.get('schema')}; this version reads {SCHEMA}. "
+            "Write the store again with this version."
+        )
+    if content.get("kind") != kind:
+        raise StoreError(f"{path} is a store of {content.get('kind')}, not of {kind}.")
+    return content
+
+
+def _read_root(path: Path) -> dict[str, Any]:
+    file = path / "zarr.json"
+    if not file.is_file():
+        raise StoreError(f"{path} is no store: {file} does not exist.")
+    try:
+        document = json.loads(file.read_bytes())
+    except (ValueError, OSError) as error:
+        raise CorruptStoreError(f"{file} is unreadable ({error}); write the store again.") from None
+    if not isinstance(document, dict):
+        raise CorruptStoreError(f"{file} is no Zarr metadata; write the store again.")
+    return document
+
+
+def mark_complete(path: Path) -> None:
+    """Set the attribute `complete`; the last write of a store."""
+    document = _read_root(path)
+    if document["attributes"][ATTRIBUTE]["complete"]:
+        return
+    document["attributes"][ATTRIBUTE]["complete"] = True
+    write_atomically(path / "zarr.json", json.dumps(document, indent=2).encode())
+
+
+def spec_from_json(splits: Mapping[str, Any]) -> dict[str, tuple[SplitSpec, int]]:
+    """Split specifications and rows per chunk from a store's attributes."""
+    return {
+        name: (
+            SplitSpec(
+                entry["rows"],
+                {
+                    key: ArraySpec(array["dtype"], tuple(array["shape"]))
+                    for key, array in entry["arrays"].items()
+                },
+            ),
+            entry["rows_per_chunk"],
+        )
+        for name, entry in splits.items()
+    }
+
+
+class StoredRows:
+    """Rows of one complete split, read in batches as read-only arrays."""
+
+    def __init__(self, root: Path, name: str, spec: SplitSpec, chunk_rows: int) -> None:
+        """Open a split; refuses one that has unwritten chunks.
+
+        Raises:
+            IncompleteStoreError: With the rows written so far.
+        """
+        self.name = name
+        self.spec = spec
+        self._root = root
+        self._chunk_rows = chunk_rows
+        self._sums: list[dict[str, str]] = []
+        self._mapped: dict[tuple[str, int], NDArray[Any]] = {}
+        starts = range(0, spec.rows, chunk_rows)
+        markers = [read_marker(root, name, chunk) for chunk in range(len(starts))]
+        missing = [start for start, marker in zip(starts, markers, strict=True) if marker is None]
+        if missing:
+            lost = sum(min(chunk_rows, spec.rows - start) for start in missing)
+            raise IncompleteStoreError(
+                f"split {name} of {root} has {spec.rows - lost:,} of {spec.rows:,} rows; run the "
+                "stage that writes it again, it resumes."
+            )
+        self._sums = [marker["crc32c"] for marker in markers if marker is not None]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.spec.rows
+
+    def _chunk(self, array: str, chunk: int) -> NDArray[Any]:
+        key = (array, chunk)
+        if key not in self._mapped:
+            spec = self.spec.arrays[array]
+            crc = self._sums[chunk].get(array, "no checksum")
+            rows = map_chunk(self._root, self.name, array, chunk, self._chunk_rows, spec, crc)
+            self._sums[chunk][array] = VERIFIED
+            while len(self._mapped) >= MAPPED_CHUNKS:
+                self._mapped.pop(next(iter(self._mapped)))
+            self._mapped[key] = rows
+        return self._mapped[key]
+
+    def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) of one array, read-only; a view where one chunk holds them.
+
+        Raises:
+            StoreError: If the split has no such array.
+            CorruptStoreError: If a chunk is missing, truncated or changed.
+        """
+        if array not in self.spec.arrays:
+            raise StoreError(
+                f"split {self.name} of {self._root} has no array {array!r}; "
+                f"it has {', '.join(sorted(self.spec.arrays))}."
+            )
+        step = self._chunk_rows
+        parts = [
+            self._chunk(array, chunk)[max(start - chunk * step, 0) : stop - chunk * step]
+            for chunk in range(start // step, -(-stop // step))
+        ]
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        rows.flags.writeable = False
+        return rows

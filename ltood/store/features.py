@@ -1,0 +1,343 @@
+"""The feature store: features, logits, labels and ids of each split, and the head.
+
+Written by extraction or import, read by everything in stage two. A store carries a
+fingerprint of all that went into it; a writer resumes only a store with the same
+fingerprint, and a finished store has the same bytes however it came about.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import DataError, FingerprintError, StoreError
+from ltood.core.priors import ClassPrior
+from ltood.store.chunks import (
+    StoredRows,
+    create_skeleton,
+    head_digests,
+    mark_complete,
+    read_attributes,
+    read_head,
+    read_marker,
+    spec_from_json,
+    write_chunk,
+)
+from ltood.store.layout import OOD_PREFIX, ArraySpec, SplitSpec, StoreSpec
+
+KIND = "features"
+#: Largest amount that `FeatureSplit.load` puts into memory.
+LOAD_LIMIT_GIB = 8.0
+HEAD_ARRAYS = (
+    "weight",
+    "bias",
+    "extra_weight",
+    "extra_bias",
+    "bn_weight",
+    "bn_bias",
+    "logit_scale",
+)
+
+__all__ = ["ArraySpec", "FeatureSplit", "FeatureStore", "FeatureWriter", "SplitSpec", "StoreSpec"]
+
+
+class FeatureSplit(StoredRows):
+    """Rows of one split of a feature store, lazily read and read-only."""
+
+    @property
+    def dim(self) -> int:
+        """Feature width D."""
+        return self.spec.arrays["features"].shape[0]
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the logits, C + e."""
+        return self.spec.arrays["logits"].shape[0]
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names of the arrays this split holds."""
+        return sorted(self.spec.arrays)
+
+    def batches(
+        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield {name: self.read(name, start, stop) for name in arrays}
+
+    def load(self, arrays: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Read whole arrays into memory.
+
+        Raises:
+            StoreError: If together they are larger than the limit.
+        """
+        size = sum(self.spec.arrays[name].row_bytes for name in arrays) * len(self) / 2**30
+        if size > LOAD_LIMIT_GIB:
+            raise StoreError(
+                f"{', '.join(arrays)} of split {self.name} take {size:.1f} GiB, more than the "
+                f"limit of {LOAD_LIMIT_GIB:g}; read them with batches()."
+            )
+        return {name: self.read(name, 0, len(self)) for name in arrays}
+
+
+class FeatureStore:
+    """A feature store opened for reading."""
+
+    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+        """Wrap a store whose attributes were read; use `open`."""
+        self.path = path
+        self.attributes = attributes
+        self._specs = spec_from_json(attributes["splits"])
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a store read-only.
+
+        Raises:
+            StoreError: If there is none, or it is of another kind or schema.
+        """
+        path = Path(path)
+        return cls(path, read_attributes(path, KIND))
+
+    @property
+    def splits(self) -> list[str]:
+        """Split names: train, val, test, aux where present, then OOD sets by name."""
+        order = {name: rank for rank, name in enumerate(("train", "val", "test", "aux"))}
+        return sorted(self._specs, key=lambda name: (order.get(name, len(order)), name))
+
+    @property
+    def ood_splits(self) -> list[str]:
+        """Names of the OOD test sets, with their prefix."""
+        return [name for name in self.splits if name.startswith(OOD_PREFIX)]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the features were made from."""
+        return dict(self.attributes["provenance"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that went into the store."""
+        return str(self.attributes["fingerprint"])
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the ID classes in label order."""
+        return list(self.attributes["class_names"])
+
+    def split(self, name: str) -> FeatureSplit:
+        """Open one split.
+
+        Raises:
+            StoreError: If there is no such split.
+            IncompleteStoreError: If it has unwritten rows.
+        """
+        if name not in self._specs:
+            raise StoreError(f"{self.path} has no split {name!r}; it has {', '.join(self.splits)}.")
+        spec, chunk_rows = self._specs[name]
+        return FeatureSplit(self.path, name, spec, chunk_rows)
+
+    def head_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the classifier head by name; weight [C, D] and bias [C] always.
+
+        Raises:
+            CorruptStoreError: If they are missing or changed.
+        """
+        return read_head(self.path, self.attributes["head"])
+
+    def prior(self) -> ClassPrior:
+        """Class counts of the training set."""
+        return ClassPrior(np.asarray(self.attributes["class_counts"], dtype=np.int64))
+
+
+class FeatureWriter:
+    """Writes a feature store chunk by chunk; safe to kill at any moment."""
+
+    def __init__(self, path: Path, spec: StoreSpec) -> None:
+        """Wrap an existing skeleton; use `create`, `resume` or `create_or_resume`."""
+        self.path = path
+        self.spec = spec
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        spec: StoreSpec,
+        provenance: Mapping[str, Any],
+        head: Mapping[str, NDArray[Any]],
+        class_names: Sequence[str],
+        class_counts: Sequence[int] | NDArray[np.int64],
+    ) -> Self:
+        """Create an empty store.
+
+        Args:
+            path: Folder to create.
+            spec: Splits and arrays.
+            provenance: Plain values that say what the features are made from; no
+                times or host names, so that equal inputs give equal bytes.
+            head: Head arrays by name, as in `ClassifierHead`.
+            class_names: C names in label order.
+            class_counts: C training counts.
+
+        Raises:
+            StoreError: If `path` exists.
+            DataError: If head, names, counts and arrays disagree.
+        """
+        path = Path(path)
+        attributes = _attributes(spec, provenance, head, class_names, class_counts)
+        create_skeleton(path, spec, attributes, head)
+        return cls(path, spec)
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path | str,
+        spec: StoreSpec,
+        provenance: Mapping[str, Any],
+        head: Mapping[str, NDArray[Any]],
+        class_names: Sequence[str],
+        class_counts: Sequence[int] | NDArray[np.int64],
+    ) -> Self:
+        """Go on with an existing store made from the same inputs.
+
+        Raises:
+            FingerprintError: If the inputs differ; names the first differences.
+            StoreError: If `path` is no feature store.
+        """
+        path = Path(path)
+        found = read_attributes(path, KIND)
+        wanted = _attributes(spec, provenance, head, class_names, class_counts)
+        if found["fingerprint"] != wanted["fingerprint"]:
+            wanted["splits"] = spec.to_json()
+            differing = _differences(found, wanted)
+            raise FingerprintError(
+                f"{path} was made from other inputs ({'; '.join(differing[:3])}). "
+                "Remove it or write to another path."
+            )
+        return cls(path, spec)
+
+    def missing(self, split: str) -> list[tuple[int, int]]:
+        """Row ranges of `split` that are not written yet, each one whole chunk."""
+        return [
+            rows
+            for chunk, rows in enumerate(self.spec.ranges(split))
+            if read_marker(self.path, split, chunk) is None
+        ]
+
+    def write(self, split: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write one whole row range that `missing` gave.
+
+        Args:
+            split: Split name.
+            start: First row of the range.
+            arrays: All arrays of the split, with the rows of the range.
+
+        Raises:
+            StoreError: If names, rows or shapes differ from the specification.
+        """
+        spec, step = self.spec.splits[split], self.spec.chunk_rows(split)
+        rows = (start, min(start + step, spec.rows))
+        if start % step or start >= spec.rows:
+            raise StoreError(f"row {start} starts no chunk of split {split} ({step} rows each).")
+        if arrays.keys() != spec.arrays.keys():
+            raise StoreError(
+                f"split {split} takes {', '.join(sorted(spec.arrays))}; "
+                f"got {', '.join(sorted(arrays))}."
+            )
+        for name, values in arrays.items():
+            shape = (rows[1] - rows[0], *spec.arrays[name].shape)
+            if values.shape != shape:
+                raise StoreError(
+                    f"{name} of split {split} at row {start} has shape {values.shape}; "
+                    f"it must be {shape}."
+                )
+        write_chunk(self.path, split, start // step, rows, step, spec.arrays, arrays)
+
+    def finish(self) -> None:
+        """Declare the store complete.
+
+        Raises:
+            StoreError: If a row range is missing.
+        """
+        for split in self.spec.splits:
+            missing = self.missing(split)
+            if missing:
+                raise StoreError(
+                    f"split {split} of {self.path} still misses rows from {missing[0][0]}."
+                )
+        mark_complete(self.path)
+
+
+def _attributes(
+    spec: StoreSpec,
+    provenance: Mapping[str, Any],
+    head: Mapping[str, NDArray[Any]],
+    class_names: Sequence[str],
+    class_counts: Sequence[int] | NDArray[np.int64],
+) -> dict[str, Any]:
+    """Attributes of a store, with the fingerprint over all of them."""
+    counts = [int(count) for count in class_counts]
+    _check(spec, head, class_names, counts)
+    content: dict[str, Any] = {
+        "kind": KIND,
+        "provenance": dict(provenance),
+        "head": head_digests(head),
+        "class_names": list(class_names),
+        "class_counts": counts,
+    }
+    hashed = json.dumps({**content, "splits": spec.to_json()}, sort_keys=True)
+    content["fingerprint"] = hashlib.sha256(hashed.encode()).hexdigest()
+    return content
+
+
+def _check(
+    spec: StoreSpec,
+    head: Mapping[str, NDArray[Any]],
+    class_names: Sequence[str],
+    counts: Sequence[int],
+) -> None:
+    unknown = set(head) - set(HEAD_ARRAYS)
+    if unknown:
+        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
+    if "weight" not in head or "bias" not in head:
+        raise DataError("the head needs weight [C, D] and bias [C].")
+    num_classes, dim = head["weight"].shape
+    outputs = num_classes + (len(head["extra_bias"]) if "extra_bias" in head else 0)
+    for what, items in (("class names", class_names), ("class counts", counts)):
+        if len(items) != num_classes:
+            raise DataError(
+                f"there are {len(items)} {what} but the head has {num_classes} classes."
+            )
+    for name, split in spec.splits.items():
+        needed = {"features": (dim,), "logits": (outputs,), "labels": (), "ids": ()}
+        for key, shape in needed.items():
+            if key not in split.arrays:
+                raise DataError(f"split {name} lacks the array {key}.")
+            if split.arrays[key].shape != shape:
+                raise DataError(
+                    f"{key} of split {name} has rows of shape {split.arrays[key].shape}; "
+                    f"with this head they must be {shape}."
+                )
+
+
+def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:  # noqa: ANN401
+    """Say where two nested values differ, one sentence each."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        skipped = {"fingerprint", "complete", "schema"} if not where else set()
+        sentences: list[str] = []
+        for key in sorted((found.keys() | wanted.keys()) - skipped):
+            inner = f"{where}.{key}" if where else str(key)
+            sentences += _differences(found.get(key), wanted.get(key), inner)
+        return sentences
+    return [] if found == wanted else [f"{where} was {_short(found)}, now {_short(wanted)}"]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,125 @@
+"""Names, shapes and chunking of a store on disk.
+
+A store is a Zarr v3 group that any Zarr reader opens. One group per split holds
+arrays whose first axis is the row. They are uncompressed, unsharded and chunked by
+whole rows, with the same rows per chunk for all arrays of a split, so that a chunk
+file is the raw little-endian array and can be memory-mapped.
+
+    store.zarr/zarr.json                       attributes, consolidated metadata
+    store.zarr/<split>/<array>/c/<chunk>/0     raw rows
+    store.zarr/<split>/.done/<chunk>.json      row range and checksums of that chunk
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltood.core.errors import StoreError
+
+SCHEMA = 1
+CHUNK_BYTES = 16 * 2**20
+OOD_PREFIX = "ood_"
+ID_SPLITS = ("train", "val", "test")
+AUX_SPLIT = "aux"
+SPLIT_RULE = "a split is train, val, test, aux or ood_<name> with letters, digits, - and _"
+_SPLIT_PATTERN = re.compile(r"(train|val|test|aux|ood_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a split.
+
+    Attributes:
+        dtype: NumPy name, such as "float32"; stored little-endian.
+        shape: Shape of one row, such as (512,) or ().
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def fill_value(self) -> float | int:
+        """What an unwritten row would show: NaN or -1, never a plausible value."""
+        return float("nan") if np.dtype(self.dtype).kind == "f" else -1
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """Rows and arrays of one split.
+
+    Attributes:
+        rows: Number of rows, at least 1.
+        arrays: Specification of each array by name.
+    """
+
+    rows: int
+    arrays: Mapping[str, ArraySpec]
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """All splits of a store.
+
+    Attributes:
+        splits: Specification of each split by name.
+        rows_per_chunk: Rows of one chunk; None chooses a power of two that makes the
+            widest array's chunks 8 to 16 MiB.
+    """
+
+    splits: Mapping[str, SplitSpec]
+    rows_per_chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse bad split names, empty splits and empty chunks."""
+        for name, split in self.splits.items():
+            check_split_name(name)
+            if split.rows < 1:
+                raise StoreError(f"split {name} has no rows; leave it out or give it rows.")
+        if self.rows_per_chunk is not None and self.rows_per_chunk < 1:
+            raise StoreError(f"rows_per_chunk is {self.rows_per_chunk}; it must be 1 or more.")
+
+    def chunk_rows(self, split: str) -> int:
+        """Rows of one chunk of `split`."""
+        spec = self.splits[split]
+        if self.rows_per_chunk is not None:
+            return min(self.rows_per_chunk, spec.rows)
+        widest = max(array.row_bytes for array in spec.arrays.values())
+        rows = 2 ** max(0, (CHUNK_BYTES // widest).bit_length() - 1)
+        return int(min(rows, 2 ** (spec.rows - 1).bit_length()))
+
+    def ranges(self, split: str) -> list[tuple[int, int]]:
+        """Row ranges [start, stop) of all chunks of `split`, in order."""
+        rows, step = self.splits[split].rows, self.chunk_rows(split)
+        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the store's attributes."""
+        return {
+            name: {
+                "rows": split.rows,
+                "rows_per_chunk": self.chunk_rows(name),
+                "arrays": {
+                    key: {"dtype": array.dtype, "shape": list(array.shape)}
+                    for key, array in sorted(split.arrays.items())
+                },
+            }
+            for name, split in sorted(self.splits.items())
+        }
+
+
+def check_split_name(name: str) -> None:
+    """Refuse a name that is no split name.
+
+    Raises:
+        StoreError: With the rule.
+    """
+    if not _SPLIT_PATTERN.match(name):
+        raise StoreError(f"{name!r} is no split name: {SPLIT_RULE}.")
