@@ -71,9 +71,16 @@ class Detector(Fitted, ABC):
 
 
 class Calibrator(Fitted, ABC):
-    """Maps features to features before a method sees them."""
+    """Maps features to features before a method sees them.
+
+    Attributes:
+        needs: What must be present to fit.
+        train_split: Split that `fit` learns from; only a switch named `official_*`
+            may choose another than train.
+    """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+    train_split: str = "train"
 
     def fit(self, inputs: FitInputs) -> Self:
         """Learn from training rows; calibrators that learn nothing keep this default."""

@@ -262,6 +262,16 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
+def store_kind(path: Path) -> str:
+    """Kind of the store at `path`: "features" or "scores".
+
+    Raises:
+        StoreError: If there is no store.
+    """
+    content = _read_root(path).get("attributes", {}).get(ATTRIBUTE)
+    return str(content.get("kind")) if isinstance(content, dict) else "other"
+
+
 def _read_root(path: Path) -> dict[str, Any]:
     file = path / "zarr.json"
     if not file.is_file():

@@ -194,3 +194,23 @@ class ScoreWriter:
             self._written[split] += stop - done
             done = stop
         self._pending[split] = [{key: values[done:] for key, values in joined.items()}]
+
+
+def copy_scores(source: ScoreStore, out: Path, *, overwrite: bool = False) -> ScoreStore:
+    """Write the same scores to another place, verified on the way.
+
+    Raises:
+        StoreError: If `out` exists and `overwrite` is off.
+        CorruptStoreError: If the source's bytes are missing or changed.
+    """
+    carried = {
+        key: value
+        for key, value in source.attributes.items()
+        if key not in {"splits", "complete", "schema"}
+    }
+    splits = {name: source.split(name) for name in source.splits}
+    rows = {name: len(split) for name, split in splits.items()}
+    with ScoreWriter(out, rows, carried, overwrite=overwrite) as writer:
+        for name, split in splits.items():
+            writer.append(name, split)
+    return ScoreStore.open(out)

@@ -1,0 +1,39 @@
+"""The `ltood` command: one file per command, nothing heavy before it is needed."""
+
+import typer
+
+from ltood.cli import (
+    doctor,
+    evaluate,
+    export,
+    import_features,
+    init,
+    listing,
+    score,
+    stage,
+    store,
+)
+from ltood.core.console import one_line_errors
+
+app = typer.Typer(
+    name="ltood",
+    help="Out-of-distribution image detection, iterated on cached features.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+import_features.register(app)
+export.register(app)
+score.register(app)
+evaluate.register(app)
+listing.register(app)
+store.register(app)
+stage.register(app)
+init.register(app)
+doctor.register(app)
+
+
+def main() -> None:
+    """Run the command line; expected failures end in one line."""
+    with one_line_errors():
+        app()

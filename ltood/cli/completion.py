@@ -1,0 +1,22 @@
+"""Shell completion of entry names, read from the file names."""
+
+from ltood.core.registry import available
+
+
+def methods(incomplete: str) -> list[str]:
+    """Methods that start with `incomplete`."""
+    return _matching("methods", incomplete)
+
+
+def calibrators(incomplete: str) -> list[str]:
+    """Calibrators that start with `incomplete`."""
+    return _matching("calibrators", incomplete)
+
+
+def normalisers(incomplete: str) -> list[str]:
+    """Normalisers that start with `incomplete`."""
+    return _matching("normalisers", incomplete)
+
+
+def _matching(package: str, incomplete: str) -> list[str]:
+    return [name for name in available(package) if name.startswith(incomplete)]

@@ -1,0 +1,33 @@
+"""`ltood evaluate`: a score store to metrics."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    scores: Annotated[Path, typer.Option(help="Score store.")],
+    out: Annotated[Path, typer.Option(help="The .json file to write.")],
+    preset: Annotated[
+        str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
+    ] = "pascl",
+    plots: Annotated[Path | None, typer.Option(help="Folder for curve data (CSV).")] = None,
+) -> None:
+    """Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON and print a table."""
+    from ltood.evaluation import evaluate as compute
+    from ltood.evaluation import text_table, write_metrics, write_plots
+    from ltood.store.scores import ScoreStore
+
+    store = ScoreStore.open(scores)
+    metrics = compute(store)
+    table = text_table(metrics, preset)
+    write_metrics(out, metrics)
+    if plots is not None:
+        write_plots(store, plots)
+    typer.echo(table)

@@ -1,0 +1,23 @@
+"""`ltood export`: a split of a store back to a NumPy archive."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("export")(export)
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="Feature store or score store.")],
+    split: Annotated[str, typer.Option(help="Split to write, or `head`.")],
+    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+) -> None:
+    """Write one split of a store, or its head, as a NumPy archive."""
+    from ltood.importing import export_head, export_split
+
+    names = export_head(store, out) if split == "head" else export_split(store, split, out)
+    typer.echo(f"{out}: {', '.join(names)}")

@@ -1,0 +1,26 @@
+"""`ltood import`: plain NumPy archives to a feature store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("import")(import_features)
+
+
+def import_features(
+    folder: Annotated[Path, typer.Argument(help="Holds head.npz and one <split>.npz per split.")],
+    store: Annotated[Path, typer.Option(help="Feature store to create.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace a store made from other files.")] = False,
+) -> None:
+    """Turn a folder of NumPy archives into a feature store."""
+    from ltood.importing import import_folder
+
+    opened = import_folder(folder, store, overwrite=overwrite)
+    for name in opened.splits:
+        split = opened.split(name)
+        typer.echo(f"{name:<24}{len(split):>12,} rows x {split.dim} features")
+    typer.echo(f"{store}: {len(opened.class_names)} classes, fingerprint {opened.fingerprint[:12]}")

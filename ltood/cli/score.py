@@ -1,0 +1,70 @@
+"""`ltood score`: a feature store to a score store, without DVC or params.yaml."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltood.cli.completion import calibrators, methods, normalisers
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("score")(score)
+
+
+def score(
+    store: Annotated[Path, typer.Option(help="Feature store.")],
+    method: Annotated[
+        str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
+    ],
+    out: Annotated[Path, typer.Option(help="Score store to write.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Method setting KEY=VALUE; repeatable.")
+    ] = None,
+    calibrator: Annotated[
+        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
+    ] = "none",
+    calibrator_settings: Annotated[
+        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
+    ] = None,
+    normaliser: Annotated[
+        str, typer.Option(help="Score normalisation.", autocompletion=normalisers)
+    ] = "none",
+    normaliser_settings: Annotated[
+        list[str] | None, typer.Option("--normaliser-set", help="Normaliser setting KEY=VALUE.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Score only this split; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
+) -> None:
+    """Score every row of a feature store: calibrate, fit, score, normalise."""
+    from ltood.core.params import parse_assignments
+    from ltood.core.registry import check_name
+
+    check_name("methods", method)
+    check_name("calibrators", calibrator)
+    check_name("normalisers", normaliser)
+    chosen = parse_assignments(settings or [])
+    calibration = parse_assignments(calibrator_settings or [])
+    normalisation = parse_assignments(normaliser_settings or [])
+
+    from ltood.scoring import Choice, score_store
+    from ltood.store.features import FeatureStore
+
+    scores = score_store(
+        FeatureStore.open(store),
+        out,
+        Choice(method, chosen),
+        Choice(calibrator, calibration),
+        Choice(normaliser, normalisation),
+        splits=split,
+        device=device,
+        overwrite=overwrite,
+    )
+    for slot in ("calibrator", "method", "normaliser"):
+        for key, number in scores.attributes[slot]["in_use"].items():
+            typer.echo(f"{scores.attributes[slot]['name']}: {key} in use {number:.6g}")
+    typer.echo(f"{out}: {', '.join(scores.splits)}")

@@ -1,0 +1,91 @@
+"""What a slot has learned, kept as plain arrays with the settings that gave it.
+
+A folder with `fitted.json` and `state.safetensors`; nothing in it can execute code,
+and reading or writing it needs no torch.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.store.chunks import checksum, to_json_bytes
+
+_DOCUMENT = "fitted.json"
+_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class FittedEntry:
+    """A fitted calibrator, method or normaliser as plain values.
+
+    Attributes:
+        name: Entry name, such as "patt".
+        settings: Its settings.
+        features: Fingerprint of the feature store it was fitted on.
+        in_use: Values derived from data that a reader should see.
+        state: Learned arrays by name.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    features: str
+    in_use: dict[str, float] = field(default_factory=dict)
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def write_fitted(folder: Path, entry: FittedEntry) -> None:
+    """Write `entry` to `folder` in one rename, replacing what was there."""
+    from safetensors.numpy import save
+
+    raw = save({name: np.ascontiguousarray(values) for name, values in entry.state.items()})
+    document = {
+        "name": entry.name,
+        "settings": entry.settings,
+        "features": entry.features,
+        "in_use": entry.in_use,
+        "crc32c": checksum(raw),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    (temporary / _STATE).write_bytes(raw)
+    (temporary / _DOCUMENT).write_bytes(to_json_bytes(document))
+    temporary.chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def read_fitted(folder: Path) -> FittedEntry:
+    """Read what `write_fitted` wrote.
+
+    Raises:
+        StoreError: If it is missing.
+        CorruptStoreError: If it is unreadable or changed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not (folder / _DOCUMENT).is_file():
+        raise StoreError(f"{folder} holds no {_DOCUMENT}; run the calibrate stage.")
+    try:
+        document = json.loads((folder / _DOCUMENT).read_bytes())
+        raw = (folder / _STATE).read_bytes()
+        if checksum(raw) != document["crc32c"]:
+            raise CorruptStoreError(
+                f"{folder / _STATE} changed after it was written; run the calibrate stage again."
+            )
+        state = load(raw)
+        return FittedEntry(
+            document["name"], document["settings"], document["features"], document["in_use"], state
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CorruptStoreError(
+            f"{folder} is unreadable ({error}); run the calibrate stage again."
+        ) from None

@@ -1,0 +1,28 @@
+"""Fit the feature calibrator on the stored training features."""
+
+import click
+
+from stages._shell import CALIBRATION, FEATURES, choice, plain_errors, value
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read features, write what the calibrator learned."""
+    from ltood.core.params import to_section
+    from ltood.store.features import FeatureStore
+    from ltood.store.fitted import FittedEntry, write_fitted
+
+    store = FeatureStore.open(FEATURES)
+    if value("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
+        write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
+        return
+    from ltood.scoring import Choice, Workbench, fit_calibrator
+
+    name, _, config = choice("calibrator", "calibrators")
+    bench = Workbench.open(store, value("device"))
+    write_fitted(CALIBRATION, fit_calibrator(bench, Choice(name, to_section(config))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Turn final scores into metrics and plot data."""
+
+import click
+
+from stages._shell import FINAL_SCORES, METRICS, PLOTS, plain_errors
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read final scores, write metrics.json and the plot files."""
+    from ltood.evaluation import evaluate, write_metrics, write_plots
+
+    from ltood.store.scores import ScoreStore
+
+    scores = ScoreStore.open(FINAL_SCORES)
+    write_metrics(METRICS, evaluate(scores))
+    write_plots(scores, PLOTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Normalise the raw scores with the class prior, or pass them on unchanged."""
+
+import click
+
+from stages._shell import (
+    CALIBRATION,
+    FEATURES,
+    FINAL_SCORES,
+    RAW_SCORES,
+    choice,
+    plain_errors,
+    value,
+)
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read raw scores and features, write final scores."""
+    from ltood.core.params import to_section
+    from ltood.store.scores import ScoreStore, copy_scores
+
+    raw = ScoreStore.open(RAW_SCORES)
+    if value("normaliser") == "none":  # Nothing to compute: no torch, no waiting.
+        copy_scores(raw, FINAL_SCORES, overwrite=True)
+        return
+    name, _, config = choice("normaliser", "normalisers")
+
+    from ltood.scoring import Choice, Workbench, normalise_scores, restore_calibrator
+    from ltood.store.features import FeatureStore
+    from ltood.store.fitted import read_fitted
+
+    bench = Workbench.open(FeatureStore.open(FEATURES), value("device"))
+    bench = restore_calibrator(bench, read_fitted(CALIBRATION))
+    normalise_scores(bench, raw, Choice(name, to_section(config)), FINAL_SCORES, overwrite=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Score every row of the feature store with the chosen method."""
+
+import click
+
+from stages._shell import CALIBRATION, FEATURES, RAW_SCORES, choice, plain_errors, value
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read features and calibration, write raw scores."""
+    from ltood.core.console import say
+    from ltood.core.params import to_section
+
+    name, _, config = choice("method", "methods")
+
+    from ltood.scoring import Choice, Workbench, restore_calibrator, write_scores
+    from ltood.store.features import FeatureStore
+    from ltood.store.fitted import read_fitted
+
+    calibration = read_fitted(CALIBRATION)
+    bench = Workbench.open(FeatureStore.open(FEATURES), value("device"))
+    bench = restore_calibrator(bench, calibration)
+    chosen = Choice(name, to_section(config))
+    scores = write_scores(bench, calibration, chosen, RAW_SCORES, overwrite=True)
+    for key, number in scores.attributes["method"]["in_use"].items():
+        say(f"{name}: {key} in use {number:.6g}")
+
+
+if __name__ == "__main__":
+    main()
