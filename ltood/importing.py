@@ -20,7 +20,7 @@ from ltood.core.console import progress, say
 from ltood.core.errors import DataError, FingerprintError, StoreError
 from ltood.store.archives import Archive, file_digest, write_archive
 from ltood.store.chunks import store_kind
-from ltood.store.features import HEAD_ARRAYS, FeatureStore, FeatureWriter
+from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore, FeatureWriter
 from ltood.store.layout import (
     AUX_SPLIT,
     ID_SPLITS,
@@ -59,9 +59,9 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
         head, counts = _read_head(stack.enter_context(Archive(folder / _HEAD_FILE)))
         files = _split_files(folder)
         archives = {name: stack.enter_context(Archive(path)) for name, path in files.items()}
+        spec = StoreSpec({name: _split_spec(archive, head) for name, archive in archives.items()})
         labels = {name: _labels(name, archive, head) for name, archive in archives.items()}
         counts = _class_counts(counts, labels.get("train"), len(head["bias"]))
-        spec = StoreSpec({name: _split_spec(archive, head) for name, archive in archives.items()})
         provenance = {
             "source": "import",
             "archives": {
@@ -337,8 +337,7 @@ def export_split(store: Path, split: str, out: Path) -> list[str]:
         spec = part.spec.arrays[key]
         # An OOD set's labels are its sc_label in the exchange format.
         name = "sc_label" if key == "labels" and split not in ID_SPLITS else key
-        streamed = (batch[key] for batch in part.batches(8192, (key,)))
-        blocks[name] = ((len(part), *spec.shape), spec.dtype, streamed)
+        blocks[name] = ((len(part), *spec.shape), spec.dtype, _stream(part, key))
     write_archive(out, blocks)
     return list(blocks)
 
@@ -353,3 +352,8 @@ def export_head(store: Path, out: Path) -> list[str]:
     arrays = {**opened.head_arrays(), "class_counts": opened.prior().counts}
     write_archive(out, {key: (v.shape, v.dtype.name, [v]) for key, v in arrays.items()})
     return list(arrays)
+
+
+def _stream(split: FeatureSplit, array: str) -> Iterator[NDArray[Any]]:
+    for batch in split.batches(8192, (array,)):
+        yield batch[array]

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def create_skeleton(
                 write_atomically(
                     chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), _raw(values)
                 )
-        zarr.consolidate_metadata(str(temporary))
+        with warnings.catch_warnings():
+            # Readers without consolidated metadata fall back to the documents beside the arrays.
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
+            zarr.consolidate_metadata(str(temporary))
         temporary.chmod(0o755)
         temporary.rename(path)
     except BaseException:

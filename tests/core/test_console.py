@@ -1,0 +1,39 @@
+import warnings
+
+import pytest
+
+from ltood.core.console import one_line_errors, progress, say
+from ltood.core.errors import ConfigError
+
+
+def test_expected_failures_are_one_line(capsys):
+    with pytest.raises(SystemExit) as caught, one_line_errors():
+        raise ConfigError("a\nb")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: a b\n"
+
+
+def test_interrupts_end_with_130(capsys):
+    with pytest.raises(SystemExit) as caught, one_line_errors():
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        _ = 1 / 0
+
+
+def test_warnings_are_one_line(capsys):
+    with one_line_errors():
+        warnings.simplefilter("always")
+        warnings.warn("mind\nthis", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: mind this\n"
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with progress("work", 3) as advance:
+        advance(1)
+    say("news")
+    assert capsys.readouterr().err == "news\n"
