@@ -8,10 +8,7 @@ chunk file the first time they touch it.
 
 import json
 import os
-import shutil
-import tempfile
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
-from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec
 
 ATTRIBUTE = "ltood"
+CHECKSUM_ATTRIBUTE = "ltood_crc32c"
+TEMPORARY = ".tmp"
 HEAD_GROUP = "head"
 #: Stands for a checksum that was compared before, so a chunk is not read twice for it.
 VERIFIED = "verified"
@@ -33,12 +32,22 @@ MAPPED_CHUNKS = 16
 def write_atomically(path: Path, data: bytes | NDArray[np.uint8]) -> None:
     """Write a file so that it is either absent, old or complete, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data if isinstance(data, bytes) else data.data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data if isinstance(data, bytes) else data.data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_temporaries(root: Path) -> None:
+    """Remove what killed writers left, so that a finished store has no file too many."""
+    for path in root.rglob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def to_json_bytes(value: object) -> bytes:
@@ -51,65 +60,7 @@ def checksum(data: bytes | NDArray[Any]) -> str:
     return f"{int(google_crc32c.value(data)):08x}"
 
 
-def create_skeleton(
-    path: Path, spec: StoreSpec, attributes: Mapping[str, Any], head: Mapping[str, NDArray[Any]]
-) -> None:
-    """Create a store with all metadata and the head but no rows, in one rename.
-
-    Raises:
-        StoreError: If `path` exists already.
-    """
-    import zarr
-
-    if path.exists():
-        raise StoreError(f"{path} exists already; choose another path or remove it first.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        content = {**attributes, "schema": SCHEMA, "splits": spec.to_json(), "complete": False}
-        root = zarr.create_group(store=str(temporary), attributes={ATTRIBUTE: content})
-        for name, split in sorted(spec.splits.items()):
-            group = root.create_group(name)
-            for key, array in sorted(split.arrays.items()):
-                _create_array(group, key, (split.rows, *array.shape), spec.chunk_rows(name), array)
-        if head:
-            group = root.create_group(HEAD_GROUP)
-            for key, values in sorted(head.items()):
-                rows = values.shape[0] if values.ndim else None
-                array = ArraySpec(values.dtype.name, values.shape[1:])
-                _create_array(group, key, values.shape, rows, array)
-                write_atomically(
-                    chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), _raw(values)
-                )
-        with warnings.catch_warnings():
-            # Readers without consolidated metadata fall back to the documents beside the arrays.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
-            zarr.consolidate_metadata(str(temporary))
-        temporary.chmod(0o755)
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _create_array(
-    group: Any,  # noqa: ANN401 - zarr is imported late
-    name: str,
-    shape: tuple[int, ...],
-    chunk_rows: int | None,
-    array: ArraySpec,
-) -> None:
-    group.create_array(
-        name,
-        shape=shape,
-        chunks=() if chunk_rows is None else (chunk_rows, *array.shape),
-        dtype=array.dtype,
-        compressors=None,
-        fill_value=array.fill_value,
-    )
-
-
-def _raw(values: NDArray[Any]) -> NDArray[np.uint8]:
+def raw_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Bytes of an array as little-endian rows."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return little.reshape(-1).view(np.uint8)
@@ -138,23 +89,42 @@ def write_chunk(
     """Write all arrays of one row range, then its marker.
 
     The last chunk is padded with fill values, since Zarr stores chunks whole.
+
+    Raises:
+        StoreError: If a value does not fit the stored type.
     """
     sums = {}
     for name, spec in sorted(arrays.items()):
         padded = np.full((chunk_rows, *spec.shape), spec.fill_value, dtype=f"{spec.dtype}")
-        padded[: rows[1] - rows[0]] = values[name]
-        raw = _raw(padded)
+        try:
+            with np.errstate(over="raise"):
+                padded[: rows[1] - rows[0]] = values[name]
+        except FloatingPointError:
+            raise StoreError(
+                f"{name} of split {split} has values of rows {rows[0]} to {rows[1]} that are too "
+                f"large for {spec.dtype}; scale them or store a wider type."
+            ) from None
+        raw = raw_bytes(padded)
         write_atomically(chunk_path(root, split, name, chunk, padded.ndim), raw)
         sums[name] = checksum(raw)
     marker = {"rows": list(rows), "crc32c": sums}
     write_atomically(marker_path(root, split, chunk), to_json_bytes(marker))
 
 
-def read_marker(root: Path, split: str, chunk: int) -> dict[str, Any] | None:
-    """Content of a chunk's marker, or None if the chunk is not written.
+def read_marker(
+    root: Path, split: str, chunk: int, rows: tuple[int, int], arrays: Iterable[str]
+) -> dict[str, str] | None:
+    """Checksums of a chunk's arrays by name, or None if the chunk is not written.
+
+    Args:
+        root: Store folder.
+        split: Split name.
+        chunk: Number of the chunk.
+        rows: Row range [start, stop) that the marker must vouch for.
+        arrays: Array names that it must vouch for.
 
     Raises:
-        CorruptStoreError: If the marker is unreadable.
+        CorruptStoreError: If the marker is unreadable or speaks of something else.
     """
     path = marker_path(root, split, chunk)
     try:
@@ -166,9 +136,17 @@ def read_marker(root: Path, split: str, chunk: int) -> dict[str, Any] | None:
             f"{path} is unreadable ({error}); delete it and run the stage that wrote the store "
             "again, it writes only this chunk."
         ) from error
-    if not isinstance(content, dict) or {"rows", "crc32c"} - content.keys():
-        raise CorruptStoreError(f"{path} is no chunk marker; delete it and write the store again.")
-    return content
+    sums = content.get("crc32c") if isinstance(content, dict) else None
+    if (
+        not isinstance(sums, dict)
+        or sums.keys() != set(arrays)
+        or content.get("rows") != list(rows)
+    ):
+        raise CorruptStoreError(
+            f"{path} is no marker of rows {rows[0]} to {rows[1]}; delete it and run the stage that "
+            "wrote the store again, it writes only this chunk."
+        )
+    return sums
 
 
 def map_chunk(
@@ -232,7 +210,7 @@ def head_digests(head: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Shape, type and checksum of each head array, for the attributes."""
     return {
         name: {
-            "crc32c": checksum(_raw(values)),
+            "crc32c": checksum(raw_bytes(values)),
             "dtype": values.dtype.name,
             "shape": list(values.shape),
         }
@@ -277,6 +255,7 @@ def store_kind(path: Path) -> str:
 
 
 def _read_root(path: Path) -> dict[str, Any]:
+    """The root's Zarr metadata, compared with its checksum where it is ours."""
     file = path / "zarr.json"
     if not file.is_file():
         raise StoreError(f"{path} is no store: {file} does not exist.")
@@ -284,18 +263,35 @@ def _read_root(path: Path) -> dict[str, Any]:
         document = json.loads(file.read_bytes())
     except (ValueError, OSError) as error:
         raise CorruptStoreError(f"{file} is unreadable ({error}); write the store again.") from None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not isinstance(document.get("attributes", {}), dict):
         raise CorruptStoreError(f"{file} is no Zarr metadata; write the store again.")
+    attributes = document.get("attributes", {})
+    content, found = attributes.get(ATTRIBUTE), attributes.get(CHECKSUM_ATTRIBUTE)
+    ours = isinstance(content, dict) and content.get("schema") == SCHEMA
+    if (ours or found is not None) and found != _root_checksum(document):
+        raise CorruptStoreError(f"{file} changed after it was written; write the store again.")
     return document
 
 
-def mark_complete(path: Path) -> None:
-    """Set the attribute `complete`; the last write of a store."""
-    document = _read_root(path)
-    if document["attributes"][ATTRIBUTE]["complete"]:
-        return
-    document["attributes"][ATTRIBUTE]["complete"] = True
-    write_atomically(path / "zarr.json", json.dumps(document, indent=2).encode())
+def _root_checksum(document: Mapping[str, Any]) -> str:
+    """Checksum of the root's metadata without the checksum itself."""
+    rest = {k: v for k, v in document["attributes"].items() if k != CHECKSUM_ATTRIBUTE}
+    return checksum(json.dumps({**document, "attributes": rest}, sort_keys=True).encode())
+
+
+def seal_root(path: Path, *, complete: bool) -> None:
+    """Rewrite the root's metadata with `complete` and with its checksum.
+
+    The last write of a store; a store that is sealed already is left alone.
+    """
+    file = path / "zarr.json"
+    document = json.loads(file.read_bytes())
+    attributes = document["attributes"]
+    attributes[ATTRIBUTE]["complete"] = complete
+    sealed = _root_checksum(document)
+    if attributes.get(CHECKSUM_ATTRIBUTE) != sealed:
+        attributes[CHECKSUM_ATTRIBUTE] = sealed
+        write_atomically(file, json.dumps(document, indent=2).encode())
 
 
 def spec_from_json(splits: Mapping[str, Any]) -> dict[str, tuple[SplitSpec, int]]:
@@ -330,26 +326,40 @@ class StoredRows:
         self._chunk_rows = chunk_rows
         self._sums: list[dict[str, str]] = []
         self._mapped: dict[tuple[str, int], NDArray[Any]] = {}
-        starts = range(0, spec.rows, chunk_rows)
-        markers = [read_marker(root, name, chunk) for chunk in range(len(starts))]
-        missing = [start for start, marker in zip(starts, markers, strict=True) if marker is None]
-        if missing:
-            lost = sum(min(chunk_rows, spec.rows - start) for start in missing)
+        lost = 0
+        for chunk, start in enumerate(range(0, spec.rows, chunk_rows)):
+            rows = (start, min(start + chunk_rows, spec.rows))
+            sums = read_marker(root, name, chunk, rows, spec.arrays)
+            self._sums.append(sums or {})
+            lost += 0 if sums else rows[1] - rows[0]
+        if lost:
             raise IncompleteStoreError(
                 f"split {name} of {root} has {spec.rows - lost:,} of {spec.rows:,} rows; run the "
                 "stage that writes it again, it resumes."
             )
-        self._sums = [marker["crc32c"] for marker in markers if marker is not None]
 
     def __len__(self) -> int:
         """Number of rows."""
         return self.spec.rows
 
+    def array_spec(self, array: str) -> ArraySpec:
+        """Specification of one array.
+
+        Raises:
+            StoreError: If the split has no such array.
+        """
+        if array not in self.spec.arrays:
+            raise StoreError(
+                f"split {self.name} of {self._root} has no array {array!r}; "
+                f"it has {', '.join(sorted(self.spec.arrays))}."
+            )
+        return self.spec.arrays[array]
+
     def _chunk(self, array: str, chunk: int) -> NDArray[Any]:
         key = (array, chunk)
         if key not in self._mapped:
             spec = self.spec.arrays[array]
-            crc = self._sums[chunk].get(array, "no checksum")
+            crc = self._sums[chunk][array]
             rows = map_chunk(self._root, self.name, array, chunk, self._chunk_rows, spec, crc)
             self._sums[chunk][array] = VERIFIED
             while len(self._mapped) >= MAPPED_CHUNKS:
@@ -361,13 +371,14 @@ class StoredRows:
         """Rows [start, stop) of one array, read-only; a view where one chunk holds them.
 
         Raises:
-            StoreError: If the split has no such array.
+            StoreError: If the split has no such array or no such rows.
             CorruptStoreError: If a chunk is missing, truncated or changed.
         """
-        if array not in self.spec.arrays:
+        self.array_spec(array)
+        if not 0 <= start < stop <= len(self):
             raise StoreError(
-                f"split {self.name} of {self._root} has no array {array!r}; "
-                f"it has {', '.join(sorted(self.spec.arrays))}."
+                f"rows {start} to {stop} of split {self.name} were asked for; it has rows 0 to "
+                f"{len(self)}, and a range holds at least one."
             )
         step = self._chunk_rows
         parts = [

@@ -18,16 +18,17 @@ from ltood.core.errors import DataError, FingerprintError, StoreError
 from ltood.core.priors import ClassPrior
 from ltood.store.chunks import (
     StoredRows,
-    create_skeleton,
     head_digests,
-    mark_complete,
     read_attributes,
     read_head,
     read_marker,
+    remove_temporaries,
+    seal_root,
     spec_from_json,
     write_chunk,
 )
 from ltood.store.layout import OOD_PREFIX, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.skeleton import create_skeleton
 
 KIND = "features"
 #: Largest amount that `FeatureSplit.load` puts into memory.
@@ -66,7 +67,14 @@ class FeatureSplit(StoredRows):
     def batches(
         self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
+        """Yield all rows in order, at most `rows` at a time, reading only `arrays`.
+
+        Raises:
+            StoreError: If `rows` is below 1 or the split lacks one of `arrays`.
+            CorruptStoreError: If a chunk is missing, truncated or changed.
+        """
+        if rows < 1:
+            raise StoreError(f"batches of {rows} rows were asked for; a batch holds at least 1.")
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
             yield {name: self.read(name, start, stop) for name in arrays}
@@ -75,9 +83,10 @@ class FeatureSplit(StoredRows):
         """Read whole arrays into memory.
 
         Raises:
-            StoreError: If together they are larger than the limit.
+            StoreError: If together they are larger than the limit or the split lacks one.
         """
-        size = sum(self.spec.arrays[name].row_bytes for name in arrays) * len(self) / 2**30
+        held = [self.array_spec(name) for name in arrays]
+        size = sum(spec.row_bytes for spec in held) * len(self) / 2**30
         if size > LOAD_LIMIT_GIB:
             raise StoreError(
                 f"{', '.join(arrays)} of split {self.name} take {size:.1f} GiB, more than the "
@@ -223,11 +232,16 @@ class FeatureWriter:
         return cls(path, spec)
 
     def missing(self, split: str) -> list[tuple[int, int]]:
-        """Row ranges of `split` that are not written yet, each one whole chunk."""
+        """Row ranges of `split` that are not written yet, each one whole chunk.
+
+        Raises:
+            CorruptStoreError: If a marker is unreadable or speaks of something else.
+        """
+        arrays = self.spec.splits[split].arrays
         return [
             rows
             for chunk, rows in enumerate(self.spec.ranges(split))
-            if read_marker(self.path, split, chunk) is None
+            if read_marker(self.path, split, chunk, rows, arrays) is None
         ]
 
     def write(self, split: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -239,7 +253,8 @@ class FeatureWriter:
             arrays: All arrays of the split, with the rows of the range.
 
         Raises:
-            StoreError: If names, rows or shapes differ from the specification.
+            StoreError: If names, rows or shapes differ from the specification, or values
+                do not fit the stored type.
         """
         spec, step = self.spec.splits[split], self.spec.chunk_rows(split)
         rows = (start, min(start + step, spec.rows))
@@ -257,10 +272,15 @@ class FeatureWriter:
                     f"{name} of split {split} at row {start} has shape {values.shape}; "
                     f"it must be {shape}."
                 )
+            if not np.can_cast(values.dtype, spec.arrays[name].dtype, "same_kind"):
+                raise StoreError(
+                    f"{name} of split {split} at row {start} is {values.dtype}; the store holds "
+                    f"{spec.arrays[name].dtype}, convert it first."
+                )
         write_chunk(self.path, split, start // step, rows, step, spec.arrays, arrays)
 
     def finish(self) -> None:
-        """Declare the store complete.
+        """Declare the store complete; called by one process, after all others have written.
 
         Raises:
             StoreError: If a row range is missing.
@@ -271,7 +291,8 @@ class FeatureWriter:
                 raise StoreError(
                     f"split {split} of {self.path} still misses rows from {missing[0][0]}."
                 )
-        mark_complete(self.path)
+        remove_temporaries(self.path)
+        seal_root(self.path, complete=True)
 
 
 def _attributes(
@@ -286,7 +307,7 @@ def _attributes(
     _check(spec, head, class_names, counts)
     content: dict[str, Any] = {
         "kind": KIND,
-        "provenance": dict(provenance),
+        "provenance": _plain(provenance),
         "head": head_digests(head),
         "class_names": list(class_names),
         "class_counts": counts,
@@ -294,6 +315,18 @@ def _attributes(
     hashed = json.dumps({**content, "splits": spec.to_json()}, sort_keys=True)
     content["fingerprint"] = hashlib.sha256(hashed.encode()).hexdigest()
     return content
+
+
+def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values as they are read back: lists for tuples, text for keys."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(provenance), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the provenance holds something else than finite numbers, text, lists and "
+            f"mappings ({error}); convert it."
+        ) from None
+    return plain
 
 
 def _check(
@@ -307,6 +340,11 @@ def _check(
         raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
     if "weight" not in head or "bias" not in head:
         raise DataError("the head needs weight [C, D] and bias [C].")
+    if head["weight"].ndim != 2 or head["bias"].shape != head["weight"].shape[:1]:
+        raise DataError(
+            f"the head has weight {head['weight'].shape} and bias {head['bias'].shape}; they must "
+            "be [C, D] and [C]."
+        )
     num_classes, dim = head["weight"].shape
     outputs = num_classes + (len(head["extra_bias"]) if "extra_bias" in head else 0)
     for what, items in (("class names", class_names), ("class counts", counts)):
@@ -333,7 +371,7 @@ def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:  # noqa
         sentences: list[str] = []
         for key in sorted((found.keys() | wanted.keys()) - skipped):
             inner = f"{where}.{key}" if where else str(key)
-            sentences += _differences(found.get(key), wanted.get(key), inner)
+            sentences += _differences(found.get(key, "absent"), wanted.get(key, "absent"), inner)
         return sentences
     return [] if found == wanted else [f"{where} was {_short(found)}, now {_short(wanted)}"]
 

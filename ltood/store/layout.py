@@ -78,11 +78,17 @@ class StoreSpec:
     rows_per_chunk: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse bad split names, empty splits and empty chunks."""
+        """Refuse bad split names, empty splits, empty chunks and arrays that hold nothing."""
         for name, split in self.splits.items():
             check_split_name(name)
             if split.rows < 1:
                 raise StoreError(f"split {name} has no rows; leave it out or give it rows.")
+            for key, array in split.arrays.items():
+                if np.dtype(array.dtype).kind not in "fi" or array.row_bytes < 1:
+                    raise StoreError(
+                        f"{key} of split {name} has rows of {array.dtype} {array.shape}; a row "
+                        "holds at least one float or signed integer."
+                    )
         if self.rows_per_chunk is not None and self.rows_per_chunk < 1:
             raise StoreError(f"rows_per_chunk is {self.rows_per_chunk}; it must be 1 or more.")
 

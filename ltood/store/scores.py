@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from ltood.core.errors import StoreError
 from ltood.store.chunks import (
     StoredRows,
-    create_skeleton,
-    mark_complete,
     read_attributes,
+    seal_root,
     spec_from_json,
+    store_kind,
     write_chunk,
 )
 from ltood.store.layout import OOD_PREFIX, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.skeleton import create_skeleton
 
 KIND = "scores"
 DIRECTION = "higher means more OOD"
@@ -126,11 +127,12 @@ class ScoreWriter:
             overwrite: Replace an existing store at the end.
 
         Raises:
-            StoreError: If `path` exists and `overwrite` is off.
+            StoreError: If `path` exists and `overwrite` is off, or it is no score store.
         """
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise StoreError(f"{self.path} exists already; pass --overwrite or another path.")
+        _check_replaceable(self.path)
         self.spec = StoreSpec({name: SplitSpec(count, ARRAYS) for name, count in rows.items()})
         self._building = self.path.with_name(f".{self.path.name}.{os.getpid()}.building")
         shutil.rmtree(self._building, ignore_errors=True)
@@ -138,6 +140,7 @@ class ScoreWriter:
         create_skeleton(self._building, self.spec, content, {})
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in rows}
         self._written = dict.fromkeys(rows, 0)
+        self._received = dict.fromkeys(rows, 0)
 
     def __enter__(self) -> Self:
         """Start writing."""
@@ -150,25 +153,62 @@ class ScoreWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Move the store into place, or remove it after an error."""
-        if kind is not None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
             shutil.rmtree(self._building, ignore_errors=True)
-            return
-        for name, split in self.spec.splits.items():
-            self._flush(name, last=True)
-            if self._written[name] != split.rows:
-                shutil.rmtree(self._building, ignore_errors=True)
-                raise StoreError(
-                    f"split {name} got {self._written[name]} rows; {split.rows} were announced."
-                )
-        mark_complete(self._building)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self._building.rename(self.path)
 
     def append(self, split: str, rows: ScoreSplit) -> None:
-        """Add the next rows of `split`."""
-        self._pending[split].append({key: getattr(rows, key) for key in ARRAYS})
+        """Add the next rows of `split`.
+
+        Raises:
+            StoreError: If the split was not announced, or the arrays are not aligned, of the
+                wrong type or more than announced.
+        """
+        if split not in self._written:
+            raise StoreError(
+                f"split {split!r} was not announced; the store gets {', '.join(self._written)}."
+            )
+        part: dict[str, NDArray[Any]] = {key: getattr(rows, key) for key in ARRAYS}
+        for key, values in part.items():
+            if values.shape != (len(rows),):
+                raise StoreError(
+                    f"{key} of split {split} has shape {values.shape} beside {len(rows)} scores; "
+                    f"it must be ({len(rows)},)."
+                )
+            if not np.can_cast(values.dtype, ARRAYS[key].dtype, "same_kind"):
+                raise StoreError(
+                    f"{key} of split {split} is {values.dtype}; the store holds "
+                    f"{ARRAYS[key].dtype}, convert it first."
+                )
+        self._received[split] += len(rows)
+        if self._received[split] > self.spec.splits[split].rows:
+            raise self._wrong_count(split)
+        self._pending[split].append(part)
         self._flush(split, last=False)
+
+    def _wrong_count(self, split: str) -> StoreError:
+        return StoreError(
+            f"split {split} got {self._received[split]} rows; "
+            f"{self.spec.splits[split].rows} were announced."
+        )
+
+    def _finish(self) -> None:
+        """Write what is pending and move the store into place."""
+        for name, split in self.spec.splits.items():
+            if self._received[name] != split.rows:
+                raise self._wrong_count(name)
+            self._flush(name, last=True)
+        seal_root(self._building, complete=True)
+        if self.path.exists():
+            # Moved aside first: a kill while it is deleted must not leave half a store here.
+            old = self._building.with_suffix(".old")
+            self.path.rename(old)
+            self._building.rename(self.path)
+            shutil.rmtree(old)
+        else:
+            self._building.rename(self.path)
 
     def _flush(self, split: str, *, last: bool) -> None:
         """Write all full chunks of what is pending, and the rest if `last`."""
@@ -194,6 +234,20 @@ class ScoreWriter:
             self._written[split] += stop - done
             done = stop
         self._pending[split] = [{key: values[done:] for key, values in joined.items()}]
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything else than a score store, whatever --overwrite says."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        kind = store_kind(path)
+    except StoreError as error:
+        raise StoreError(f"{path} is not replaced: {error} Remove it by hand.") from error
+    if kind != KIND:
+        raise StoreError(
+            f"{path} is not replaced: it is a store of {kind}, not of {KIND}. Choose another path."
+        )
 
 
 def copy_scores(source: ScoreStore, out: Path, *, overwrite: bool = False) -> ScoreStore:
