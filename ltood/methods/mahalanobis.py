@@ -1,0 +1,70 @@
+"""Mahalanobis: distance to the nearest class mean under one shared covariance.
+
+Source: Lee, Lee, Lee and Shin, "A Simple Unified Framework for Detecting
+Out-of-Distribution Samples and Adversarial Attacks", NeurIPS 2018 (arXiv:1807.03888),
+on the penultimate features alone. With `normalise` it is the Mahalanobis++ of Mueller
+and Hein (ICML 2025, arXiv:2505.18032). Departures: no change of the input image and no
+regression over layers, which need the network; the score is the squared distance, not
+minus half of it; classes without training rows are left out.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch.nn.functional import normalize
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.gaussian import mahalanobis, tied_gaussian, whitening
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the Mahalanobis distance.
+
+    Attributes:
+        ridge: Added to the diagonal of the covariance, in squared feature units;
+            0 or more. At 0 directions without variance are ignored.
+        normalise: Divide features by their L2 norm before everything else.
+    """
+
+    ridge: float = 0.0
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 <= self.ridge < math.inf:
+            raise ConfigError(
+                f"methods.mahalanobis.ridge is {self.ridge}; it is added to variances, so set "
+                "it to 0 or more (ImOOD uses 1e-4)."
+            )
+
+
+class Mahalanobis(Detector):
+    """Scores rows by their squared distance to the nearest class mean."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the whitening map and the whitened means of the classes with rows."""
+        model = tied_gaussian(inputs, normalise=self.config.normalise)
+        self.whitening_ = whitening(model.covariance, self.config.ridge)
+        self.means_ = model.classes.means[model.classes.present] @ self.whitening_
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32, at least 0; higher means more OOD."""
+        features = batch.features.double()
+        if self.config.normalise:
+            features = normalize(features, dim=1)
+        return mahalanobis(features, self.learned("whitening_"), self.learned("means_")).float()
+
+
+Entry = Mahalanobis

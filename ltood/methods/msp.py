@@ -1,0 +1,46 @@
+"""MSP: largest softmax probability, optionally with a temperature.
+
+Source: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and
+Out-of-Distribution Examples in Neural Networks", ICLR 2017 (arXiv:1610.02136). A
+temperature above 1 gives the logit part of ODIN (Liang et al., ICLR 2018,
+arXiv:1706.02690); its change of the input image needs the network.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, Scores
+from ltood.ops.logits import check_temperature, score_logits
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of MSP.
+
+    Attributes:
+        temperature: Divides the logits before the softmax. Unitless, above 0.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_temperature(self.temperature, "methods.msp.temperature")
+
+
+class MSP(Detector):
+    """Scores rows by the negative of their largest softmax probability."""
+
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings; there is nothing to fit."""
+        self.config = config or Config()
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
+        return score_logits(batch.logits, "msp", self.config.temperature)
+
+
+Entry = MSP

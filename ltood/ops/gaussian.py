@@ -1,0 +1,126 @@
+"""Gaussian class models with one shared covariance, in float64.
+
+Squared Mahalanobis distances become plain squared distances after one matrix product:
+the eigen-decomposition of the covariance gives a whitening map. Directions without
+variance are left out, as a pseudo-inverse does, with a cut-off relative to the largest
+eigenvalue; an absolute one blows up on rank-deficient data such as few-shot sets.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltood.core.errors import DataError
+from ltood.core.types import Features, FitInputs
+from ltood.ops.statistics import ClassStatistics, class_statistics, prepared
+
+#: Eigenvalues below this share of the largest one count as zero. Well above the rounding
+#: noise of a float64 covariance, well below the spread of real ones (about 1e-9).
+RELATIVE_FLOOR = 1e-12
+
+#: Most distances [rows, classes] held at once; bounds memory, not results.
+CHUNK_VALUES = 2**24
+
+
+@dataclass(frozen=True)
+class TiedGaussian:
+    """Class means and the covariance around them, shared by all classes.
+
+    Attributes:
+        classes: Counts and sums of each class.
+        covariance: Mean of (f - own class mean)(...)^T over all rows, [D, D] float64.
+    """
+
+    classes: ClassStatistics
+    covariance: Tensor
+
+    @property
+    def total_covariance(self) -> Tensor:
+        """Mean of (f - overall mean)(...)^T over all rows, [D, D] float64."""
+        between = self.classes.means - self.classes.mean
+        weighted = between * (self.classes.counts / self.classes.num_rows)[:, None]
+        return self.covariance + between.T @ weighted
+
+
+def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian:
+    """Class means and shared covariance of the training features, once per `inputs`.
+
+    Two passes, means first: squares of raw features would cancel. The covariance
+    divides by N, the maximum-likelihood estimate of the published methods.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows.
+        normalise: Divide each feature vector by its L2 norm first.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+        DataError: If a training label is no class or there is not one row.
+    """
+    source = inputs.require_train()
+
+    def compute() -> TiedGaussian:
+        classes = class_statistics(inputs, normalise=normalise)
+        means = classes.means
+        scatter = means.new_zeros((source.dim, source.dim))
+        for batch in source.batches(arrays=("features", "labels")):
+            centred = prepared(batch.features, normalise) - means[batch.labels]
+            scatter += centred.T @ centred
+        return TiedGaussian(classes, scatter / classes.num_rows)
+
+    return inputs.once(("tied_gaussian", normalise), compute)
+
+
+def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
+    """Map to coordinates in which `covariance` + ridge I is the identity.
+
+    Args:
+        covariance: Symmetric, [D, D] float64.
+        ridge: Added to the diagonal; 0 or more.
+
+    Returns:
+        Whitening map A, [D, r] float64, r the numerical rank: A A^T is the inverse, or
+        the pseudo-inverse where the rank is not full.
+
+    Raises:
+        DataError: If no direction has any variance.
+    """
+    ridged = covariance + ridge * torch.eye(
+        len(covariance), dtype=covariance.dtype, device=covariance.device
+    )
+    values, vectors = torch.linalg.eigh(ridged)
+    kept = values > RELATIVE_FLOOR * values[-1]
+    if not kept.any():
+        raise DataError(
+            "the training features do not vary within their classes, so distances have no "
+            "scale; set a ridge above 0 or use more training rows."
+        )
+    scaled: Tensor = vectors[:, kept] / values[kept].sqrt()
+    return scaled
+
+
+def min_squared_distance(points: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distance of each point to its nearest centre, [N] float64.
+
+    Args:
+        points: [N, r] float64.
+        centres: [K, r] float64.
+    """
+    offset = centres.square().sum(dim=1)
+    rows = max(1, CHUNK_VALUES // len(centres))
+    nearest = [
+        (offset - 2 * block @ centres.T).amin(dim=1) + block.square().sum(dim=1)
+        for block in torch.split(points, rows)
+    ]
+    return torch.cat(nearest).clamp(min=0) if nearest else points.new_zeros(0)
+
+
+def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tensor) -> Tensor:
+    """Squared Mahalanobis distance of each row to its nearest mean, [N] float64.
+
+    Args:
+        features: [N, D], already normalised where the model was.
+        whitening_map: From `whitening`, [D, r].
+        whitened_means: Class means times `whitening_map`, [K, r].
+    """
+    return min_squared_distance(features.double() @ whitening_map, whitened_means)

@@ -1,0 +1,165 @@
+"""Exact nearest neighbours in a bank of training features.
+
+One search serves every method and every k that share a bank and a batch: the searcher
+remembers the largest k asked of it and looks for that many. FAISS does the search
+(on its GPU side where it has one), torch where FAISS cannot be imported or has no GPU
+for rows that lie on one. Ties aside, both give the same neighbours.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, Features, FitInputs
+
+#: Query rows and bank rows of one block of the torch search (256 MiB of distances).
+QUERY_ROWS = 1024
+BANK_ROWS = 65536
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Neighbours of a batch in a bank, nearest first.
+
+    Attributes:
+        distances: Euclidean distances, [N, K] float32.
+        indices: Rows of the bank, [N, K] int64.
+    """
+
+    distances: Tensor
+    indices: Tensor
+
+
+class Neighbours:
+    """A bank of rows to search, and the largest k asked of it.
+
+    Attributes:
+        bank: Rows to search, [M, D] float32, unit length if `normalise`.
+        normalise: Whether queries are divided by their L2 norm first.
+        k_max: Neighbours that one search gives.
+    """
+
+    def __init__(self, bank: Tensor, *, normalise: bool) -> None:
+        """Wrap a bank whose rows are normalised already where `normalise` says so."""
+        self.bank = bank.contiguous()
+        self.normalise = normalise
+        self.k_max = 1
+
+    def reserve(self, k: int, where: str) -> None:
+        """Make every later search give at least `k` neighbours.
+
+        Args:
+            k: Neighbours that a method will read.
+            where: The setting's path, such as "methods.knn.k".
+
+        Raises:
+            ConfigError: If the bank has fewer rows.
+        """
+        if k > len(self.bank):
+            raise ConfigError(
+                f"{where} is {k} but there are only {len(self.bank)} training rows; "
+                f"set it to at most {len(self.bank)}."
+            )
+        self.k_max = max(self.k_max, k)
+
+    def search(self, batch: FeatureBatch) -> Nearest:
+        """The `k_max` nearest neighbours of each row, found once per batch."""
+        return batch.once(
+            ("neighbours", self, self.k_max), lambda: self._search(self.queries(batch), self.k_max)
+        )
+
+    def queries(self, batch: FeatureBatch) -> Features:
+        """Features of `batch` as the search sees them, [N, D] float32."""
+        features = batch.features
+        return normalize(features, dim=1) if self.normalise else features
+
+    def distances(self, batch: FeatureBatch, k: int) -> Tensor:
+        """Euclidean distance of each row to its k-th neighbour, [N] float32.
+
+        Taken from the two rows themselves, because a search gives squared distances as
+        differences of large squares, which leaves few digits for close neighbours.
+        """
+        indices = self.search(batch).indices[:, k - 1]
+        gaps = self.queries(batch) - self.bank[indices]
+        return gaps.square().sum(dim=1).sqrt()
+
+    def _search(self, queries: Tensor, k: int) -> Nearest:
+        queries = queries.contiguous()
+        if len(queries) and importlib.util.find_spec("faiss") is not None:
+            import faiss
+
+            if queries.device.type == "cpu":
+                squared, indices = faiss.knn(queries.numpy(), self.bank.numpy(), k)
+                return _nearest(torch.from_numpy(squared), torch.from_numpy(indices))
+            if queries.is_cuda and faiss.get_num_gpus() > 0:
+                import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
+
+                resources = faiss.StandardGpuResources()
+                return _nearest(*faiss.knn_gpu(resources, queries, self.bank, k))
+        return search_with_torch(queries, self.bank, k)
+
+
+def search_with_torch(queries: Tensor, bank: Tensor, k: int) -> Nearest:
+    """Exact search by matrix products, block by block.
+
+    Args:
+        queries: [N, D] float32.
+        bank: [M, D] float32, M at least `k`.
+        k: Neighbours of each row.
+    """
+    squares = bank.square().sum(dim=1)
+    found = []
+    for block in torch.split(queries, QUERY_ROWS):
+        best = block.new_empty((len(block), 0))
+        best_rows = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
+        for start in range(0, len(bank), BANK_ROWS):
+            part = bank[start : start + BANK_ROWS]
+            squared = squares[start : start + BANK_ROWS] - 2 * block @ part.T
+            rows = torch.arange(start, start + len(part), device=block.device)
+            candidates = torch.cat([best, squared], dim=1)
+            candidate_rows = torch.cat([best_rows, rows.expand(len(block), -1)], dim=1)
+            best, chosen = candidates.topk(min(k, candidates.shape[1]), dim=1, largest=False)
+            best_rows = candidate_rows.gather(1, chosen)
+        found.append(_nearest(best + block.square().sum(dim=1, keepdim=True), best_rows))
+    if not found:
+        return Nearest(queries.new_zeros((0, k)), torch.zeros((0, k), dtype=torch.int64))
+    return Nearest(
+        torch.cat([block.distances for block in found]),
+        torch.cat([block.indices for block in found]),
+    )
+
+
+def _nearest(squared: Tensor, indices: Tensor) -> Nearest:
+    return Nearest(squared.clamp(min=0).sqrt(), indices)
+
+
+def training_neighbours(inputs: FitInputs, *, normalise: bool) -> Neighbours:
+    """Searcher over all training features, built once per `inputs`.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows.
+        normalise: Divide bank and queries by their L2 norms.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+    """
+    source = inputs.require_train()
+
+    def compute() -> Neighbours:
+        bank = None
+        done = 0
+        for batch in source.batches(arrays=("features",)):
+            features = batch.features
+            if bank is None:
+                bank = features.new_empty((len(source), source.dim))
+            bank[done : done + len(batch)] = normalize(features, dim=1) if normalise else features
+            done += len(batch)
+        if bank is None:
+            bank = torch.empty((0, source.dim))
+        return Neighbours(bank, normalise=normalise)
+
+    return inputs.once(("neighbours", normalise), compute)

@@ -1,0 +1,234 @@
+"""Statistics of the training features, each from one pass over rows in batches.
+
+Class counts and sums are float64, so that neither batch size nor the order of additions
+shows in float32 results. All are kept in `FitInputs.once` and shared among methods.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.types import Features, FeatureSource, FitInputs, Labels
+
+#: Most training activations that are kept and sorted for exact percentiles (128 MiB).
+EXACT_VALUES = 2**25
+
+#: Leading bits of a float32 (sign, exponent, 11 bits of the fraction) that name its bin.
+SKETCH_BITS = 20
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Counts and sums of the training features by class.
+
+    Attributes:
+        counts: Training rows of each class, [C] int64; may hold zeros.
+        sums: Sum of the features of each class, [C, D] float64.
+    """
+
+    counts: Tensor
+    sums: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """Number of training rows N."""
+        return int(self.counts.sum())
+
+    @property
+    def present(self) -> Tensor:
+        """Whether a class has any training row, [C] bool."""
+        return self.counts > 0
+
+    @property
+    def means(self) -> Tensor:
+        """Mean feature of each class, [C, D] float64; zero for a class without rows."""
+        return self.sums / self.counts.clamp(min=1)[:, None]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean feature of all training rows, [D] float64."""
+        return self.sums.sum(dim=0) / self.num_rows
+
+
+def class_statistics(inputs: FitInputs, *, normalise: bool = False) -> ClassStatistics:
+    """Counts and feature sums of each training class, computed once per `inputs`.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows.
+        normalise: Divide each feature vector by its L2 norm first.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+        DataError: If a training label is no class or there is not one row.
+    """
+    source = inputs.require_train()
+    return inputs.once(
+        ("class_statistics", normalise), lambda: _class_statistics(source, normalise)
+    )
+
+
+def _class_statistics(source: FeatureSource, normalise: bool) -> ClassStatistics:
+    counts = sums = None
+    for batch in source.batches(arrays=("features", "labels")):
+        features, labels = batch.features, batch.labels
+        check_labels(labels, source.num_classes)
+        if counts is None or sums is None:
+            counts = labels.new_zeros(source.num_classes)
+            sums = features.new_zeros((source.num_classes, source.dim), dtype=torch.float64)
+        counts += torch.bincount(labels, minlength=source.num_classes)
+        sums.index_add_(0, labels, prepared(features, normalise))
+    if counts is None or sums is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    return ClassStatistics(counts, sums)
+
+
+def prepared(features: Features, normalise: bool) -> Tensor:
+    """Features in float64, [N, D], divided by their L2 norms if `normalise`."""
+    wide = features.double()
+    return normalize(wide, dim=1) if normalise else wide
+
+
+def check_labels(labels: Labels, num_classes: int) -> None:
+    """Refuse training labels that are no class.
+
+    Raises:
+        DataError: With the first such label.
+    """
+    bad = (labels < 0) | (labels >= num_classes)
+    if bad.any():
+        raise DataError(
+            f"the training split holds the label {int(labels[bad][0])}; labels of training rows "
+            f"are 0 to {num_classes - 1}. Import the rows of unknown class as an OOD split."
+        )
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Distribution of all training activations together, ready for any percentile.
+
+    Attributes:
+        sorted_values: All values in ascending order, or None where they were too many.
+        histogram: Values in each bin of equal leading bits, [2^SKETCH_BITS] int64, or None.
+    """
+
+    sorted_values: Tensor | None = None
+    histogram: Tensor | None = None
+
+    def percentile(self, percent: float) -> float:
+        """Value that `percent` of the activations do not exceed, by linear interpolation.
+
+        From sorted values the answer is exact. From the histogram it lies in the same
+        bin as the exact one, or between the bins of its two neighbours; a bin spans one
+        part in 2^11 of its value.
+
+        Args:
+            percent: 0 to 100.
+        """
+        if self.sorted_values is not None:
+            rank = percent / 100 * (len(self.sorted_values) - 1)
+            low = int(rank)
+            high = min(low + 1, len(self.sorted_values) - 1)
+            ends = self.sorted_values[[low, high]].double().tolist()
+        else:
+            assert self.histogram is not None
+            rank = percent / 100 * (int(self.histogram.sum()) - 1)
+            low = int(rank)
+            ends = [self._ranked(low), self._ranked(low + 1)]
+        return float(ends[0] + (rank - low) * (ends[1] - ends[0]))
+
+    def _ranked(self, rank: int) -> float:
+        """Value of the given rank, spread evenly between the edges of its bin."""
+        assert self.histogram is not None
+        cumulative = self.histogram.cumsum(0)
+        rank = min(rank, int(cumulative[-1]) - 1)
+        index = int(torch.searchsorted(cumulative, rank, right=True))
+        inside = rank - int(cumulative[index] - self.histogram[index]) + 0.5
+        low, high = _edges(index)
+        return low + (high - low) * inside / int(self.histogram[index])
+
+
+def activations(inputs: FitInputs) -> Activations:
+    """Distribution of the training activations, gathered once per `inputs`.
+
+    Memory is bounded: up to `EXACT_VALUES` values are kept, more go into a histogram
+    over the leading bits of their float32 form, which needs no range in advance.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+        DataError: If there is not one row.
+    """
+    source = inputs.require_train()
+    return inputs.once("activations", lambda: _activations(source))
+
+
+def _activations(source: FeatureSource) -> Activations:
+    if len(source) == 0:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    blocks = (batch.features.flatten() for batch in source.batches(arrays=("features",)))
+    if len(source) * source.dim <= EXACT_VALUES:
+        return Activations(sorted_values=torch.cat(list(blocks)).sort().values)
+    histogram = None
+    for values in blocks:
+        counts = torch.bincount(_bins(values), minlength=2**SKETCH_BITS)
+        histogram = counts if histogram is None else histogram + counts
+    return Activations(histogram=histogram)
+
+
+def _bins(values: Tensor) -> Tensor:
+    """Bin of each float32 value, [n] int64; greater values never get lower bins."""
+    # Adding zero turns -0.0 into 0.0, which would otherwise sort below every zero.
+    bits = (values + 0.0).view(torch.int32)
+    # Negative floats order backwards by their bits; flipping all but the sign mends that.
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    leading: Tensor = ordered >> (32 - SKETCH_BITS)
+    return leading.long() + 2 ** (SKETCH_BITS - 1)
+
+
+def _edges(index: int) -> tuple[float, float]:
+    """Smallest and largest float32 value of a bin."""
+    shift = 32 - SKETCH_BITS
+    first = (index - 2 ** (SKETCH_BITS - 1)) << shift
+    ordered = torch.tensor([first, first + (1 << shift) - 1], dtype=torch.int32)
+    low, high = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32).tolist()
+    return low, high
+
+
+def row_percentile(rows: Tensor, percent: float) -> Tensor:
+    """Percentile of each row by linear interpolation, in the rows' own float32.
+
+    Follows NumPy 2 bit for bit: rank and interpolation are float32 too. Masks compare
+    weights with these thresholds, so a float64 detour would move single weights.
+
+    Args:
+        rows: Values, [R, D] float32.
+        percent: 0 to 100.
+
+    Returns:
+        Thresholds, [R] float32.
+    """
+    ordered = rows.float().sort(dim=1).values
+    last = rows.shape[1] - 1
+    rank = torch.tensor(percent, dtype=torch.float32) / 100 * last
+    low = min(int(rank), last)
+    fraction = float(rank - low)
+    below, above = ordered[:, low], ordered[:, min(low + 1, last)]
+    gap = above - below
+    thresholds: Tensor = below + gap * fraction if fraction < 0.5 else above - gap * (1 - fraction)
+    return thresholds
+
+
+def check_percentile(percent: float, where: str) -> None:
+    """Refuse a percentile outside 0 to 100.
+
+    Args:
+        percent: The setting's value.
+        where: The setting's path, such as "methods.himplos.percentile".
+
+    Raises:
+        ConfigError: Unless the value is between 0 and 100.
+    """
+    if not 0 <= percent <= 100:
+        raise ConfigError(f"{where} is {percent}; a percentile lies between 0 and 100.")
