@@ -172,7 +172,7 @@ def _activations(source: FeatureSource) -> Activations:
         return Activations(sorted_values=torch.cat(list(blocks)).sort().values)
     histogram = None
     for values in blocks:
-        counts = torch.bincount(_bins(values), minlength=2**SKETCH_BITS)
+        counts = torch.bincount(_bins(values), minlength=1 << SKETCH_BITS)
         histogram = counts if histogram is None else histogram + counts
     return Activations(histogram=histogram)
 
@@ -183,14 +183,13 @@ def _bins(values: Tensor) -> Tensor:
     bits = (values + 0.0).view(torch.int32)
     # Negative floats order backwards by their bits; flipping all but the sign mends that.
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    leading: Tensor = ordered >> (32 - SKETCH_BITS)
-    return leading.long() + 2 ** (SKETCH_BITS - 1)
+    return (ordered >> (32 - SKETCH_BITS)).long() + (1 << (SKETCH_BITS - 1))
 
 
 def _edges(index: int) -> tuple[float, float]:
     """Smallest and largest float32 value of a bin."""
     shift = 32 - SKETCH_BITS
-    first = (index - 2 ** (SKETCH_BITS - 1)) << shift
+    first = (index - (1 << (SKETCH_BITS - 1))) << shift
     ordered = torch.tensor([first, first + (1 << shift) - 1], dtype=torch.int32)
     low, high = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32).tolist()
     return low, high

@@ -1,0 +1,105 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ltood.core.heads import ClassifierHead
+from ltood.core.priors import ClassPrior
+from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+
+GOLDEN = Path(__file__).parent / "golden"
+
+#: Long-tailed, as everything ltood is for.
+COUNTS = (60, 30, 15, 8)
+DIM, PATCHES = 24, 5
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Four classes, each with its own block of active features, and outliers with none."""
+
+    inputs: FitInputs
+    id_batch: FeatureBatch
+    ood_batch: FeatureBatch
+    head: ClassifierHead
+
+
+def _rows(labels: Tensor, blocks: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pooled and local features of `labels`; -1 is active everywhere, but weakly."""
+    centres = torch.cat([blocks * 2.0, torch.full((1, DIM), 0.4)])[labels]
+    noise = torch.randn(len(labels), PATCHES, DIM, generator=rng)
+    local = (centres[:, None] + 0.6 * noise).relu()
+    return local.mean(dim=1), local
+
+
+def make_toy(seed: int = 0) -> Toy:
+    rng = torch.Generator().manual_seed(seed)
+    num_classes = len(COUNTS)
+    blocks = torch.eye(num_classes).repeat_interleave(DIM // num_classes, dim=1)
+    head = ClassifierHead(
+        weight=blocks - 0.25 + 0.05 * torch.randn(num_classes, DIM, generator=rng),
+        bias=0.1 * torch.randn(num_classes, generator=rng),
+        # An ID image has one strong block, an outlier a weak sum: g is large for ID.
+        extra_weight=torch.full((1, DIM), 0.5),
+        extra_bias=torch.full((1,), -6.0),
+        bn_weight=torch.full((DIM,), 0.7),
+        bn_bias=torch.full((DIM,), 0.6),
+        logit_scale=torch.tensor(100.0),
+    )
+
+    def batch(labels: Tensor) -> FeatureBatch:
+        features, local = _rows(labels, blocks, rng)
+        ids = torch.arange(len(labels))
+        return FeatureBatch.of(features, labels=labels, ids=ids, local=local, head=head)
+
+    train = batch(torch.repeat_interleave(torch.arange(num_classes), torch.tensor(COUNTS)))
+    aux = batch(torch.full((50,), -1))
+    inputs = FitInputs(
+        TensorSource(train, num_classes),
+        TensorSource(aux, num_classes),
+        head,
+        ClassPrior(np.array(COUNTS)),
+    )
+    id_batch = batch(torch.arange(40) % num_classes)
+    return Toy(inputs, id_batch, batch(torch.full((40,), -1)), head)
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return make_toy()
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """The one seed of all tests."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    return 0
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def load_golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="session")
+def himplos_golden() -> dict[str, np.ndarray]:
+    return load_golden("himplos")
+
+
+@pytest.fixture(scope="session")
+def patt_golden() -> dict[str, np.ndarray]:
+    return {**load_golden("patt"), **load_golden("patt_outliers"), **load_golden("patt_rows")}
+
+
+@pytest.fixture(scope="session")
+def imood_golden() -> dict[str, np.ndarray]:
+    return load_golden("imood")

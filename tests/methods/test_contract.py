@@ -1,0 +1,201 @@
+"""What every method owes, checked over every file of the package."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltood.core.detector import Detector, check_needs
+from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.heads import ClassifierHead
+from ltood.core.params import read_params, to_section
+from ltood.core.priors import ClassPrior
+from ltood.core.registry import available, load, summary
+from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+
+METHODS = available("methods")
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+ARRAYS = ("features_", "logits_", "labels_", "ids_", "local_", "extra_")
+
+pytestmark = pytest.mark.parametrize("name", METHODS)
+
+
+def fitted(name: str, inputs: FitInputs) -> Detector:
+    module = load("methods", name)
+    settings = {"k": 5} if "k" in module.Config.__dataclass_fields__ else {}
+    return module.Entry(module.Config(**settings)).fit(inputs)
+
+
+def rows_of(batch: FeatureBatch, order: torch.Tensor) -> FeatureBatch:
+    taken = (getattr(batch, name) for name in ARRAYS)
+    return FeatureBatch(*(None if tensor is None else tensor[order] for tensor in taken))
+
+
+def joined(toy) -> FeatureBatch:
+    pairs = ((getattr(toy.id_batch, name), getattr(toy.ood_batch, name)) for name in ARRAYS)
+    return FeatureBatch(*(torch.cat(pair) for pair in pairs))
+
+
+def only(batch: FeatureBatch, arrays: tuple[str, ...]) -> FeatureBatch:
+    kept = (getattr(batch, name) if name[:-1] in arrays else None for name in ARRAYS)
+    return FeatureBatch(*kept)
+
+
+def test_scores_have_shape_and_type(name, toy):
+    scores = fitted(name, toy.inputs).score(toy.id_batch)
+    assert scores.shape == (len(toy.id_batch),)
+    assert scores.dtype == torch.float32
+    assert torch.isfinite(scores).all()
+
+
+def test_outliers_score_higher(name, toy):
+    detector = fitted(name, toy.inputs)
+    known, unknown = detector.score(toy.id_batch), detector.score(toy.ood_batch)
+    auroc = (unknown[:, None] > known).float().mean()
+    assert auroc > 0.8
+
+
+def test_batches_and_order_do_not_matter(name, toy):
+    batch = joined(toy)
+    detector = fitted(name, toy.inputs)
+    whole = detector.score(rows_of(batch, torch.arange(len(batch))))
+    parts = [detector.score(batch.slice(i, i + 7)) for i in range(0, len(batch), 7)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-5)
+    order = torch.randperm(len(batch))
+    shuffled = detector.score(rows_of(batch, order))
+    torch.testing.assert_close(shuffled, whole[order], rtol=1e-5, atol=1e-5)
+
+
+def test_fit_does_not_depend_on_batches(name, toy):
+    class Small(TensorSource):
+        def batches(self, rows=11, arrays=()):
+            return super().batches(min(rows, 11), arrays)
+
+    train = Small(next(iter(toy.inputs.train.batches())), toy.head.num_classes)
+    inputs = FitInputs(train, toy.inputs.aux, toy.head, toy.inputs.prior)
+    expected = fitted(name, toy.inputs).score(joined(toy))
+    got = fitted(name, inputs).score(joined(toy))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_class_order_does_not_matter(name, toy):
+    order = torch.tensor([2, 0, 3, 1])
+    back = torch.argsort(order)
+    head = ClassifierHead(
+        toy.head.weight[order],
+        toy.head.bias[order],
+        toy.head.extra_weight,
+        toy.head.extra_bias,
+        toy.head.bn_weight,
+        toy.head.bn_bias,
+        toy.head.logit_scale,
+    )
+
+    def permuted(batch):
+        labels = torch.where(batch.labels < 0, -1, back[batch.labels.clamp(min=0)])
+        return FeatureBatch(
+            batch.features, batch.logits[:, order], labels, batch.ids, batch.local, batch.extra
+        )
+
+    train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
+    inputs = FitInputs(
+        TensorSource(permuted(train), 4),
+        TensorSource(permuted(aux), 4),
+        head,
+        ClassPrior(toy.inputs.prior.counts[order.numpy()]),
+    )
+    batch = joined(toy)
+    expected = fitted(name, toy.inputs).score(batch)
+    got = fitted(name, inputs).score(permuted(batch))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inputs_stay_as_they_are(name, toy):
+    train = next(iter(toy.inputs.train.batches()))
+    batch = joined(toy)
+    watched = [getattr(b, a) for b in (train, batch) for a in ARRAYS]
+    watched += [toy.head.weight, toy.head.bias, toy.head.bn_weight, toy.head.extra_weight]
+    before = [tensor.clone() for tensor in watched]
+    fitted(name, toy.inputs).score(batch)
+    for tensor, copied in zip(watched, before, strict=True):
+        assert torch.equal(tensor, copied)
+
+
+def test_scores_repeat(name, toy):
+    detector = fitted(name, toy.inputs)
+    first = detector.score(joined(toy))
+    assert torch.equal(detector.score(joined(toy)), first)
+    fresh = FitInputs(toy.inputs.train, toy.inputs.aux, toy.head, toy.inputs.prior)
+    assert torch.equal(fitted(name, fresh).score(joined(toy)), first)
+
+
+def test_half_precision_is_widened(name, toy):
+    detector = fitted(name, toy.inputs)
+    half = FeatureBatch(*(_cast(getattr(toy.id_batch, a), torch.float16) for a in ARRAYS))
+    wide = FeatureBatch(*(_cast(getattr(half, a), torch.float32) for a in ARRAYS))
+    scores = detector.score(half)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, detector.score(wide))
+
+
+def _cast(tensor, dtype):
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def test_listed_arrays_are_enough(name, toy):
+    detector = fitted(name, toy.inputs)
+    scores = detector.score(only(toy.id_batch, detector.arrays))
+    assert torch.equal(scores, detector.score(toy.id_batch))
+
+
+def test_gradients_are_not_recorded_in_state(name, toy):
+    assert all(not tensor.requires_grad for tensor in fitted(name, toy.inputs).state().values())
+
+
+def test_unfitted_is_refused(name, toy):
+    entry = load("methods", name).Entry
+    if fitted(name, toy.inputs).state():
+        with pytest.raises(NotFittedError, match=f"{name} is not fitted: call fit"):
+            entry().score(toy.id_batch)
+    else:
+        assert torch.isfinite(entry().score(toy.id_batch)).all()
+
+
+def test_missing_needs_are_refused(name, toy):
+    detector = load("methods", name).Entry()
+    check_needs(f"method {name}", detector.needs, toy.inputs, has_local=True)
+    if detector.needs:
+        with pytest.raises(MissingNeedError, match=f"method {name} needs .* does not hold"):
+            check_needs(f"method {name}", detector.needs, FitInputs(), has_local=False)
+    if fitted(name, toy.inputs).state():
+        with pytest.raises(MissingNeedError, match="are needed and were not given"):
+            detector.fit(FitInputs())
+    else:
+        assert detector.fit(FitInputs()) is detector
+
+
+def test_what_was_learned_can_be_saved(name, toy):
+    detector = fitted(name, toy.inputs)
+    state = {key: torch.tensor(value.numpy()) for key, value in detector.state().items()}
+    twin = type(detector)(copy.copy(detector.config)).restore(state)
+    assert torch.equal(twin.score(joined(toy)), detector.score(joined(toy)))
+    assert twin.in_use() == detector.in_use()
+
+
+def test_entry_and_summary_are_found(name):
+    module = load("methods", name)
+    assert issubclass(module.Entry, Detector)
+    assert module.Config.__dataclass_params__.frozen
+    assert summary("methods", name).endswith(".")
+    assert re.search(r"Source: .*\b(19|20)\d\d\b", module.__doc__, re.DOTALL)
+
+
+def test_it_has_a_test_file(name):
+    assert (Path(__file__).parent / f"test_{name}.py").is_file()
+
+
+def test_defaults_equal_params(name):
+    section = read_params(PARAMS)["methods"][name]
+    assert (section or {}) == to_section(load("methods", name).Config())

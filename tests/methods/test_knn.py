@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import scores as reference
+
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs
+from ltood.methods.knn import KNN, Config
+
+
+def inputs_of(bank):
+    return FitInputs.of(torch.tensor(bank), torch.zeros(len(bank), dtype=torch.int64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.integers(1, 12), st.booleans())
+def test_brute_force(seed, k, normalise):
+    rng = np.random.default_rng(seed)
+    bank = rng.normal(size=(12, 5)).astype(np.float32)
+    rows = rng.normal(size=(6, 5)).astype(np.float32)
+    rows[0], rows[1] = 0, bank[3]  # a zero feature and a known one
+    detector = KNN(Config(k, normalise)).fit(inputs_of(bank))
+    expected = [reference.knn(row, bank, k, normalise) for row in rows]
+    got = detector.score(FeatureBatch.of(torch.tensor(rows)))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_close_neighbours_keep_their_digits():
+    # Far from the origin, squared distances from products lose everything.
+    bank = 100 + torch.arange(6.0)[:, None] * 1e-3 * torch.ones(1, 4)
+    detector = KNN(Config(2, normalise=False)).fit(inputs_of(bank.numpy()))
+    got = detector.score(FeatureBatch.of(bank))
+    assert got.max() < 2.1e-3
+
+
+def test_every_k_shares_one_search(rng):
+    inputs = inputs_of(rng.normal(size=(30, 4)).astype(np.float32))
+    detectors = [KNN(Config(k)).fit(inputs) for k in (3, 10)]
+    assert detectors[0]._neighbours is detectors[1]._neighbours
+    batch = FeatureBatch.of(torch.tensor(rng.normal(size=(5, 4)).astype(np.float32)))
+    first, second = (detector.score(batch) for detector in detectors)
+    assert len(batch._shared) == 1
+    assert (first <= second).all()
+
+
+def test_another_bank_is_not_mistaken(rng):
+    batch = FeatureBatch.of(torch.tensor(rng.normal(size=(5, 4)).astype(np.float32)))
+    banks = [rng.normal(size=(9, 4)).astype(np.float32) for _ in range(2)]
+    for bank in banks:
+        got = KNN(Config(1)).fit(inputs_of(bank)).score(batch)
+        expected = [reference.knn(row.numpy(), bank, 1) for row in batch.features]
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_refitting_replaces_the_bank(rng):
+    batch = FeatureBatch.of(torch.tensor(rng.normal(size=(5, 4)).astype(np.float32)))
+    detector = KNN(Config(1))
+    banks = [rng.normal(size=(9, 4)).astype(np.float32) for _ in range(2)]
+    first, second = (detector.fit(inputs_of(bank)).score(batch) for bank in banks)
+    assert not torch.equal(first, second)
+    assert torch.equal(second, KNN(Config(1)).fit(inputs_of(banks[1])).score(batch))
+
+
+def test_k_above_the_bank_is_refused():
+    with pytest.raises(ConfigError, match=r"methods.knn.k is 4 but there are only 3 training rows"):
+        KNN(Config(4)).fit(inputs_of(np.ones((3, 2), np.float32)))
+
+
+def test_k_must_be_a_rank():
+    with pytest.raises(ConfigError, match=r"methods.knn.k is 0; it is the rank"):
+        Config(0)
