@@ -39,7 +39,7 @@ class TiedGaussian:
     def total_covariance(self) -> Tensor:
         """Mean of (f - overall mean)(...)^T over all rows, [D, D] float64."""
         between = self.classes.means - self.classes.mean
-        weighted = between * (self.classes.counts / self.classes.num_rows)[:, None]
+        weighted = between * (self.classes.counts.double() / self.classes.num_rows)[:, None]
         return self.covariance + between.T @ weighted
 
 

@@ -198,8 +198,8 @@ def _edges(index: int) -> tuple[float, float]:
 def row_percentile(rows: Tensor, percent: float) -> Tensor:
     """Percentile of each row by linear interpolation, in the rows' own float32.
 
-    Follows NumPy 2 bit for bit: rank and interpolation are float32 too. Masks compare
-    weights with these thresholds, so a float64 detour would move single weights.
+    Follows NumPy 2.4 bit for bit: the rank is float64, the interpolation float32. Masks
+    compare weights with these thresholds, so another rounding would move single weights.
 
     Args:
         rows: Values, [R, D] float32.
@@ -210,9 +210,9 @@ def row_percentile(rows: Tensor, percent: float) -> Tensor:
     """
     ordered = rows.float().sort(dim=1).values
     last = rows.shape[1] - 1
-    rank = torch.tensor(percent, dtype=torch.float32) / 100 * last
-    low = min(int(rank), last)
-    fraction = float(rank - low)
+    rank = percent / 100 * last
+    low = int(rank)
+    fraction = rank - low
     below, above = ordered[:, low], ordered[:, min(low + 1, last)]
     gap = above - below
     thresholds: Tensor = below + gap * fraction if fraction < 0.5 else above - gap * (1 - fraction)

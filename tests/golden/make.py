@@ -30,9 +30,14 @@ def himplos(full):
 
 def patt(full):
     head = ("counts", "head_weight", "head_bias")
-    results = [k for k in full if k.startswith(("fc_cifar", "fc_imagenet", "fcmean"))]
-    results = [k for k in results if not k.endswith(("f32", "second_call_f64"))]
-    results = [k for k in results if "final_score" in k or "attention" in k or "energy" in k]
+    results = [
+        k
+        for k in full
+        if k.startswith(("fc_cifar", "fc_imagenet", "fcmean"))
+        and k.endswith("_f64")
+        and any(kind in k for kind in ("final_score", "attention", "delta", "energy"))
+        and "second_call" not in k
+    ]
     write("patt.npz", {k: full[k] for k in (*head, *results, "fc_feat_id", "fc_labels_id")})
     outliers = full["fc_feat_ood"]
     write("patt_outliers.npz", {"fc_feat_ood": outliers})

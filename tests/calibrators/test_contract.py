@@ -1,0 +1,77 @@
+"""What every calibrator owes, checked over every file of the package."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltood.core.detector import Calibrator, check_needs
+from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.params import read_params, to_section
+from ltood.core.registry import available, load, summary
+from ltood.core.types import FitInputs
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+pytestmark = pytest.mark.parametrize("name", available("calibrators"))
+
+
+def test_features_keep_shape_type_and_input(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    features = toy.id_batch.features
+    before = features.clone()
+    calibrated = calibrator.transform(features)
+    assert calibrated.shape == features.shape
+    assert calibrated.dtype == torch.float32
+    assert torch.isfinite(calibrated).all()
+    assert torch.equal(features, before)
+
+
+def test_rows_are_independent_and_results_repeat(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    features = toy.id_batch.features
+    whole = calibrator.transform(features)
+    parts = torch.cat([calibrator.transform(features[:7]), calibrator.transform(features[7:])])
+    assert torch.equal(parts, whole)
+    twin = load("calibrators", name).Entry().fit(toy.inputs)
+    assert torch.equal(twin.transform(features), whole)
+
+
+def test_what_was_learned_can_be_saved(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    twin = load("calibrators", name).Entry().restore(calibrator.state())
+    features = toy.ood_batch.features
+    assert torch.equal(twin.transform(features), calibrator.transform(features))
+    assert twin.in_use() == calibrator.in_use()
+
+
+def test_unfitted_and_missing_needs_are_refused(name, toy):
+    calibrator = load("calibrators", name).Entry()
+    check_needs(f"calibrator {name}", calibrator.needs, toy.inputs, has_local=False)
+    if not calibrator.needs:
+        assert calibrator.fit(FitInputs()) is calibrator
+        return
+    with pytest.raises(NotFittedError, match=f"{name} is not fitted"):
+        calibrator.transform(toy.id_batch.features)
+    with pytest.raises(MissingNeedError, match=f"calibrator {name} needs"):
+        check_needs(f"calibrator {name}", calibrator.needs, FitInputs(), has_local=False)
+    with pytest.raises(MissingNeedError, match="are needed and were not given|is needed"):
+        calibrator.fit(FitInputs())
+
+
+def test_entry_and_summary_are_found(name):
+    module = load("calibrators", name)
+    assert issubclass(module.Entry, Calibrator)
+    assert module.Config.__dataclass_params__.frozen
+    assert summary("calibrators", name).endswith(".")
+    assert name == "none" or re.search(r"Source: .*\b20\d\d\b", module.__doc__, re.DOTALL)
+
+
+def test_it_has_a_test_file(name):
+    assert (Path(__file__).parent / f"test_{name}.py").is_file()
+
+
+def test_defaults_equal_params(name):
+    section = read_params(PARAMS)["calibrators"][name]
+    assert (section or {}) == to_section(load("calibrators", name).Config())

@@ -1,0 +1,8 @@
+import torch
+
+from ltood.calibrators.none import NoCalibration
+
+
+def test_features_are_handed_on():
+    features = torch.randn(3, 4)
+    assert NoCalibration().transform(features) is features

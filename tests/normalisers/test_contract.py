@@ -1,0 +1,103 @@
+"""What every normaliser owes, checked over every file of the package."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltood.core.detector import Normaliser, check_needs
+from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.params import read_params, to_section
+from ltood.core.priors import ClassPrior
+from ltood.core.registry import available, load, summary
+from ltood.core.types import FeatureBatch, FitInputs
+from ltood.ops.logits import energy
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+pytestmark = pytest.mark.parametrize("name", available("normalisers"))
+
+
+def normalised(name: str, inputs: FitInputs, batch: FeatureBatch) -> torch.Tensor:
+    normaliser = load("normalisers", name).Entry(base="energy").fit(inputs)
+    return normaliser.normalise(energy(batch.logits), batch)
+
+
+def test_scores_keep_shape_type_and_input(name, toy):
+    normaliser = load("normalisers", name).Entry(base="energy").fit(toy.inputs)
+    scores, logits = energy(toy.id_batch.logits), toy.id_batch.logits
+    before = scores.clone(), logits.clone()
+    got = normaliser.normalise(scores, toy.id_batch)
+    assert got.shape == scores.shape
+    assert got.dtype == torch.float32
+    assert torch.isfinite(got).all()
+    assert torch.equal(scores, before[0])
+    assert torch.equal(logits, before[1])
+
+
+def test_outliers_stay_above(name, toy):
+    known = normalised(name, toy.inputs, toy.id_batch)
+    unknown = normalised(name, toy.inputs, toy.ood_batch)
+    assert (unknown[:, None] > known).float().mean() > 0.8
+
+
+def test_logits_and_scores_are_enough(name, toy):
+    bare = FeatureBatch.of(logits=toy.id_batch.logits)
+    expected = normalised(name, toy.inputs, toy.id_batch)
+    assert torch.equal(normalised(name, toy.inputs, bare), expected)
+
+
+def test_rows_are_independent_and_results_repeat(name, toy):
+    whole = normalised(name, toy.inputs, toy.id_batch)
+    parts = [normalised(name, toy.inputs, toy.id_batch.slice(i, i + 9)) for i in range(0, 40, 9)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-6, atol=1e-6)
+    assert torch.equal(normalised(name, toy.inputs, toy.id_batch), whole)
+
+
+def test_class_order_does_not_matter(name, toy):
+    order = torch.tensor([2, 0, 3, 1])
+    inputs = FitInputs(prior=ClassPrior(toy.inputs.prior.counts[order.numpy()]))
+    batch = FeatureBatch.of(logits=toy.id_batch.logits[:, order])
+    expected = normalised(name, toy.inputs, toy.id_batch)
+    torch.testing.assert_close(normalised(name, inputs, batch), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_was_learned_can_be_saved(name, toy):
+    normaliser = load("normalisers", name).Entry(base="energy").fit(toy.inputs)
+    twin = load("normalisers", name).Entry(base="energy").restore(normaliser.state())
+    scores = energy(toy.id_batch.logits)
+    expected = normaliser.normalise(scores, toy.id_batch)
+    assert torch.equal(twin.normalise(scores, toy.id_batch), expected)
+    assert twin.in_use() == normaliser.in_use()
+
+
+def test_unfitted_and_missing_needs_are_refused(name, toy):
+    normaliser = load("normalisers", name).Entry(base="energy")
+    check_needs(f"normaliser {name}", normaliser.needs, toy.inputs, has_local=False)
+    if not normaliser.needs:
+        assert normaliser.fit(FitInputs()) is normaliser
+        return
+    with pytest.raises(NotFittedError, match=f"{name} is not fitted"):
+        normaliser.normalise(energy(toy.id_batch.logits), toy.id_batch)
+    with pytest.raises(MissingNeedError, match=f"normaliser {name} needs class counts"):
+        check_needs(f"normaliser {name}", normaliser.needs, FitInputs(), has_local=False)
+    with pytest.raises(MissingNeedError, match="class counts of the training set are needed"):
+        normaliser.fit(FitInputs())
+
+
+def test_entry_and_summary_are_found(name):
+    module = load("normalisers", name)
+    assert issubclass(module.Entry, Normaliser)
+    assert module.Config.__dataclass_params__.frozen
+    assert summary("normalisers", name).endswith(".")
+    assert name == "none" or re.search(r"Source: .*\b20\d\d\b", module.__doc__, re.DOTALL)
+
+
+def test_it_has_a_test_file(name):
+    assert (Path(__file__).parent / f"test_{name}.py").is_file()
+
+
+def test_defaults_equal_params(name):
+    section = read_params(PARAMS)["normalisers"][name]
+    assert (section or {}) == to_section(load("normalisers", name).Config())

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+from reference import scores as reference
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.priors import ClassPrior
+from ltood.core.types import FeatureBatch, FitInputs
+from ltood.methods.energy import Energy
+from ltood.methods.msp import MSP
+from ltood.normalisers.imood import SCALES, Config, Imood, log_beta
+
+SPLITS = ("id", "ood")
+TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}
+
+
+def logits_of(g, split):
+    return torch.tensor(g[f"{split}_feats"] @ g["W_in"].T + g["b_in"])
+
+
+def inputs_of(g):
+    return FitInputs(prior=ClassPrior(g["class_counts"]))
+
+
+def corrected(g, split, base, scores, **settings):
+    normaliser = Imood(Config(**settings), base=base).fit(inputs_of(g))
+    batch = FeatureBatch.of(logits=logits_of(g, split))
+    return normaliser.normalise(torch.as_tensor(scores).float(), batch).numpy()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("suffix", TAUS)
+def test_golden_from_our_own_scores(imood_golden, split, suffix):
+    g, tau = imood_golden, TAUS[suffix]
+    batch = FeatureBatch.of(logits=logits_of(g, split))
+    expected = g[f"f64_score_ada_energy{suffix}_{split}"]
+    got = corrected(g, split, "energy", Energy().score(batch), tau=tau)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    # Their MSP is centred at 1/C, a constant.
+    got = corrected(g, split, "msp", MSP().score(batch), tau=tau) + 1 / 7
+    np.testing.assert_allclose(got, g[f"f64_score_ada_msp{suffix}_{split}"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("suffix", TAUS)
+def test_golden_from_published_scores(imood_golden, split, suffix):
+    g, tau = imood_golden, TAUS[suffix]
+    outside = g[f"{split}_feats"].astype(np.float64) @ g["W_extra"][0] + g["b_extra"][0]
+    got = corrected(g, split, "bin_disc", -outside, tau=tau)
+    np.testing.assert_allclose(
+        got, g[f"f64_score_ada_bin_disc{suffix}_{split}"], rtol=1e-4, atol=1e-5
+    )
+    got = corrected(g, split, "gradnorm", g[f"f64_score_gradnorm_{split}"], tau=tau)
+    np.testing.assert_allclose(got, g[f"f64_score_ada_gradnorm{suffix}_{split}"], rtol=1e-5)
+    # Theirs is -distance - 0.01 log beta, upside down; the correction itself is right.
+    distance = g[f"f64_maha_mindist_{split}"]
+    got = corrected(g, split, "mahalanobis", distance, tau=tau)
+    expected = g[f"f64_score_ada_maha{suffix}_{split}"] + 2 * distance
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_golden_log_beta(imood_golden, split):
+    g = imood_golden
+    state = Imood(base="energy").fit(inputs_of(g)).state()
+    logits = g[f"{split}_feats"].astype(np.float64) @ g["W_in"].T.astype(np.float64) + g["b_in"]
+    got = log_beta(torch.tensor(logits), state["log_prior_"], state["log_gamma_"])
+    np.testing.assert_allclose(got, g[f"f64_logbeta_posthoc_{split}"], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.7, 2.0])
+@pytest.mark.parametrize("gamma", [None, (0.5, 2.0, 1.0, 0.1)])
+def test_reference(rng, tau, gamma):
+    logits, counts = rng.normal(scale=3, size=(15, 4)).astype(np.float32), [50, 20, 5, 1]
+    normaliser = Imood(Config(tau=tau, gamma=gamma, scale=2.5), base="knn")
+    normaliser.fit(FitInputs(prior=ClassPrior(np.array(counts))))
+    got = normaliser.normalise(torch.zeros(15), FeatureBatch.of(logits=torch.tensor(logits)))
+    expected = [-2.5 * reference.log_beta(row, counts, tau, gamma) for row in logits]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_uniform_prior_changes_no_score(imood_golden):
+    scores = Energy().score(FeatureBatch.of(logits=logits_of(imood_golden, "id")))
+    got = corrected(imood_golden, "id", "energy", scores, tau=0.0)
+    assert np.array_equal(got, scores)
+
+
+def test_rare_predictions_lose_score():
+    logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
+    normaliser = Imood(base="energy").fit(FitInputs(prior=ClassPrior(np.array([99, 1]))))
+    frequent, rare = normaliser.normalise(torch.zeros(2), FeatureBatch.of(logits=logits)).tolist()
+    assert rare < 0 < frequent
+
+
+def test_probability_space_is_the_product(imood_golden):
+    g = imood_golden
+    outside = torch.tensor(g["id_feats"] @ g["W_extra"][0] + g["b_extra"][0]).double()
+    got = corrected(g, "id", "bin_disc", -outside, space="prob")
+    expected = -(torch.tensor(g["f64_logbeta_posthoc_id"]).exp() * outside.sigmoid()).log()
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adjusted_posterior_adds_the_prior(rng):
+    logits, counts = rng.normal(size=(6, 3)).astype(np.float32), np.array([30, 6, 2])
+    batch = FeatureBatch.of(logits=torch.tensor(logits))
+    normaliser = Imood(Config(posterior="adjusted"), base="energy")
+    got = normaliser.fit(FitInputs(prior=ClassPrior(counts))).normalise(torch.zeros(6), batch)
+    shifted = logits + np.log(counts / counts.sum())
+    expected = [-reference.log_beta(row, counts.tolist()) for row in shifted]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("base", sorted(SCALES))
+def test_the_scale_in_use_is_told(base):
+    assert Imood(base=base).in_use() == {"scale": SCALES[base]}
+    assert Imood(Config(scale=3.0), base=base).in_use() == {"scale": 3.0}
+
+
+def test_a_base_without_published_scale_needs_a_number():
+    with pytest.raises(ConfigError, match=r"scale is auto, but there is no published .* knn"):
+        Imood(base="knn")
+
+
+def test_probability_space_is_for_bin_disc():
+    with pytest.raises(ConfigError, match=r"space is prob, but method energy gives no probability"):
+        Imood(Config(space="prob"), base="energy")
+
+
+def test_gamma_must_name_every_class():
+    normaliser = Imood(Config(gamma=(1.0, 2.0)), base="energy")
+    with pytest.raises(ConfigError, match=r"gamma has 2 values for 3 classes; give one"):
+        normaliser.fit(FitInputs(prior=ClassPrior(np.array([3, 2, 1]))))
+
+
+def test_a_class_without_images_is_refused():
+    with pytest.raises(DataError, match=r"classes \[1\] have no training images"):
+        Imood(base="energy").fit(FitInputs(prior=ClassPrior(np.array([3, 0]))))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tau": -0.5}, r"normalisers.imood.tau is -0.5; it is the prior's exponent"),
+        ({"scale": 0.0}, r"normalisers.imood.scale is 0.0; it weighs log beta"),
+        ({"scale": "big"}, r"normalisers.imood.scale is 'big'; it weighs"),
+        ({"space": "log"}, r"normalisers.imood.space is 'log'; it must be logit or prob"),
+        ({"posterior": "none"}, r"normalisers.imood.posterior is 'none'; it must be raw or"),
+        ({"gamma": (1.0, 0.0)}, r"normalisers.imood.gamma is \[1.0, 0.0\]; give one number above"),
+    ],
+)
+def test_ranges(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**settings)

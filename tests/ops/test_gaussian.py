@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from ltood.core.errors import DataError
+from ltood.core.types import FitInputs
+from ltood.ops import gaussian
+from ltood.ops.gaussian import mahalanobis, min_squared_distance, tied_gaussian, whitening
+
+
+@pytest.fixture
+def data(rng):
+    labels = np.repeat([0, 1, 2], [5000, 3000, 2000])
+    features = (
+        rng.normal(size=(10000, 6)) @ rng.normal(size=(6, 6)) + 50 + labels[:, None]
+    ).astype(np.float32)
+    return features, labels
+
+
+def test_covariances_equal_numpy(data):
+    features, labels = data
+    model = tied_gaussian(FitInputs.of(torch.tensor(features), torch.tensor(labels)))
+    wide = features.astype(np.float64)
+    centred = np.concatenate([wide[labels == c] - wide[labels == c].mean(axis=0) for c in range(3)])
+    np.testing.assert_allclose(model.covariance, centred.T @ centred / 10000, rtol=1e-9, atol=1e-9)
+    total = np.cov(wide.T, bias=True)
+    np.testing.assert_allclose(model.total_covariance, total, rtol=1e-9, atol=1e-9)
+
+
+def test_the_model_is_fitted_once(data):
+    inputs = FitInputs.of(torch.tensor(data[0]), torch.tensor(data[1]))
+    assert tied_gaussian(inputs) is tied_gaussian(inputs)
+    assert tied_gaussian(inputs) is not tied_gaussian(inputs, normalise=True)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("rank", [8, 3])
+def test_whitening_is_a_root_of_the_pseudo_inverse(rng, rank, scale):
+    factor = rng.normal(size=(8, rank))
+    covariance = scale * factor @ factor.T
+    map_ = whitening(torch.tensor(covariance))
+    assert map_.shape == (8, rank)
+    expected = np.linalg.pinv(covariance, rcond=1e-12, hermitian=True)
+    np.testing.assert_allclose(map_ @ map_.T, expected, rtol=1e-6, atol=1e-9 / scale)
+
+
+def test_a_ridge_fills_the_rank(rng):
+    factor = rng.normal(size=(8, 3))
+    map_ = whitening(torch.tensor(factor @ factor.T), ridge=0.1)
+    expected = np.linalg.inv(factor @ factor.T + 0.1 * np.eye(8))
+    np.testing.assert_allclose(map_ @ map_.T, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_no_variance_is_refused():
+    with pytest.raises(DataError, match="do not vary within their classes"):
+        whitening(torch.zeros(3, 3, dtype=torch.float64))
+    assert whitening(torch.zeros(3, 3, dtype=torch.float64), ridge=1.0).shape == (3, 3)
+
+
+def test_distances_do_not_depend_on_chunks(rng, monkeypatch):
+    points, centres = torch.tensor(rng.normal(size=(50, 4))), torch.tensor(rng.normal(size=(7, 4)))
+    expected = torch.cdist(points, centres).square().amin(dim=1)
+    torch.testing.assert_close(min_squared_distance(points, centres), expected)
+    monkeypatch.setattr(gaussian, "CHUNK_VALUES", 1)
+    torch.testing.assert_close(min_squared_distance(points, centres), expected)
+    assert min_squared_distance(points[:0], centres).shape == (0,)
+
+
+def test_a_mean_is_at_distance_zero(rng):
+    means = torch.tensor(rng.normal(size=(3, 4))).float()
+    map_ = whitening(torch.eye(4, dtype=torch.float64))
+    distances = mahalanobis(means, map_, means.double() @ map_)
+    assert (distances >= 0).all()
+    assert distances.max() < 1e-12
