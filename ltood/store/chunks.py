@@ -26,7 +26,7 @@ HEAD_GROUP = "head"
 #: Stands for a checksum that was compared before, so a chunk is not read twice for it.
 VERIFIED = "verified"
 #: Chunks of one split kept mapped; older maps are dropped so that memory stays bounded.
-MAPPED_CHUNKS = 16
+MAPPED_CHUNKS = 8
 
 
 def write_atomically(path: Path, data: bytes | NDArray[np.uint8]) -> None:
@@ -360,10 +360,10 @@ class StoredRows:
         if key not in self._mapped:
             spec = self.spec.arrays[array]
             crc = self._sums[chunk][array]
-            rows = map_chunk(self._root, self.name, array, chunk, self._chunk_rows, spec, crc)
-            self._sums[chunk][array] = VERIFIED
             while len(self._mapped) >= MAPPED_CHUNKS:
                 self._mapped.pop(next(iter(self._mapped)))
+            rows = map_chunk(self._root, self.name, array, chunk, self._chunk_rows, spec, crc)
+            self._sums[chunk][array] = VERIFIED
             self._mapped[key] = rows
         return self._mapped[key]
 

@@ -169,7 +169,7 @@ class FeatureWriter:
     """Writes a feature store chunk by chunk; safe to kill at any moment."""
 
     def __init__(self, path: Path, spec: StoreSpec) -> None:
-        """Wrap an existing skeleton; use `create`, `resume` or `create_or_resume`."""
+        """Wrap an existing skeleton; use `create` or `resume`."""
         self.path = path
         self.spec = spec
 

@@ -36,8 +36,11 @@ def create_skeleton(
 
     if path.exists():
         raise StoreError(f"{path} exists already; choose another path or remove it first.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise StoreError(f"{path} could not be created ({error}).") from error
     try:
         content = {**attributes, "schema": SCHEMA, "splits": spec.to_json()}
         root = zarr.create_group(store=str(temporary), attributes={ATTRIBUTE: content})
