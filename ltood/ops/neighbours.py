@@ -7,18 +7,29 @@ for rows that lie on one. Ties aside, both give the same neighbours.
 """
 
 import importlib.util
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, Features, FitInputs
 
+if TYPE_CHECKING:
+    from faiss import StandardGpuResources
+
 #: Query rows and bank rows of one block of the torch search (256 MiB of distances).
 QUERY_ROWS = 1024
 BANK_ROWS = 65536
+
+#: Columns of one group in the torch search.
+GROUP_COLUMNS = 16
+
+#: Most neighbours that FAISS selects on a GPU.
+FAISS_GPU_MAX_K = 2048
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Neighbours:
         self.bank = bank.contiguous()
         self.normalise = normalise
         self.k_max = 1
+        self._resources: StandardGpuResources | None = None
 
     def reserve(self, k: int, where: str) -> None:
         """Make every later search give at least `k` neighbours.
@@ -89,17 +101,21 @@ class Neighbours:
 
     def _search(self, queries: Tensor, k: int) -> Nearest:
         queries = queries.contiguous()
-        if len(queries) and importlib.util.find_spec("faiss") is not None:
-            import faiss
+        if len(queries) == 0 or importlib.util.find_spec("faiss") is None:
+            return search_with_torch(queries, self.bank, k)
+        import faiss
 
-            if queries.device.type == "cpu":
-                squared, indices = faiss.knn(queries.numpy(), self.bank.numpy(), k)
-                return _nearest(torch.from_numpy(squared), torch.from_numpy(indices))
-            if queries.is_cuda and faiss.get_num_gpus() > 0:
-                import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
+        if queries.device.type == "cpu":
+            squared, indices = faiss.knn(queries.numpy(), self.bank.numpy(), k)
+            return _nearest(torch.from_numpy(squared), torch.from_numpy(indices))
+        if queries.is_cuda and faiss.get_num_gpus() > 0 and k <= FAISS_GPU_MAX_K:
+            import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
 
-                resources = faiss.StandardGpuResources()
-                return _nearest(*faiss.knn_gpu(resources, queries, self.bank, k))
+            if self._resources is None:
+                self._resources = faiss.StandardGpuResources()
+            device = queries.get_device()
+            found = faiss.knn_gpu(self._resources, queries, self.bank, k, device=device)
+            return _nearest(*found)
         return search_with_torch(queries, self.bank, k)
 
 
@@ -118,12 +134,12 @@ def search_with_torch(queries: Tensor, bank: Tensor, k: int) -> Nearest:
         best_rows = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
         for start in range(0, len(bank), BANK_ROWS):
             part = bank[start : start + BANK_ROWS]
-            squared = squares[start : start + BANK_ROWS] - 2 * block @ part.T
-            rows = torch.arange(start, start + len(part), device=block.device)
-            candidates = torch.cat([best, squared], dim=1)
-            candidate_rows = torch.cat([best_rows, rows.expand(len(block), -1)], dim=1)
+            # Without the query's own square, which changes no order.
+            squared = torch.addmm(squares[start : start + BANK_ROWS], block, part.T, alpha=-2)
+            candidates, rows = _candidates(squared, k)
+            candidates = torch.cat([best, candidates], dim=1)
             best, chosen = candidates.topk(min(k, candidates.shape[1]), dim=1, largest=False)
-            best_rows = candidate_rows.gather(1, chosen)
+            best_rows = torch.cat([best_rows, rows + start], dim=1).gather(1, chosen)
         found.append(_nearest(best + block.square().sum(dim=1, keepdim=True), best_rows))
     if not found:
         return Nearest(queries.new_zeros((0, k)), torch.zeros((0, k), dtype=torch.int64))
@@ -131,6 +147,22 @@ def search_with_torch(queries: Tensor, bank: Tensor, k: int) -> Nearest:
         torch.cat([block.distances for block in found]),
         torch.cat([block.indices for block in found]),
     )
+
+
+def _candidates(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Few columns that hold the `k` smallest of each row, and their numbers.
+
+    The k smallest lie in the k groups of neighbouring columns with the smallest minima,
+    so the costly selection sees a fraction of the columns.
+    """
+    missing = -values.shape[1] % GROUP_COLUMNS
+    padded = pad(values, (0, missing), value=math.inf)
+    groups = padded.reshape(len(values), -1, GROUP_COLUMNS)
+    minima = groups.amin(dim=2)
+    chosen = minima.topk(min(k, minima.shape[1]), dim=1, largest=False, sorted=False).indices
+    columns = chosen[:, :, None] * GROUP_COLUMNS + torch.arange(GROUP_COLUMNS, device=values.device)
+    kept = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP_COLUMNS))
+    return kept.flatten(1), columns.flatten(1)
 
 
 def _nearest(squared: Tensor, indices: Tensor) -> Nearest:

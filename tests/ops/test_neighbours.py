@@ -84,10 +84,22 @@ def test_the_bank_holds_all_training_rows(rng):
 
 def test_more_neighbours_than_rows_are_refused(bank):
     searcher = Neighbours(bank[:4], normalise=False)
-    with pytest.raises(ConfigError, match="methods.x.k is 5 but there are only 4 training rows"):
+    with pytest.raises(ConfigError, match=r"methods.x.k is 5 but there are only 4 training rows"):
         searcher.reserve(5, "methods.x.k")
     with pytest.raises(MissingNeedError, match="training features are needed"):
         training_neighbours(FitInputs(), normalise=True)
     empty = FitInputs.of(torch.zeros(0, 3))
     with pytest.raises(ConfigError, match="only 0 training rows"):
         training_neighbours(empty, normalise=True).reserve(1, "methods.x.k")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("k", [5, 2100])
+def test_a_gpu_finds_the_same(rng, k):
+    bank, rows = (
+        torch.tensor(rng.normal(size=(count, 8)).astype(np.float32)) for count in (3000, 50)
+    )
+    found = Neighbours(bank.cuda(), normalise=False)._search(rows.cuda(), k)
+    expected = Neighbours(bank, normalise=False)._search(rows, k)
+    torch.testing.assert_close(found.distances.cpu(), expected.distances, rtol=1e-4, atol=1e-5)
+    assert (found.indices.cpu() == expected.indices).float().mean() > 0.999
