@@ -1,0 +1,155 @@
+"""Demo: real images that come with the repository, Fashion-MNIST against four OOD sets.
+
+The long tail is cut from the balanced training images at prepare time. How the images were
+chosen and their licences: data/demo/README.md; the script that made them: make_demo.py there.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.images import ImageSplit
+from ltood.core.longtail import long_tail_counts, long_tail_rows
+
+SOURCE = (
+    "Fashion-MNIST test images (MIT), MNIST digits, and patches of pictures in scikit-image "
+    "and scikit-learn (CC0, public domain, CC BY 2.0); see data/demo/README.md"
+)
+
+CLASS_NAMES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+SPLITS = (
+    "train",
+    "val",
+    "test",
+    "aux",
+    "ood_mnist",
+    "ood_photographs",
+    "ood_textures",
+    "ood_text",
+)
+#: Training images of each class before the long tail is cut.
+TRAIN_PER_CLASS = 500
+
+_RESTORE = "restore the folder from the repository or run its make_demo.py"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the demo images.
+
+    Attributes:
+        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
+            effect where `imbalance` is "none".
+        imbalance: Profile of the class counts; "none" keeps all 500 images of each class.
+        root: Folder of the files, relative to where the command runs.
+    """
+
+    imbalance_ratio: float = 0.01
+    imbalance: Literal["exponential", "step", "none"] = "exponential"
+    root: str = "data/demo"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.imbalance_ratio <= 1:
+            raise ConfigError(
+                f"datasets.demo.imbalance_ratio is {self.imbalance_ratio}; it is the smallest "
+                "over the largest class, so set it above 0 and at most 1 (0.01 is usual)."
+            )
+        if self.imbalance not in ("exponential", "step", "none"):
+            raise ConfigError(
+                f"datasets.demo.imbalance is {self.imbalance!r}; set it to exponential, step "
+                "or none."
+            )
+        if not self.root:
+            raise ConfigError("datasets.demo.root is empty; name the folder, such as data/demo.")
+
+
+class Dataset:
+    """The demo images; an `ImageDataset`. Files are read when a split is asked for."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings."""
+        self._config = config
+        self._root = Path(config.root)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the ten kinds of clothing, in label order."""
+        return CLASS_NAMES
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+        return SPLITS
+
+    def split(self, name: str) -> ImageSplit:
+        """Images of one split, [N, 32, 32, 1]; the training split is long-tailed.
+
+        Raises:
+            DataError: If there is no such split, or its file is missing or was changed.
+            ConfigError: If the imbalance ratio leaves a class without images.
+        """
+        if name not in SPLITS:
+            raise DataError(f"demo has no split {name!r}; it has {', '.join(SPLITS)}.")
+        images = _read(_checked(self._root, f"{name}.npz"))
+        kind = self._config.imbalance
+        if name != "train" or kind == "none":
+            return images
+        counts = long_tail_counts(
+            TRAIN_PER_CLASS, len(CLASS_NAMES), ratio=self._config.imbalance_ratio, kind=kind
+        )
+        return images.take(long_tail_rows(images.labels, counts.tolist()))
+
+
+def _checked(root: Path, file: str) -> Path:
+    """Path of a file whose SHA-256 is the recorded one."""
+    if not root.is_dir():
+        raise DataError(
+            f"the demo images are not at {root}; run from the repository root, or set "
+            "datasets.demo.root to their folder."
+        )
+    try:
+        recorded = json.loads((root / "checksums.json").read_text(encoding="utf-8"))[file]
+        found = hashlib.sha256((root / file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}; {_RESTORE}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{root / 'checksums.json'} holds no checksum of {file}; {_RESTORE}."
+        ) from error
+    if found != recorded:
+        raise DataError(
+            f"{root / file} has SHA-256 {found[:12]}… but {str(recorded)[:12]}… is recorded: the "
+            f"file was changed or cut short; {_RESTORE}."
+        )
+    return root / file
+
+
+def _read(path: Path) -> ImageSplit:
+    """Read the arrays of a split."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images, labels, ids = archive["images"], archive["labels"], archive["ids"]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} is no archive of images, labels and ids ({reason}); {_RESTORE}."
+        ) from error
+    return ImageSplit(images, labels, ids)
