@@ -127,6 +127,9 @@ def search_with_torch(queries: Tensor, bank: Tensor, k: int) -> Nearest:
         bank: [M, D] float32, M at least `k`.
         k: Neighbours of each row.
     """
+    if len(queries) == 0:
+        nobody = torch.zeros((0, k), dtype=torch.int64, device=queries.device)
+        return Nearest(queries.new_zeros((0, k)), nobody)
     squares = bank.square().sum(dim=1)
     found = []
     for block in torch.split(queries, QUERY_ROWS):
@@ -141,8 +144,6 @@ def search_with_torch(queries: Tensor, bank: Tensor, k: int) -> Nearest:
             best, chosen = candidates.topk(min(k, candidates.shape[1]), dim=1, largest=False)
             best_rows = torch.cat([best_rows, rows + start], dim=1).gather(1, chosen)
         found.append(_nearest(best + block.square().sum(dim=1, keepdim=True), best_rows))
-    if not found:
-        return Nearest(queries.new_zeros((0, k)), torch.zeros((0, k), dtype=torch.int64))
     return Nearest(
         torch.cat([block.distances for block in found]),
         torch.cat([block.indices for block in found]),
