@@ -9,10 +9,11 @@ Two questions decide the number, and papers answer them differently:
   of two equally near the higher recall, of equal recalls the larger FPR. `first`
   (OpenOOD, pytorch-ood) takes the first recall at or above the wanted one.
 
-Departures: distances are compared as whole numbers, so two recalls that are equally
-near tie exactly; in floating point, official code decides such ties by rounding when
-there are 10, 30, 70, ... positives (at 50 it also ties). OpenOOD first drops points on
-straight parts of its curve, which can skip a threshold where both sides share scores.
+Departures: `nearest` compares distances as whole numbers, so that equally near recalls
+tie exactly. The official code subtracts in float64, where 0.94 and 0.96 tie but 0.9 is
+nearer to 0.95 than 1.0; `official_nearest` repeats that. The two can differ only where two
+thresholds are equally near: small sets, or 10, 30, 50, ... positives. OpenOOD first drops
+points on straight parts of its curve, which can skip a threshold that both sides share.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,15 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ltood.core.errors import ConfigError
-from ltood.core.ranking import Positive, Ranking, rank
+from ltood.core.ranking import Counts, Positive, Ranking, rank
 
 HIGHER_IS_BETTER = False
 UNIT = "fraction"
 
-Rule = Literal["nearest", "first"]
+Rule = Literal["nearest", "official_nearest", "first"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def fpr_at_tpr(
         ood_scores: Scores of OOD rows, [M]; likewise.
         tpr: Wanted recall of the positive side, above 0 up to 1; six decimals count.
         positive: The side to be found.
-        rule: "nearest" or "first", see the module.
+        rule: "nearest", "official_nearest" or "first", see the module.
 
     Returns:
         A fraction, 0 to 1; lower is better.
@@ -97,19 +98,28 @@ def operating_point(
         raise ConfigError(f"tpr is {tpr}; it is a recall, so set it above 0 and up to 1 (0.95).")
     sweep = ranking.sweep(positive)
     num_positive, num_negative = int(sweep.hits[-1]), int(sweep.false_alarms[-1])
-    wanted = Fraction(tpr).limit_denominator(10**6)
-    # hits / num_positive - wanted, times both denominators: exact in whole numbers.
-    distance = sweep.hits * wanted.denominator - wanted.numerator * num_positive
-    if rule == "nearest":
-        full = int(np.searchsorted(sweep.hits, num_positive))
-        # Looked at from the loose end, so that the loosest of equally near ones wins.
-        chosen = full - int(np.argmin(np.abs(distance[full::-1])))
-    elif rule == "first":
-        chosen = int(np.searchsorted(distance, 0))
+    if rule == "first":
+        chosen = int(np.searchsorted(_beyond(sweep.hits, tpr), 0))
+    elif rule == "nearest":
+        chosen = _loosest_nearest(sweep.hits, _beyond(sweep.hits, tpr))
+    elif rule == "official_nearest":
+        chosen = _loosest_nearest(sweep.hits, sweep.hits / num_positive - tpr)
     else:
-        raise ConfigError(f"rule is {rule!r}; set it to 'nearest' or 'first'.")
+        raise ConfigError(f"rule is {rule!r}; set it to 'nearest', 'official_nearest' or 'first'.")
     return OperatingPoint(
         threshold=float(sweep.thresholds[chosen]),
         tpr=int(sweep.hits[chosen]) / num_positive,
         fpr=int(sweep.false_alarms[chosen]) / num_negative,
     )
+
+
+def _beyond(hits: Counts, tpr: float) -> Counts:
+    """How far each recall lies above `tpr`, in whole numbers of one unit, [T]."""
+    wanted = Fraction(tpr).limit_denominator(10**6)
+    return hits * wanted.denominator - wanted.numerator * hits[-1]
+
+
+def _loosest_nearest(hits: Counts, beyond: Counts | NDArray[np.float64]) -> int:
+    """Position of the smallest distance down to the first full recall; ties go to the loosest."""
+    full = int(np.searchsorted(hits, hits[-1]))
+    return full - int(np.argmin(np.abs(beyond[full::-1])))
