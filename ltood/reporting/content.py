@@ -1,0 +1,193 @@
+"""What a report holds: the pieces checked against one another and put into one value."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ltood.core.errors import DataError
+from ltood.core.priors import ClassPrior
+from ltood.reporting import panels, tables
+from ltood.reporting.classes import ClassPanel, class_panel
+from ltood.reporting.wording import COLUMNS
+
+if TYPE_CHECKING:
+    from ltood.store.scores import ScoreStore
+
+_OOD = "ood_"
+_SLOTS = ("calibrator", "method", "normaliser")
+_ORIGINS = ("dataset", "backbone", "recipe")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One chosen entry.
+
+    Attributes:
+        kind: What it is, such as "method".
+        name: Its name; None where the provenance does not record it.
+        settings: Its settings.
+        in_use: Values it derived from data.
+    """
+
+    kind: str
+    name: str | None
+    settings: Mapping[str, Any]
+    in_use: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything the page shows, ready for the template."""
+
+    title: str
+    slots: list[Slot]
+    tiles: list[tables.Tile]
+    set_rows: list[tables.Row]
+    has_intervals: bool
+    overview: list[panels.Panel]
+    sets: list[panels.SetPanel]
+    classes: ClassPanel
+    leaderboard: tables.Leaderboard | None
+    provenance: Mapping[str, Any]
+    data: str
+
+
+def build(
+    store: "ScoreStore",
+    metrics: Mapping[str, Any],
+    breakdown: Mapping[str, Any],
+    intervals: Mapping[str, Any] | None,
+    leaderboard: Sequence[Mapping[str, Any]] | None,
+    title: str | None,
+) -> Content:
+    """Check the pieces of a report and put them together; see `write_report`.
+
+    Raises:
+        DataError: If a piece is missing, or pieces were made from different scores.
+    """
+    check_metrics(store, metrics)
+    slots = _slots(store.attributes)
+    prior = ClassPrior(np.asarray(_attribute(store.attributes, "class_counts"), dtype=np.int64))
+    sides = panels.read_sides(store, list(metrics["ood"]))
+    current = {slot.kind: slot.name for slot in slots if slot.kind in _SLOTS and slot.name}
+    provenance = _attribute(store.attributes, "provenance")
+    fingerprint = store.attributes.get("features")
+    data = {
+        "breakdown": breakdown,
+        "class_counts": prior.counts.tolist(),
+        "class_names": _attribute(store.attributes, "class_names"),
+        "intervals": intervals,
+        "leaderboard": leaderboard,
+        "metrics": metrics,
+        "provenance": provenance,
+        "slots": {slot: store.attributes[slot] for slot in _SLOTS},
+    }
+    return Content(
+        title or _default_title(slots),
+        slots,
+        tables.tiles(metrics, intervals),
+        tables.set_rows(metrics, intervals),
+        intervals is not None,
+        panels.overview(sides),
+        panels.set_panels(sides, metrics, prior.groups()),
+        class_panel(metrics, breakdown, prior, data["class_names"]),
+        tables.leaderboard(leaderboard, current) if leaderboard else None,
+        {"feature store": fingerprint, **provenance} if fingerprint else provenance,
+        as_json(data),
+    )
+
+
+def check_metrics(store: "ScoreStore", metrics: Mapping[str, Any]) -> None:
+    """Check that metrics are complete and were made from these scores.
+
+    Raises:
+        DataError: If they are not.
+    """
+    for part in ("id", "ood", "mean"):
+        if not isinstance(metrics.get(part), Mapping):
+            raise DataError(
+                f"the metrics have no part {part!r}; they must hold id, ood and mean. "
+                "Run the evaluate stage again."
+            )
+    stored = sorted(name.removeprefix(_OOD) for name in store.splits if name.startswith(_OOD))
+    if "test" not in store.splits or not stored:
+        raise DataError(
+            f"the scores have the splits {', '.join(store.splits)}; a report needs test and at "
+            "least one ood_<name>. Score a store that holds them."
+        )
+    if sorted(metrics["ood"]) != stored:
+        raise DataError(
+            f"the metrics are of the OOD sets {', '.join(sorted(metrics['ood'])) or 'none'} but "
+            f"the scores of {', '.join(stored)}; run the evaluate stage again."
+        )
+    keys = {f"OOD set {name}": values for name, values in metrics["ood"].items()}
+    for name, values in {**keys, "the mean": metrics["mean"]}.items():
+        missing = [column.key for column in COLUMNS if column.key not in values]
+        if missing:
+            raise DataError(
+                f"the metrics of {name} lack {', '.join(missing)}; run the evaluate stage again."
+            )
+    for name, values in metrics["ood"].items():
+        rows = len(store.split(_OOD + name))
+        if values["num_ood"] + values["num_moved"] != rows:
+            raise DataError(
+                f"the metrics of OOD set {name} count {values['num_ood'] + values['num_moved']} "
+                f"images but the scores {rows}: they were made from other scores. Run the "
+                "evaluate stage again."
+            )
+
+
+def _attribute(attributes: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - as stored
+    if key not in attributes:
+        raise DataError(
+            f"the scores do not record {key!r}; they were not written by this version. Run the "
+            "score stage again."
+        )
+    return attributes[key]
+
+
+def _slots(attributes: Mapping[str, Any]) -> list[Slot]:
+    provenance = _attribute(attributes, "provenance")
+    slots = []
+    for kind in _ORIGINS:
+        found = provenance.get(kind)
+        if isinstance(found, Mapping):
+            settings = found.get("settings") or {
+                key: value for key, value in found.items() if key != "name"
+            }
+            name = found.get("name")
+            slots.append(Slot(kind, None if name is None else str(name), settings, {}))
+        else:
+            slots.append(Slot(kind, None if found is None else str(found), {}, {}))
+    for kind in _SLOTS:
+        chosen = _attribute(attributes, kind)
+        slots.append(Slot(kind, chosen["name"], chosen["settings"], chosen.get("in_use", {})))
+    return slots
+
+
+def _default_title(slots: Sequence[Slot]) -> str:
+    names = {slot.kind: slot.name for slot in slots}
+    parts = [names[kind] for kind in _SLOTS if names[kind] not in {None, "none"}]
+    where = f" on {names['dataset']}" if names["dataset"] else ""
+    return f"{' + '.join(str(part) for part in parts)}{where}"
+
+
+def as_json(data: object) -> str:
+    """JSON that may stand inside a `<script>` element.
+
+    Raises:
+        DataError: If it holds something else than finite numbers, text, lists and dicts.
+    """
+    try:
+        text = json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the report cannot embed its data: {error}. Metrics and provenance hold finite "
+            "numbers, text, lists and dicts only."
+        ) from error
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text

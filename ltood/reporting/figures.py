@@ -1,0 +1,336 @@
+"""Figures of the report as inline SVG: same input, same bytes, colours from the page.
+
+Matplotlib draws with placeholder colours that are then replaced by the page's CSS
+variables, so that a figure follows the reader's light or dark theme; text stays text.
+The figures are made without `pyplot`: no global state, no display.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.priors import GROUPS
+from ltood.metrics.curves import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
+
+Values = NDArray[np.floating[Any]]
+
+#: Each role in the figures: the placeholder that matplotlib draws, the page's variable.
+_ROLES = {
+    "ink": "#010101",
+    "muted": "#020202",
+    "grid": "#030303",
+    "id": "#040404",
+    "ood": "#050505",
+    "many": "#060606",
+    "medium": "#070707",
+    "few": "#080808",
+    **{
+        f"s{number}": f"#{number + 16:02x}{number + 16:02x}{number + 16:02x}" for number in range(8)
+    },
+}
+_STYLE: "dict[RcKeyType, object]" = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ltood",
+    "font.size": 8.5,
+    "text.parse_math": False,
+    "axes.edgecolor": _ROLES["grid"],
+    "axes.labelcolor": _ROLES["ink"],
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _ROLES["grid"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": _ROLES["ink"],
+    "lines.linewidth": 1.6,
+    "text.color": _ROLES["ink"],
+    "xtick.color": _ROLES["muted"],
+    "ytick.color": _ROLES["muted"],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+}
+#: Sets beyond eight share a colour but never a colour and a dash.
+_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+#: More names than this would cover one another.
+_NAMED_CLASSES = 20
+_MARKERS = {"many": "o", "medium": "s", "few": "^"}
+
+
+def histogram(
+    id_shares: Mapping[str, Values],
+    ood_shares: Values,
+    bins: Values,
+    thresholds: Mapping[str, float],
+    label: str,
+) -> str:
+    """Scores of ID images (stacked by class group) against those of one OOD set.
+
+    Args:
+        id_shares: Share of the ID images in each bin, [B], by group, or under the one
+            key "id"; the groups together sum to 1.
+        ood_shares: Share of the OOD images in each bin, [B].
+        bins: Bin borders, [B + 1].
+        thresholds: Scores that keep 95 % of a side, by side ("ood", "id").
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+
+    def draw(axes: "Axes") -> None:
+        base = np.zeros(len(bins) - 1)
+        for name, shares in id_shares.items():
+            top = base + 100 * shares
+            text = "ID" if name == "id" else f"ID, {name}"
+            axes.stairs(top, bins, baseline=base, fill=True, color=_ROLES[name], label=text)
+            base = top
+        axes.stairs(100 * ood_shares, bins, fill=True, color=_ROLES["ood"], alpha=0.25)
+        axes.stairs(100 * ood_shares, bins, color=_ROLES["ood"], linewidth=1.6, label="OOD")
+        for side, dashes, text in (
+            ("ood", (0, (4, 2)), "95 % of OOD to the right"),
+            ("id", (0, (1.5, 1.5)), "95 % of ID to the left"),
+        ):
+            place = float(np.clip(thresholds[side], bins[0], bins[-1]))
+            axes.axvline(place, color=_ROLES[side], linewidth=1.2, linestyle=dashes, label=text)
+        axes.set_xlabel("OOD score")
+        axes.set_ylabel("images, % of their side")
+        axes.set_xlim(bins[0], bins[-1])
+        axes.set_ylim(0, 104 * max(float(base.max()) / 100, float(ood_shares.max())))
+        axes.grid(visible=False, axis="x")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5)
+
+    return _render(draw, (4.6, 2.8), label)
+
+
+def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> str:
+    """ROC curve of one OOD set; both FPR95 conventions are points on it.
+
+    Args:
+        curve: ID images flagged (x) and OOD images caught (y).
+        marks: Points (x, y) by name: "ood" and "id", the side held at 95 %.
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+
+    def draw(axes: "Axes") -> None:
+        axes.plot([0, 100], [0, 100], color=_ROLES["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.plot(100 * curve.x, 100 * curve.y, color=_ROLES["ink"])
+        for side, marker, text in (("ood", "o", "95 % OOD caught"), ("id", "s", "95 % ID kept")):
+            if side in marks:
+                x, y = marks[side]
+                axes.plot(
+                    [100 * x], [100 * y], marker, color=_ROLES[side], markersize=6, label=text
+                )
+        _percent_axes(axes, "ID flagged, %", "OOD caught, %")
+        axes.legend(loc="lower right", fontsize=7.5)
+
+    return _render(draw, (2.9, 2.7), label)
+
+
+def precision_recall(of_ood: Curve, of_id: Curve, share_ood: float, label: str) -> str:
+    """Precision over recall of one OOD set, once for each side as positive.
+
+    Args:
+        of_ood: Recall (x) and precision (y) with OOD positive.
+        of_id: The same with ID positive.
+        share_ood: Precision with OOD positive of a detector that flags everything.
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+
+    def draw(axes: "Axes") -> None:
+        for curve, role, level, dashes, text in (
+            (of_ood, "ood", share_ood, "solid", "OOD positive"),
+            (of_id, "id", 1 - share_ood, (0, (5, 1.5)), "ID positive"),
+        ):
+            axes.axhline(100 * level, color=_ROLES[role], linewidth=0.8, linestyle=(0, (2, 2)))
+            axes.plot(
+                100 * curve.x,
+                100 * curve.y,
+                color=_ROLES[role],
+                linestyle=dashes,
+                label=text,
+            )
+        _percent_axes(axes, "recall, %", "precision, %")
+        axes.legend(loc="lower left", fontsize=7.5)
+
+    return _render(draw, (2.9, 2.7), label)
+
+
+def overlay(curves: Mapping[str, Curve], axis_names: tuple[str, str], label: str) -> str:
+    """One line per OOD set in a joint figure; returns an `<svg>` element."""
+
+    def draw(axes: "Axes") -> None:
+        for number, (name, curve) in enumerate(curves.items()):
+            axes.plot(
+                100 * curve.x,
+                100 * curve.y,
+                color=_ROLES[f"s{number % 8}"],
+                linestyle=_DASHES[(number + number // 8) % len(_DASHES)],
+                label=name,
+            )
+        _percent_axes(axes, *axis_names)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7.5)
+
+    return _render(draw, (4.0, 3.6 + 0.17 * math.ceil(len(curves) / 2)), label)
+
+
+def class_accuracy(
+    counts: NDArray[np.int64],
+    accuracies: Values,
+    names: Sequence[str],
+    groups: Sequence[str],
+    label: str,
+) -> str:
+    """Accuracy of each class over its number of training images.
+
+    Args:
+        counts: Training images, [C].
+        accuracies: Fractions, [C]; NaN for a class without test images.
+        names: Class names, written beside the points where they fit.
+        groups: Group of each class.
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+    member = np.asarray(groups)
+
+    def draw(axes: "Axes") -> None:
+        for group in GROUPS:
+            rows = (member == group) & (counts > 0)
+            axes.plot(
+                counts[rows],
+                100 * accuracies[rows],
+                _MARKERS[group],
+                color=_ROLES[group],
+                markersize=6 if len(counts) <= _NAMED_CLASSES else 3.5,
+                alpha=0.9,
+                label=group,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
+        axes.grid(visible=False, axis="x", which="minor")
+        axes.set_ylim(-4, 108)
+        axes.margins(x=0.12)
+        if len(counts) <= _NAMED_CLASSES:
+            # By turns above and below, since neighbours on the tail lie close together.
+            for turn, row in enumerate(np.argsort(counts, kind="stable")):
+                if counts[row] > 0 and np.isfinite(accuracies[row]):
+                    name = names[row]
+                    axes.annotate(
+                        name if len(name) <= 14 else f"{name[:13]}…",
+                        (counts[row], 100 * accuracies[row]),
+                        xytext=(0, -12 if turn % 2 else 6),
+                        textcoords="offset points",
+                        ha="center",
+                        fontsize=7,
+                        color=_ROLES["muted"],
+                    )
+        axes.set_xlabel("training images of the class (logarithmic)")
+        axes.set_ylabel("accuracy, %")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, fontsize=7.5)
+
+    return _render(draw, (4.6, 3.2), label)
+
+
+def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> str:
+    """Bars of the three class groups for each OOD set.
+
+    Args:
+        rows: Fractions by OOD set, then by group; None leaves the bar out.
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+
+    def draw(axes: "Axes") -> None:
+        places = np.arange(len(rows))[::-1]
+        for number, group in enumerate(GROUPS):
+            values = [100 * (shares.get(group) or 0.0) for shares in rows.values()]
+            offset = 0.26 * (1 - number)
+            bars = axes.barh(places + offset, values, 0.24, color=_ROLES[group], label=group)
+            axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, color=_ROLES["muted"])
+        axes.set_yticks(places, list(rows))
+        axes.set_xlabel("ID images flagged while 95 % of OOD are caught, %")
+        axes.margins(x=0.12)
+        axes.grid(visible=False, axis="y")
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5, borderaxespad=0.2
+        )
+
+    return _render(draw, (4.6, max(2.2, 0.9 + 0.5 * len(rows))), label)
+
+
+def _percent_axes(axes: "Axes", x_name: str, y_name: str) -> None:
+    axes.set_xlim(-1, 101)
+    axes.set_ylim(-1, 101)
+    axes.set_xticks(range(0, 101, 25))
+    axes.set_yticks(range(0, 101, 25))
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+
+
+def _render(draw: Callable[["Axes"], None], inches: tuple[float, float], label: str) -> str:
+    from io import StringIO
+
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        # The reader's own matplotlibrc must not change the bytes.
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=inches, layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        text = StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    return _for_page(text.getvalue(), label)
+
+
+def _for_page(svg: str, label: str) -> str:
+    """Make a stand-alone SVG file part of a page: themed, named, without links or clashes."""
+    from markupsafe import escape
+
+    start = svg.index("<svg")
+    head_end = svg.index(">", start)
+    view = re.search(r'viewBox="([^"]+)"', svg[start:head_end])
+    assert view is not None
+    body = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", svg[head_end + 1 :], flags=re.S)
+    # Two figures on one page would otherwise share ids, and the second use the first's parts.
+    name = "f" + hashlib.sha256((label + body).encode()).hexdigest()[:8]
+    # Only inside tags: the text between them may hold anything, such as a set called "0.1234".
+    body = re.sub(r"<[^>]*>", lambda tag: _themed_tag(tag[0], name), body)
+    body = re.sub(r"\n\s*", "\n", body).strip()
+    return f'<svg role="img" aria-label="{escape(label)}" viewBox="{view[1]}">{body}'
+
+
+def _themed_tag(tag: str, name: str) -> str:
+    tag = tag.replace("xlink:href", "href")
+    tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
+    tag = re.sub(r' transform="rotate\(-0 [^"]*"', "", tag)
+    # Two decimals of a point are finer than any screen and a third of the bytes.
+    tag = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
+    for role, colour in _ROLES.items():
+        tag = tag.replace(colour, f"var(--{role})")
+    return re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{name}-", tag)

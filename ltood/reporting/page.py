@@ -1,0 +1,42 @@
+"""From content to HTML, by the template beside this file, with everything escaped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltood.reporting import wording
+from ltood.reporting.tables import ABSENT
+
+if TYPE_CHECKING:
+    from ltood.reporting.content import Content
+
+_FOLDER = Path(__file__).parent
+
+
+def render(content: "Content") -> str:
+    """HTML text of a report."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(_FOLDER),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.tests["mapping_value"] = lambda value: isinstance(value, Mapping)
+    return environment.get_template("report.html.jinja").render(
+        absent=ABSENT,
+        content=content,
+        wording=wording,
+        column_groups=_column_groups(),
+        style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+    )
+
+
+def _column_groups() -> list[tuple[str, int]]:
+    """Headings over neighbouring columns with the number of columns below each."""
+    groups: dict[str, int] = {}
+    for column in wording.COLUMNS:
+        groups[column.group] = groups.get(column.group, 0) + 1
+    return list(groups.items())

@@ -1,0 +1,24 @@
+"""Write the report: one HTML file that opens offline."""
+
+import click
+
+from stages._shell import FINAL_SCORES, METRICS, REPORT, plain_errors
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read final scores and metrics, write report.html."""
+    from ltood.core.console import say
+    from ltood.evaluation import bootstrap, breakdown
+    from ltood.reporting import read_metrics, write_report
+    from ltood.store.scores import ScoreStore
+
+    metrics = read_metrics(METRICS)
+    scores = ScoreStore.open(FINAL_SCORES)
+    write_report(REPORT, scores, metrics, breakdown(scores), bootstrap(scores))
+    say(f"wrote {REPORT}")
+
+
+if __name__ == "__main__":
+    main()
