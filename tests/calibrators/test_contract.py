@@ -73,5 +73,6 @@ def test_it_has_a_test_file(name):
 
 
 def test_defaults_equal_params(name):
-    section = read_params(PARAMS)["calibrators"][name]
-    assert (section or {}) == to_section(load("calibrators", name).Config())
+    sections = read_params(PARAMS).get("calibrators") or {}
+    assert name in sections, "run `ltood init`"
+    assert (sections[name] or {}) == to_section(load("calibrators", name).Config())

@@ -197,5 +197,6 @@ def test_it_has_a_test_file(name):
 
 
 def test_defaults_equal_params(name):
-    section = read_params(PARAMS)["methods"][name]
-    assert (section or {}) == to_section(load("methods", name).Config())
+    sections = read_params(PARAMS).get("methods") or {}
+    assert name in sections, "run `ltood init`"
+    assert (sections[name] or {}) == to_section(load("methods", name).Config())

@@ -99,5 +99,6 @@ def test_it_has_a_test_file(name):
 
 
 def test_defaults_equal_params(name):
-    section = read_params(PARAMS)["normalisers"][name]
-    assert (section or {}) == to_section(load("normalisers", name).Config())
+    sections = read_params(PARAMS).get("normalisers") or {}
+    assert name in sections, "run `ltood init`"
+    assert (sections[name] or {}) == to_section(load("normalisers", name).Config())
