@@ -162,7 +162,7 @@ class Workbench:
 
     @classmethod
     def open(cls, store: FeatureStore, device: str = "auto") -> "Workbench":
-        """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1", "mps")."""
+        """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1")."""
         chosen = choose_device(device)
         return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
 
@@ -413,7 +413,7 @@ def score_store(
         calibrator: Calibrator and settings.
         normaliser: Normaliser and settings.
         splits: Splits to score; all of the store by default.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        device: "auto", "cpu", "cuda" or "cuda:1".
         overwrite: Replace an existing score store.
 
     Returns:

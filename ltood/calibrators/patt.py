@@ -12,7 +12,7 @@ training split the paper names). Their random crops and sampling are left out.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ def rescale(importance: Tensor, low: float, high: float) -> Tensor:
 class Patt(Calibrator):
     """Scales each feature dimension by its importance to tail classes against outliers."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.TRAIN, Need.AUX, Need.HEAD, Need.PRIOR})
+    needs: frozenset[Need] = frozenset({Need.TRAIN, Need.AUX, Need.HEAD, Need.PRIOR})
 
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""

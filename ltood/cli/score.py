@@ -37,7 +37,7 @@ def score(
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this split; repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""

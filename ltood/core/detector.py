@@ -53,11 +53,12 @@ class Detector(Fitted, ABC):
     """A post-hoc OOD score on cached features.
 
     Attributes:
-        needs: What must be present; the driver checks it before reading anything.
+        needs: What must be present; the driver checks it before reading anything. A
+            constructor may narrow it to what its settings need.
         arrays: Arrays of a batch that `score` reads; others are not loaded.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
     arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
 
     def fit(self, inputs: FitInputs) -> Self:
@@ -79,7 +80,7 @@ class Calibrator(Fitted, ABC):
             may choose another than train.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
     train_split: str = "train"
 
     def fit(self, inputs: FitInputs) -> Self:
@@ -95,7 +96,7 @@ class Calibrator(Fitted, ABC):
 class Normaliser(Fitted, ABC):
     """Maps scores to scores after a method; reads logits and the prior only."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
 
     def fit(self, inputs: FitInputs) -> Self:
         """Learn from the prior; normalisers that learn nothing keep this default."""

@@ -95,7 +95,7 @@ class Himplos(Detector):
     the cosine 0 and with it the score of equal logits.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.HEAD, Need.TRAIN})
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
 
     def __init__(self, config: Config | None = None) -> None:
@@ -103,7 +103,7 @@ class Himplos(Detector):
         self.config = config or Config()
         self._has_warned = False
         if not self.config.smoothing and self.config.clip != "auto":
-            self.needs = frozenset({Need.HEAD})  # type: ignore[misc] # fewer than the class needs
+            self.needs = frozenset({Need.HEAD})
 
     def fit(self, inputs: FitInputs) -> Self:
         """Build the mask from the head, prototypes and clip from the training rows."""

@@ -38,7 +38,7 @@ class Config:
 class KNN(Detector):
     """Scores rows by the distance to their k-th nearest training feature."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.TRAIN})
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features",)
 
     def __init__(self, config: Config | None = None) -> None:

@@ -45,7 +45,7 @@ class Config:
 class Mahalanobis(Detector):
     """Scores rows by their squared distance to the nearest class mean."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.TRAIN})
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features",)
 
     def __init__(self, config: Config | None = None) -> None:

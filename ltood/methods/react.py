@@ -46,14 +46,14 @@ class Config:
 class ReAct(Detector):
     """Scores rows after clipping their features; training rows only set the clip."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.HEAD, Need.TRAIN})
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features",)
 
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings; a given clip needs no training rows."""
         self.config = config or Config()
         if self.config.clip != "auto":
-            self.needs = frozenset({Need.HEAD})  # type: ignore[misc] # fewer than the class needs
+            self.needs = frozenset({Need.HEAD})
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep the head and find the clip."""

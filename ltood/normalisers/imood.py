@@ -11,7 +11,7 @@ authors' code inverts, and MSP is taken without their constant 1/C, which ranks 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def log_beta(logits: Logits, log_prior: Tensor, log_gamma: Tensor) -> Tensor:
 class Imood(Normaliser):
     """Lowers the scores of rows predicted as rare classes, raises those of frequent ones."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.PRIOR})
+    needs: frozenset[Need] = frozenset({Need.PRIOR})
 
     def __init__(self, config: Config | None = None, *, base: str) -> None:
         """Take the settings and the name of the method whose scores come in.
