@@ -145,7 +145,7 @@ def _checked(root: Path, file: str) -> Path:
 def _read(path: Path) -> ImageSplit:
     """Read the arrays of a split."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, labels, ids = archive["images"], archive["labels"], archive["ids"]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
