@@ -7,6 +7,7 @@ All values are fractions; only tables print percent.
 """
 
 import csv
+import difflib
 import io
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,7 +113,7 @@ def evaluate(store: ScoreSource) -> dict[str, Any]:
         values["num_ood"] = ood_set.ranking.num_ood
         values["num_moved"] = len(ood_set.moved)
         of_sets[ood_set.name] = values
-    keys = next(iter(of_sets.values()))
+    keys = (*METRICS, "num_id", "num_ood", "num_moved")
     return {
         "id": {
             "accuracy": accuracy.accuracy(test.predictions, test.labels),
@@ -141,7 +142,7 @@ def breakdown(store: ScoreSource) -> dict[str, Any]:
     prior, test = _prior(store), _test(store)
     shares = accuracy.per_class(test.predictions, test.labels, prior.num_classes)
     test_counts = np.bincount(test.labels, minlength=prior.num_classes)
-    names = store.attributes.get("class_names") or [str(row) for row in range(len(shares))]
+    names = store.attributes.get("class_names") or list(range(prior.num_classes))
     groups = prior.groups()
     classes = [
         {
@@ -212,32 +213,31 @@ def bootstrap(store: ScoreSource, *, samples: int = 200, seed: int = 0) -> dict[
         2.5 and 97.5 percentiles and the standard deviation over the draws.
 
     Raises:
-        ConfigError: If there are fewer than 2 samples.
+        ConfigError: If there are fewer than 2 samples or the seed is negative.
         StoreError: If the test split or every OOD set is missing.
         DataError: If scores break a rule.
     """
-    if samples < 2:
-        raise ConfigError(f"samples is {samples}; an interval needs at least 2 (200 is usual).")
+    if samples < 2 or seed < 0:
+        raise ConfigError(
+            f"samples is {samples} and seed is {seed}; an interval needs at least 2 samples "
+            "(200 is usual) and a seed of 0 or more."
+        )
     test = _test(store)
     drawn: dict[str, NDArray[np.float64]] = {}
     for ood_set in _ood_sets(store, test):
         ranking, levels = ood_set.ranking, len(ood_set.ranking.thresholds)
         sides = [ranking.levels(rows.scores) for rows in (test, ood_set.moved, ood_set.ood)]
-        own_seed = zlib.crc32(ood_set.name.encode())
         values = np.empty((samples, len(_RESAMPLED)))
         for sample in range(samples):
             shared = np.random.default_rng([seed, sample])
-            own = np.random.default_rng([seed, sample, own_seed])
+            own = np.random.default_rng([seed, sample, zlib.crc32(ood_set.name.encode())])
             drawn_id = redraw(sides[0], levels, shared) + redraw(sides[1], levels, own)
             drawn_ood = redraw(sides[2], levels, own)
             redrawn = replace(ranking, id_counts=drawn_id, ood_counts=drawn_ood)
             values[sample] = [METRICS[key](redrawn) for key in _RESAMPLED]
         drawn[ood_set.name] = values
-    mean = np.mean(list(drawn.values()), axis=0)
-    return {
-        "ood": {name: _intervals(values) for name, values in drawn.items()},
-        "mean": _intervals(mean),
-    }
+    of_sets = {name: _intervals(values) for name, values in drawn.items()}
+    return {"ood": of_sets, "mean": _intervals(np.mean(list(drawn.values()), axis=0))}
 
 
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
@@ -292,7 +292,9 @@ def table_rows(metrics: Mapping[str, Any], preset: str = "pascl") -> list[list[s
         UnknownNameError: If there is no such preset.
     """
     if preset not in PRESETS:
-        raise UnknownNameError(f"No preset {preset!r}. Known: {', '.join(PRESETS)}.")
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UnknownNameError(f"No preset {preset!r}.{hint} Known: {', '.join(PRESETS)}.")
     columns = PRESETS[preset]
     lines = {**metrics["ood"], "mean": metrics["mean"]}
     rows = [
@@ -376,12 +378,9 @@ def _share(chosen: NDArray[np.bool_]) -> float | None:
 
 def _intervals(values: NDArray[np.float64]) -> dict[str, dict[str, float]]:
     """Percentiles and deviation of drawn metrics, [S, K]."""
-    low, high = np.quantile(values, [0.025, 0.975], axis=0)
-    deviation = values.std(axis=0, ddof=1)
-    return {
-        key: {"low": float(low[k]), "high": float(high[k]), "std": float(deviation[k])}
-        for k, key in enumerate(_RESAMPLED)
-    }
+    low, high = np.quantile(values, [0.025, 0.975], axis=0).tolist()
+    table = zip(_RESAMPLED, low, high, values.std(axis=0, ddof=1).tolist(), strict=True)
+    return {key: {"low": a, "high": b, "std": deviation} for key, a, b, deviation in table}
 
 
 def _rows(name: str, *columns: NDArray[np.float64]) -> list[Sequence[Any]]:

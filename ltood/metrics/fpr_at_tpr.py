@@ -116,7 +116,7 @@ def operating_point(
 def _beyond(hits: Counts, tpr: float) -> Counts:
     """How far each recall lies above `tpr`, in whole numbers of one unit, [T]."""
     wanted = Fraction(tpr).limit_denominator(10**6)
-    return hits * wanted.denominator - wanted.numerator * hits[-1]
+    return hits * wanted.denominator - wanted.numerator * int(hits[-1])
 
 
 def _loosest_nearest(hits: Counts, beyond: Counts | NDArray[np.float64]) -> int:

@@ -5,7 +5,7 @@ from ltood.core.errors import DataError
 from ltood.core.priors import ClassPrior
 from ltood.metrics.accuracy import accuracy, by_group, per_class
 
-PRIOR = ClassPrior(np.array([500, 90, 40, 3]))  # many, medium, medium... by rank of 4 classes
+PRIOR = ClassPrior(np.array([500, 90, 40, 3]))
 LABELS = np.array([0, 0, 0, 0, 1, 1, 3])
 PREDICTIONS = np.array([0, 0, 0, 1, 1, 0, 2])
 
