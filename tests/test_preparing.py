@@ -208,7 +208,7 @@ def test_semantically_id_rows_of_an_ood_set_are_kept(toy, out):
 
 
 def test_an_id_given_twice_is_refused(toy, out):
-    toy.content["test"][2][3] = toy.content["test"][2][0]
+    toy.content["test"][2][3:] = toy.content["test"][2][:2]
     with pytest.raises(DataError, match="test: row 3 repeats the id 0; each id names one row"):
         run(toy, out)
 
