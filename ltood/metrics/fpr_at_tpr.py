@@ -9,11 +9,11 @@ Two questions decide the number, and papers answer them differently:
   of two equally near the higher recall, of equal recalls the larger FPR. `first`
   (OpenOOD, pytorch-ood) takes the first recall at or above the wanted one.
 
-Departures: `nearest` compares distances as whole numbers, so that equally near recalls
-tie exactly. The official code subtracts in float64, where 0.94 and 0.96 tie but 0.9 is
-nearer to 0.95 than 1.0; `official_nearest` repeats that. The two can differ only where two
-thresholds are equally near: small sets, or 10, 30, 50, ... positives. OpenOOD first drops
-points on straight parts of its curve, which can skip a threshold that both sides share.
+Like the official code, `nearest` subtracts in float64, where 0.94 and 0.96 tie but 0.9 is
+nearer to 0.95 than 1.0; `nearest_exact` compares distances as whole numbers, so that equally
+near recalls always tie. The two can differ only where two thresholds are equally near: small
+sets, or 10, 30, 50, ... positives. OpenOOD first drops points on straight parts of its curve,
+which can skip a threshold that both sides share.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from ltood.core.ranking import Counts, Positive, Ranking, rank
 HIGHER_IS_BETTER = False
 UNIT = "fraction"
 
-Rule = Literal["nearest", "official_nearest", "first"]
+Rule = Literal["nearest", "nearest_exact", "first"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def fpr_at_tpr(
         ood_scores: Scores of OOD rows, [M]; likewise.
         tpr: Wanted recall of the positive side, above 0 up to 1; six decimals count.
         positive: The side to be found.
-        rule: "nearest", "official_nearest" or "first", see the module.
+        rule: "nearest", "nearest_exact" or "first", see the module.
 
     Returns:
         A fraction, 0 to 1; lower is better.
@@ -100,12 +100,12 @@ def operating_point(
     num_positive, num_negative = int(sweep.hits[-1]), int(sweep.false_alarms[-1])
     if rule == "first":
         chosen = int(np.searchsorted(_beyond(sweep.hits, tpr), 0))
-    elif rule == "nearest":
+    elif rule == "nearest_exact":
         chosen = _loosest_nearest(sweep.hits, _beyond(sweep.hits, tpr))
-    elif rule == "official_nearest":
+    elif rule == "nearest":
         chosen = _loosest_nearest(sweep.hits, sweep.hits / num_positive - tpr)
     else:
-        raise ConfigError(f"rule is {rule!r}; set it to 'nearest', 'official_nearest' or 'first'.")
+        raise ConfigError(f"rule is {rule!r}; set it to 'nearest', 'nearest_exact' or 'first'.")
     return OperatingPoint(
         threshold=float(sweep.thresholds[chosen]),
         tpr=int(sweep.hits[chosen]) / num_positive,

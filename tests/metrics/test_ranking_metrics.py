@@ -62,7 +62,7 @@ def assert_equals_sklearn(id_scores, ood_scores):
 def assert_fpr_by_definition(id_scores, ood_scores):
     ids, oods = np.asarray(id_scores).tolist(), np.asarray(ood_scores).tolist()
     for positive in ("ood", "id"):
-        for rule in ("nearest", "first"):
+        for rule in ("nearest_exact", "first"):
             for tpr in TPRS:
                 found = fpr_at_tpr(id_scores, ood_scores, float(tpr), positive=positive, rule=rule)
                 expected = reference.fpr_at_tpr(ids, oods, tpr, positive, rule)
@@ -80,19 +80,19 @@ def test_counted_by_hand():
 @pytest.mark.parametrize(
     ("tpr", "positive", "rule", "fpr"),
     [
-        (0.95, "ood", "nearest", 4 / 5),
-        (0.95, "id", "nearest", 3 / 4),
-        (0.80, "id", "nearest", 1 / 4),
+        (0.95, "ood", "nearest_exact", 4 / 5),
+        (0.95, "id", "nearest_exact", 3 / 4),
+        (0.80, "id", "nearest_exact", 1 / 4),
         # Two thresholds have recall 3/4: nearest takes the looser, first the stricter one.
-        (0.75, "ood", "nearest", 2 / 5),
+        (0.75, "ood", "nearest_exact", 2 / 5),
         (0.75, "ood", "first", 1 / 5),
         # 1/4 and 3/4 are equally far from 1/2: the higher recall.
-        (0.5, "ood", "nearest", 2 / 5),
+        (0.5, "ood", "nearest_exact", 2 / 5),
         # 1/4 is nearer to 0.3 but does not reach it.
-        (0.3, "ood", "nearest", 0.0),
+        (0.3, "ood", "nearest_exact", 0.0),
         (0.3, "ood", "first", 1 / 5),
         # 1/5 and 3/5 are equally far from 2/5.
-        (0.4, "id", "nearest", 1 / 4),
+        (0.4, "id", "nearest_exact", 1 / 4),
     ],
 )
 def test_fpr_counted_by_hand(tpr, positive, rule, fpr):
@@ -110,7 +110,7 @@ def test_equally_near_recalls_tie_exactly_whatever_the_rounding(num):
     ood = np.arange(num, 0, -1.0)
     lower = int(0.95 * num)
     id_scores = np.array([ood[lower] + 0.5, -1.0])
-    point = operating_point(rank(id_scores, ood), positive="ood")
+    point = operating_point(rank(id_scores, ood), positive="ood", rule="nearest_exact")
     assert (point.tpr, point.fpr) == ((lower + 1) / num, 0.5)
     assert point.threshold == ood[lower]
 
@@ -118,7 +118,7 @@ def test_equally_near_recalls_tie_exactly_whatever_the_rounding(num):
 @pytest.mark.parametrize(("num", "recall"), [(10, 9 / 10), (50, 48 / 50)])
 def test_official_rule_lets_float64_decide(num, recall):
     ranking = rank([-1.0], np.arange(num, 0, -1.0))
-    assert operating_point(ranking, positive="ood", rule="official_nearest").tpr == recall
+    assert operating_point(ranking, positive="ood", rule="nearest").tpr == recall
 
 
 def test_the_operating_point_does_what_it_says():
@@ -193,7 +193,7 @@ def test_a_recall_out_of_range(tpr):
 
 def test_an_unknown_rule():
     with pytest.raises(
-        ConfigError, match="rule is 'last'; set it to 'nearest', 'official_nearest' or"
+        ConfigError, match="rule is 'last'; set it to 'nearest', 'nearest_exact' or"
     ):
         fpr_at_tpr(ID, OOD, positive="ood", rule="last")
 
