@@ -85,18 +85,24 @@ def build(
         "provenance": provenance,
         "slots": {slot: store.attributes[slot] for slot in _SLOTS},
     }
+    # Tables first: they find what is wrong before the figures take their second.
+    headline = tables.tiles(metrics, intervals)
+    rows = tables.set_rows(metrics, intervals)
+    board = tables.leaderboard(leaderboard, current) if leaderboard else None
+    classes = class_panel(metrics, breakdown, prior, data["class_names"])
+    embedded = as_json(data)
     return Content(
         title or _default_title(slots),
         slots,
-        tables.tiles(metrics, intervals),
-        tables.set_rows(metrics, intervals),
+        headline,
+        rows,
         intervals is not None,
         panels.overview(sides),
         panels.set_panels(sides, metrics, prior.groups()),
-        class_panel(metrics, breakdown, prior, data["class_names"]),
-        tables.leaderboard(leaderboard, current) if leaderboard else None,
+        classes,
+        board,
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
-        as_json(data),
+        embedded,
     )
 
 

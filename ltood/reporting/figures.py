@@ -8,6 +8,7 @@ The figures are made without `pyplot`: no global state, no display.
 import hashlib
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +99,8 @@ def histogram(
         axes.stairs(100 * ood_shares, bins, fill=True, color=_ROLES["ood"], alpha=0.25)
         axes.stairs(100 * ood_shares, bins, color=_ROLES["ood"], linewidth=1.6, label="OOD")
         for side, dashes, text in (
-            ("ood", (0, (4, 2)), "95 % of OOD to the right"),
-            ("id", (0, (1.5, 1.5)), "95 % of ID to the left"),
+            ("ood", (0, (4, 2)), "95 % of OOD to its right"),
+            ("id", (0, (1.5, 1.5)), "95 % of ID to its left"),
         ):
             place = float(np.clip(thresholds[side], bins[0], bins[-1]))
             axes.axvline(place, color=_ROLES[side], linewidth=1.2, linestyle=dashes, label=text)
@@ -110,7 +111,7 @@ def histogram(
         axes.grid(visible=False, axis="x")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5)
 
-    return _render(draw, (4.6, 2.8), label)
+    return _render(draw, (4.2, 2.7), label)
 
 
 def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> str:
@@ -182,7 +183,7 @@ def overlay(curves: Mapping[str, Curve], axis_names: tuple[str, str], label: str
                 100 * curve.y,
                 color=_ROLES[f"s{number % 8}"],
                 linestyle=_DASHES[(number + number // 8) % len(_DASHES)],
-                label=name,
+                label=_short(name, 24),
             )
         _percent_axes(axes, *axis_names)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7.5)
@@ -233,9 +234,8 @@ def class_accuracy(
             # By turns above and below, since neighbours on the tail lie close together.
             for turn, row in enumerate(np.argsort(counts, kind="stable")):
                 if counts[row] > 0 and np.isfinite(accuracies[row]):
-                    name = names[row]
                     axes.annotate(
-                        name if len(name) <= 14 else f"{name[:13]}…",
+                        _short(names[row], 14),
                         (counts[row], 100 * accuracies[row]),
                         xytext=(0, -12 if turn % 2 else 6),
                         textcoords="offset points",
@@ -264,11 +264,13 @@ def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> st
     def draw(axes: "Axes") -> None:
         places = np.arange(len(rows))[::-1]
         for number, group in enumerate(GROUPS):
-            values = [100 * (shares.get(group) or 0.0) for shares in rows.values()]
+            shares = [values[group] for values in rows.values()]
             offset = 0.26 * (1 - number)
-            bars = axes.barh(places + offset, values, 0.24, color=_ROLES[group], label=group)
-            axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, color=_ROLES["muted"])
-        axes.set_yticks(places, list(rows))
+            lengths = [100 * (share or 0.0) for share in shares]
+            bars = axes.barh(places + offset, lengths, 0.24, color=_ROLES[group], label=group)
+            texts = ["" if share is None else f"{100 * share:.1f}" for share in shares]
+            axes.bar_label(bars, texts, fontsize=7, padding=2, color=_ROLES["muted"])
+        axes.set_yticks(places, [_short(name, 24) for name in rows])
         axes.set_xlabel("ID images flagged while 95 % of OOD are caught, %")
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="y")
@@ -277,6 +279,12 @@ def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> st
         )
 
     return _render(draw, (4.6, max(2.2, 0.9 + 0.5 * len(rows))), label)
+
+
+def _short(name: str, length: int) -> str:
+    """A name that fits; matplotlib would leave one with a leading "_" out of a legend."""
+    name = name if len(name) <= length else f"{name[: length - 1]}…"
+    return f" {name}" if name.startswith("_") else name
 
 
 def _percent_axes(axes: "Axes", x_name: str, y_name: str) -> None:
@@ -295,7 +303,9 @@ def _render(draw: Callable[["Axes"], None], inches: tuple[float, float], label: 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # The page's fonts draw the text; matplotlib's own need not know every script.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         # The reader's own matplotlibrc must not change the bytes.
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)

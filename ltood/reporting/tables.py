@@ -7,16 +7,22 @@ from typing import Any
 
 from ltood.core.errors import DataError
 from ltood.core.priors import GROUPS
-from ltood.reporting.wording import COLUMNS, TILES, Column
+from ltood.reporting.wording import COLUMNS, TILES
 
 ABSENT = "–"  # noqa: RUF001 - an en dash is what a table shows for "no value"
-#: Metrics of the ID side that a table of methods may show beside those of COLUMNS.
-_ID_TITLES = {
+#: Metrics that the table of all methods shows, with headings that stand alone.
+_COMPARED = {
+    "auroc": "AUROC",
+    "fpr95_ood_pos": "FPR95, OOD positive",
+    "fpr95_id_pos": "FPR95, ID positive",
+    "ap_out": "AP, OOD positive",
+    "ap_in": "AP, ID positive",
     "accuracy": "Accuracy",
-    "many": "Acc. many",
-    "medium": "Acc. medium",
-    "few": "Acc. few",
+    "many": "Accuracy, many",
+    "medium": "Accuracy, medium",
+    "few": "Accuracy, few",
 }
+_METRICS = {column.key for column in COLUMNS} | set(_COMPARED)
 
 
 @dataclass(frozen=True)
@@ -174,10 +180,10 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], current: Mapping[str, str]) -
         current: Names of this report's slots; the row that equals them is marked.
 
     Returns:
-        The table; columns are those that any row has.
+        The table; columns are the names and the main metrics that any row has.
 
     Raises:
-        DataError: If a metric is no finite number.
+        DataError: If a metric is no finite number or no row has a name.
     """
     flat = [
         {
@@ -187,18 +193,16 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], current: Mapping[str, str]) -
         }
         for row in rows
     ]
-    known = {column.key: _title(column) for column in COLUMNS if not column.is_count} | _ID_TITLES
-    counts = {column.key for column in COLUMNS if column.is_count}
-    seen = list(dict.fromkeys(key for row in flat for key in row if key not in counts))
-    names = [key for key in seen if key not in known and _is_plain(key, flat)]
-    figures = [key for key in known if key in seen]
+    seen = list(dict.fromkeys(key for row in flat for key in row))
+    names = [key for key in seen if key not in _METRICS and _is_plain(key, flat)]
+    figures = [key for key in _COMPARED if key in seen]
     flat.sort(key=lambda row: -_number(row.get("auroc") or 0.0, "auroc of a leaderboard row"))
-    headings = [*map(_heading, names), *(known[key] for key in figures)]
     if not names:
         raise DataError(
             "the leaderboard rows hold no names; each row needs at least its method beside the "
             "metrics."
         )
+    headings = [*map(_heading, names), *(_COMPARED[key] for key in figures)]
     table = []
     for row in flat:
         texts = [Cell(_plain(row.get(key)), is_text=True) for key in names]
@@ -208,13 +212,6 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], current: Mapping[str, str]) -
         )
         table.append(Row(texts[0].text, [*texts[1:], *numbers], is_current))
     return Leaderboard(headings[0], headings[1:], table)
-
-
-def _title(column: Column) -> str:
-    """Heading that stands alone, without the group above it."""
-    if column.key.startswith("fpr95"):
-        return f"FPR95 {column.title}"
-    return f"{column.title} {column.side} positive" if column.side else column.title
 
 
 def _is_plain(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -18,7 +18,6 @@ class Column:
         meaning: One sentence for a reader who meets the metric for the first time.
         printed_by: Papers and libraries whose tables print it.
         higher_is_better: Which end is best.
-        side: The side called positive, where the title alone does not say it.
         is_count: Whether the value is a number of images instead of a fraction.
     """
 
@@ -28,7 +27,6 @@ class Column:
     meaning: str
     printed_by: str
     higher_is_better: bool = True
-    side: str = ""
     is_count: bool = False
 
 
@@ -87,7 +85,6 @@ COLUMNS = (
         "Average precision in steps: of the images flagged as OOD, how many are, averaged over "
         "all recalls. Depends on the share of OOD images.",
         "PASCL, PATT, ImOOD, HIMPLoS",
-        side="OOD",
     ),
     Column(
         "aupr_out",
@@ -95,7 +92,6 @@ COLUMNS = (
         "AUPR",
         "The same area by the trapezoid rule.",
         "OpenOOD, pytorch-ood",
-        side="OOD",
     ),
     Column(
         "ap_in",
@@ -104,7 +100,6 @@ COLUMNS = (
         "Average precision in steps: of the images accepted as ID, how many are, averaged over "
         "all recalls.",
         "PATT, HIMPLoS",
-        side="ID",
     ),
     Column(
         "aupr_in",
@@ -112,7 +107,6 @@ COLUMNS = (
         "AUPR",
         "The same area by the trapezoid rule.",
         "OpenOOD, pytorch-ood",
-        side="ID",
     ),
     Column("num_id", _IMAGES, "ID", "ID images compared.", "", is_count=True),
     Column("num_ood", _IMAGES, "OOD", "OOD images compared.", "", is_count=True),
