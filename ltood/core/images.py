@@ -5,8 +5,9 @@ A dataset entry (`ltood/datasets/<name>.py`) holds a frozen dataclass `Config`, 
 `ImageDataset`. NumPy only, so that preparing array data needs no torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,3 +94,25 @@ class ImageDataset(Protocol):
         Raises:
             DataError: If there is no such split or its files are unusable.
         """
+
+
+class ImageData(Protocol):
+    """Prepared images of all splits, as training and extraction read them."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """Plain values: `dataset` (its name), `settings`, and `splits` with checksums by name."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the ID classes, [C]."""
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training images of each class, [C]."""
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+
+    def split(self, name: str) -> ImageSplit:
+        """Arrays of one split, read-only."""
