@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from ltood.core.errors import DataError, LtoodError
 from ltood.evaluation import METRICS, PRESETS, bootstrap, breakdown, evaluate, write_metrics
-from ltood.reporting import figures, panels, read_metrics, tables, wording, write_report
+from ltood.reporting import content, figures, panels, read_metrics, tables, wording, write_report
 from ltood.store.scores import ScoreSplit, ScoreWriter
 
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -190,6 +190,20 @@ def test_configuration_and_provenance_are_shown(page):
     assert "torch 2.15" in text
     assert "resize 32," in text
     assert "0.5, 0.25" in text
+
+
+def test_origins_are_found_where_they_are_recorded():
+    provenance = {
+        "source": "extract",
+        "dataset": {"name": "cifar", "imbalance_ratio": 0.01},
+        "checkpoint": {"recipe": {"name": "pascl", "settings": {"k": 0.4}}, "dataset": "inner"},
+    }
+    attributes = {**make_store().attributes, "provenance": provenance}
+    found = {slot.kind: (slot.name, slot.settings) for slot in content.slots(attributes)}
+    assert found["dataset"] == ("cifar", {"imbalance_ratio": 0.01})
+    assert found["recipe"] == ("pascl", {"k": 0.4})
+    assert found["backbone"] == (None, {})
+    assert found["method"] == ("himplos", {"percentile": 60})
 
 
 def test_the_page_holds_its_data(page, pieces):

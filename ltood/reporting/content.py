@@ -69,10 +69,10 @@ def build(
         DataError: If a piece is missing, or pieces were made from different scores.
     """
     check_metrics(store, metrics)
-    slots = _slots(store.attributes)
+    chosen = slots(store.attributes)
     prior = ClassPrior(np.asarray(_attribute(store.attributes, "class_counts"), dtype=np.int64))
     sides = panels.read_sides(store, list(metrics["ood"]))
-    current = {slot.kind: slot.name for slot in slots if slot.kind in _SLOTS and slot.name}
+    current = {slot.kind: slot.name for slot in chosen if slot.kind in _SLOTS and slot.name}
     provenance = _attribute(store.attributes, "provenance")
     fingerprint = store.attributes.get("features")
     data = {
@@ -92,8 +92,8 @@ def build(
     classes = class_panel(metrics, breakdown, prior, data["class_names"])
     embedded = as_json(data)
     return Content(
-        title or _default_title(slots),
-        slots,
+        title or _default_title(chosen),
+        chosen,
         headline,
         rows,
         intervals is not None,
@@ -155,27 +155,42 @@ def _attribute(attributes: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 
     return attributes[key]
 
 
-def _slots(attributes: Mapping[str, Any]) -> list[Slot]:
+def slots(attributes: Mapping[str, Any]) -> list[Slot]:
+    """Dataset, backbone and recipe as the provenance names them, then the three slots.
+
+    Raises:
+        DataError: If the scores do not record one of the three slots.
+    """
     provenance = _attribute(attributes, "provenance")
-    slots = []
+    found_slots = []
     for kind in _ORIGINS:
-        found = provenance.get(kind)
-        if isinstance(found, Mapping):
-            settings = found.get("settings") or {
-                key: value for key, value in found.items() if key != "name"
-            }
-            name = found.get("name")
-            slots.append(Slot(kind, None if name is None else str(name), settings, {}))
-        else:
-            slots.append(Slot(kind, None if found is None else str(found), {}, {}))
+        found = _find(provenance, kind)
+        if not isinstance(found, Mapping):
+            found = {"name": found}
+        name = found.get("name")
+        settings = found.get("settings", {key: found[key] for key in found if key != "name"})
+        found_slots.append(Slot(kind, None if name is None else str(name), settings, {}))
     for kind in _SLOTS:
-        chosen = _attribute(attributes, kind)
-        slots.append(Slot(kind, chosen["name"], chosen["settings"], chosen.get("in_use", {})))
-    return slots
+        entry = _attribute(attributes, kind)
+        found_slots.append(Slot(kind, entry["name"], entry["settings"], entry.get("in_use", {})))
+    return found_slots
 
 
-def _default_title(slots: Sequence[Slot]) -> str:
-    names = {slot.kind: slot.name for slot in slots}
+def _find(provenance: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - as stored
+    """The outermost value under `key`: a checkpoint, for one, brings its own provenance."""
+    level = [provenance]
+    while level:
+        for values in level:
+            if key in values:
+                return values[key]
+        level = [
+            value for values in level for value in values.values() if isinstance(value, Mapping)
+        ]
+    return None
+
+
+def _default_title(chosen: Sequence[Slot]) -> str:
+    names = {slot.kind: slot.name for slot in chosen}
     parts = [names[kind] for kind in _SLOTS if names[kind] not in {None, "none"}]
     where = f" on {names['dataset']}" if names["dataset"] else ""
     return f"{' + '.join(str(part) for part in parts)}{where}"
