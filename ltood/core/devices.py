@@ -1,8 +1,16 @@
-"""Choosing the device that a command computes on."""
+"""Choosing the device, the number format and the algorithms that a command computes with."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
 from ltood.core.errors import ConfigError
+
+Amp = Literal["auto", "off", "bf16"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,3 +34,40 @@ def choose_device(name: str) -> torch.device:
             "choose auto or cpu."
         )
     return torch.device(name)
+
+
+@contextmanager
+def repeatable(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
+    """Choose algorithms that give equal bits for equal input while the block runs.
+
+    Global random state is put back afterwards, so that a block which seeds it disturbs nobody.
+
+    Args:
+        device: Device whose random state is guarded beside the CPU's.
+        enabled: False leaves the algorithms alone and only guards the random state.
+    """
+    # Read by cuBLAS when it starts; without it torch refuses deterministic products on CUDA.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    guarded = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=guarded):
+        try:
+            torch.use_deterministic_algorithms(enabled or before)
+            torch.backends.cudnn.benchmark = not enabled
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            torch.backends.cudnn.benchmark = benchmark
+
+
+def precision(amp: Amp, device: torch.device) -> Precision:
+    """Number format of the network's products that an `amp` setting means on `device`."""
+    if amp == "auto":
+        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if amp == "bf16" else "float32"
+
+
+def autocast(device: torch.device, chosen: Precision) -> torch.autocast:
+    """Context in which a network computes in the chosen number format."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bfloat16")

@@ -43,3 +43,7 @@ class MissingNeedError(LtoodError):
 
 class NotFittedError(LtoodError, RuntimeError):
     """`score` was called before `fit`."""
+
+
+class TrainingError(LtoodError, RuntimeError):
+    """Training cannot go on, such as after a loss that is no number."""

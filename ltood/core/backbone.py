@@ -1,0 +1,157 @@
+"""What every backbone offers: images to features and logits, and a head to take along.
+
+A backbone entry (`ltood/backbones/<name>.py`) holds a frozen dataclass `Config` and a class
+`Entry` that is a `Backbone` and is built as `Entry(config, images)`, where `images` says what
+the images look like and how many outputs are wanted.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ltood.core.errors import DataError
+from ltood.core.params import parse
+from ltood.core.registry import load
+
+_BLOCK_ROWS = 4096
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone says about a batch.
+
+    Attributes:
+        pooled: Features that the head reads, [N, D].
+        logits: Class logits and then e detector nodes, [N, C + e].
+        local: Features of P patches, [N, P, D], or None.
+    """
+
+    pooled: Tensor
+    logits: Tensor
+    local: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a backbone must know of the data it is built for.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        height: Pixels.
+        width: Pixels.
+        mean: Mean of each channel over the training images, scaled to [0, 1].
+        std: Standard deviation likewise, above 0.
+        num_classes: Number of classes C.
+        num_extra: Detector nodes e beside the classes.
+    """
+
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
+    num_extra: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that there is one mean and one positive deviation per channel."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise DataError(
+                    f"the image {name} has {len(values)} values but images have {self.channels} "
+                    "channels; give one per channel."
+                )
+        if min(self.std) <= 0:
+            raise DataError(
+                f"the image std is {list(self.std)}; pixels are divided by it, so every value "
+                "must be above 0 (images of one constant colour cannot be learned from)."
+            )
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8], num_classes: int, *, num_extra: int = 0) -> "ImageSpec":
+        """Describe training images, [N, H, W, C] uint8, by exact counts of their values."""
+        _, height, width, channels = images.shape
+        counts = np.zeros((channels, 256), dtype=np.int64)
+        for start in range(0, len(images), _BLOCK_ROWS):
+            block = images[start : start + _BLOCK_ROWS]
+            for channel in range(channels):
+                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ levels
+        std = np.sqrt(shares @ levels**2 - mean**2)
+        return cls(
+            channels,
+            height,
+            width,
+            tuple(mean.tolist()),
+            tuple(std.tolist()),
+            num_classes,
+            num_extra,
+        )
+
+
+class Backbone(nn.Module, ABC):
+    """A network with one linear head; scales its input by itself.
+
+    Attributes:
+        images: What it was built for.
+    """
+
+    def __init__(self, images: ImageSpec) -> None:
+        """Take what the images look like."""
+        super().__init__()
+        self.images = images
+
+    @property
+    @abstractmethod
+    def feature_dim(self) -> int:
+        """Feature width D."""
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What happens to an image before the first layer, as plain values."""
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pooled features [N, D] and local features [N, P, D] or None.
+
+        Args:
+            images: Pixels scaled to [0, 1], [N, channels, H, W] float.
+        """
+
+    @abstractmethod
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits of pooled features [N, D], [N, C + e]."""
+
+    @abstractmethod
+    def head_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The head as arrays that the feature store keeps.
+
+        Returns:
+            `weight` [C, D] and `bias` [C]; where there are detector nodes `extra_weight` [e, D]
+            and `extra_bias` [e]; where the last batch norm before pooling has width D its
+            `bn_weight` and `bn_bias`, both [D].
+        """
+
+    def forward(self, images: Tensor) -> BackboneOutput:
+        """Features and logits of `images`, [N, channels, H, W] float in [0, 1]."""
+        pooled, local = self.embed(images)
+        return BackboneOutput(pooled, self.classify(pooled), local)
+
+
+def build_backbone(name: str, settings: Mapping[str, Any], images: ImageSpec) -> Backbone:
+    """Build the entry `name` with its settings, freshly initialised.
+
+    Raises:
+        UnknownNameError: If there is no such backbone.
+        ConfigError: If its settings are wrong.
+    """
+    module = load("backbones", name)
+    backbone: Backbone = module.Entry(parse(settings, module.Config, f"backbones.{name}"), images)
+    return backbone

@@ -1,0 +1,150 @@
+"""A trained network on disk: its weights, and what they were made from.
+
+    checkpoint/model.safetensors   weights and buffers of the backbone
+    checkpoint/checkpoint.json     all inputs of the training, and the SHA-256 of the weights
+    checkpoint/history.csv         loss terms and validation accuracy by epoch
+    checkpoint/state/              only while training is unfinished
+
+`checkpoint.json` is written last, so a folder that holds it is whole. No time of day or
+duration is kept: equal training gives equal bytes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltood.core.backbone import Backbone, ImageSpec, build_backbone
+from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.core.params import parse
+
+SCHEMA = 1
+META = "checkpoint.json"
+WEIGHTS = "model.safetensors"
+HISTORY = "history.csv"
+STATE = "state"
+
+_RERUN = "run the train stage again"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either there with all its bytes or not there.
+
+    Raises:
+        StoreError: If it cannot be written, such as on a full disk.
+    """
+    building = path.with_name(f"{path.name}.tmp")
+    try:
+        with building.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        building.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or make the folder "
+            "writable, then run the same command again."
+        ) from error
+
+
+def write_checkpoint(path: Path, backbone: Backbone, content: Mapping[str, Any]) -> None:
+    """Write weights and then their description to the folder `path`.
+
+    Args:
+        path: An existing folder.
+        backbone: Gives the weights and the description of the images.
+        content: Plain values: `backbone` with `name` and `settings`, and all that is to be known.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
+    weights = save(tensors)
+    meta = {
+        **content,
+        "schema": SCHEMA,
+        "images": dataclasses.asdict(backbone.images),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    write_atomically(path / WEIGHTS, weights)
+    text = json.dumps(meta, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_atomically(path / META, text.encode())
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Description of the checkpoint in the folder `path`; the weights are compared with it.
+
+    Raises:
+        StoreError: If there is no checkpoint or another version wrote it.
+        IncompleteStoreError: If training has not finished.
+        CorruptStoreError: If a file is unreadable or the weights were changed.
+    """
+    return _read(path)[0]
+
+
+def load_checkpoint(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[Backbone, dict[str, Any]]:
+    """Rebuild the trained backbone, in evaluation mode on `device`, with its description.
+
+    Raises:
+        StoreError: If there is no checkpoint or another version wrote it.
+        IncompleteStoreError: If training has not finished.
+        CorruptStoreError: If a file is unreadable, or weights and description do not fit.
+    """
+    from safetensors.torch import load
+
+    meta, weights = _read(path)
+    try:
+        images = parse(meta["images"], ImageSpec, f"{path / META}: images")
+        name, settings = meta["backbone"]["name"], meta["backbone"]["settings"]
+    except (KeyError, TypeError) as error:
+        raise CorruptStoreError(
+            f"{path / META} does not describe a backbone and its images; {_RERUN}."
+        ) from error
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, then replaced
+        backbone = build_backbone(name, settings, images)
+    try:
+        backbone.load_state_dict(load(weights))
+    except RuntimeError as error:
+        raise CorruptStoreError(
+            f"{path / WEIGHTS} holds other tensors than {name} has "
+            f"({' '.join(str(error).split())[:200]}); {_RERUN}."
+        ) from error
+    return backbone.to(device).eval(), meta
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Description and verified bytes of the weights."""
+    if not (path / META).is_file():
+        if (path / STATE).is_dir():
+            raise IncompleteStoreError(f"training of {path} has not finished; {_RERUN}.")
+        raise StoreError(f"{path} holds no checkpoint ({META}); run the train stage.")
+    try:
+        meta = json.loads((path / META).read_bytes())
+        schema, recorded = meta["schema"], meta["weights_sha256"]
+        weights = (path / WEIGHTS).read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptStoreError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); {_RERUN}."
+        ) from error
+    if schema != SCHEMA:
+        raise StoreError(
+            f"{path} was written with schema {schema}, this version reads {SCHEMA}; {_RERUN}."
+        )
+    found = hashlib.sha256(weights).hexdigest()
+    if found != recorded:
+        raise CorruptStoreError(
+            f"{path / WEIGHTS} has SHA-256 {found[:12]}… but {recorded[:12]}… is recorded: the "
+            f"weights were changed after training; {_RERUN}."
+        )
+    return meta, weights

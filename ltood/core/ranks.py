@@ -1,0 +1,83 @@
+"""Several processes that share one piece of work, as `torchrun` starts them.
+
+Each process is a rank. Without `torchrun` there is one rank and nothing is sent.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ltood.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all that share the work.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of processes.
+        local_rank: Number of this process on its host, from 0.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    def share(self, value: Any) -> Any:  # noqa: ANN401 - whatever rank 0 has to say
+        """The plain value that rank 0 gave; all ranks must call it."""
+        if self.world == 1:
+            return value
+        import torch.distributed
+
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def wait(self) -> None:
+        """Go on once all ranks have come here."""
+        if self.world > 1:
+            import torch.distributed
+
+            torch.distributed.barrier()
+
+    def device_name(self, name: str) -> str:
+        """Device setting of this rank: "auto" and "cuda" spread the ranks over the GPUs."""
+        if self.world > 1 and name in ("auto", "cuda"):
+            import torch
+
+            count = torch.cuda.device_count()
+            return f"cuda:{self.local_rank % count}" if count else name
+        return name
+
+
+@contextmanager
+def ranks_from_environment() -> Iterator[Ranks]:
+    """Join the other processes that `torchrun` started, for as long as the block runs.
+
+    Raises:
+        ConfigError: If the environment names ranks but is not that of `torchrun`.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield Ranks()
+        return
+    try:
+        ranks = Ranks(*(int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"WORLD_SIZE is set but RANK and LOCAL_RANK are no numbers beside it ({error}); start "
+            "the command with torchrun, or unset WORLD_SIZE."
+        ) from None
+    if ranks.world == 1:
+        yield ranks
+        return
+    import torch.distributed
+
+    # Only small lists and barriers are sent; features go straight to the store.
+    torch.distributed.init_process_group("gloo")
+    try:
+        yield ranks
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,60 @@
+"""The state of an interrupted training: one file whose name proves its content.
+
+    state/<step>-<sha256>.pt    everything that the next step depends on
+
+A file appears in one rename and is read back only if its bytes have the named SHA-256; the
+one before it is removed afterwards, so a kill at any moment leaves a whole one behind.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltood.core.checkpoint import write_atomically
+
+_NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
+
+
+def save_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write the state after `step` steps of the whole run, then drop older ones.
+
+    Args:
+        folder: Made where it is missing.
+        step: Steps done, from 0.
+        state: Tensors, numbers, texts, lists and mappings.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    path = folder / f"{step:09d}-{hashlib.sha256(content).hexdigest()}.pt"
+    write_atomically(path, content)
+    for other in folder.iterdir():
+        if other != path:
+            other.unlink()
+
+
+def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Latest whole state, its tensors on `device`; None where there is none."""
+    if not folder.is_dir():
+        return None
+    for path in sorted(folder.iterdir(), reverse=True):
+        named = _NAME.match(path.name)
+        if named is None:
+            continue
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == named[2]:
+            # Without executable content: a state may come from another machine.
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location=device, weights_only=True
+            )
+            return state
+    return None

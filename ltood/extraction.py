@@ -1,0 +1,242 @@
+"""Extraction: images through a trained backbone, once, into a feature store.
+
+Work is cut at the chunks of the store, and each chunk into batches from its own first row on,
+so that a batch holds the same images whoever computes it: a run that is killed and started
+again, or shared by several ranks, gives the same bytes as an unbroken one on the same kind of
+device.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.console import progress, say
+from ltood.core.errors import ConfigError, DataError, FingerprintError
+from ltood.core.images import ImageData, ImageSplit
+from ltood.core.params import to_section
+from ltood.core.provenance import code_digest, digest, library_versions
+from ltood.core.ranks import Ranks
+from ltood.store.features import ArraySpec, FeatureWriter, SplitSpec, StoreSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from ltood.core.backbone import Backbone
+    from ltood.core.devices import Precision
+
+#: What the store's provenance takes over from the checkpoint's description.
+_FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
+
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """Settings of extraction.
+
+    Attributes:
+        dtype: Number format of stored features; logits are always float32.
+        batch_size: Images that go through the backbone at once.
+        rows_per_chunk: Rows that are stored at once; null chooses chunks of 8 to 16 MiB.
+        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
+        channels_last: Memory layout; null takes it on GPUs, where it is faster.
+    """
+
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_size: int = 256
+    rows_per_chunk: int | None = None
+    amp: Literal["auto", "off", "bf16"] = "off"
+    channels_last: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("batch_size", "rows_per_chunk"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigError(f"extraction.{name} is {number}; it must be 1 or more.")
+
+
+def extract(
+    checkpoint: Path,
+    data: ImageData,
+    out: Path,
+    config: ExtractionConfig,
+    *,
+    device_name: str = "auto",
+    ranks: Ranks | None = None,
+) -> None:
+    """Write features of every split, going on where a killed run of the same inputs stopped.
+
+    Args:
+        checkpoint: Folder of a finished checkpoint.
+        data: Images of all splits.
+        out: Feature store. One of other inputs is replaced; a finished one of the same inputs
+            is left as it is.
+        config: Settings.
+        device_name: As `core.devices.choose_device` takes it.
+        ranks: This process among those that share the work; alone if not given.
+
+    Raises:
+        ConfigError: If the device is not there.
+        DataError: If the images are not those the backbone was trained for.
+        StoreError: If there is no whole checkpoint, or `out` is no feature store or cannot
+            be written.
+    """
+    from ltood.core.checkpoint import load_checkpoint
+    from ltood.core.devices import choose_device, precision, repeatable
+
+    ranks = ranks or Ranks()
+    device = choose_device(ranks.device_name(device_name))
+    backbone, meta = load_checkpoint(checkpoint, device)
+    _check_images(data, meta)
+    number_format = precision(config.amp, device)
+    spec = _store_spec(data, backbone, config)
+    provenance = _provenance(data, backbone, meta, config, number_format)
+    inputs = (spec, provenance, backbone.head_arrays(), data.class_names, data.class_counts)
+    if ranks.rank == 0:
+        writer = _open(out, inputs)
+    ranks.wait()
+    if ranks.rank != 0:
+        writer = FeatureWriter.resume(out, *inputs)
+    # One list for all: each rank would else see what others have written in the meantime.
+    work = ranks.share([(name, rows) for name in spec.splits for rows in writer.missing(name)])
+    with repeatable(device):
+        network = _Network(backbone, device, number_format, config)
+        share = work[ranks.rank :: ranks.world]
+        total = sum(stop - start for _, (start, stop) in share)
+        with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
+            for name, (start, stop) in share:
+                writer.write(name, start, network.rows(data.split(name), start, stop))
+                advance(stop - start)
+    ranks.wait()
+    if ranks.rank == 0:
+        writer.finish()
+
+
+def _check_images(data: ImageData, meta: Mapping[str, Any]) -> None:
+    """Refuse images and classes that the backbone was not trained for."""
+    trained = meta["images"]
+    shape = [trained["height"], trained["width"], trained["channels"]]
+    if list(data.class_names) != meta["class_names"]:
+        raise DataError(
+            f"the checkpoint was trained for {len(meta['class_names'])} classes "
+            f"({_some(meta['class_names'])}), the prepared data have {len(data.class_names)} "
+            f"({_some(data.class_names)}); run the train stage again."
+        )
+    for name in data.splits():
+        found = list(data.split(name).images.shape[1:])
+        if found != shape:
+            raise DataError(
+                f"images of {name} have the shape {found}, the checkpoint was trained on {shape}; "
+                "run the train stage again."
+            )
+
+
+def _some(names: Iterator[str] | tuple[str, ...] | list[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
+
+
+def _store_spec(data: ImageData, backbone: "Backbone", config: ExtractionConfig) -> StoreSpec:
+    images = backbone.images
+    arrays = {
+        "features": ArraySpec(config.dtype, (backbone.feature_dim,)),
+        "logits": ArraySpec("float32", (images.num_classes + images.num_extra,)),
+        "labels": ArraySpec("int64"),
+        "ids": ArraySpec("int64"),
+    }
+    splits = {name: SplitSpec(len(data.split(name)), arrays) for name in data.splits()}
+    return StoreSpec(splits, config.rows_per_chunk)
+
+
+def _provenance(
+    data: ImageData,
+    backbone: "Backbone",
+    meta: Mapping[str, Any],
+    config: ExtractionConfig,
+    number_format: "Precision",
+) -> dict[str, Any]:
+    """Everything that decides the features, as plain values; no host and no time."""
+    settings = to_section(config)
+    return {
+        "source": "extraction",
+        "dataset": {
+            "name": data.manifest["dataset"],
+            "settings": dict(data.manifest["settings"]),
+            "sha256": digest(data.manifest),
+        },
+        **{key: meta[key] for key in _FROM_CHECKPOINT},
+        "checkpoint": {
+            "weights_sha256": meta["weights_sha256"],
+            "fingerprint": meta["fingerprint"],
+        },
+        "preprocessing": dict(backbone.preprocessing),
+        "extraction": {key: settings[key] for key in settings if key != "amp"},
+        "precision": number_format,
+        "libraries": library_versions(),
+        "code_sha256": code_digest(
+            "ltood.extraction", f"ltood.backbones.{meta['backbone']['name']}"
+        ),
+    }
+
+
+def _open(out: Path, inputs: tuple[Any, ...]) -> FeatureWriter:
+    """Go on with the store at `out`, or replace one that was made from other inputs."""
+    # A name of its own: a kill while the old store is deleted leaves no half store at `out`.
+    old = out.with_name(f".{out.name}.old.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        try:
+            return FeatureWriter.resume(out, *inputs)
+        except FingerprintError as error:
+            say(f"{error.args[0].partition(' Remove it')[0]} Extraction starts over.")
+            out.rename(old)
+            shutil.rmtree(old)
+    return FeatureWriter.create(out, *inputs)
+
+
+class _Network:
+    """A backbone that turns row ranges of images into the arrays of a store."""
+
+    def __init__(
+        self,
+        backbone: "Backbone",
+        device: "torch.device",
+        number_format: "Precision",
+        config: ExtractionConfig,
+    ) -> None:
+        import torch
+
+        on_gpu = device.type == "cuda"
+        last = on_gpu if config.channels_last is None else config.channels_last
+        self._layout = torch.channels_last if last else torch.contiguous_format
+        self._backbone = backbone.to(memory_format=self._layout)
+        self._device, self._number_format = device, number_format
+        self._batch_size = config.batch_size
+
+    def rows(self, split: ImageSplit, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Arrays of the rows `start` to `stop`, in batches that begin at `start`."""
+        import torch
+
+        from ltood.core.devices import autocast
+
+        features, logits = [], []
+        with torch.inference_mode(), autocast(self._device, self._number_format):
+            for first in range(start, stop, self._batch_size):
+                block = split.images[first : min(first + self._batch_size, stop)]
+                pixels = torch.from_numpy(np.ascontiguousarray(block)).to(self._device)
+                scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(
+                    memory_format=self._layout
+                )
+                output = self._backbone(scaled)
+                features.append(output.pooled.float())
+                logits.append(output.logits.float())
+        return {
+            "features": torch.cat(features).cpu().numpy(),
+            "logits": torch.cat(logits).cpu().numpy(),
+            "labels": np.array(split.labels[start:stop]),
+            "ids": np.array(split.ids[start:stop]),
+        }

@@ -1,0 +1,40 @@
+"""Cross entropy: the plain classifier that every other recipe is compared with.
+
+Source: no single paper; the baseline row ("ERM", "MSP") of the long-tailed OOD tables, such as
+Wang, Zhang, Zhang et al., "Partial and Asymmetric Contrastive Learning for Out-of-Distribution
+Detection in Long-Tailed Recognition", ICML 2022 (arXiv:2207.01160), Table 1.
+
+MEASURED_CE
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from ltood.core.backbone import Backbone
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+
+
+@dataclass(frozen=True)
+class Config:
+    """No settings."""
+
+
+class CrossEntropy(Recipe):
+    """Cross entropy of the class logits."""
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take the (empty) settings and the class counts, which it does not use."""
+        super().__init__(prior)
+        self.config = config
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The one term `cross_entropy`, in nats."""
+        logits = backbone(batch.images).logits
+        return {"cross_entropy": functional.cross_entropy(logits.float(), batch.labels)}
+
+
+Entry = CrossEntropy

@@ -1,0 +1,76 @@
+"""Logit adjustment: cross entropy on logits shifted by the class prior.
+
+Source: Menon, Jayasumana, Rawat, Jain, Veit and Kumar, "Long-tail Learning via Logit
+Adjustment", ICLR 2021 (arXiv:2007.07314), section 5, equation 10. The shift is used in
+training only; the stored logits are the raw ones, which then suit balanced test data.
+
+MEASURED_LA
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of logit adjustment.
+
+    Attributes:
+        tau: Strength of the shift; 1 is the paper's, 0 is plain cross entropy.
+        temperature: Divides the logits before the shift. Unitless, above 0.
+    """
+
+    tau: float = 1.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.tau < 0:
+            raise ConfigError(
+                f"recipes.logit_adjustment.tau is {self.tau}; a negative shift would favour the "
+                "head classes further, so set it to 0 or more (the paper uses 1)."
+            )
+        if self.temperature <= 0:
+            raise ConfigError(
+                f"recipes.logit_adjustment.temperature is {self.temperature}; it divides the "
+                "logits, so set it above 0 (the paper uses 1)."
+            )
+
+
+class LogitAdjustment(Recipe):
+    """Cross entropy of shifted class logits."""
+
+    log_prior: Tensor
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.register_buffer("log_prior", torch.tensor(prior.log(), dtype=torch.float32))
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The one term `logit_adjusted`, in nats."""
+        term = logit_adjusted_cross_entropy(
+            backbone(batch.images).logits.float(),
+            batch.labels,
+            log_prior=self.log_prior,
+            tau=self.config.tau,
+            temperature=self.config.temperature,
+        )
+        return {"logit_adjusted": term}
+
+
+Entry = LogitAdjustment

@@ -1,0 +1,1 @@
+"""Images and a recipe to a checkpoint: plan, batches, loop and driver."""

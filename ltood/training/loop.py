@@ -1,0 +1,212 @@
+"""The loop: steps, epochs, looks at the validation split, and states to go on from."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.checkpoint import HISTORY, STATE, write_atomically
+from ltood.core.console import progress, say
+from ltood.core.devices import Precision, autocast
+from ltood.core.errors import TrainingError
+from ltood.core.images import ImageData
+from ltood.core.recipe import Recipe
+from ltood.core.resume import save_state
+from ltood.training.batches import Batches, as_input, counted_seed, on_device
+from ltood.training.plan import Plan, TrainingConfig, learning_rate
+
+#: Steps between looks at the losses on a GPU, where each look makes the host wait.
+_CHECK_STEPS = 20
+_EVAL_ROWS = 1000
+
+
+@dataclass
+class Standing:
+    """Where a run stands; plain values that a saved state holds.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done in the epoch under way.
+        sums: For each loss term its sum over the images of that epoch.
+        history: One row per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float | None]] = field(default_factory=list)
+
+
+class Run:
+    """A backbone under training."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        data: ImageData,
+        backbone: Backbone,
+        recipe: Recipe,
+        device: torch.device,
+        number_format: Precision,
+    ) -> None:
+        """Move everything to the device and build the optimiser."""
+        self.plan, self.config, self.device = plan, plan.training, device
+        self.number_format = number_format
+        on_gpu = device.type == "cuda"
+        last = on_gpu if self.config.channels_last is None else self.config.channels_last
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.backbone = backbone.to(device).to(memory_format=self.layout)
+        self.recipe = recipe.to(device)
+        self.batches = Batches(plan, data, recipe, device, self.layout)
+        self.val = on_device(data, "val", device) if "val" in data.splits() else None
+        self.check_steps = _CHECK_STEPS if on_gpu else 1
+        self.optimiser = _optimiser([*backbone.parameters(), *recipe.parameters()], self.config)
+        self.at = Standing()
+        self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state; an empty one is a fresh start."""
+        if not state:
+            return
+        self.backbone.load_state_dict(state["backbone"])
+        self.recipe.load_state_dict(state["recipe"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.at = Standing(**state["progress"])
+        say(f"training resumes after epoch {self.at.epoch}, step {self.at.step}.")
+
+    def save(self, out: Path, inputs: Mapping[str, Any]) -> None:
+        """Save everything that the next step depends on."""
+        state = {
+            "inputs": inputs,
+            "backbone": self.backbone.state_dict(),
+            "recipe": self.recipe.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": vars(self.at),
+        }
+        save_state(out / STATE, self.at.epoch * self.batches.num_steps + self.at.step, state)
+
+    def go(self, out: Path, inputs: Mapping[str, Any]) -> None:
+        """Train the epochs that are left."""
+        saved = time.monotonic()
+        while self.at.epoch < self.config.epochs:
+            with progress(self._title(), self.batches.num_steps, "steps") as advance:
+                advance(self.at.step)
+                while self.at.step < self.batches.num_steps:
+                    self._step()
+                    advance(1)
+                    if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                        self._look()
+                        self.save(out, inputs)
+                        saved = time.monotonic()
+            self._end_epoch()
+            write_atomically(out / HISTORY, history_csv(self.at.history).encode())
+            if self.at.epoch % self.config.checkpoint_epochs == 0:
+                self.save(out, inputs)
+                saved = time.monotonic()
+
+    def _title(self) -> str:
+        last = self.at.history[-1]["loss"] if self.at.history else None
+        loss = "" if last is None else f", loss {last:.3f}"
+        return f"epoch {self.at.epoch + 1} of {self.config.epochs}{loss}"
+
+    def _step(self) -> None:
+        """Take the next step of the optimiser."""
+        epoch, step = self.at.epoch, self.at.step
+        # For layers such as dropout that draw from the global state.
+        torch.manual_seed(counted_seed(self.plan.seed, epoch, step, "layers"))
+        batch = self.batches.batch(epoch, step)
+        rate = learning_rate(
+            epoch * self.batches.num_steps + step, self.batches.num_steps, self.config
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.backbone.train()
+        self.recipe.train()
+        with autocast(self.device, self.number_format):
+            terms = self.recipe.losses(self.backbone, batch)
+        values = torch.stack([term.float() for term in terms.values()])
+        self.optimiser.zero_grad()
+        torch.autograd.backward(values.sum())
+        self.optimiser.step()
+        self.pending.append((step, tuple(terms), values.detach(), len(batch.labels)))
+        self.at.step += 1
+        if len(self.pending) >= self.check_steps:
+            self._look()
+
+    def _look(self) -> None:
+        """Add up the losses of the last steps and refuse what is no finite number."""
+        for step, names, values, num in self.pending:
+            for name, value in zip(names, values.tolist(), strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"the loss term {name} became {value} in epoch {self.at.epoch + 1}, step "
+                        f"{step + 1}; set training.learning_rate lower, training.warmup_epochs "
+                        "higher or training.amp to off."
+                    )
+                self.at.sums[name] = self.at.sums.get(name, 0.0) + value * num
+        self.pending.clear()
+
+    def _end_epoch(self) -> None:
+        """Look at the validation split and begin the next epoch."""
+        self._look()
+        done = self.at.epoch + 1
+        last_step = done * self.batches.num_steps - 1
+        means = {name: total / self.batches.num_images for name, total in self.at.sums.items()}
+        looks = done % self.config.validation_epochs == 0 or done == self.config.epochs
+        row: dict[str, float | None] = {
+            "epoch": done,
+            "learning_rate": learning_rate(last_step, self.batches.num_steps, self.config),
+            **means,
+            "loss": sum(means.values()),
+            "val_accuracy": self._val_accuracy() if looks else None,
+        }
+        self.at = Standing(done, 0, {}, [*self.at.history, row])
+        if done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs:
+            accuracy = row["val_accuracy"]
+            seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
+            say(f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}")
+
+    @torch.no_grad()
+    def _val_accuracy(self) -> float | None:
+        """Fraction of validation images whose largest class logit is right."""
+        if self.val is None:
+            return None
+        self.backbone.eval()
+        num_classes = self.backbone.images.num_classes
+        right = 0
+        images, labels = self.val
+        for start in range(0, len(images), _EVAL_ROWS):
+            rows = slice(start, start + _EVAL_ROWS)
+            with autocast(self.device, self.number_format):
+                logits = self.backbone(as_input(images[rows], self.layout)).logits
+            right += int((logits[:, :num_classes].argmax(dim=1) == labels[rows]).sum())
+        return right / len(self.val[1])
+
+
+def _optimiser(
+    parameters: list[torch.nn.Parameter], config: TrainingConfig
+) -> torch.optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimiser == "sgd":
+        momentum = config.momentum
+        return torch.optim.SGD(
+            parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0
+        )
+    if config.optimiser == "adam":
+        return torch.optim.Adam(parameters, rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+
+
+def history_csv(history: list[dict[str, float | None]]) -> str:
+    """Rows as comma-separated text; what was not measured stays blank."""
+    lines = [",".join(history[0])]
+    lines += [
+        ",".join("" if value is None else repr(value) for value in row.values()) for row in history
+    ]
+    return "\n".join(lines) + "\n"

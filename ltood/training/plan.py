@@ -1,0 +1,102 @@
+"""What is to be trained: settings of the loop, and the names that go with them; no torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ltood.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of the loop.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images of one step; the batches of an epoch differ by at most one image.
+        optimiser: "sgd" is with Nesterov momentum.
+        learning_rate: Its largest value.
+        momentum: Of SGD, 0 to below 1.
+        weight_decay: L2 penalty ("adamw": decoupled), 0 or more.
+        schedule: "cosine" falls to 0 after the last step; "constant" stays.
+        warmup_epochs: Epochs of linear rise before the schedule; fractions count.
+        crop_padding: Largest random shift in pixels.
+        horizontal_flip: Mirror half of the images.
+        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
+        channels_last: Memory layout; null takes it on GPUs, where it is faster.
+        deterministic: Refuse algorithms whose result may differ from run to run.
+        validation_epochs: Epochs between looks at the validation split.
+        checkpoint_epochs: Epochs after which the state is saved.
+        checkpoint_minutes: Minutes after which it is saved in the middle of an epoch.
+    """
+
+    epochs: int = 40
+    batch_size: int = 64
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    crop_padding: int = 4
+    horizontal_flip: bool = True
+    amp: Literal["auto", "off", "bf16"] = "auto"
+    channels_last: bool | None = None
+    deterministic: bool = True
+    validation_epochs: int = 1
+    checkpoint_epochs: int = 5
+    checkpoint_minutes: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("epochs", "batch_size", "validation_epochs", "checkpoint_epochs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 1.")
+        for name in ("weight_decay", "crop_padding", "checkpoint_minutes", "warmup_epochs"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 0.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(
+                f"training.learning_rate is {self.learning_rate}; it must be above 0 (0.05 suits "
+                "sgd, 0.001 adam)."
+            )
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"training.momentum is {self.momentum}; it lies in 0 to below 1.")
+        if self.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"training.warmup_epochs is {self.warmup_epochs}; it must be below epochs "
+                f"({self.epochs})."
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained, in plain values.
+
+    Attributes:
+        backbone: Name of the backbone entry.
+        backbone_settings: Its settings, defaults included.
+        recipe: Name of the recipe entry.
+        recipe_settings: Its settings, defaults included.
+        training: Settings of the loop.
+        seed: Decides initial weights, order and augmentation.
+    """
+
+    backbone: str
+    backbone_settings: Mapping[str, Any]
+    recipe: str
+    recipe_settings: Mapping[str, Any]
+    training: TrainingConfig
+    seed: int = 0
+
+
+def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
+    """Learning rate of the step with number `step`, counted from 0 over the whole run."""
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2

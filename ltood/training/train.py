@@ -1,0 +1,172 @@
+"""Training from start to end, resumable to the bit.
+
+A run that is killed at any moment and started again ends with the same bytes as an unbroken
+one on the same kind of device. The last epoch is kept; the validation split is only looked
+at, test and OOD splits never.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltood.core.backbone import ImageSpec, build_backbone
+from ltood.core.checkpoint import (
+    HISTORY,
+    META,
+    STATE,
+    WEIGHTS,
+    read_meta,
+    write_atomically,
+    write_checkpoint,
+)
+from ltood.core.console import say
+from ltood.core.devices import Precision, choose_device, precision, repeatable
+from ltood.core.errors import IncompleteStoreError, MissingNeedError, StoreError
+from ltood.core.images import ImageData
+from ltood.core.params import to_section
+from ltood.core.priors import ClassPrior
+from ltood.core.provenance import code_digest, differences, digest, library_versions
+from ltood.core.recipe import Recipe, build_recipe
+from ltood.core.resume import load_state
+from ltood.training.batches import counted_seed
+from ltood.training.loop import Run, history_csv
+from ltood.training.plan import Plan
+
+#: Settings that decide when work is saved, not what comes out; precision stands for amp.
+_WITHOUT_EFFECT = ("amp", "checkpoint_epochs", "checkpoint_minutes")
+
+
+def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> dict[str, Any]:
+    """Train to the end, going on where a killed run of the same plan stopped.
+
+    Args:
+        plan: What to train.
+        data: Gives train, optionally val, and aux where the recipe wants outliers.
+        out: Folder of the checkpoint. A finished one of the same inputs is left as it is; one
+            of other inputs is replaced.
+        device_name: As `core.devices.choose_device` takes it.
+
+    Returns:
+        The description in checkpoint.json.
+
+    Raises:
+        ConfigError: If a setting or the device is wrong.
+        MissingNeedError: If the recipe needs outliers and there is no split aux.
+        TrainingError: If a loss term is no finite number.
+        StoreError: If `out` holds something else, or cannot be written.
+    """
+    device = choose_device(device_name)
+    with repeatable(device, enabled=plan.training.deterministic):
+        torch.manual_seed(counted_seed(plan.seed, "init"))
+        prior = ClassPrior(data.class_counts)
+        recipe = build_recipe(plan.recipe, plan.recipe_settings, prior)
+        if recipe.aux_per_image > 0 and "aux" not in data.splits():
+            raise MissingNeedError(
+                f"recipe {plan.recipe} needs auxiliary outliers (split aux), which the prepared "
+                "data do not hold; add them or choose another recipe (`ltood list`)."
+            )
+        number_format = precision(plan.training.amp, device)
+        inputs = _inputs(plan, data, recipe, number_format)
+        state = _open(out, inputs, device)
+        if state is None:
+            return read_meta(out)
+        images = ImageSpec.of(
+            data.split("train").images, len(data.class_names), num_extra=recipe.num_extra
+        )
+        backbone = build_backbone(plan.backbone, plan.backbone_settings, images)
+        recipe.attach(backbone)
+        run = Run(plan, data, backbone, recipe, device, number_format)
+        run.restore(state)
+        run.go(out, inputs)
+        return _finish(run, out, inputs)
+
+
+def _inputs(
+    plan: Plan, data: ImageData, recipe: Recipe, number_format: Precision
+) -> dict[str, Any]:
+    """Everything that decides the weights, as plain values."""
+    used = ("train", "val", "aux") if recipe.aux_per_image > 0 else ("train", "val")
+    splits = {name: data.manifest["splits"][name] for name in used if name in data.splits()}
+    settings = to_section(plan.training)
+    return {
+        "backbone": {"name": plan.backbone, "settings": dict(plan.backbone_settings)},
+        "recipe": {"name": plan.recipe, "settings": dict(plan.recipe_settings)},
+        "training": {key: settings[key] for key in settings if key not in _WITHOUT_EFFECT},
+        "precision": number_format,
+        "seed": plan.seed,
+        "dataset": {
+            "name": data.manifest["dataset"],
+            "settings": dict(data.manifest["settings"]),
+            "sha256": digest(splits),
+        },
+        "class_names": list(data.class_names),
+        "class_counts": data.class_counts.tolist(),
+        "code_sha256": code_digest(
+            "ltood.training.train",
+            f"ltood.backbones.{plan.backbone}",
+            f"ltood.recipes.{plan.recipe}",
+        ),
+    }
+
+
+def _open(out: Path, inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
+    """State to go on from, empty for a fresh start; None where training has finished."""
+    found: Mapping[str, Any] | None = None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        found = read_meta(out)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make {out}: {error.strerror or error}; choose another folder."
+        ) from error
+    except IncompleteStoreError:
+        state = load_state(out / STATE, device)
+        if state is not None and state["inputs"] == inputs:
+            return state
+        found = None if state is None else state["inputs"]
+    except StoreError as error:
+        _refuse_strangers(out)
+        if (out / META).is_file():
+            say(f"{error} Training starts over.")
+    if found is not None:
+        differing = differences({key: found.get(key, "absent") for key in inputs}, inputs)
+        if not differing:
+            shutil.rmtree(out / STATE, ignore_errors=True)
+            return None
+        say(f"training starts over ({'; '.join(differing[:3])}).")
+    # The description goes first: without it no half-deleted folder passes for a checkpoint.
+    for name in (META, WEIGHTS, HISTORY):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / STATE, ignore_errors=True)
+    return {}
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Refuse a folder that holds something which no training wrote."""
+    ours = {META, WEIGHTS, HISTORY, STATE}
+    ours |= {f"{name}.tmp" for name in ours}
+    strangers = sorted({path.name for path in out.iterdir()} - ours)
+    if strangers:
+        raise StoreError(
+            f"{out} holds {strangers[0]!r} and no checkpoint; move it away or choose another "
+            "folder."
+        )
+
+
+def _finish(run: Run, out: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the checkpoint and drop the state."""
+    accuracy = run.at.history[-1]["val_accuracy"]
+    content = {
+        **inputs,
+        "fingerprint": digest(inputs),
+        "libraries": library_versions(),
+        "val_accuracy": accuracy,
+    }
+    # Written once more: a killed run may have left the rows of a later epoch.
+    write_atomically(out / HISTORY, history_csv(run.at.history).encode())
+    write_checkpoint(out, run.backbone, content)
+    shutil.rmtree(out / STATE, ignore_errors=True)
+    return read_meta(out)

@@ -1,0 +1,28 @@
+"""Run the backbone over every split and store features, logits and head.
+
+A killed run goes on where it stopped. Several processes share the work where torchrun starts
+them: torchrun --nproc-per-node 2 -m stages.extract
+"""
+
+import click
+
+from stages._shell import CHECKPOINT, FEATURES, PREPARED, params, plain_errors, value
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read checkpoint and prepared images, write the feature store."""
+    from ltood.core.params import parse
+    from ltood.core.ranks import ranks_from_environment
+    from ltood.extraction import ExtractionConfig, extract
+    from ltood.preparing import open_prepared
+
+    config = parse(params().get("extraction"), ExtractionConfig, "extraction")
+    data = open_prepared(PREPARED)
+    with ranks_from_environment() as ranks:
+        extract(CHECKPOINT, data, FEATURES, config, device_name=value("device"), ranks=ranks)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Train the chosen backbone with the chosen recipe; a killed run goes on where it stopped."""
+
+import click
+
+from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, value
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read prepared images, write the checkpoint."""
+    from ltood.core.params import parse, to_section
+    from ltood.preparing import open_prepared
+    from ltood.training.plan import Plan, TrainingConfig
+
+    # Settings and data are checked before torch is loaded, which takes seconds.
+    config = parse(params().get("training"), TrainingConfig, "training")
+    data = open_prepared(PREPARED)
+    backbone, _, backbone_config = choice("backbone", "backbones")
+    recipe, _, recipe_config = choice("recipe", "recipes")
+
+    from ltood.training.train import train
+
+    plan = Plan(
+        backbone,
+        to_section(backbone_config),
+        recipe,
+        to_section(recipe_config),
+        config,
+        value("seed"),
+    )
+    train(plan, data, CHECKPOINT, value("device"))
+
+
+if __name__ == "__main__":
+    main()
