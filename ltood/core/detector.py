@@ -6,13 +6,16 @@ underscore, so that a fitted entry can be saved and restored as plain arrays.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from ltood.core.errors import MissingNeedError, NotFittedError
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+
+ManyScores = Annotated[Tensor, "[S, N] float32, one row per setting, higher means more OOD"]
 
 
 class Fitted:
@@ -69,6 +72,23 @@ class Detector(Fitted, ABC):
     @abstractmethod
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores of the rows of `batch`, [N] float32; higher means more OOD."""
+
+    @classmethod
+    def score_many(cls, detectors: Sequence[Self], batch: FeatureBatch) -> ManyScores:
+        """Score one batch with many settings of this method, as a sweep does.
+
+        This default scores one after the other, which shares whatever they keep in
+        `batch.once`. A method overrides it where settings share more, such as logits;
+        row s must still equal `detectors[s].score(batch)`.
+
+        Args:
+            detectors: S instances, fitted on the same inputs, with any settings.
+            batch: Rows to score; holds the method's `arrays`.
+
+        Returns:
+            Scores, [S, N] float32; higher means more OOD.
+        """
+        return torch.stack([detector.score(batch) for detector in detectors])
 
 
 class Calibrator(Fitted, ABC):

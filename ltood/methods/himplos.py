@@ -11,14 +11,16 @@ percentile 60 and clip 1.6 for DenseNet on CIFAR, 30 and 0.8 for ResNet-50 on Im
 
 import math
 import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ltood.core.detector import Detector
+from ltood.core.detector import Detector, ManyScores
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import CLIP_PERCENTILE, Clip, check_clip, clip_above, clip_ceiling
@@ -26,6 +28,8 @@ from ltood.ops.statistics import check_percentile, class_statistics, row_percent
 
 #: Norms below this count as this, so that a zero feature gets the cosine 0.
 SMALLEST_NORM = 1e-8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,23 @@ def prototype_cosine(features: Features, prototypes: Tensor) -> Tensor:
     return cosine
 
 
+def _shared_mask(inputs: FitInputs, percentile: float) -> Tensor:
+    """Head mask that all instances with this percentile share while one of them lives."""
+    masks: WeakValueDictionary[float, Tensor] = inputs.once("himplos masks", WeakValueDictionary)
+    mask = masks.get(percentile)
+    if mask is None:
+        masks[percentile] = mask = head_mask(inputs.require_head().weight, percentile)
+    return mask
+
+
+def _groups(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """Items with equal keys together, in the order of their first."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
 class Himplos(Detector):
     """Scores rows by their masked, clipped and smoothed logits.
 
@@ -112,9 +133,11 @@ class Himplos(Detector):
         self.weight_, self.bias_ = head.weight, head.bias
         self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
         if self.config.mask:
-            self.mask_ = head_mask(head.weight, self.config.percentile)
+            self.mask_ = _shared_mask(inputs, self.config.percentile)
         if self.config.smoothing:
-            self.prototypes_ = class_statistics(inputs).means.float()
+            self.prototypes_ = inputs.once(
+                "himplos prototypes", lambda: class_statistics(inputs).means.float()
+            )
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
@@ -123,17 +146,49 @@ class Himplos(Detector):
         Prediction, cosine and prototype use the raw feature; mask and clip only shape
         what goes into the head. The cosine scales the bias too.
         """
-        features = shaped = batch.features
+        return self.score_many([self], batch)[0]
+
+    @classmethod
+    def score_many(cls, detectors: Sequence[Self], batch: FeatureBatch) -> ManyScores:
+        """Scores of many settings, [S, N]; each product with the head is made once.
+
+        Settings with the same mask share the masked features, those with the same clip
+        too share the logits; cosines are shared by all. Only one copy of each is held.
+        """
         predictions = batch.logits.argmax(dim=1)
-        if self.config.mask:
-            shaped = shaped * self.learned("mask_")[predictions]
-        shaped = clip_above(shaped, self.learned("clip_"))
-        logits = linear(shaped, self.learned("weight_"), self.learned("bias_"))
-        if self.config.smoothing:
-            cosine = prototype_cosine(features, self.learned("prototypes_")[predictions])
-            self._warn_if_negative(cosine)
-            logits = logits * cosine[:, None]
-        return score_logits(logits, self.config.scorer, self.config.temperature)
+        scores = batch.features.new_empty((len(detectors), len(batch)))
+        numbered = list(enumerate(detectors))
+        for same_mask in _groups(numbered, lambda item: item[1]._mask_key()):
+            masked = same_mask[0][1]._masked(batch.features, predictions)
+            for same_clip in _groups(same_mask, lambda item: float(item[1].learned("clip_"))):
+                logits = same_clip[0][1]._logits(masked)
+                for row, detector in same_clip:
+                    smoothed = detector._smoothed(logits, batch, predictions)
+                    config = detector.config
+                    scores[row] = score_logits(smoothed, config.scorer, config.temperature)
+        return scores
+
+    def _mask_key(self) -> int | None:
+        # Instances with equal percentiles that were fitted apart may hold equal masks twice.
+        return id(self.learned("mask_")) if self.config.mask else None
+
+    def _masked(self, features: Features, predictions: Tensor) -> Features:
+        return features * self.learned("mask_")[predictions] if self.config.mask else features
+
+    def _logits(self, masked: Features) -> Tensor:
+        clipped = clip_above(masked, self.learned("clip_"))
+        return linear(clipped, self.learned("weight_"), self.learned("bias_"))
+
+    def _smoothed(self, logits: Tensor, batch: FeatureBatch, predictions: Tensor) -> Tensor:
+        if not self.config.smoothing:
+            return logits
+        prototypes = self.learned("prototypes_")
+        cosine = batch.once(
+            ("himplos cosine", prototypes),
+            lambda: prototype_cosine(batch.features, prototypes[predictions]),
+        )
+        self._warn_if_negative(cosine)
+        return logits * cosine[:, None]
 
     def _warn_if_negative(self, cosine: Tensor) -> None:
         if not self._has_warned and bool((cosine < 0).any()):
