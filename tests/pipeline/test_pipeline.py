@@ -100,10 +100,10 @@ def test_metrics_plots_and_report_are_there(workspace):
 CHANGES = [
     (["methods.knn.k=10"], []),
     (["method=himplos"], AFTER_SCORE),
-    (["method=energy"], []),
+    (["method=mahalanobis"], []),
     (["method=knn", "methods.knn.k=5"], AFTER_SCORE),
     (["methods.knn.k=7"], AFTER_SCORE),
-    (["method=energy", "normaliser=imood"], ["normalise", "evaluate", "report"]),
+    (["method=mahalanobis", "normaliser=imood"], ["normalise", "evaluate", "report"]),
     (["normaliser=none", "calibrator=patt"], ["calibrate", *AFTER_SCORE]),
     (
         ["calibrator=none", "recipe=logit_adjustment"],
@@ -157,8 +157,8 @@ def test_a_changed_weight_reaches_every_number(workspace):
     ("override", "sentence"),
     [
         ("method=himplo", "himplo"),
-        ("methods.energy.temprature=2", "methods.energy has no key 'temprature'"),
-        ("methods.energy.temperature=-1", "methods.energy.temperature is -1"),
+        ("methods.mahalanobis.rigde=2", "methods.mahalanobis has no key 'rigde'"),
+        ("methods.mahalanobis.ridge=-1", "methods.mahalanobis.ridge is -1"),
     ],
 )
 def test_bad_settings_end_in_one_line(workspace, override, sentence):
