@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from ltood.core.errors import DataError
+from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.ops.banks import training_bank
+from ltood.ops.neighbours import training_neighbours
+
+
+def inputs_of(num, small=False):
+    class Small(TensorSource):
+        def batches(self, rows=3, arrays=()):
+            return super().batches(3, arrays)
+
+    features = torch.arange(1.0, num + 1)[:, None] * torch.tensor([3.0, 4.0])
+    batch = FeatureBatch.of(features, features.clone(), labels=torch.zeros(num, dtype=torch.int64))
+    return FitInputs((Small if small else TensorSource)(batch, 2))
+
+
+def test_the_whole_bank_is_shared():
+    inputs = inputs_of(5)
+    bank = training_bank(inputs)
+    assert bank is training_bank(inputs)
+    assert bank.features is training_neighbours(inputs, normalise=True).bank
+    torch.testing.assert_close(bank.features, torch.tensor([[0.6, 0.8]]).expand(5, 2))
+    assert bank.logits[:, 0].tolist() == [3, 6, 9, 12, 15]
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    ("fraction", "kept"),
+    [(0.5, [2, 4, 6, 8, 10]), (0.3, [4, 7, 10]), (0.01, [10]), (0.9, [2, 3, 4, 5, 6, 7, 8, 9, 10])],
+)
+def test_rows_are_spread_evenly(fraction, kept, small):
+    bank = training_bank(inputs_of(10, small), fraction)
+    assert (bank.logits[:, 0] / 3).tolist() == kept
+    assert len(bank.features) == len(kept)
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(DataError, match="the training split has no rows"):
+        training_bank(inputs_of(0))
