@@ -1,0 +1,1 @@
+"""Every method on one feature store, in one pass: `plan`, `running` and `leaderboard`."""

@@ -1,0 +1,106 @@
+"""What to compare: methods times calibrators times normalisers, with their settings.
+
+Needs no torch, so that a wrong name is refused before anything slow is loaded.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ltood.core.errors import ConfigError
+from ltood.core.params import parse_assignments
+from ltood.core.registry import available, check_name
+
+Names = Literal["all"] | tuple[str, ...]
+#: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.
+Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+class Combination(NamedTuple):
+    """One row of the leaderboard: an entry of each slot, by name."""
+
+    calibrator: str
+    method: str
+    normaliser: str
+
+    @property
+    def title(self) -> str:
+        """Names in the order of work, such as "patt+knn"; "none" is left out."""
+        calibrator, method, normaliser = self
+        parts = (
+            "" if calibrator == "none" else f"{calibrator}+",
+            method,
+            "" if normaliser == "none" else f"+{normaliser}",
+        )
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which entries to combine.
+
+    Attributes:
+        methods: Names, or "all".
+        calibrators: Names, or "all"; "none" leaves the features as they are.
+        normalisers: Names, or "all"; "none" leaves the scores as they are.
+    """
+
+    methods: Names = "all"
+    calibrators: Names = ("none",)
+    normalisers: Names = ("none",)
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        for package, chosen in self._slots():
+            if chosen == "all":
+                continue
+            if not chosen:
+                raise ConfigError(
+                    f"compare.{package} is empty; name at least one entry, or write all."
+                )
+            for name in chosen:
+                check_name(package, name)
+            for name in chosen:
+                if chosen.count(name) > 1:
+                    raise ConfigError(f"compare.{package} names {name} twice; name it once.")
+
+    def _slots(self) -> tuple[tuple[str, Names], ...]:
+        return (
+            ("calibrators", self.calibrators),
+            ("methods", self.methods),
+            ("normalisers", self.normalisers),
+        )
+
+    def names(self, package: str) -> list[str]:
+        """Chosen entries of "methods", "calibrators" or "normalisers"."""
+        chosen = dict(self._slots())[package]
+        return available(package) if chosen == "all" else list(chosen)
+
+    def combinations(self) -> Iterator[Combination]:
+        """All rows, calibrator by calibrator, then method by method."""
+        for calibrator in self.names("calibrators"):
+            for method in self.names("methods"):
+                for normaliser in self.names("normalisers"):
+                    yield Combination(calibrator, method, normaliser)
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether every entry was named, so that one that does not fit is a failure."""
+        return all(chosen != "all" for _, chosen in self._slots())
+
+
+def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Turn `["knn.k=10", "react.percentile=90"]` into settings by entry.
+
+    Raises:
+        ConfigError: If an item is not of the form NAME.KEY=VALUE, or is given twice.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for path, value in parse_assignments(assignments).items():
+        name, dot, key = path.partition(".")
+        if not (name and dot and key):
+            raise ConfigError(
+                f"--set {path} names no entry; write NAME.KEY=VALUE, such as knn.k=10."
+            )
+        settings.setdefault(name, {})[key] = value
+    return settings
