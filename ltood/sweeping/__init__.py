@@ -1,0 +1,1 @@
+"""Search a method's settings on validation rows, never on test rows."""
