@@ -1,0 +1,69 @@
+"""Cosine: cosine to the closest class prototype.
+
+Source: Techapanurak, Suganuma and Okatani, "Hyperparameter-Free Out-of-Distribution Detection
+Using Cosine Similarity", ACCV 2020 (arXiv:1905.10628), whose score is the largest cosine
+between a feature and a class vector. Departures: no training with a cosine softmax, so the
+class vectors are the class means of the training features; classes without training rows are
+left out; `centre` is ours.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch.nn.functional import normalize
+
+from ltood.core.detector import Detector
+from ltood.core.errors import DataError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.statistics import class_statistics
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the cosine score.
+
+    Attributes:
+        centre: Subtract the mean of all training rows from features and prototypes first.
+            It helps where all features share a large common part, as after a ReLU.
+    """
+
+    centre: bool = False
+
+
+class Cosine(Detector):
+    """Scores rows by the negative of their largest cosine to a class mean."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the directions of the means of the classes with rows.
+
+        Raises:
+            DataError: If only one class has rows and `centre` is set.
+        """
+        classes = class_statistics(inputs)
+        means = classes.means[classes.present]
+        if self.config.centre and len(means) == 1:
+            raise DataError(
+                "only one class has training rows, so its mean is the mean of all rows and has "
+                "no direction once centred; set methods.cosine.centre to false."
+            )
+        # Zero where nothing is subtracted, so that scoring is the same either way.
+        centre = classes.mean * float(self.config.centre)
+        self.centre_ = centre.float()
+        self.prototypes_ = normalize(means - centre, dim=1).float()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, 1]; 0 for a zero feature; higher means more OOD."""
+        prototypes = self.learned("prototypes_")
+        directions = normalize(batch.features - self.learned("centre_"), dim=1)
+        return -(directions @ prototypes.T).amax(dim=1)
+
+
+Entry = Cosine
