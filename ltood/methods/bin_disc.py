@@ -1,0 +1,37 @@
+"""BinDisc: the detector node that was trained to tell ID from OOD.
+
+Source: Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution
+Detection: Many Methods Based on OOD Training Data Estimate a Combination of the Same Core
+Quantities", ICML 2022 (arXiv:2206.09880), the binary discriminator, as the base score of
+ImOOD (NeurIPS 2024, arXiv:2407.16430). Departure: the score is minus the node's logit g;
+the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, which then tie.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, Need, Scores
+
+
+@dataclass(frozen=True)
+class Config:
+    """BinDisc has no settings."""
+
+
+class BinDisc(Detector):
+    """Scores rows by the first detector node beside the classes, whose logit is high for ID."""
+
+    needs: frozenset[Need] = frozenset({Need.EXTRA})
+    arrays: ClassVar[tuple[str, ...]] = ("extra",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the (empty) settings; there is nothing to fit."""
+        self.config = config or Config()
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in units of logits; higher means more OOD."""
+        return -batch.extra[:, 0]
+
+
+Entry = BinDisc

@@ -1,0 +1,50 @@
+"""Entropy: Shannon entropy of the softmax.
+
+Source: Chan, Rottmann and Gottschalk, "Entropy Maximization and Meta Classification for
+Out-of-Distribution Detection in Semantic Segmentation", ICCV 2021 (arXiv:2012.06575),
+equation 5, for whole images. Departure: not divided by log C, which ranks alike.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, Scores
+from ltood.ops.logits import check_temperature
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the entropy.
+
+    Attributes:
+        temperature: Divides the logits before the softmax. Unitless, above 0.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_temperature(self.temperature, "methods.entropy.temperature")
+
+
+class Entropy(Detector):
+    """Scores rows by the entropy of their class probabilities."""
+
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings; there is nothing to fit."""
+        self.config = config or Config()
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
+        # In float32 the largest probability of most ID rows rounds to 1 and they tie.
+        scaled = batch.logits.double() / self.config.temperature
+        entropy: Scores = torch.special.entr(torch.softmax(scaled, dim=1)).sum(dim=1).float()
+        return entropy
+
+
+Entry = Entropy

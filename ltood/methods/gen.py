@@ -1,0 +1,78 @@
+"""GEN: generalised entropy of the largest class probabilities.
+
+Source: Liu, Lochman and Zach, "GEN: Pushing the Limits of Softmax-Based Out-of-Distribution
+Detection", CVPR 2023, equation 4. Departure: computed from log probabilities, because a
+power of 0.1 makes probabilities matter that float32 rounds to 0 or 1.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, Logits, Scores
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of GEN.
+
+    Attributes:
+        gamma: Power of p (1 - p), above 0 and below 1; the paper uses 0.1.
+        k: Number of largest probabilities in the sum, 1 or more; where there are fewer
+            classes, all are taken. The paper uses 100 of ImageNet's 1000.
+    """
+
+    gamma: float = 0.1
+    k: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.gamma < 1:
+            raise ConfigError(
+                f"methods.gen.gamma is {self.gamma}; it is the power of a concave entropy, so "
+                "set it between 0 and 1 (the paper uses 0.1)."
+            )
+        if self.k < 1:
+            raise ConfigError(
+                f"methods.gen.k is {self.k}; it counts probabilities, so set it to 1 or more."
+            )
+
+
+def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:
+    """Sum of (p (1 - p))^gamma over the k largest probabilities of each row.
+
+    Args:
+        logits: Class logits, [N, C].
+        gamma: Power, above 0.
+        k: Number of probabilities; at most C are taken.
+
+    Returns:
+        Scores, [N], at least 0; higher means more OOD.
+    """
+    top, indices = torch.log_softmax(logits, dim=1).topk(min(k, logits.shape[1]), dim=1)
+    # Only the largest p can be near 1, where 1 - p cancels: there it is summed instead.
+    others = logits.scatter(1, indices[:, :1], -torch.inf)
+    log_rest = torch.logsumexp(others, dim=1) - torch.logsumexp(logits, dim=1)
+    log_one_minus = torch.cat([log_rest[:, None], torch.log1p(-top[:, 1:].exp())], dim=1)
+    entropy: Scores = (gamma * (top + log_one_minus)).exp().sum(dim=1)
+    return entropy
+
+
+class Gen(Detector):
+    """Scores rows by the generalised entropy of their class probabilities."""
+
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings; there is nothing to fit."""
+        self.config = config or Config()
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32, 0 to k; higher means more OOD."""
+        return generalised_entropy(batch.logits, self.config.gamma, self.config.k)
+
+
+Entry = Gen
