@@ -83,7 +83,7 @@ class ImageSpec:
         levels = np.arange(256) / 255
         shares = counts / counts.sum(axis=1, keepdims=True)
         mean = shares @ levels
-        std = np.sqrt(shares @ levels**2 - mean**2)
+        std = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(axis=1))
         return cls(
             channels,
             height,

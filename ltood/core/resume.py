@@ -8,6 +8,7 @@ one before it is removed afterwards, so a kill at any moment leaves a whole one 
 
 import hashlib
 import io
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from ltood.core.checkpoint import write_atomically
+from ltood.core.errors import StoreError
 
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
 
@@ -43,7 +45,11 @@ def save_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
 
 
 def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """Latest whole state, its tensors on `device`; None where there is none."""
+    """Latest whole state, its tensors on `device`; None where there is none.
+
+    Raises:
+        StoreError: If a state holds executable content, which ours never do.
+    """
     if not folder.is_dir():
         return None
     for path in sorted(folder.iterdir(), reverse=True):
@@ -52,9 +58,14 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
             continue
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() == named[2]:
-            # Without executable content: a state may come from another machine.
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location=device, weights_only=True
-            )
+            try:
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(content), map_location=device, weights_only=True
+                )
+            except pickle.UnpicklingError as error:
+                raise StoreError(
+                    f"{path} holds executable content and is not read; remove the folder to start "
+                    "over."
+                ) from error
             return state
     return None

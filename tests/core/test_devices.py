@@ -1,22 +1,57 @@
 import pytest
 import torch
 
-from ltood.core.devices import choose_device
+from ltood.core.devices import autocast, choose_device, precision, repeatable
 from ltood.core.errors import ConfigError
 
-
-def test_names_that_are_there():
-    assert choose_device("cpu") == torch.device("cpu")
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert choose_device("auto").type == expected
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:x", "", "mps"])
-def test_unknown_names(name):
-    with pytest.raises(ConfigError, match="it must be auto, cpu, cuda or cuda:<number>"):
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:one", "cuda:-1", "mps"])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(ConfigError, match=r"it must be auto, cpu, cuda or cuda:<number>\."):
         choose_device(name)
 
 
-def test_a_gpu_that_is_not_there():
-    with pytest.raises(ConfigError, match="CUDA devices are there; choose auto or cpu"):
-        choose_device("cuda:99")
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"device is 'cuda:1' but 1 CUDA devices are there"):
+        choose_device("cuda:1")
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    for there, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert choose_device("auto").type == kind
+
+
+def test_auto_precision_asks_the_device(monkeypatch):
+    assert precision("auto", CPU) == "float32"
+    assert precision("bf16", CPU) == "bfloat16"
+    for able, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
+        assert precision("auto", CUDA) == expected
+        assert precision("off", CUDA) == "float32"
+
+
+def test_autocast_computes_in_the_chosen_format():
+    rows = torch.rand(2, 2)
+    for chosen, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with autocast(CPU, chosen):
+            assert (rows @ rows).dtype == dtype
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_repeatable_puts_everything_back(enabled):
+    benchmark = torch.backends.cudnn.benchmark
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    with repeatable(CPU, enabled=enabled):
+        torch.manual_seed(9)
+        torch.rand(5)
+        assert torch.are_deterministic_algorithms_enabled() == enabled
+        assert torch.backends.cudnn.benchmark != enabled
+    assert torch.rand(1) == expected
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == benchmark

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from ltood.backbones.cifar_resnet import BasicBlock, Config, Entry
+from ltood.core.backbone import ImageSpec
+from ltood.core.errors import ConfigError
+from ltood.core.params import parse
+
+RGB = ImageSpec(3, 32, 32, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), 10)
+
+
+@pytest.mark.parametrize(("variant", "number"), [("18", 11_173_962), ("34", 21_282_122)])
+def test_published_numbers_of_parameters(variant, number):
+    net = Entry(Config(variant), RGB)
+    assert sum(p.numel() for p in net.parameters()) == number
+    assert net.feature_dim == 512
+
+
+def test_published_resolution_of_each_stage():
+    net = Entry(Config("18"), RGB).eval()
+    maps, shapes = net.stem(torch.rand(1, 3, 32, 32)), []
+    for block in net.blocks:
+        maps = block(maps)
+        shapes.append(tuple(maps.shape[1:]))
+    assert shapes[1::2] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+
+
+def test_block_equals_its_equation():
+    block = BasicBlock(4, 6, 2).eval()
+    maps = torch.rand(2, 4, 8, 8)
+    for module in block.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
+
+    def norm(values, bn):
+        scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+        shift = bn.bias - bn.running_mean * scale
+        return values * scale[:, None, None] + shift[:, None, None]
+
+    inner = functional.conv2d(maps, block.conv1.weight, stride=2, padding=1)
+    inner = norm(inner, block.bn1).clamp(min=0)
+    inner = norm(functional.conv2d(inner, block.conv2.weight, padding=1), block.bn2)
+    convolution, bn = block.shortcut
+    shortcut = norm(functional.conv2d(maps, convolution.weight, stride=2), bn)
+    torch.testing.assert_close(block(maps), (inner + shortcut).clamp(min=0))
+
+
+def test_identity_shortcut_where_the_shape_stays():
+    assert isinstance(BasicBlock(4, 4, 1).shortcut, torch.nn.Identity)
+    assert not isinstance(BasicBlock(4, 4, 2).shortcut, torch.nn.Identity)
+
+
+def test_scaling_is_part_of_the_net():
+    torch.manual_seed(0)
+    net = Entry(Config(), RGB).eval()
+    torch.manual_seed(0)
+    bare = Entry(Config(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), RGB).eval()
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (RGB.mean, RGB.std))
+    with torch.no_grad():
+        torch.testing.assert_close(net(images).logits, bare((images - mean) / std).logits)
+    assert net.preprocessing["mean"] == pytest.approx(RGB.mean)
+    assert bare.preprocessing["std"] == [1, 1, 1]
+
+
+def test_last_norm_is_the_one_before_pooling():
+    net = Entry(Config("18"), RGB)
+    arrays = net.head_arrays()
+    assert set(arrays) == {"weight", "bias", "bn_weight", "bn_bias"}
+    with torch.no_grad():
+        net.blocks[-1].bn2.bias.fill_(3.0)
+        net.blocks[-1].bn2.weight.fill_(2.0)
+    assert (net.head_arrays()["bn_bias"] == 3).all()
+    assert (net.head_arrays()["bn_weight"] == 2).all()
+
+
+def test_features_are_averages_of_rectified_maps():
+    net = Entry(Config(), RGB).eval()
+    assert (net(torch.rand(2, 3, 32, 32)).pooled >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"variant": "50"}, r"variant is '50'; it must be 'small' or '18' or '34'"),
+        ({"variant": 18}, r"variant is 18; it must be 'small' or '18' or '34'"),
+        ({"std": [0.2, 0.0, 0.1]}, r"std is \[0\.2, 0\.0, 0\.1\]; pixels are divided by it"),
+        ({"std": []}, r"std is \[\]; pixels are divided by it"),
+    ],
+)
+def test_bad_settings_are_named(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse(settings, Config, "backbones.cifar_resnet")
+
+
+def test_a_variant_given_in_python_is_checked_too():
+    with pytest.raises(
+        ConfigError, match=r"variant is '50'; set it to small, 18, 34 \(in quotes\)"
+    ):
+        Config("50")
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_statistics_of_another_number_of_channels_are_refused(name):
+    with pytest.raises(ConfigError, match=rf"{name} has 1 values but the images have 3 channels"):
+        Entry(Config(**{name: (0.5,)}), RGB)

@@ -1,0 +1,91 @@
+"""What every backbone owes, checked over every file of the package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ltood.core.backbone import Backbone, ImageSpec, build_backbone
+from ltood.core.heads import ClassifierHead
+from ltood.core.params import read_params, to_section
+from ltood.core.registry import available, load, summary
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+IMAGES = ImageSpec(1, 32, 32, (0.4,), (0.2,), 5, 2)
+
+pytestmark = pytest.mark.parametrize("name", available("backbones"))
+
+
+def build(name: str, images: ImageSpec = IMAGES) -> Backbone:
+    torch.manual_seed(0)
+    return build_backbone(name, {}, images).eval()
+
+
+def pixels(num: int = 4, channels: int = 1) -> torch.Tensor:
+    return torch.rand(num, channels, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_output_has_the_promised_shapes(name, channels):
+    images = ImageSpec(channels, 32, 32, (0.4,) * channels, (0.2,) * channels, 5, 2)
+    backbone = build(name, images)
+    with torch.no_grad():
+        output = backbone(pixels(channels=channels))
+    assert output.pooled.shape == (4, backbone.feature_dim)
+    assert output.logits.shape == (4, 7)
+    assert output.pooled.dtype == output.logits.dtype == torch.float32
+    assert output.local is None or output.local.shape[::2] == (4, backbone.feature_dim)
+
+
+def test_head_gives_the_logits(name):
+    backbone = build(name)
+    arrays = backbone.head_arrays()
+    assert all(value.dtype == np.float32 for value in arrays.values())
+    head = ClassifierHead.from_arrays(arrays)
+    assert (head.num_classes, head.num_extra, head.dim) == (5, 2, backbone.feature_dim)
+    with torch.no_grad():
+        output = backbone(pixels())
+        torch.testing.assert_close(output.logits[:, :5], head.logits(output.pooled))
+        torch.testing.assert_close(output.logits[:, 5:], head.extra_logits(output.pooled))
+
+
+def test_rows_do_not_see_one_another(name):
+    backbone, images = build(name), pixels()
+    with torch.no_grad():
+        together, alone = backbone(images).pooled, backbone(images[2:3]).pooled
+    torch.testing.assert_close(together[2:3], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_input_is_left_unchanged(name):
+    images = pixels()
+    before = images.clone()
+    build(name)(images)
+    assert torch.equal(images, before)
+
+
+def test_preprocessing_is_plain(name):
+    import json
+
+    assert json.loads(json.dumps(build(name).preprocessing)) == build(name).preprocessing
+
+
+def test_equal_seeds_give_equal_weights(name):
+    first, second = build(name).state_dict(), build(name).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_gradients_reach_every_parameter(name):
+    backbone = build(name).train()
+    backbone(pixels()).logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+
+
+def test_defaults_stand_in_the_parameter_file(name):
+    assert read_params(PARAMS)["backbones"][name] == to_section(load("backbones", name).Config())
+
+
+def test_it_cites_a_source_and_has_a_test(name):
+    assert summary("backbones", name)
+    assert "Source:" in (load("backbones", name).__doc__ or "")
+    assert (Path(__file__).parent / f"test_{name}.py").is_file()

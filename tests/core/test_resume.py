@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from ltood.core.errors import StoreError
+from ltood.core.resume import load_state, save_state
+
+CPU = torch.device("cpu")
+
+
+def test_the_latest_state_comes_back(tmp_path):
+    folder = tmp_path / "state"
+    for step in (3, 12):
+        save_state(folder, step, {"step": step, "weights": torch.full((2,), float(step))})
+    state = load_state(folder, CPU)
+    assert state["step"] == 12
+    assert state["weights"].tolist() == [12, 12]
+    (file,) = folder.iterdir()
+    assert file.name.startswith("000000012-")
+
+
+def test_no_state(tmp_path):
+    assert load_state(tmp_path / "state", CPU) is None
+    (tmp_path / "000000001.pt.tmp").write_bytes(b"half")
+    assert load_state(tmp_path, CPU) is None
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, monkeypatch):
+    save_state(tmp_path, 1, {"step": 1})
+    (older,) = tmp_path.iterdir()
+    content = older.read_bytes()
+    save_state(tmp_path, 2, {"step": 2})
+    (newer,) = tmp_path.iterdir()
+    older.write_bytes(content)
+    damaged = bytearray(newer.read_bytes())
+    damaged[-1] ^= 1
+    newer.write_bytes(damaged)
+    assert load_state(tmp_path, CPU) == {"step": 1}
+
+
+def test_half_written_files_are_cleared_away(tmp_path):
+    (tmp_path / "000000001-x.pt.tmp").write_bytes(b"half")
+    save_state(tmp_path, 2, {})
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_executable_content_is_not_executed(tmp_path, capsys):
+    save_state(tmp_path, 1, {"trap": Trap()})
+    with pytest.raises(StoreError, match=r"holds executable content and is not read"):
+        load_state(tmp_path, CPU)
+    assert "executed" not in capsys.readouterr().out

@@ -1,0 +1,51 @@
+import math
+
+import pytest
+
+from ltood.core.errors import ConfigError
+from ltood.core.params import parse
+from ltood.training.plan import TrainingConfig, learning_rate
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epochs": 0}, r"training\.epochs is 0; it must be >= 1\."),
+        ({"batch_size": -1}, r"training\.batch_size is -1; it must be >= 1\."),
+        ({"validation_epochs": 0}, r"training\.validation_epochs is 0; it must be >= 1\."),
+        ({"checkpoint_epochs": 0}, r"training\.checkpoint_epochs is 0; it must be >= 1\."),
+        ({"weight_decay": -0.1}, r"training\.weight_decay is -0\.1; it must be >= 0\."),
+        ({"crop_padding": -1}, r"training\.crop_padding is -1; it must be >= 0\."),
+        ({"checkpoint_minutes": math.nan}, r"checkpoint_minutes is nan; it must be >= 0\."),
+        ({"warmup_epochs": -1.0}, r"training\.warmup_epochs is -1\.0; it must be >= 0\."),
+        ({"learning_rate": 0.0}, r"learning_rate is 0\.0; it must be above 0 \(0\.05 suits sgd"),
+        ({"learning_rate": math.inf}, r"learning_rate is inf; it must be above 0"),
+        ({"momentum": 1.0}, r"training\.momentum is 1\.0; it lies in 0 to below 1\."),
+        ({"epochs": 2, "warmup_epochs": 2.0}, r"is 2\.0; it must be below epochs \(2\)\."),
+        ({"optimiser": "lion"}, r"training\.optimiser is 'lion'; it must be 'sgd' or 'adam'"),
+    ],
+)
+def test_bad_settings_are_named(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse(settings, TrainingConfig, "training")
+
+
+def test_cosine_falls_from_the_set_rate_to_nearly_zero():
+    config = TrainingConfig(epochs=4, learning_rate=0.2)
+    rates = [learning_rate(step, 5, config) for step in range(20)]
+    assert rates[0] == 0.2
+    assert rates[10] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.005
+
+
+def test_warm_up_rises_linearly_to_the_schedule():
+    config = TrainingConfig(epochs=4, learning_rate=0.2, warmup_epochs=1.0)
+    rates = [learning_rate(step, 4, config) for step in range(16)]
+    assert rates[:5] == pytest.approx([0.04, 0.08, 0.12, 0.16, 0.2])
+    assert max(rates) == rates[4]
+
+
+def test_constant_stays():
+    config = TrainingConfig(epochs=2, learning_rate=0.3, schedule="constant")
+    assert {learning_rate(step, 3, config) for step in range(6)} == {0.3}
