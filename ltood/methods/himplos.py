@@ -23,11 +23,15 @@ from torch.nn.functional import linear
 from ltood.core.detector import Detector, ManyScores
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
-from ltood.ops.shaping import CLIP_PERCENTILE, Clip, check_clip, clip_above, clip_ceiling
+from ltood.ops.shaping import (
+    CLIP_PERCENTILE,
+    Clip,
+    check_clip,
+    clip_above,
+    clip_ceiling,
+    prototype_cosine,
+)
 from ltood.ops.statistics import check_percentile, class_statistics, row_percentile
-
-#: Norms below this count as this, so that a zero feature gets the cosine 0.
-SMALLEST_NORM = 1e-8
 
 T = TypeVar("T")
 
@@ -77,19 +81,6 @@ def head_mask(weight: Tensor, percentile: float) -> Tensor:
         Mask, [C, D] bool.
     """
     return weight >= row_percentile(weight, percentile)[:, None]
-
-
-def prototype_cosine(features: Features, prototypes: Tensor) -> Tensor:
-    """Cosine of each feature row to its own prototype row, [N].
-
-    Args:
-        features: [N, D].
-        prototypes: Prototype of the class predicted for each row, [N, D].
-    """
-    norms = features.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
-    prototype_norms = prototypes.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
-    cosine: Tensor = (features * prototypes).sum(dim=1) / (norms * prototype_norms)
-    return cosine
 
 
 def _shared_mask(inputs: FitInputs, percentile: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Changes of single activations: clipping from above, and where the clip comes from."""
+"""Changes of activations and head weights, with the percentiles that decide them."""
 
 import math
 from typing import Literal
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ltood.core.errors import ConfigError
 from ltood.core.types import Features, FitInputs
-from ltood.ops.statistics import activations, check_percentile
+from ltood.ops.statistics import activations, check_percentile, row_percentile
 
 #: A number, a percentile of the training activations, or no clip.
 Clip = float | Literal["auto"] | None
@@ -17,6 +17,13 @@ Clip = float | Literal["auto"] | None
 #: activations are rare: on the CIFAR-10 DenseNet it lies at 0.41, while the authors of
 #: HIMPLoS clip at 1.6, its 98th percentile.
 CLIP_PERCENTILE = 98.0
+
+#: Largest exponent of a scale, so that scaled logits stay finite in float32. On features
+#: after a ReLU no percentile below 98 gets there.
+LARGEST_EXPONENT = 50.0
+
+#: Norms below this count as this, so that a zero feature gets the cosine 0.
+SMALLEST_NORM = 1e-8
 
 
 def clip_above(features: Features, ceiling: Tensor | float) -> Features:
@@ -60,3 +67,91 @@ def check_clip(clip: Clip, percentile: float, where: str, percentile_key: str) -
             "or auto (a percentile of the training activations), or null for no clip."
         )
     check_percentile(percentile, f"{where}.{percentile_key}")
+
+
+def keep_largest(features: Features, percentile: float) -> Features:
+    """Features with the smallest activations of each row set to zero, [N, D]; a new tensor.
+
+    Args:
+        features: [N, D].
+        percentile: Percent of each row's activations to drop, 0 to 100; those equal to
+            the threshold stay, so 100 keeps the largest.
+    """
+    thresholds = row_percentile(features, percentile)[:, None]
+    return torch.where(features >= thresholds, features, 0.0)
+
+
+def mass_ratio(features: Features, percentile: float) -> Tensor:
+    """Sum of all activations of each row over the sum of its largest ones, [N].
+
+    Activations below zero count as zero, as they would turn the ratio's sign. The result
+    is 1 or more; a row without any positive activation has the ratio 1.
+
+    Args:
+        features: [N, D].
+        percentile: Percent of each row's activations that the lower sum leaves out.
+    """
+    positive = features.clamp(min=0)
+    # Divided by its maximum first, so that no row is too large or small for float32.
+    unit = positive / _nonzero(positive.amax(dim=1))[:, None]
+    largest = keep_largest(unit, percentile).sum(dim=1)
+    return torch.where(largest > 0, unit.sum(dim=1) / _nonzero(largest), 1.0)
+
+
+def _nonzero(values: Tensor) -> Tensor:
+    """Values with 1 in place of 0, to divide by."""
+    return torch.where(values == 0, 1.0, values)
+
+
+def sharpness_scale(features: Features, percentile: float, offset: float = 0.0) -> Tensor:
+    """The exponential of the mass ratio less `offset`, [N]; see `mass_ratio`."""
+    exponent = mass_ratio(features, percentile) - offset
+    return exponent.clamp(max=LARGEST_EXPONENT).exp()
+
+
+def overall_percentile(values: Tensor, percent: float) -> Tensor:
+    """Percentile of all entries together by linear interpolation, 0-d, in their own type.
+
+    Takes two ranks by selection: sorting millions of entries is many times slower.
+
+    Args:
+        values: Any shape, at least one entry.
+        percent: 0 to 100.
+    """
+    flat = values.flatten()
+    rank = percent / 100 * (len(flat) - 1)
+    low = int(rank)
+    fraction = rank - low
+    below = flat.kthvalue(low + 1).values
+    if fraction == 0 or int((flat <= below).sum()) > low + 1:
+        return below
+    above = flat[flat > below].min()
+    gap = above - below
+    # The nearer end is the start, as in NumPy: strict comparisons see the last bit.
+    return below + gap * fraction if fraction < 0.5 else above - gap * (1 - fraction)
+
+
+def contributing(weight: Tensor, mean: Tensor, percentile: float) -> Tensor:
+    """Head weights whose mean contribution to a logit is among the largest, [C, D] bool.
+
+    Args:
+        weight: Head weights, [C, D].
+        mean: Mean feature of the training rows, [D] float64.
+        percentile: Percent of all C x D weights to drop, 0 to 100; the comparison is
+            strict, so 0 drops the smallest and 100 all.
+    """
+    contributions = weight.double() * mean
+    return contributions > overall_percentile(contributions, percentile)
+
+
+def prototype_cosine(features: Features, prototypes: Tensor) -> Tensor:
+    """Cosine of each feature row to its own prototype row, [N].
+
+    Args:
+        features: [N, D].
+        prototypes: Prototype of the class predicted for each row, [N, D].
+    """
+    norms = features.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
+    prototype_norms = prototypes.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
+    cosine: Tensor = (features * prototypes).sum(dim=1) / (norms * prototype_norms)
+    return cosine

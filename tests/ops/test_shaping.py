@@ -1,11 +1,25 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.types import FitInputs
-from ltood.ops.shaping import check_clip, clip_above, clip_ceiling
+from ltood.ops.shaping import (
+    LARGEST_EXPONENT,
+    check_clip,
+    clip_above,
+    clip_ceiling,
+    contributing,
+    keep_largest,
+    mass_ratio,
+    overall_percentile,
+    prototype_cosine,
+    sharpness_scale,
+)
 
 
 def test_clipping_makes_a_new_tensor():
@@ -31,3 +45,55 @@ def test_ranges():
         check_clip(0, 98.0, "methods.x", "p")
     with pytest.raises(ConfigError, match=r"methods.x.p is -2; a percentile lies between"):
         check_clip(None, -2, "methods.x", "p")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.sampled_from([-2.0, 0.0, 0.1, 1 / 3, 7.5, 1e9]), min_size=1, max_size=40),
+    st.one_of(st.integers(0, 100), st.floats(0, 100)),
+)
+def test_overall_percentile_equals_numpy(values, percent):
+    rows = torch.tensor(values, dtype=torch.float64)
+    assert overall_percentile(rows, percent).item() == np.percentile(values, percent)
+
+
+def test_contributions_are_compared_over_the_whole_head():
+    weight = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
+    mean = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    assert contributing(weight, mean, 50.0).tolist() == [[True, True], [False, False]]
+    assert contributing(weight, mean, 0.0).sum() == 3
+    assert contributing(weight, mean, 100.0).sum() == 0
+
+
+def test_the_largest_of_each_row_are_kept():
+    features = torch.tensor([[1.0, 4.0, 3.0, 2.0], [5.0, 5.0, -1.0, 0.0]])
+    before = features.clone()
+    assert keep_largest(features, 50.0).tolist() == [[0, 4, 3, 0], [5, 5, 0, 0]]
+    assert keep_largest(features, 0.0).tolist() == features.tolist()
+    assert keep_largest(features, 100.0).tolist() == [[0, 4, 0, 0], [5, 5, 0, 0]]
+    assert torch.equal(features, before)
+
+
+def test_mass_ratio():
+    features = torch.tensor([[1.0, 4.0, 3.0, 2.0], [-5.0, 3.0, 1.0, 2.0]])
+    assert mass_ratio(features, 50.0).tolist() == pytest.approx([10 / 7, 6 / 5])
+    for scale in (1e-44, 1e-30, 1e30, 6e37):
+        assert mass_ratio(features * scale, 50.0)[0].item() == pytest.approx(10 / 7, rel=0.1)
+
+
+def test_rows_without_mass_keep_their_scale():
+    empty = torch.tensor([[0.0, 0.0, 0.0], [-1.0, -2.0, 0.0]])
+    assert mass_ratio(empty, 90.0).tolist() == [1.0, 1.0]
+
+
+def test_the_scale_stays_finite():
+    flat = torch.ones(1, 512) + torch.arange(512) * 1e-4
+    assert mass_ratio(flat, 99.9)[0] > LARGEST_EXPONENT
+    assert sharpness_scale(flat, 99.9).item() == pytest.approx(np.exp(LARGEST_EXPONENT), rel=1e-5)
+    assert sharpness_scale(flat, 0.0, 1.0).item() == pytest.approx(1.0)
+
+
+def test_cosine_to_the_prototype():
+    features = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]])
+    prototypes = torch.tensor([[6.0, 8.0], [0.0, 2.0], [1.0, 1.0]])
+    assert prototype_cosine(features, prototypes).tolist() == pytest.approx([1.0, 0.0, 0.0])
