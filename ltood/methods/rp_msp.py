@@ -1,0 +1,66 @@
+"""RP-MSP: maximum softmax probability after taking away part of the class prior.
+
+Source: Jiang et al., "Detecting Out-of-distribution Data through In-distribution Class
+Prior", ICML 2023, with the weight 0.01 that the authors of ImOOD (NeurIPS 2024,
+arXiv:2407.16430) compare with. A row predicted as a frequent class needs more
+probability, because networks send outliers there.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.priors import check_tau, tempered_prior
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of RP-MSP.
+
+    Attributes:
+        tau: Exponent of the prior, 0 or more; 0 means a uniform prior.
+        scale: Weight of the prior in the difference, 0 or more; 0 is MSP.
+    """
+
+    tau: float = 1.0
+    scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_tau(self.tau, "methods.rp_msp.tau")
+        if not 0 <= self.scale < math.inf:
+            raise ConfigError(
+                f"methods.rp_msp.scale is {self.scale}; it weighs the prior, so set it to 0 or "
+                "more (published: 0.01)."
+            )
+
+
+class RpMsp(Detector):
+    """Scores rows by minus the largest difference of class probability and prior."""
+
+    needs: frozenset[Need] = frozenset({Need.PRIOR})
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the prior."""
+        self.prior_ = tempered_prior(inputs.require_prior(), self.config.tau)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32, at least -1; higher means more OOD."""
+        logits = batch.logits
+        penalty = (self.config.scale * self.learned("prior_")).to(logits)
+        confidence = (torch.softmax(logits, dim=1) - penalty).amax(dim=1)
+        return -confidence
+
+
+Entry = RpMsp
