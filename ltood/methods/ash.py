@@ -1,0 +1,107 @@
+"""ASH: drop most activations of each row and reshape the rest.
+
+Source: Djurisic, Bozanic, Ashok and Liu, "Extremely Simple Activation Shaping for
+Out-of-Distribution Detection", ICLR 2023 (arXiv:2209.09858), algorithms 1 to 3. Like the
+authors' code it shapes pooled features. On ImageNet the authors prune 60 percent with
+variant p, 65 with b and 90 with s. Departures: activations equal to the threshold all
+stay instead of a fixed number of them, b raises no zero, and a row of zeros stays one.
+The repository of HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the
+ratio less one; `official_exponent: false` gives that.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, get_args
+
+import torch
+from torch.nn.functional import linear
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.shaping import keep_largest, sharpness_scale
+from ltood.ops.statistics import check_percentile
+
+Variant = Literal["p", "b", "s"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ASH.
+
+    Attributes:
+        variant: What becomes of the activations that stay: p leaves them, b sets each to
+            the row's sum over their number, s multiplies them by the exponential of the
+            row's sum over theirs.
+        percentile: Percent of each row's activations to drop, 0 to 100.
+        official_exponent: Whether the exponent of s is the paper's, without a minus one.
+        scorer: What scores the logits: energy, msp or maxlogit.
+        temperature: Divides the logits. Unitless, above 0.
+    """
+
+    variant: Variant = "b"
+    percentile: float = 65.0
+    official_exponent: bool = True
+    scorer: Scorer = "energy"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.variant not in get_args(Variant):
+            raise ConfigError(
+                f"methods.ash.variant is {self.variant!r}; it must be "
+                f"{' or '.join(get_args(Variant))}."
+            )
+        check_percentile(self.percentile, "methods.ash.percentile")
+        check_scorer(self.scorer, "methods.ash.scorer")
+        check_temperature(self.temperature, "methods.ash.temperature")
+
+
+def binarise(features: Features, percentile: float) -> Features:
+    """Rows whose largest activations all equal the row's sum over their number, [N, D].
+
+    Args:
+        features: [N, D].
+        percentile: Percent of each row's activations to drop.
+    """
+    # With a threshold of zero, zeros would pass and become as large as all others.
+    kept = keep_largest(features, percentile) != 0
+    level = features.sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    return torch.where(kept, level[:, None], 0.0)
+
+
+class Ash(Detector):
+    """Scores rows after shaping their features; nothing is learned but the head."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the head."""
+        head = inputs.require_head()
+        self.weight_, self.bias_ = head.weight, head.bias
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        logits = linear(
+            self._shaped(batch.features), self.learned("weight_"), self.learned("bias_")
+        )
+        return score_logits(logits, self.config.scorer, self.config.temperature)
+
+    def _shaped(self, features: Features) -> Features:
+        percentile = self.config.percentile
+        if self.config.variant == "b":
+            return binarise(features, percentile)
+        kept = keep_largest(features, percentile)
+        if self.config.variant == "p":
+            return kept
+        offset = 0.0 if self.config.official_exponent else 1.0
+        return kept * sharpness_scale(features, percentile, offset)[:, None]
+
+
+Entry = Ash
