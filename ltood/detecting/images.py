@@ -1,0 +1,188 @@
+"""Images to features with the backbone that a detector belongs to.
+
+An image is turned upright, converted to the channels the backbone was trained on and, where
+its size differs, cropped to their aspect ratio around the centre and scaled to their size
+(bilinear, smoothed). From there on the backbone's own preprocessing applies, which must be
+the recorded one.
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ltood.core.backbone import Backbone, ImageSpec
+from ltood.core.checkpoint import load_checkpoint
+from ltood.core.devices import Precision, autocast, repeatable
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.detecting.detector import DeployedDetector
+
+#: Files of a folder that are taken for images; a file named by itself is always opened.
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+#: Modes with 8 bits per channel; wider ones would be cut off in silence.
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
+#: Largest difference of an imported head from the checkpoint's, relative to its largest value.
+_HEAD_TOLERANCE = 1e-3
+
+
+class Embedder:
+    """The detector's backbone, turning images into the features it was fitted on."""
+
+    def __init__(
+        self, backbone: Backbone, device: torch.device, precision: Precision, dtype: torch.dtype
+    ) -> None:
+        """Wrap a loaded backbone; use `open`.
+
+        Args:
+            backbone: In evaluation mode, on `device`.
+            device: Where it computes.
+            precision: Number format of its products, as recorded at extraction.
+            dtype: Number format in which features were stored.
+        """
+        self._backbone, self._device = backbone, device
+        self._precision, self._dtype = precision, dtype
+
+    @classmethod
+    def open(cls, checkpoint: Path | None, detector: DeployedDetector) -> "Embedder":
+        """Load the backbone from a checkpoint folder and check that it is the detector's.
+
+        Raises:
+            MissingNeedError: If no checkpoint is given.
+            StoreError: If the folder holds no whole checkpoint.
+            DataError: If it is another network than the detector was fitted on.
+        """
+        provenance = detector.description["provenance"]
+        recorded = provenance.get("checkpoint", {}).get("weights_sha256")
+        if checkpoint is None:
+            name = provenance.get("backbone", {}).get("name", "its network")
+            weights = f" (weights {recorded[:12]}…)" if recorded else ""
+            raise MissingNeedError(
+                f"images need the backbone that the detector was fitted on, {name}{weights}: pass "
+                "its checkpoint folder with --checkpoint, or give an archive of features."
+            )
+        backbone, meta = load_checkpoint(checkpoint, detector.device)
+        if recorded is None:
+            _compare_heads(checkpoint, backbone, detector)
+        elif recorded != meta["weights_sha256"]:
+            raise DataError(
+                f"{checkpoint} has weights {meta['weights_sha256'][:12]}… but the detector was "
+                f"fitted on features of {recorded[:12]}…; give that checkpoint or export a "
+                "detector for this one."
+            )
+        wanted = detector.description["preprocessing"]
+        found = json.loads(json.dumps(dict(backbone.preprocessing)))
+        if wanted is not None and found != wanted:
+            raise DataError(
+                f"the backbone of {checkpoint} preprocesses images as {found}, the detector was "
+                f"fitted on {wanted}; extract the features and export the detector again."
+            )
+        stored = provenance.get("extraction", {}).get("dtype", "float32")
+        dtype = torch.float16 if stored == "float16" else torch.float32
+        return cls(backbone, detector.device, provenance.get("precision", "float32"), dtype)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the images must look like."""
+        return self._backbone.images
+
+    def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
+        """Pooled [n, D] and local [n, P, D] (or None) features, float32.
+
+        Args:
+            images: Pixels in the backbone's shape, [n, H, W, C] uint8.
+        """
+        pixels = torch.from_numpy(np.array(images)).to(self._device)
+        scaled = pixels.permute(0, 3, 1, 2).float() / 255
+        with (
+            repeatable(self._device),
+            torch.inference_mode(),
+            autocast(self._device, self._precision),
+        ):
+            output = self._backbone(scaled)
+        # Rounded as the stored features were, so that equal images get equal scores.
+        pooled = output.pooled.float().to(self._dtype).float()
+        return pooled, None if output.local is None else output.local.float()
+
+
+def read_image(path: Path, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Decode one image file into the shape of `spec`, [H, W, C] uint8.
+
+    Raises:
+        DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A picture beyond PIL's limit may be made to exhaust the memory.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return fit_image(image, spec)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,  # What PIL raises for some broken PNG files.
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} cannot be decoded as an image ({reason}); replace or leave out the file."
+        ) from None
+
+
+def fit_image(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
+    """A decoded picture in the shape of `spec`, [H, W, C] uint8.
+
+    Raises:
+        DataError: If it has more than 8 bits per channel.
+    """
+    if image.mode not in _MODES:
+        raise DataError(
+            f"the image has mode {image.mode}; only 8 bits per channel are read. Convert it first."
+        )
+    upright = ImageOps.exif_transpose(image)
+    if "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    picture = upright.convert("L" if spec.channels == 1 else "RGB")
+    if picture.size != (spec.width, spec.height):
+        picture = ImageOps.fit(picture, (spec.width, spec.height), Image.Resampling.BILINEAR)
+    return np.asarray(picture, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def fit_pixels(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
+    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec`, [H, W, C] uint8."""
+    if pixels.shape == (spec.height, spec.width, spec.channels):
+        return pixels
+    squeezed: NDArray[Any] = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec)
+
+
+def _compare_heads(checkpoint: Path, backbone: Backbone, detector: DeployedDetector) -> None:
+    """Refuse a checkpoint whose head is not the one of imported features.
+
+    Raises:
+        DataError: If the heads differ.
+    """
+    head = backbone.head_arrays()
+    for name in ("weight", "bias"):
+        wanted = getattr(detector.head, name).cpu().numpy()
+        scale = max(float(np.abs(wanted).max()), 1e-12)
+        if (
+            head[name].shape != wanted.shape
+            or np.abs(head[name] - wanted).max() > _HEAD_TOLERANCE * scale
+        ):
+            raise DataError(
+                f"the head of {checkpoint} is not the detector's ({name} differs): the features "
+                "it was fitted on come from another network. Give that network's checkpoint."
+            )
