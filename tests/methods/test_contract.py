@@ -38,6 +38,14 @@ def joined(toy) -> FeatureBatch:
     return FeatureBatch(*(torch.cat(pair) for pair in pairs))
 
 
+def outliers(name: str, toy) -> FeatureBatch:
+    if name != "residual":
+        return toy.ood_batch
+    # The toy's outliers are a mixture of the class means and so lie in the principal
+    # subspace, where this method is blind by design. These share the blocks of two classes.
+    return FeatureBatch.of(toy.id_batch.features.roll(3, dims=1), head=toy.head)
+
+
 def only(batch: FeatureBatch, arrays: tuple[str, ...]) -> FeatureBatch:
     kept = (getattr(batch, name) if name[:-1] in arrays else None for name in ARRAYS)
     return FeatureBatch(*kept)
@@ -52,7 +60,7 @@ def test_scores_have_shape_and_type(name, toy):
 
 def test_outliers_score_higher(name, toy):
     detector = fitted(name, toy.inputs)
-    known, unknown = detector.score(toy.id_batch), detector.score(toy.ood_batch)
+    known, unknown = detector.score(toy.id_batch), detector.score(outliers(name, toy))
     auroc = (unknown[:, None] > known).float().mean()
     assert auroc > 0.8
 

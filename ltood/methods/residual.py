@@ -1,0 +1,63 @@
+"""Residual: length of the part of a feature outside the principal subspace.
+
+Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
+CVPR 2022 (arXiv:2203.10807), section 3. Departures: features less than 768 wide, which
+the paper has none of, get half of their width as principal dimension; the cut-off of
+the pseudo-inverse is relative (see `ltood.ops.subspace`).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.subspace import Dim, check_dim, eigenbasis, principal_dim, residual_norm
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the residual.
+
+    Attributes:
+        dim: Number of principal directions, 1 to one less than the feature width;
+            "auto" is 1000 from 2048 features on, 512 from 768 on, else half of them.
+    """
+
+    dim: Dim = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_dim(self.dim, "methods.residual.dim")
+
+
+class Residual(Detector):
+    """Scores rows by how far they lie off the subspace that holds most training rows."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Find the origin and the directions of least spread."""
+        basis = eigenbasis(inputs)
+        dim = principal_dim(self.config.dim, basis, "methods.residual.dim")
+        self.origin_ = basis.origin
+        self.residual_basis_ = basis.directions[:, dim:].contiguous()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32, at least 0; higher means more OOD."""
+        return residual_norm(
+            batch.features, self.learned("origin_"), self.learned("residual_basis_")
+        ).float()
+
+    def in_use(self) -> dict[str, float]:
+        """The principal dimension."""
+        width, left_out = self.learned("residual_basis_").shape
+        return {"dim": width - left_out}
+
+
+Entry = Residual

@@ -1,0 +1,137 @@
+"""Principal subspace of the training features, seen from the origin of the classifier.
+
+Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
+CVPR 2022 (arXiv:2203.10807), sections 3 and 4. All directions are found once per
+`FitInputs`; a method takes the first or the last of them, so that another dimension
+costs no second decomposition.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ltood.core.errors import ConfigError
+from ltood.core.heads import ClassifierHead
+from ltood.core.types import Features, FitInputs
+from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
+
+#: Number of principal directions, or the paper's choice by feature width.
+Dim = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Eigenbasis:
+    """Directions in feature space, those along which the training rows spread most first.
+
+    Attributes:
+        origin: Point that rows are measured from, [D] float64.
+        values: Mean squares along the directions in descending order, [D] float64.
+        directions: Orthonormal columns, [D, D] float64.
+    """
+
+    origin: Tensor
+    values: Tensor
+    directions: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Number of directions along which the training rows differ from the origin."""
+        return int((self.values > RELATIVE_FLOOR * self.values[0].clamp(min=0)).sum())
+
+
+def head_origin(head: ClassifierHead) -> Tensor:
+    """Feature that gives logits as near to zero as the head can, [D] float64.
+
+    This is -pinv(W) b. Singular values are cut relative to the largest: heads drift towards
+    weights that sum to zero over the classes, and with such a head an absolute cut-off, or one
+    at the precision of float64, divides by rounding noise of its float32 weights.
+    """
+    relative_noise = max(head.weight.shape) * torch.finfo(torch.float32).eps
+    inverse = torch.linalg.pinv(head.weight.double(), rtol=relative_noise)
+    origin: Tensor = -inverse @ head.bias.double()
+    return origin
+
+
+def eigenbasis(inputs: FitInputs) -> Eigenbasis:
+    """Eigenvectors of the training rows' second moment about the head's origin, once.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows and the head.
+
+    Raises:
+        MissingNeedError: If there are no training rows or no head.
+        DataError: If a training label is no class or there is not one row.
+    """
+    head = inputs.require_head()
+
+    def compute() -> Eigenbasis:
+        model = tied_gaussian(inputs)
+        origin = head_origin(head)
+        shift = model.classes.mean - origin
+        values, directions = torch.linalg.eigh(
+            model.total_covariance + shift[:, None] * shift[None, :]
+        )
+        return Eigenbasis(origin, values.flip(0), directions.flip(1))
+
+    return inputs.once("eigenbasis", compute)
+
+
+def principal_dim(dim: Dim, basis: Eigenbasis, where: str) -> int:
+    """Turn the setting into a number of principal directions.
+
+    "auto" is the paper's choice (section 5): 1000 from 2048 features on, 512 from 768
+    on. Narrower features have half of their width. Where the training rows span no more
+    directions than that, half of those they span.
+
+    Args:
+        dim: A number or "auto".
+        basis: From `eigenbasis`.
+        where: The setting's path, such as "methods.vim.dim".
+
+    Returns:
+        A number from 0 to D - 1.
+
+    Raises:
+        ConfigError: If a given number leaves no residual space.
+    """
+    width = len(basis.values)
+    if isinstance(dim, str):
+        chosen = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
+        return chosen if chosen < basis.rank else basis.rank // 2
+    if dim >= width:
+        raise ConfigError(
+            f"{where} is {dim} but the features are {width} wide, which leaves no residual "
+            f"space; set it to at most {width - 1}, or to auto."
+        )
+    return dim
+
+
+def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) -> Tensor:
+    """Length of each row's part in the residual space, [N] float64.
+
+    Args:
+        features: [N, D].
+        origin: Point that rows are measured from, [D] float64.
+        residual_basis: Orthonormal columns, [D, D - dim] float64.
+    """
+    norms: Tensor = torch.linalg.vector_norm((features.double() - origin) @ residual_basis, dim=1)
+    return norms
+
+
+def check_dim(dim: Dim, where: str) -> None:
+    """Refuse a number of directions that is neither 1 or more nor "auto".
+
+    Args:
+        dim: The setting's value.
+        where: The setting's path, such as "methods.vim.dim".
+
+    Raises:
+        ConfigError: If the value is out of range.
+    """
+    if dim != "auto" and (isinstance(dim, str) or dim < 1):
+        raise ConfigError(
+            f"{where} is {dim!r}; give the number of principal directions, 1 or more, or auto "
+            "(by the width of the features)."
+        )
