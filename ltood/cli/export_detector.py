@@ -1,0 +1,81 @@
+"""`ltood export-detector`: a feature store to a detector that stands alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltood.cli.completion import calibrators, methods, normalisers
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("export-detector")(export_detector)
+
+
+def export_detector(
+    store: Annotated[Path, typer.Option(help="Feature store.")],
+    method: Annotated[
+        str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The .safetensors file to write; its .json is put beside it.")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Method setting KEY=VALUE; repeatable.")
+    ] = None,
+    calibrator: Annotated[
+        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
+    ] = "none",
+    calibrator_settings: Annotated[
+        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
+    ] = None,
+    normaliser: Annotated[
+        str, typer.Option(help="Score normalisation.", autocompletion=normalisers)
+    ] = "none",
+    normaliser_settings: Annotated[
+        list[str] | None, typer.Option("--normaliser-set", help="Normaliser setting KEY=VALUE.")
+    ] = None,
+    tpr: Annotated[
+        float, typer.Option(help="Share of ID rows that the threshold accepts, 0 to 1.")
+    ] = 0.95,
+    threshold_split: Annotated[
+        str | None, typer.Option(help="ID split that sets the threshold; val by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
+) -> None:
+    """Fit all slots on a feature store and write them with a threshold, ready to use."""
+    from ltood.core.params import parse_assignments
+    from ltood.core.registry import check_name
+
+    check_name("methods", method)
+    check_name("calibrators", calibrator)
+    check_name("normalisers", normaliser)
+    chosen = parse_assignments(settings or [])
+    calibration = parse_assignments(calibrator_settings or [])
+    normalisation = parse_assignments(normaliser_settings or [])
+
+    from ltood.detecting.exporting import fit_detector
+    from ltood.detecting.files import detector_paths, refuse_existing, save_detector
+    from ltood.scoring import Choice
+    from ltood.store.features import FeatureStore
+
+    refuse_existing(out, overwrite=overwrite)
+    detector = fit_detector(
+        FeatureStore.open(store),
+        Choice(method, chosen),
+        Choice(calibrator, calibration),
+        Choice(normaliser, normalisation),
+        tpr=tpr,
+        threshold_split=threshold_split,
+        device=device,
+    )
+    save_detector(out, detector, overwrite=overwrite)
+    threshold = detector.description["threshold"]
+    typer.echo(
+        f"threshold {threshold['value']:.6g} accepts {threshold['accepted']:.2%} of the "
+        f"{threshold['rows']:,} rows of {threshold['split']} (score <= threshold is ID)"
+    )
+    tensors, sidecar = detector_paths(out)
+    typer.echo(f"{tensors} and {sidecar.name}")

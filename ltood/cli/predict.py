@@ -1,0 +1,71 @@
+"""`ltood predict`: verdicts for images or archived features, by a deployed detector."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(enum.StrEnum):
+    """How rows are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class OnError(enum.StrEnum):
+    """What an unusable image or row does."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("predict")(predict)
+
+
+def predict(
+    detector: Annotated[Path, typer.Argument(help="Detector file (.safetensors or its .json).")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Images, folders of images, or .npz archives of features or images."),
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder of the backbone; needed for images.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output by default.")
+    ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="A table, or one JSON object per line.")
+    ] = Format.CSV,
+    on_error: Annotated[
+        OnError, typer.Option(help="Stop at an unusable image or row, or report it and go on.")
+    ] = OnError.RAISE,
+    batch_size: Annotated[int, typer.Option(help="Images that are judged at once.")] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Judge images or features: verdict, score, class and the three nearest classes."""
+    import sys
+
+    from ltood.core.console import say
+    from ltood.detecting.files import load_detector
+    from ltood.detecting.output import write_file, write_rows
+    from ltood.detecting.predicting import BadInputs, predict_files
+
+    bad = BadInputs(skip=on_error is OnError.SKIP)
+    verdicts = predict_files(
+        load_detector(detector, device),
+        inputs,
+        checkpoint=checkpoint,
+        batch_size=batch_size,
+        bad=bad,
+    )
+    if out is None:
+        write_rows(sys.stdout, verdicts, form.value)
+    else:
+        write_file(out, verdicts, form.value)
+    if bad.count:
+        say(f"{bad.count} images or rows were skipped.")
