@@ -1,0 +1,111 @@
+"""KL matching: distance of the softmax to the typical softmax of some class.
+
+Source: Hendrycks et al., "Scaling Out-of-Distribution Detection for Real-World Settings",
+ICML 2022 (arXiv:1911.11132), section 4. The score is the smallest over classes of
+KL(softmax(z) || mean softmax of the class). Departures: the means come from the training
+rows, where the paper takes a validation set and some later codes the test set; classes
+without rows are left out.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
+from ltood.ops.statistics import check_labels
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of KL matching.
+
+    Attributes:
+        group_by: Rows of which a class mean is made: those predicted as the class, as
+            published, or those of its label.
+    """
+
+    group_by: Literal["predicted", "label"] = "predicted"
+
+    def __post_init__(self) -> None:
+        """Check the choice."""
+        if self.group_by not in ("predicted", "label"):
+            raise ConfigError(
+                f"methods.kl_matching.group_by is {self.group_by!r}; it must be predicted or label."
+            )
+
+
+def mean_softmax(source: FeatureSource, group_by: str) -> Tensor:
+    """Mean softmax of each class that has rows, [K, C] float64 with K at most C.
+
+    Args:
+        source: Rows with logits, and with labels where they group.
+        group_by: "predicted" or "label".
+
+    Raises:
+        DataError: If a label is no class or there is not one row.
+    """
+    num = source.num_classes
+    counts = sums = None
+    arrays = ("logits", "labels") if group_by == "label" else ("logits",)
+    for batch in source.batches(arrays=arrays):
+        logits = batch.logits.double()
+        groups = logits.argmax(dim=1)
+        if group_by == "label":
+            groups = batch.labels
+            check_labels(groups, num)
+        if counts is None or sums is None:
+            counts, sums = groups.new_zeros(num), logits.new_zeros((num, logits.shape[1]))
+        counts += torch.bincount(groups, minlength=num)
+        sums.index_add_(0, groups, torch.softmax(logits, dim=1))
+    if counts is None or sums is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    present = counts > 0
+    means: Tensor = sums[present] / counts[present, None]
+    return means
+
+
+def smallest_divergence(logits: Logits, log_means: Tensor) -> Scores:
+    """Smallest KL(softmax(z) || mean) of each row, [N] float32 in nats; 0 or more.
+
+    Args:
+        logits: Class logits, [N, C].
+        log_means: Logs of the mean distributions, [K, C] float64, finite.
+    """
+    # A row close to its mean is a small difference of large terms: hence float64.
+    probabilities = torch.softmax(logits.double(), dim=1)
+    negative_entropy = -torch.special.entr(probabilities).sum(dim=1)
+    divergence: Scores = negative_entropy - (probabilities @ log_means.T).amax(dim=1)
+    return divergence.clamp(min=0).float()
+
+
+class KlMatching(Detector):
+    """Scores rows by the divergence of their softmax from the nearest class mean."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the mean softmax of each class.
+
+        Raises:
+            DataError: If there is no training row, or a label that is no class.
+        """
+        means = mean_softmax(inputs.require_train(), self.config.group_by)
+        # A mean can underflow to 0; its log must stay finite where the row's p is 0 too.
+        self.log_means_ = means.clamp(min=torch.finfo(means.dtype).tiny).log()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in nats, at least 0; higher means more OOD."""
+        return smallest_divergence(batch.logits, self.learned("log_means_"))
+
+
+Entry = KlMatching
