@@ -285,8 +285,8 @@ def write_plots(store: ScoreSource, folder: Path | str) -> None:
     _write_csv(folder / "groups.csv", ("set", "group", "accuracy", "false_alarms"), groups)
 
 
-def table_rows(metrics: Mapping[str, Any], preset: str = "pascl") -> list[list[str]]:
-    """Table of all OOD sets and their mean: a heading, then cells in percent.
+def preset_columns(preset: str) -> list[tuple[str, str]]:
+    """Column titles of a paper's table with their keys in metrics.json.
 
     Raises:
         UnknownNameError: If there is no such preset.
@@ -295,7 +295,16 @@ def table_rows(metrics: Mapping[str, Any], preset: str = "pascl") -> list[list[s
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UnknownNameError(f"No preset {preset!r}.{hint} Known: {', '.join(PRESETS)}.")
-    columns = PRESETS[preset]
+    return PRESETS[preset]
+
+
+def table_rows(metrics: Mapping[str, Any], preset: str = "pascl") -> list[list[str]]:
+    """Table of all OOD sets and their mean: a heading, then cells in percent.
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    columns = preset_columns(preset)
     lines = {**metrics["ood"], "mean": metrics["mean"]}
     rows = [
         [name, *(_percent(values[key]) for _, key in columns)] for name, values in lines.items()

@@ -3,12 +3,15 @@
 import typer
 
 from ltood.cli import (
+    compare,
     doctor,
     evaluate,
     export,
+    export_detector,
     import_features,
     init,
     listing,
+    predict,
     score,
     stage,
     store,
@@ -24,8 +27,11 @@ app = typer.Typer(
 )
 import_features.register(app)
 export.register(app)
+export_detector.register(app)
+predict.register(app)
 score.register(app)
 evaluate.register(app)
+compare.register(app)
 listing.register(app)
 store.register(app)
 stage.register(app)

@@ -89,6 +89,11 @@ class Config:
         return all(chosen != "all" for _, chosen in self._slots())
 
 
+def names_or_all(given: Sequence[str]) -> Names:
+    """Names of a command line, where the single word "all" stands for every entry."""
+    return "all" if list(given) == ["all"] else tuple(given)
+
+
 def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Turn `["knn.k=10", "react.percentile=90"]` into settings by entry.
 
@@ -104,3 +109,25 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
             )
         settings.setdefault(name, {})[key] = value
     return settings
+
+
+def by_package(
+    settings: Mapping[str, Mapping[str, Any]], config: Config
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Sort settings by entry into the packages of the compared entries.
+
+    Raises:
+        ConfigError: If an entry is not compared.
+    """
+    sorted_: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for package in ("calibrators", "methods", "normalisers"):
+        names = config.names(package)
+        sorted_[package] = {name: settings[name] for name in names if name in settings}
+    for name in settings:
+        if not any(name in sections for sections in sorted_.values()):
+            compared = sorted({part for row in config.combinations() for part in row})
+            raise ConfigError(
+                f"--set {name}: {name} is not compared; name it too, or set one of "
+                f"{', '.join(compared)}."
+            )
+    return sorted_

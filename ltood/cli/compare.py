@@ -1,0 +1,59 @@
+"""`ltood compare`: every method on one feature store, as a leaderboard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltood.cli.completion import calibrators, methods, normalisers
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("compare")(compare)
+
+
+def compare(
+    store: Annotated[Path, typer.Option(help="Feature store.")],
+    out: Annotated[Path, typer.Option(help="Folder for leaderboard.json, .csv and .md.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Method; repeatable; all by default.", autocompletion=methods),
+    ] = None,
+    calibrator: Annotated[
+        list[str] | None,
+        typer.Option(help="Calibrator, or all; repeatable.", autocompletion=calibrators),
+    ] = None,
+    normaliser: Annotated[
+        list[str] | None,
+        typer.Option(help="Normaliser, or all; repeatable.", autocompletion=normalisers),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting NAME.KEY=VALUE, such as knn.k=10; repeatable."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
+    ] = "pascl",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Score a feature store with every method in one pass and print the leaderboard."""
+    from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings
+    from ltood.evaluation import preset_columns
+
+    config = Config(
+        methods=names_or_all(method or ["all"]),
+        calibrators=names_or_all(calibrator or ["none"]),
+        normalisers=names_or_all(normaliser or ["none"]),
+    )
+    chosen = by_package(parse_settings(settings or []), config)
+    preset_columns(preset)  # A wrong name fails before the work starts.
+
+    from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard
+    from ltood.comparing.running import compare as run
+    from ltood.store.features import FeatureStore
+
+    board, timings = run(FeatureStore.open(store), config, chosen, device=device)
+    write_leaderboard(out, board, timings, preset)
+    check_any(board)
+    typer.echo(text_table(board, timings, preset))

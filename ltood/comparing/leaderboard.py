@@ -1,0 +1,191 @@
+"""The leaderboard as files and as a table for the terminal.
+
+`leaderboard.json`, `leaderboard.csv` and `leaderboard.md` hold fractions (percent in the
+Markdown) and are the same on every run; seconds stand apart, in `timings.csv`.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltood.core.errors import LtoodError
+from ltood.core.priors import GROUPS
+from ltood.evaluation import preset_columns
+from ltood.store.chunks import to_json_bytes, write_atomically
+
+NAMES = ("title", "calibrator", "method", "normaliser")
+
+
+def mean_of(of_sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean of the metrics over OOD sets, each with the same weight.
+
+    Args:
+        of_sets: Metrics by set, with `false_alarms` by class group; a group without rows
+            is None and counts for no set.
+    """
+    sets = list(of_sets.values())
+    keys = [key for key in sets[0] if key != "false_alarms"]
+    alarms = {}
+    for group in sets[0]["false_alarms"]:
+        found = [values["false_alarms"][group] for values in sets]
+        found = [value for value in found if value is not None]
+        alarms[group] = float(np.mean(found)) if found else None
+    means = {key: float(np.mean([values[key] for values in sets])) for key in keys}
+    return {**means, "false_alarms": alarms}
+
+
+def write_leaderboard(
+    folder: Path | str,
+    board: Mapping[str, Any],
+    timings: Sequence[Mapping[str, Any]],
+    preset: str = "pascl",
+) -> None:
+    """Write leaderboard.json, .csv and .md and timings.csv into `folder`.
+
+    Args:
+        folder: Made if it is missing; older files of these names are replaced.
+        board: Leaderboard that `running.compare` gives.
+        timings: Seconds that `running.compare` gives.
+        preset: Columns of the Markdown table; see `evaluation.PRESETS`.
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    folder = Path(folder)
+    markdown = markdown_table(board, preset)
+    rows = [_flat(row) for row in board["rows"]]
+    write_atomically(folder / "leaderboard.csv", _csv(rows))
+    write_atomically(folder / "leaderboard.md", markdown.encode())
+    write_atomically(folder / "timings.csv", _csv(timings))
+    write_atomically(folder / "leaderboard.json", to_json_bytes(board))
+
+
+def check_any(board: Mapping[str, Any]) -> None:
+    """Refuse a leaderboard without a single result.
+
+    Raises:
+        LtoodError: If every row failed or was left out, with the first reason.
+    """
+    if not board["auroc"]:
+        first = [*board["rows"], *board["left_out"]][0]
+        raise LtoodError(
+            f"no row has a result; the first, {first['title']}, says: {first['reason']}"
+        )
+
+
+def markdown_table(board: Mapping[str, Any], preset: str = "pascl") -> str:
+    """The leaderboard as a Markdown page, in percent.
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    heading, *rows = _cells(board, preset)
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows)]
+    notes = "".join(f"- {note}\n" for note in _notes(board, preset))
+    table = "\n".join(lines)
+    return f"# Leaderboard\n\n{table}\n\n{notes}"
+
+
+def text_table(
+    board: Mapping[str, Any], timings: Sequence[Mapping[str, Any]], preset: str = "pascl"
+) -> str:
+    """The leaderboard aligned for a terminal, in percent, with seconds.
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    spent = {line["title"]: line for line in timings}
+    heading, *rows = _cells(board, preset)
+    table = [[*heading, "fit s", "score s"]]
+    for row in rows:
+        line = spent.get(row[0])
+        steps = ("fit", "score")
+        seconds = (
+            [f"{line[f'{step}_seconds'] + line[f'{step}_shared_seconds']:.2f}" for step in steps]
+            if line
+            else ["", ""]
+        )
+        table.append([*row, *seconds])
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    lines = [
+        "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in table
+    ]
+    return "\n".join([*(line.rstrip() for line in lines), *_notes(board, preset)])
+
+
+def _cells(board: Mapping[str, Any], preset: str) -> list[list[str]]:
+    """Heading and rows: means by `preset`, AUROC of each set, false alarms by group."""
+    columns = preset_columns(preset)
+    done = [row for row in board["rows"] if row["status"] == "ok"]
+    sets = list(done[0]["ood"]) if done else []
+    titles = [f"mean {title}" for title, _ in columns]
+    heading = ["", *titles, *sets, *(f"FA {group}" for group in GROUPS)]
+    table = [heading]
+    for row in board["rows"]:
+        if row["status"] != "ok":
+            table.append([row["title"], "failed", *[""] * (len(heading) - 2)])
+            continue
+        values = [row["mean"][key] for _, key in columns]
+        values += [row["ood"][name]["auroc"] for name in sets]
+        values += [row["mean"]["false_alarms"][group] for group in GROUPS]
+        table.append([row["title"], *map(_percent, values)])
+    return table
+
+
+def _notes(board: Mapping[str, Any], preset: str) -> list[str]:
+    """What the columns mean, the ID accuracy by calibrator, and what is missing and why."""
+    meaning = ", ".join(f"{title} is {key}" for title, key in preset_columns(preset))
+    notes = [
+        f"percent; {meaning}; the columns of single OOD sets are AUROC",
+        "FA: ID rows flagged at the threshold of fpr95_ood_pos, by size of their class, mean "
+        "over the OOD sets",
+    ]
+    for row in {row["calibrator"]: row for row in board["rows"] if "id" in row}.values():
+        of_id = ", ".join(f"{key} {_percent(value)}" for key, value in row["id"].items())
+        notes.append(f"ID with calibrator {row['calibrator']}: {of_id}")
+    for kind in ("failed", "left out"):
+        # Many methods share a reason, which may name the method: it is said for the first.
+        reasons: dict[str, tuple[str, list[str]]] = {}
+        for row in (*board["rows"], *board["left_out"]):
+            if row["status"] == kind:
+                key = re.sub(rf"\b{re.escape(row['method'])}\b", "", row["reason"])
+                reasons.setdefault(key, (row["reason"], []))[1].append(row["title"])
+        notes += [f"{kind}: {', '.join(titles)}: {reason}" for reason, titles in reasons.values()]
+    return notes
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the CSV; means stand alone, values of a set have "/" and its name."""
+    line = {name: row[name] for name in (*NAMES, "status")}
+    line["reason"] = row.get("reason")
+    if row["status"] != "ok":
+        return line
+    of_sets = {"": row["mean"], **{f"/{name}": values for name, values in row["ood"].items()}}
+    line |= row["id"]
+    for ending, values in of_sets.items():
+        for key, value in values.items():
+            if key == "false_alarms":
+                line |= {f"false_alarms_{group}{ending}": share for group, share in value.items()}
+            else:
+                line[f"{key}{ending}"] = value
+    return line
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as CSV with every column that any of them has; absent values are empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

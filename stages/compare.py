@@ -1,0 +1,30 @@
+"""Score the feature store with every method, write the leaderboard."""
+
+import click
+
+from stages._shell import FEATURES, RESULTS, params, plain_errors, value
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read features, write leaderboard.json, .csv and .md and timings.csv."""
+    from ltood.comparing.plan import Config
+    from ltood.core.params import parse
+
+    content = params()
+    # A bad name is refused before torch is loaded, which takes seconds.
+    config = parse(content.get("compare"), Config, "compare")
+
+    from ltood.comparing.leaderboard import check_any, write_leaderboard
+    from ltood.comparing.running import compare
+    from ltood.store.features import FeatureStore
+
+    store = FeatureStore.open(FEATURES)
+    board, timings = compare(store, config, content, device=value("device"))
+    write_leaderboard(RESULTS, board, timings)
+    check_any(board)
+
+
+if __name__ == "__main__":
+    main()
