@@ -1,0 +1,67 @@
+"""NCI: closeness of the centred feature to the predicted class's weight, and its norm.
+
+Source: Liu and Qin, "Detecting Out-of-Distribution through the Lens of Neural Collapse",
+CVPR 2025 (arXiv:2311.01479); the formula is that of their postprocessor in OpenOOD: the
+length of the projection of the class weight on the direction of the centred feature, plus
+`alpha` times the L1 norm of the feature. Departure: a feature equal to the mean has no
+direction and counts as orthogonal, where theirs divides zero by zero.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch.nn.functional import normalize
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.statistics import class_statistics
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of NCI.
+
+    Attributes:
+        alpha: Factor of the L1 norm of the feature, 0 or more. OpenOOD takes 1e-4 and
+            searches up to 0.1.
+    """
+
+    alpha: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 <= self.alpha < math.inf:
+            raise ConfigError(
+                f"methods.nci.alpha is {self.alpha}; it weighs the norm of the feature, so set "
+                "it to 0 or more (OpenOOD uses 1e-4)."
+            )
+
+
+class NCI(Detector):
+    """Scores rows by how far their centred feature points away from its class weight."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the class weights and learn the mean of all training features."""
+        self.weight_ = inputs.require_head().weight
+        self.mean_ = class_statistics(inputs).mean.float()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in units of the head's weights; higher means more OOD."""
+        own_weight = self.learned("weight_")[batch.logits.argmax(dim=1)]
+        directions = normalize(batch.features - self.learned("mean_"), dim=1)
+        closeness = torch.einsum("nd,nd->n", own_weight, directions)
+        return -(closeness + self.config.alpha * batch.features.abs().sum(dim=1))
+
+
+Entry = NCI

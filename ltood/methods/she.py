@@ -1,0 +1,69 @@
+"""SHE: inner product with the stored pattern of the predicted class.
+
+Source: Zhang, Fu, Chen, Du, Li, Wang, Liu, Han and Zhang, "Out-of-Distribution Detection
+based on In-Distribution Data Patterns Memorization with Modern Hopfield Energy", ICLR 2023,
+the simplified energy. A pattern is the mean of the training features of a class that the
+network classifies correctly. Departures, for classes of a long tail: where no row is
+classified correctly, the pattern is the mean of all rows of the class; where there is no row
+at all, the mean of all training rows.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.statistics import class_statistics
+
+
+@dataclass(frozen=True)
+class Config:
+    """SHE has no settings."""
+
+
+class SHE(Detector):
+    """Scores rows by the negative of their inner product with a class pattern."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the (empty) settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn one pattern per class."""
+        self.patterns_ = class_patterns(inputs).float()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in squared units of features; higher means more OOD."""
+        patterns = self.learned("patterns_")[batch.logits.argmax(dim=1)]
+        return -torch.einsum("nd,nd->n", batch.features, patterns)
+
+
+def class_patterns(inputs: FitInputs) -> Tensor:
+    """Mean of the correctly classified training features of each class, [C, D] float64.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows and their logits.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+        DataError: If a training label is no class or there is not one row.
+    """
+    classes = class_statistics(inputs)
+    counts, sums = torch.zeros_like(classes.counts), torch.zeros_like(classes.sums)
+    for batch in inputs.require_train().batches(arrays=("features", "logits", "labels")):
+        right = batch.logits.argmax(dim=1) == batch.labels
+        labels = batch.labels[right]
+        counts += torch.bincount(labels, minlength=len(counts))
+        sums.index_add_(0, labels, batch.features[right].double())
+    known = torch.where(classes.present[:, None], classes.means, classes.mean)
+    return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], known)
+
+
+Entry = SHE
