@@ -15,6 +15,7 @@ from ltood.cli import (
     score,
     stage,
     store,
+    sweep,
 )
 from ltood.core.console import one_line_errors
 
@@ -31,6 +32,7 @@ export_detector.register(app)
 predict.register(app)
 score.register(app)
 evaluate.register(app)
+sweep.register(app)
 compare.register(app)
 listing.register(app)
 store.register(app)

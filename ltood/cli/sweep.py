@@ -1,0 +1,107 @@
+"""`ltood sweep`: try many settings of a method on validation rows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltood.cli.completion import calibrators, methods
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    method: Annotated[
+        str, typer.Argument(help="Method name; see `ltood list methods`.", autocompletion=methods)
+    ],
+    store: Annotated[Path, typer.Option(help="Feature store with a split val.")],
+    out: Annotated[Path, typer.Option(help="Folder to write table, figure and section to.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=V1,V2,... or KEY=0,10,...,90; repeatable."),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--random", help="Draw this many settings, not the full grid.")
+    ] = None,
+    interval: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="With --random: KEY=LOW:HIGH or KEY=LOW:HIGH:log."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of --random.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of all candidates, KEY=VALUE.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Key in metrics.json to choose by.")] = "auroc",
+    validation_ood: Annotated[
+        str, typer.Option(help="Validation outliers: aux or an .npz archive; no test set.")
+    ] = "aux",
+    calibrator: Annotated[
+        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
+    ] = "none",
+    calibrator_settings: Annotated[
+        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
+    ] = None,
+    official_sweep_on_test: Annotated[
+        bool,
+        typer.Option(
+            "--official-sweep-on-test",
+            help="Let --validation-ood be a test set, as papers did that tuned on theirs.",
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Try a grid or random draws of settings on validation rows and name the best."""
+    from ltood.core.errors import ConfigError
+    from ltood.core.params import parse_assignments
+    from ltood.core.registry import check_name, load
+    from ltood.sweeping.candidates import (
+        grid_candidates,
+        parse_grid,
+        parse_ranges,
+        random_candidates,
+    )
+
+    check_name("methods", method)
+    check_name("calibrators", calibrator)
+    lists, ranges = parse_grid(grid or []), parse_ranges(interval or [])
+    fixed = parse_assignments(settings or [])
+    calibration = parse_assignments(calibrator_settings or [])
+    if draws is None:
+        if ranges:
+            raise ConfigError("--range draws at random; say how many settings with --random.")
+        candidates = grid_candidates(lists)
+    else:
+        config = load("methods", method).Config
+        candidates = random_candidates(lists, ranges, config, draws, seed)
+
+    import warnings
+
+    from ltood.scoring import Choice
+    from ltood.store.features import FeatureStore
+    from ltood.sweeping.searching import described
+    from ltood.sweeping.searching import sweep as search
+    from ltood.sweeping.writing import BEST, write_sweep
+
+    result = search(
+        FeatureStore.open(store),
+        method,
+        candidates,
+        fixed=fixed,
+        calibrator=Choice(calibrator, calibration),
+        metric=metric,
+        validation_ood=validation_ood,
+        official_sweep_on_test=official_sweep_on_test,
+        device=device,
+    )
+    write_sweep(out, result)
+    for note in result.warnings:
+        warnings.warn(note, stacklevel=1)
+    value = result.winner.metrics[metric]
+    typer.echo(
+        f"best of {len(result.candidates)}: {described(result.winner.swept)} "
+        f"({metric} {100 * value:.2f} %)"
+    )
+    typer.echo(f"{out / BEST}: paste it into params.yaml")

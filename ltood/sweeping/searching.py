@@ -1,0 +1,317 @@
+"""Score a validation set with every candidate and choose the best.
+
+All candidates are fitted on one `FitInputs` and score the same batches, so statistics,
+neighbours and products that they share are computed once. Candidates are taken in
+portions that fit into memory; within a portion each row is read once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltood.core.console import Advance, progress
+from ltood.core.detector import Detector, check_needs
+from ltood.core.errors import ConfigError, DataError, UnknownNameError
+from ltood.core.ranking import rank
+from ltood.core.types import FitInputs, Need
+from ltood.evaluation import METRICS
+from ltood.scoring import (
+    NONE,
+    Choice,
+    StoredSource,
+    Workbench,
+    build_method,
+    fit_calibrator,
+    restore_calibrator,
+)
+from ltood.store.features import FeatureStore
+from ltood.store.layout import AUX_SPLIT
+from ltood.sweeping.candidates import Settings
+from ltood.sweeping.validation import Validation, open_validation
+
+#: Most bytes of the scores, and of what was learned, of one portion of candidates.
+SCORE_BYTES = 512 * 2**20
+STATE_BYTES = 1024 * 2**20
+
+#: Metrics in every table, beside the one to choose by.
+SHOWN = ("auroc", "fpr95_ood_pos", "fpr95_id_pos", "ap_out")
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting and what it reached.
+
+    Attributes:
+        swept: The settings that the sweep varies.
+        section: All settings of the method.
+        metrics: Metrics by key, fractions; empty where there is a problem.
+        problem: Why there are no metrics, or None.
+    """
+
+    swept: Settings
+    section: Settings
+    metrics: Mapping[str, float]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        method: Method name.
+        calibrator: Calibrator name and settings.
+        metric: Key of the metric to choose by.
+        candidates: All candidates, in the order they were given.
+        best: Position of the best candidate; of equal ones the first.
+        validation: Name of each side's rows, by side (id, ood).
+        features: Fingerprint of the feature store.
+        warnings: What a reader should know before using the result.
+    """
+
+    method: str
+    calibrator: Choice
+    metric: str
+    candidates: Sequence[Candidate]
+    best: int
+    validation: Mapping[str, str]
+    features: str
+    warnings: Sequence[str]
+
+    @property
+    def winner(self) -> Candidate:
+        """The best candidate."""
+        return self.candidates[self.best]
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether larger values of a metric are better; all but false positive rates are."""
+    return not metric.startswith("fpr")
+
+
+def sweep(
+    store: FeatureStore,
+    method: str,
+    candidates: Sequence[Settings],
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    calibrator: Choice = NONE,
+    metric: str = "auroc",
+    validation_ood: str = AUX_SPLIT,
+    official_sweep_on_test: bool = False,
+    device: str = "auto",
+) -> Sweep:
+    """Try all candidates on validation rows; what `ltood sweep` does.
+
+    Args:
+        store: Feature store with a split val.
+        method: Method name.
+        candidates: Settings to try; all sweep the same keys.
+        fixed: Settings that all candidates share; defaults for the others.
+        calibrator: Calibrator and settings.
+        metric: Key of `evaluation.METRICS` to choose by.
+        validation_ood: "aux" or the path of an archive, see `open_validation`.
+        official_sweep_on_test: See `open_validation`.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        Every candidate with its metrics, and which is best.
+
+    Raises:
+        ConfigError: If a setting is wrong, a key is both fixed and swept, or no candidate
+            can be scored.
+        MissingNeedError: If the store lacks what the method needs.
+    """
+    if metric not in METRICS:
+        raise UnknownNameError(f"No metric {metric!r}. Known: {', '.join(METRICS)}.")
+    fixed = fixed or {}
+    if both := sorted({key for item in candidates for key in item} & fixed.keys()):
+        raise ConfigError(f"{both[0]} is both fixed and swept; give it once.")
+    # A wrong setting is refused here, before anything is read.
+    choices = [Choice(method, {**fixed, **swept}) for swept in candidates]
+    built = [build_method(choice) for choice in choices]
+    needs = [detector.needs for detector, _ in built]
+    bench = Workbench.open(store, device)
+    if calibrator.name != NONE.name:
+        bench = restore_calibrator(bench, fit_calibrator(bench, calibrator))
+    inputs, has_local = bench.inputs(), bench.has_local()
+    for wanted in set(needs):
+        check_needs(f"method {method}", wanted, inputs, has_local)
+    found: list[Candidate] = []
+    with open_validation(
+        bench, validation_ood, official_sweep_on_test=official_sweep_on_test
+    ) as validation:
+        total = validation.num_rows * len(choices)
+        with progress(f"sweep {method}", total, "scores") as advance:
+            keys = tuple(dict.fromkeys((*SHOWN, metric)))
+            outcomes = _outcomes(choices, inputs, validation, keys, advance)
+            for swept, (_, section), outcome in zip(candidates, built, outcomes, strict=True):
+                if isinstance(outcome, str):
+                    found.append(Candidate(swept, section, {}, outcome))
+                else:
+                    found.append(Candidate(swept, section, outcome))
+    best = _best(found, metric)
+    notes = _notes(method, found, best)
+    learned = needs[best] | (bench.calibrator.needs if bench.calibrator else frozenset())
+    if validation_ood == AUX_SPLIT and Need.AUX in learned:
+        notes.append(
+            "the method or its calibrator learns from aux, and the sweep chose on the same rows; "
+            "name other outliers with --validation-ood."
+        )
+    if validation.id_name == "test":
+        notes.append("settings were chosen on test rows; results on them say nothing new.")
+    return Sweep(
+        method, calibrator, metric, found, best, validation.names, store.fingerprint, notes
+    )
+
+
+def _outcomes(
+    choices: Sequence[Choice],
+    inputs: FitInputs,
+    validation: Validation,
+    keys: Sequence[str],
+    advance: Advance,
+) -> Iterator[dict[str, float] | str]:
+    """Metrics of each candidate in order, or a sentence why there are none."""
+    most = max(1, SCORE_BYTES // (4 * validation.num_rows))
+    start = 0
+    while start < len(choices):
+        fitted, problems = _fit_portion(choices[start : start + most], inputs)
+        scored = iter(_score_portion(fitted, validation, keys, advance) if fitted else ())
+        for problem in problems:
+            yield next(scored) if problem is None else problem
+        start += len(problems)
+
+
+def _fit_portion(
+    choices: Sequence[Choice], inputs: FitInputs
+) -> tuple[list[Detector], list[str | None]]:
+    """Fit candidates until memory is used up; the second list says why one could not be."""
+    fitted: list[Detector] = []
+    problems: list[str | None] = []
+    held: dict[int, int] = {}
+    for choice in choices:
+        if sum(held.values()) > STATE_BYTES:
+            break
+        detector, _ = build_method(choice)
+        try:
+            fitted.append(detector.fit(inputs))
+        except (ConfigError, DataError) as error:
+            problems.append(str(error))
+            continue
+        problems.append(None)
+        # Tensors that candidates share lie at one address and count once.
+        held |= {tensor.data_ptr(): tensor.nbytes for tensor in detector.state().values()}
+    return fitted, problems
+
+
+def _score_portion(
+    detectors: Sequence[Detector],
+    validation: Validation,
+    keys: Sequence[str],
+    advance: Advance,
+) -> Iterator[dict[str, float] | str]:
+    """Score both sides with all candidates at once, then rank one after the other."""
+    of_id, _ = _score_side(detectors, validation.id_rows, advance)
+    of_ood, is_ood = _score_side(detectors, validation.ood_rows, advance)
+    if not is_ood.any():
+        raise DataError(
+            f"all rows of {validation.ood_name} carry a class label, so none is OOD; give "
+            "outliers the label -1."
+        )
+    for known, unknown in zip(of_id, of_ood, strict=True):
+        bad = int((~np.isfinite(known)).sum() + (~np.isfinite(unknown)).sum())
+        if bad:
+            yield f"{bad} scores are not finite"
+            continue
+        ranking = rank(np.concatenate([known, unknown[~is_ood]]), unknown[is_ood])
+        yield {key: METRICS[key](ranking) for key in keys}
+
+
+def _score_side(
+    detectors: Sequence[Detector], source: StoredSource, advance: Advance
+) -> tuple[Scores, NDArray[np.bool_]]:
+    """Scores of all rows, [S, N], and whether each row is OOD, [N]."""
+    scores = np.empty((len(detectors), len(source)), dtype=np.float32)
+    is_ood = np.empty(len(source), dtype=np.bool_)
+    arrays = sorted({array for detector in detectors for array in detector.arrays} | {"labels"})
+    done = 0
+    for batch in source.batches(arrays=arrays):
+        stop = done + len(batch)
+        with torch.inference_mode():
+            many = type(detectors[0]).score_many(detectors, batch)
+        scores[:, done:stop] = many.cpu().numpy()
+        is_ood[done:stop] = (batch.labels < 0).cpu().numpy()
+        advance(many.numel())
+        done = stop
+    return scores, is_ood
+
+
+def _best(candidates: Sequence[Candidate], metric: str) -> int:
+    sign = 1 if higher_is_better(metric) else -1
+    usable = [place for place, item in enumerate(candidates) if item.problem is None]
+    if not usable:
+        raise ConfigError(f"no candidate could be scored: {candidates[0].problem}")
+    return max(usable, key=lambda place: sign * candidates[place].metrics[metric])
+
+
+def _notes(method: str, candidates: Sequence[Candidate], best: int) -> list[str]:
+    """What is suspicious about the winner."""
+    notes = []
+    failed = [item for item in candidates if item.problem is not None]
+    if failed:
+        notes.append(
+            f"{len(failed)} of {len(candidates)} candidates could not be scored; the first, "
+            f"{described(failed[0].swept)}: {failed[0].problem}"
+        )
+    winner = candidates[best]
+    notes += [
+        f"the best {key} is {winner.section[key]}, at the edge of what was tried; try values "
+        "beyond it."
+        for key in winner.swept
+        if _is_edge(method, key, winner, candidates)
+    ]
+    if winner.metrics["auroc"] < 0.5:
+        notes.append(
+            f"the best candidate has an AUROC of {winner.metrics['auroc']:.3f}, worse than "
+            "guessing: the method ranks these outliers below known rows. Do not use it on them."
+        )
+    return notes
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """Settings as one line, `percentile=60 clip=1.6`."""
+    return " ".join(f"{key}={plain(value)}" for key, value in settings.items())
+
+
+def plain(value: object) -> str:
+    """A setting's value as `params.yaml` writes it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_edge(method: str, key: str, winner: Candidate, candidates: Sequence[Candidate]) -> bool:
+    """Whether the winner's value is the outermost one tried and the method takes others."""
+    tried = {item.section[key] for item in candidates if is_number(item.section[key])}
+    value = winner.section[key]
+    if not is_number(value) or len(tried) < 2 or min(tried) < value < max(tried):
+        return False
+    step = 1 if isinstance(value, int) else (max(tried) - min(tried)) / 100
+    beyond = value + step if value == max(tried) else value - step
+    try:
+        build_method(Choice(method, {**winner.section, key: beyond}))
+    except ConfigError:
+        return False  # A percentile of 100 has no further values.
+    return True
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting's value has a place on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

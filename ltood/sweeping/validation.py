@@ -1,0 +1,153 @@
+"""The rows that a sweep chooses by: validation rows, held apart from every test set.
+
+The ID side is the split val. The OOD side is the split aux or an archive of its own; a
+test set is refused, and so are rows that turn out to be copies of one.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.importing import export_head, import_folder
+from ltood.scoring import StoredSource, Workbench
+from ltood.store.features import FeatureSplit, FeatureStore
+from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
+
+ID_SPLIT = "val"
+
+#: Share of rows that may equal test rows by accident, such as plain black images.
+ACCIDENTAL_COPIES = 0.01
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Both sides of a validation set, and what they are called.
+
+    Attributes:
+        id_rows: ID rows.
+        ood_rows: OOD rows; those with a class label count on the ID side.
+        id_name: Split of the ID rows.
+        ood_name: Split or archive of the OOD rows.
+    """
+
+    id_rows: StoredSource
+    ood_rows: StoredSource
+    id_name: str
+    ood_name: str
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of both sides together."""
+        return len(self.id_rows) + len(self.ood_rows)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Name of each side's rows, by side (id, ood)."""
+        return {"id": self.id_name, "ood": self.ood_name}
+
+
+@contextmanager
+def open_validation(
+    bench: Workbench, ood: str = AUX_SPLIT, *, official_sweep_on_test: bool = False
+) -> Iterator[Validation]:
+    """Open both sides of the validation set.
+
+    Args:
+        bench: The store, seen through its calibrator.
+        ood: "aux" or the path of an `.npz` archive with features [M, D].
+        official_sweep_on_test: Let `ood` be a test set (ood_<name>) and take the split
+            test as the ID side, as papers did that tuned on their test sets.
+
+    Yields:
+        Sources that can be read while the block runs.
+
+    Raises:
+        ConfigError: If `ood` is a test set or ID rows.
+        StoreError: If a split is missing.
+        DataError: If an archive breaks a rule or holds rows of a test set.
+    """
+    if ood in ID_SPLITS:
+        raise ConfigError(
+            f"--validation-ood is {ood}, which holds ID rows; give aux or an .npz archive of "
+            "outliers."
+        )
+    if ood.startswith(OOD_PREFIX) and not Path(ood).is_file():
+        if not official_sweep_on_test:
+            raise ConfigError(
+                f"{ood} is a test set: settings chosen on it make its results worthless. Sweep on "
+                "aux or on an .npz archive of other outliers; --official-sweep-on-test is only "
+                "for repeating papers that tuned on their test sets."
+            )
+        yield Validation(bench.source("test"), bench.source(ood), "test", ood)
+        return
+    if ID_SPLIT not in bench.store.splits:
+        raise StoreError(
+            f"{bench.store.path} has no split {ID_SPLIT} (only {', '.join(bench.store.splits)}); "
+            f"hold ID rows back from training and import them as {ID_SPLIT}.npz."
+        )
+    known = bench.source(ID_SPLIT)
+    if ood == AUX_SPLIT:
+        if AUX_SPLIT not in bench.store.splits:
+            raise StoreError(
+                f"{bench.store.path} has no split {AUX_SPLIT}; import {AUX_SPLIT}.npz or name an "
+                "archive of outliers with --validation-ood."
+            )
+        _refuse_copies(bench.store, bench.store.split(AUX_SPLIT), ood)
+        yield Validation(known, bench.source(AUX_SPLIT), ID_SPLIT, ood)
+        return
+    with _opened(bench.store, Path(ood)) as split:
+        _refuse_copies(bench.store, split, ood)
+        unknown = StoredSource(split, bench.head, bench.device, bench.calibrator)
+        yield Validation(known, unknown, ID_SPLIT, ood)
+
+
+@contextmanager
+def _opened(store: FeatureStore, archive: Path) -> Iterator[FeatureSplit]:
+    """An archive as a split, checked as on import; its copy goes when the block ends."""
+    if not archive.is_file():
+        raise ConfigError(
+            f"--validation-ood is {archive}, which is neither aux nor a file; give aux or the "
+            "path of an .npz archive of outliers."
+        )
+    with TemporaryDirectory(prefix="ltood-") as name:
+        folder = Path(name) / "arrays"
+        folder.mkdir()
+        export_head(store.path, folder / "head.npz")
+        copy = folder / f"{AUX_SPLIT}.npz"
+        shutil.copyfile(archive, copy)
+        try:
+            imported = import_folder(folder, Path(name) / "features.zarr")
+        except DataError as error:
+            raise DataError(str(error).replace(str(copy), str(archive))) from None
+        yield imported.split(AUX_SPLIT)
+
+
+def _refuse_copies(store: FeatureStore, split: FeatureSplit, name: str) -> None:
+    """Refuse validation rows that are rows of a test set."""
+    if not store.ood_splits:
+        return
+    rows = _digests(split)
+    for test_set in store.ood_splits:
+        copies = len(rows & _digests(store.split(test_set)))
+        if copies > ACCIDENTAL_COPIES * len(rows):
+            raise DataError(
+                f"{copies} of {len(rows)} different rows of {name} are rows of the test set "
+                f"{test_set} too; settings chosen on test rows make its results worthless. Sweep "
+                "on other outliers."
+            )
+
+
+def _digests(split: FeatureSplit) -> set[int]:
+    """One number for each different row, the same whatever width it is stored in."""
+    found: set[int] = set()
+    for block in split.batches(8192, ("features",)):
+        with np.errstate(over="ignore"):
+            rows = block["features"].astype(np.float16)
+        found.update(hash(row.tobytes()) for row in rows)
+    return found
