@@ -1,9 +1,11 @@
-"""Principal subspace of the training features, seen from the origin of the classifier.
+"""Principal subspaces of the training features, and what lies outside of them.
 
-Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
-CVPR 2022 (arXiv:2203.10807), sections 3 and 4. All directions are found once per
-`FitInputs`; a method takes the first or the last of them, so that another dimension
-costs no second decomposition.
+Sources: seen from the origin of the classifier, Wang, Li, Feng and Zhang, "ViM:
+Out-Of-Distribution with Virtual-logit Matching", CVPR 2022 (arXiv:2203.10807), sections
+3 and 4; of standardised features, Ammar, Belkhir, Popescu, Manzanera and Franchi, "NECO:
+NEural Collapse Based Out-of-distribution detection", ICLR 2024 (arXiv:2310.06823). All
+directions are found once per `FitInputs`; a method takes the first or the last of them,
+so that another dimension costs no second decomposition.
 """
 
 from dataclasses import dataclass
@@ -100,12 +102,26 @@ def principal_dim(dim: Dim, basis: Eigenbasis, where: str) -> int:
     if isinstance(dim, str):
         chosen = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
         return chosen if chosen < basis.rank else basis.rank // 2
+    check_dim_fits(dim, width, where)
+    return dim
+
+
+def check_dim_fits(dim: int, width: int, where: str) -> None:
+    """Refuse a principal subspace that leaves no residual space.
+
+    Args:
+        dim: Number of principal directions.
+        width: Feature width D.
+        where: The setting's path, such as "methods.vim.dim".
+
+    Raises:
+        ConfigError: Unless `dim` is below `width`.
+    """
     if dim >= width:
         raise ConfigError(
             f"{where} is {dim} but the features are {width} wide, which leaves no residual "
             f"space; set it to at most {width - 1}, or to auto."
         )
-    return dim
 
 
 def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) -> Tensor:
@@ -135,3 +151,42 @@ def check_dim(dim: Dim, where: str) -> None:
             f"{where} is {dim!r}; give the number of principal directions, 1 or more, or auto "
             "(by the width of the features)."
         )
+
+
+@dataclass(frozen=True)
+class StandardisedBasis:
+    """Principal components of the training features after standardising each of them.
+
+    Attributes:
+        mean: Mean of each feature, [D] float64.
+        scale: Standard deviation of each feature, 1 for a constant one, [D] float64.
+        directions: Orthonormal columns, those of most variance first, [D, D] float64.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    directions: Tensor
+
+
+def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
+    """Eigenvectors of the training features' correlation matrix, once per `inputs`.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+        DataError: If a training label is no class or there is not one row.
+    """
+    inputs.require_train()
+
+    def compute() -> StandardisedBasis:
+        model = tied_gaussian(inputs)
+        mean, covariance = model.classes.mean, model.total_covariance
+        variance = covariance.diagonal()
+        is_constant = variance <= RELATIVE_FLOOR * mean.square()
+        scale = torch.where(is_constant, torch.ones_like(mean), variance.clamp(min=0).sqrt())
+        _, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale[None, :]))
+        return StandardisedBasis(mean, scale, directions.flip(1))
+
+    return inputs.once("standardised_basis", compute)

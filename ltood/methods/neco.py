@@ -1,0 +1,87 @@
+"""NECO: share of a feature's length that lies in the subspace of neural collapse.
+
+Source: Ammar, Belkhir, Popescu, Manzanera and Franchi, "NECO: NEural Collapse Based
+Out-of-distribution detection", ICLR 2024 (arXiv:2310.06823), equation 7. Features are
+standardised before the principal components are taken, as the authors do. Departures:
+both lengths are those of standardised features for every network, where the authors
+divide by the raw length for DeiT and Swin; their dimension, tuned for each network, is 100
+or half of the feature width by default.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.logits import max_logit
+from ltood.ops.subspace import Dim, check_dim, check_dim_fits, standardised_basis
+
+#: Default number of principal components, where features are at least twice as wide.
+DIM = 100
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of NECO.
+
+    Attributes:
+        dim: Number of principal components, 1 to one less than the feature width;
+            "auto" is 100, or half of the width where that is less.
+        max_logit: Multiply the share by the largest logit. The authors do so for
+            vision transformers, not for ResNets.
+    """
+
+    dim: Dim = "auto"
+    max_logit: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_dim(self.dim, "methods.neco.dim")
+
+
+class Neco(Detector):
+    """Scores rows by how little of them the first principal components hold."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn mean and scale of each feature and the principal components."""
+        basis = standardised_basis(inputs)
+        width = len(basis.mean)
+        if isinstance(self.config.dim, str):
+            dim = min(DIM, max(1, width // 2))
+        else:
+            dim = self.config.dim
+            check_dim_fits(dim, width, "methods.neco.dim")
+        self.mean_, self.feature_scale_ = basis.mean, basis.scale
+        self.components_ = basis.directions[:, :dim].contiguous()
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32, from -1 to 0 without `max_logit`; higher means more OOD."""
+        standardised = (batch.features.double() - self.learned("mean_")) / self.learned(
+            "feature_scale_"
+        )
+        inside = vector_norm(standardised @ self.learned("components_"), dim=1)
+        # A row at the mean has no length at all; the smallest float makes its share 0.
+        whole = vector_norm(standardised, dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+        share: Tensor = (inside / whole).float()
+        if self.config.max_logit:
+            share = share * max_logit(batch.logits)
+        return -share
+
+    def in_use(self) -> dict[str, float]:
+        """The number of principal components."""
+        return {"dim": self.learned("components_").shape[1]}
+
+
+Entry = Neco
