@@ -1,8 +1,8 @@
 """SCALE: multiply each row's features by a factor of how flat they are.
 
 Source: Xu, Chen, Franchi and Yao, "Scaling for Training Time and Post-hoc
-Out-of-distribution Detection Enhancement", ICLR 2024 (arXiv:2310.00227), section 4; the
-default percentile is their 85 for ImageNet. Departure: activations equal to the
+Out-of-distribution Detection Enhancement", ICLR 2024 (arXiv:2310.00227); the default
+percentile is their 85 for ImageNet. Departure: activations equal to the
 percentile all count as large instead of a fixed number of them.
 """
 

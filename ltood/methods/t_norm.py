@@ -1,0 +1,82 @@
+"""T-norm: score the logits of a head whose class weights all have the same norm.
+
+Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng and Kalantidis, "Decoupling Representation
+and Classifier for Long-Tailed Recognition", ICLR 2020 (arXiv:1910.09217), the
+tau-normalised classifier; offered for OOD detection by the code of He et al. (PATT, AAAI 2025, arXiv:2408.06742)
+with tau 1. Head classes have larger weights than tail classes, which this undoes. Its
+ImageNet script also halves the logits, which is temperature 2.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the normalised head.
+
+    Attributes:
+        tau: Power of the norm that divides each class's weights; 1 makes all norms
+            equal, 0 only drops the bias. Finite, 0 or more.
+        scorer: What scores the logits: energy, msp or maxlogit.
+        temperature: Divides the logits. Unitless, above 0.
+    """
+
+    tau: float = 1.0
+    scorer: Scorer = "energy"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.tau < math.inf:
+            raise ConfigError(
+                f"methods.t_norm.tau is {self.tau}; it is the power of the weight norms, so set "
+                "it to 0 or more (1 makes all norms equal)."
+            )
+        check_scorer(self.scorer, "methods.t_norm.scorer")
+        check_temperature(self.temperature, "methods.t_norm.temperature")
+
+
+def normalised_weight(weight: Tensor, tau: float) -> Tensor:
+    """Class weights divided by their norm to the power `tau`, [C, D] float32.
+
+    Args:
+        weight: Head weights, [C, D]; a row of zeros stays one.
+        tau: Power of the norm.
+    """
+    wide = weight.double()
+    norms = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
+    return (wide / torch.where(norms == 0, 1.0, norms) ** tau).float()
+
+
+class NormalisedHead(Detector):
+    """Scores rows by the logits of the normalised head, without its bias."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Normalise the head."""
+        self.weight_ = normalised_weight(inputs.require_head().weight, self.config.tau)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        logits = batch.features @ self.learned("weight_").T
+        return score_logits(logits, self.config.scorer, self.config.temperature)
+
+
+Entry = NormalisedHead
