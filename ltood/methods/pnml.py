@@ -1,0 +1,100 @@
+"""pNML: regret of a last layer that may fit each class to the row it scores.
+
+Source: Bibas, Feder and Hassner, "Single Layer Predictive Normalized Maximum Likelihood for
+Out-of-Distribution Detection", NeurIPS 2021 (arXiv:2110.09246). For every class a genie adds
+the row with that label to the training set; the regret is the logarithm of the sum of the
+genies' probabilities, in closed form from the eigenbasis of the training features. As in the
+authors' code, features have unit length and a constant 1 beside them, and the part outside
+the span of the training rows counts with its square. Departures: the regret is in nats, not
+to the base C; eigenvalues below 1e-12 of the largest count as zero; the square of the part
+outside the span is cut at 1, beyond which the theorem of the paper gives no genie a way.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, normalize, pad
+
+from ltood.core.detector import Detector
+from ltood.core.errors import DataError
+from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.ops.gaussian import whitening
+from ltood.ops.statistics import prepared
+
+
+@dataclass(frozen=True)
+class Config:
+    """PNML has no settings."""
+
+
+class PNML(Detector):
+    """Scores rows by their regret."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the (empty) settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the map under which the training rows have the identity as Gram matrix.
+
+        Raises:
+            DataError: If there is not one training row.
+        """
+        source = inputs.require_train()
+        if len(source) == 0:
+            raise DataError("the training split has no rows; a method cannot learn from it.")
+        gram: Tensor | None = None
+        for batch in source.batches(arrays=("features",)):
+            rows = with_constant(batch.features)
+            gram = rows.T @ rows if gram is None else gram + rows.T @ rows
+        assert gram is not None
+        self.whitening_ = whitening(gram)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
+        freedom = genie_freedom(with_constant(batch.features), self.learned("whitening_"))
+        return regret(log_softmax(batch.logits.double(), dim=1), freedom).float()
+
+
+def with_constant(features: Features) -> Tensor:
+    """Unit features with a constant 1 in front, [N, D + 1] float64."""
+    return pad(prepared(features, normalise=True), (1, 0), value=1.0)
+
+
+def genie_freedom(rows: Tensor, whitening_map: Tensor) -> Tensor:
+    """How far a genie can move its prediction for each row, [N] float64 in 0 to 1.
+
+    Args:
+        rows: Unit features with their constant, [N, D + 1] float64.
+        whitening_map: From `whitening` of the training Gram matrix, [D + 1, r].
+    """
+    inside = (rows @ whitening_map).square().sum(dim=1)
+    basis = normalize(whitening_map, dim=0)
+    outside = rows.square().sum(dim=1) - (rows @ basis).square().sum(dim=1)
+    return torch.maximum(outside, inside / (1 + inside)).clamp(0, 1)
+
+
+def regret(log_probabilities: Tensor, freedom: Tensor) -> Tensor:
+    """Logarithm of the sum over classes of p / (p + p^f (1 - p)), [N].
+
+    Written as log(1 + what the genies add), which keeps the digits of regrets far below the
+    rounding of 1 and divides by no vanishing probability.
+
+    Args:
+        log_probabilities: log p, [N, C] float64.
+        freedom: f, [N] in 0 to 1.
+    """
+    exponent = freedom[:, None]
+    others = -torch.expm1(log_probabilities)
+    gained = -others * torch.expm1(exponent * log_probabilities)
+    added = gained / (1 + others * torch.exp((exponent - 1) * log_probabilities))
+    return torch.log1p(added.sum(dim=1))
+
+
+Entry = PNML
