@@ -1,0 +1,67 @@
+"""GL-MCM: MCM of the whole image plus that of its best patch.
+
+Source: Miyai, Yu, Irie and Aizawa, "GL-MCM: Global and Local Maximum Concept Matching for
+Zero-Shot Out-of-Distribution Detection", IJCV 2025 (arXiv:2304.04521); it is also the score
+of LoCoOp (NeurIPS 2023, arXiv:2306.01293). The cosines come without CLIP's logit scale.
+Departure: float32, where the code of LoCoOp compares in half precision and rows tie.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.cosines import class_directions, global_confidence, local_confidence
+from ltood.ops.logits import check_temperature
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of GL-MCM.
+
+    Attributes:
+        temperature: Divides the cosines before the softmax. Unitless, above 0; 1 is
+            published, while CLIP itself is trained with about 0.01.
+        w: Weight of the local part, 0 or more; LoCoOp uses 1, the journal's script for
+            ImageNet 0.5.
+    """
+
+    temperature: float = 1.0
+    w: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_temperature(self.temperature, "methods.gl_mcm.temperature")
+        if not 0 <= self.w < math.inf:
+            raise ConfigError(
+                f"methods.gl_mcm.w is {self.w}; it weighs the local part, so set it to 0 or more "
+                "(0 leaves MCM)."
+            )
+
+
+class GlobalLocalMcm(Detector):
+    """Scores rows by minus the sum of global and weighted local confidence."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "local")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the directions of the classes."""
+        self.directions_ = class_directions(inputs)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1 - w, 0]; higher means more OOD."""
+        directions, temperature = self.learned("directions_"), self.config.temperature
+        confidence = global_confidence(batch, directions, temperature)
+        # The confidences grow with ID-ness; ours must grow with OOD-ness.
+        return -(confidence + self.config.w * local_confidence(batch, directions, temperature))
+
+
+Entry = GlobalLocalMcm

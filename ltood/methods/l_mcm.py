@@ -1,0 +1,55 @@
+"""L-MCM: maximum softmax of the cosines between any patch and the class names.
+
+Source: Miyai, Yu, Irie and Aizawa, "GL-MCM: Global and Local Maximum Concept Matching for
+Zero-Shot Out-of-Distribution Detection", IJCV 2025 (arXiv:2304.04521), the local part. The
+softmax runs over the classes of each patch, the maximum over patches and classes; the
+cosines come without CLIP's logit scale.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.cosines import class_directions, local_confidence
+from ltood.ops.logits import check_temperature
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of L-MCM.
+
+    Attributes:
+        temperature: Divides the cosines before the softmax. Unitless, above 0; 1 is
+            published, while CLIP itself is trained with about 0.01.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_temperature(self.temperature, "methods.l_mcm.temperature")
+
+
+class LocalMcm(Detector):
+    """Scores rows by minus the largest softmax over class names of any patch."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
+    arrays: ClassVar[tuple[str, ...]] = ("local",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the directions of the classes."""
+        self.directions_ = class_directions(inputs)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
+        # The confidence grows with ID-ness; ours must grow with OOD-ness.
+        return -local_confidence(batch, self.learned("directions_"), self.config.temperature)
+
+
+Entry = LocalMcm

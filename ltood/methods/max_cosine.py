@@ -1,0 +1,43 @@
+"""Max cosine: largest cosine between a feature and a class direction.
+
+Source: Techapanurak, Suganuma and Okatani, "Hyperparameter-Free Out-of-Distribution
+Detection Using Cosine Similarity", ACCV 2020 (arXiv:1905.10628); with CLIP the variant of
+MCM (NeurIPS 2022, arXiv:2211.13445) without a softmax. Departure: the cosines are taken
+with the head as it is, where the first paper trains with a cosine head.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.cosines import class_directions, cosines
+
+
+@dataclass(frozen=True)
+class Config:
+    """Max cosine has no settings."""
+
+
+class MaxCosine(Detector):
+    """Scores rows by minus their largest cosine with any class."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the (empty) settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the directions of the classes."""
+        self.directions_ = class_directions(inputs)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, 1]; higher means more OOD."""
+        # The cosine grows with ID-ness; ours must grow with OOD-ness.
+        return -cosines(batch.features, self.learned("directions_")).amax(dim=1)
+
+
+Entry = MaxCosine

@@ -1,0 +1,56 @@
+"""MCM: maximum softmax of the cosines between an image and the class names.
+
+Source: Ming, Cai, Gu, Sun, Li and Li, "Delving into Out-of-Distribution Detection with
+Vision-Language Representations", NeurIPS 2022 (arXiv:2211.13445), equation 1. The cosines
+come without CLIP's logit scale of about 100, and the temperature is 1, as published. The
+head holds the text embeddings; with a trained head its class weights take their place.
+Departure: float32, where some codes compare in half precision and rows tie.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ltood.core.detector import Detector
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.cosines import class_directions, global_confidence
+from ltood.ops.logits import check_temperature
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of MCM.
+
+    Attributes:
+        temperature: Divides the cosines before the softmax. Unitless, above 0; 1 is
+            published, while CLIP itself is trained with about 0.01.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_temperature(self.temperature, "methods.mcm.temperature")
+
+
+class Mcm(Detector):
+    """Scores rows by minus their largest softmax over class names."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the directions of the classes."""
+        self.directions_ = class_directions(inputs)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
+        # The confidence grows with ID-ness; ours must grow with OOD-ness.
+        return -global_confidence(batch, self.learned("directions_"), self.config.temperature)
+
+
+Entry = Mcm
