@@ -2,9 +2,9 @@
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng and Kalantidis, "Decoupling Representation
 and Classifier for Long-Tailed Recognition", ICLR 2020 (arXiv:1910.09217), the
-tau-normalised classifier; offered for OOD detection by the code of He et al. (PATT, AAAI 2025, arXiv:2408.06742)
-with tau 1. Head classes have larger weights than tail classes, which this undoes. Its
-ImageNet script also halves the logits, which is temperature 2.
+tau-normalised classifier; offered for OOD detection by the code of He et al. (PATT, AAAI
+2025, arXiv:2408.06742) with tau 1. Head classes have larger weights than tail classes,
+which this undoes. The ImageNet script of PATT also halves the logits: temperature 2.
 """
 
 import math

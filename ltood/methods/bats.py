@@ -1,0 +1,96 @@
+"""BATS: pull features back into the typical range of their batch normalisation.
+
+Source: Zhu, Chen, Xie, Li, Zhang, Xue, Tian, Zheng and Chen, "Boosting Out-of-
+distribution Detection with Typical Features", NeurIPS 2022 (arXiv:2210.04200). The bias
+and weight of the last batch-norm layer are mean and deviation of its outputs. Departures:
+pooled features are rectified, as in the code of HIMPLoS (arXiv:2310.18104), where the
+paper rectifies before pooling; and a negative weight counts by its size. Without that
+its bounds are crossed, and the lower one wins always, as in that code
+(`official_crossed_bounds`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.heads import ClassifierHead
+from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of BATS.
+
+    Attributes:
+        lam: Half the width of the range in deviations, above 0. The code of HIMPLoS uses
+            1 for DenseNet and 3.3 for ResNet-18 on CIFAR-10, 1.25 on ImageNet.
+        official_crossed_bounds: Use negative batch-norm weights as they are.
+        scorer: What scores the logits: energy, msp or maxlogit.
+        temperature: Divides the logits. Unitless, above 0.
+    """
+
+    lam: float = 1.0
+    official_crossed_bounds: bool = False
+    scorer: Scorer = "energy"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.lam < math.inf:
+            raise ConfigError(
+                f"methods.bats.lam is {self.lam}; it is half the width of the range of features "
+                "in deviations, so set it above 0."
+            )
+        check_scorer(self.scorer, "methods.bats.scorer")
+        check_temperature(self.temperature, "methods.bats.temperature")
+
+
+def normalisation(head: ClassifierHead) -> tuple[Tensor, Tensor]:
+    """Bias and weight of the last batch-norm layer, [D] each.
+
+    Raises:
+        MissingNeedError: If the head comes without them.
+    """
+    if head.bn_bias is None or head.bn_weight is None:
+        raise MissingNeedError(f"{Need.NORM.value} are needed and were not given to fit.")
+    return head.bn_bias, head.bn_weight
+
+
+class Bats(Detector):
+    """Scores rows after bounding their features; nothing is learned from training rows."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.NORM})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the head and find the bounds of each feature."""
+        head = inputs.require_head()
+        mean, deviation = normalisation(head)
+        if not self.config.official_crossed_bounds:
+            deviation = deviation.abs()
+        self.weight_, self.bias_ = head.weight, head.bias
+        self.lower_ = mean - self.config.lam * deviation
+        self.upper_ = mean + self.config.lam * deviation
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        # In this order the lower bound wins where bounds are crossed.
+        upper_bounded = torch.minimum(batch.features, self.learned("upper_"))
+        typical = torch.maximum(upper_bounded, self.learned("lower_"))
+        logits = linear(typical, self.learned("weight_"), self.learned("bias_"))
+        return score_logits(logits, self.config.scorer, self.config.temperature)
+
+
+Entry = Bats

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from reference.vra import vra as reference
+
+from ltood.core.errors import ConfigError
+from ltood.core.heads import ClassifierHead
+from ltood.core.types import FeatureBatch, FitInputs, Need
+from ltood.methods.energy import Energy
+from ltood.methods.react import Config as ReActConfig
+from ltood.methods.react import ReAct
+from ltood.methods.vra import Config, Vra, rectify
+
+
+@pytest.fixture
+def inputs(himplos_golden):
+    g = {key: torch.tensor(himplos_golden[key]) for key in ("W", "b", "train_features")}
+    labels = torch.tensor(himplos_golden["train_labels"])
+    return FitInputs.of(g["train_features"], labels, head=ClassifierHead(g["W"], g["b"]))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+@pytest.mark.parametrize("scorer", ["energy", "msp", "maxlogit"])
+def test_reference(himplos_golden, inputs, gamma, scorer):
+    g, features = himplos_golden, himplos_golden["features"][:8]
+    detector = Vra(Config(0.25, clip=0.75, gamma=gamma, scorer=scorer)).fit(inputs)
+    expected = [reference(f, g["W"], g["b"], 0.25, 0.75, gamma, scorer) for f in features]
+    got = detector.score(FeatureBatch.of(torch.tensor(features)))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_thresholds_themselves_pass():
+    features = torch.tensor([[0.9, 1.0, 1.5, 2.0, 2.1, -3.0]])
+    got = rectify(features, torch.tensor(1.0), torch.tensor(2.0), 0.5)
+    assert got.tolist() == [[0.0, 1.5, 2.0, 2.5, 2.0, 0.0]]
+
+
+def test_auto_thresholds_are_percentiles_of_training(himplos_golden, inputs):
+    train = himplos_golden["train_features"].astype(np.float64)
+    low, high = np.percentile(train, [60, 98])
+    found = Vra().fit(inputs).in_use()
+    assert found == {"floor": pytest.approx(low, rel=1e-6), "clip": pytest.approx(high, rel=1e-6)}
+
+
+def test_without_floor_it_is_react(himplos_golden, inputs):
+    batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]))
+    got = Vra(Config(None, clip=0.7)).fit(inputs).score(batch)
+    assert torch.equal(got, ReAct(ReActConfig(clip=0.7)).fit(inputs).score(batch))
+
+
+def test_without_thresholds_it_is_energy(himplos_golden, inputs):
+    batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]) - 0.5, head=inputs.head)
+    detector = Vra(Config(None, clip=None)).fit(FitInputs(head=inputs.head))
+    torch.testing.assert_close(detector.score(batch), Energy().score(batch))
+    assert detector.in_use() == {}
+
+
+def test_training_rows_are_needed_for_auto_only():
+    assert Vra(Config(0.1, clip=None)).needs == {Need.HEAD}
+    for config in (Config(0.1), Config(clip=2.0), Config(None)):
+        assert Vra(config).needs == {Need.HEAD, Need.TRAIN}
+
+
+def test_mostly_zero_activations_stay_finite(himplos_golden):
+    head = ClassifierHead(torch.tensor(himplos_golden["W"]), torch.tensor(himplos_golden["b"]))
+    train = torch.zeros(20, 64)
+    inputs = FitInputs.of(train, torch.arange(20) % 10, head=head)
+    assert torch.isfinite(Vra().fit(inputs).score(FeatureBatch.of(torch.rand(3, 64)))).all()
+
+
+@pytest.mark.parametrize("config", [Config(2.0, clip=1.0), Config(floor_percentile=99.0)])
+def test_floor_above_clip_is_refused(inputs, config):
+    with pytest.raises(ConfigError, match=r"methods.vra has the floor \S+ above the clip \S+; low"):
+        Vra(config).fit(inputs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"floor": "low"}, r"methods.vra.floor is 'low'; give the smallest activation"),
+        ({"floor": float("nan")}, r"methods.vra.floor is nan; give the smallest activation"),
+        ({"floor_percentile": -1.0}, r"methods.vra.floor_percentile is -1.0; a percentile lies"),
+        ({"clip": 0.0}, r"methods.vra.clip is 0.0; give the largest activation"),
+        ({"clip_percentile": 101.0}, r"methods.vra.clip_percentile is 101.0; a percentile lies"),
+        ({"gamma": -0.1}, r"methods.vra.gamma is -0.1; it strengthens activations"),
+        ({"scorer": "odin"}, r"methods.vra.scorer is 'odin'; it must be energy or"),
+        ({"temperature": 0.0}, r"methods.vra.temperature is 0.0; it divides the logits"),
+    ],
+)
+def test_ranges(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**settings)
