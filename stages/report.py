@@ -2,21 +2,21 @@
 
 import click
 
-from stages._shell import FINAL_SCORES, METRICS, REPORT, plain_errors
+from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REPORT, plain_errors
 
 
 @click.command(help=__doc__)
 @plain_errors
 def main() -> None:
-    """Read final scores and metrics, write report.html."""
+    """Read final scores, metrics and leaderboard, write report.html."""
     from ltood.core.console import say
     from ltood.evaluation import bootstrap, breakdown
-    from ltood.reporting import read_metrics, write_report
+    from ltood.reporting import read_leaderboard, read_metrics, write_report
     from ltood.store.scores import ScoreStore
 
-    metrics = read_metrics(METRICS)
+    metrics, leaderboard = read_metrics(METRICS), read_leaderboard(LEADERBOARD)
     scores = ScoreStore.open(FINAL_SCORES)
-    write_report(REPORT, scores, metrics, breakdown(scores), bootstrap(scores))
+    write_report(REPORT, scores, metrics, breakdown(scores), bootstrap(scores), leaderboard)
     say(f"wrote {REPORT}")
 
 

@@ -15,7 +15,16 @@ from click.testing import CliRunner
 
 from ltood.core.errors import DataError, LtoodError
 from ltood.evaluation import METRICS, PRESETS, bootstrap, breakdown, evaluate, write_metrics
-from ltood.reporting import content, figures, panels, read_metrics, tables, wording, write_report
+from ltood.reporting import (
+    content,
+    figures,
+    panels,
+    read_leaderboard,
+    read_metrics,
+    tables,
+    wording,
+    write_report,
+)
 from ltood.store.scores import ScoreSplit, ScoreWriter
 
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -448,8 +457,35 @@ def test_metrics_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(DataError, match=r"metrics.json is no JSON \(Expecting"):
         read_metrics(path)
     path.write_text("[]")
-    with pytest.raises(DataError, match=r"metrics.json holds a list; metrics are one JSON object"):
+    with pytest.raises(DataError, match=r"metrics.json holds a list; it must be one JSON object"):
         read_metrics(path)
+
+
+def test_the_leaderboard_is_read_with_the_method_first(tmp_path):
+    path = tmp_path / "leaderboard.json"
+    rows = [
+        {"calibrator": "none", "mean": {"auroc": 0.5}, "method": "knn", "status": "ok"},
+        {"calibrator": "none", "method": "vim", "reason": "too small", "status": "failed"},
+    ]
+    path.write_text(json.dumps({"rows": rows}))
+    read = read_leaderboard(path)
+    assert [list(row) for row in read] == [
+        ["method", "calibrator", "mean"],
+        ["method", "calibrator", "reason"],
+    ]
+    board = tables.leaderboard(read, {"method": "knn"})
+    assert [row.heading for row in board.rows] == ["knn", "vim"]
+    assert [row.is_marked for row in board.rows] == [True, False]
+    assert "too small" in {cell.text for cell in board.rows[1].cells}
+
+
+def test_a_leaderboard_file_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "leaderboard.json"
+    with pytest.raises(DataError, match=r"leaderboard.json is missing; run the compare"):
+        read_leaderboard(path)
+    path.write_text("{}")
+    with pytest.raises(DataError, match=r"leaderboard.json has no list of rows; run the compare"):
+        read_leaderboard(path)
 
 
 @pytest.fixture
@@ -462,6 +498,8 @@ def workplace(store, tmp_path, monkeypatch):
         for name, part in store.parts.items():
             writer.append(name, part)
     write_metrics(tmp_path / "results" / "metrics.json", evaluate(store))
+    leaderboard = json.dumps({"rows": LEADERBOARD})
+    (tmp_path / "results" / "leaderboard.json").write_text(leaderboard)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -471,7 +509,9 @@ def test_the_stage_writes_the_report(workplace):
 
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 0, result.output
-    assert "himplos" in (workplace / "results" / "report.html").read_text(encoding="utf-8")
+    page = (workplace / "results" / "report.html").read_text(encoding="utf-8")
+    assert "himplos" in page
+    assert "All methods, percent" in page
     (workplace / "results" / "metrics.json").unlink()
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 1

@@ -14,7 +14,7 @@ from ltood.core.errors import DataError, LtoodError
 if TYPE_CHECKING:
     from ltood.store.scores import ScoreStore
 
-__all__ = ["read_metrics", "write_report"]
+__all__ = ["read_leaderboard", "read_metrics", "write_report"]
 
 
 def write_report(
@@ -62,15 +62,39 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         DataError: If the file is missing or holds no JSON object.
     """
+    return _read_object(path, "evaluate")
+
+
+def read_leaderboard(path: Path) -> list[dict[str, Any]]:
+    """Rows that the compare stage wrote, as `write_report` takes them.
+
+    Raises:
+        DataError: If the file is missing or holds no leaderboard.
+    """
+    rows = _read_object(path, "compare").get("rows")
+    if not isinstance(rows, list):
+        raise DataError(f"{path} has no list of rows; run the compare stage again.")
+    # The title repeats the names; the status says something only where there is a reason.
+    first = ("method", "calibrator", "normaliser")
+    return [
+        {
+            **{key: row[key] for key in first if key in row},
+            **{key: value for key, value in row.items() if key not in {*first, "title", "status"}},
+        }
+        for row in rows
+    ]
+
+
+def _read_object(path: Path, stage: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; run the evaluate stage first.") from error
+        raise DataError(f"{path} is missing; run the {stage} stage first.") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}); run the evaluate stage again.") from error
+        raise DataError(f"{path} is no JSON ({error}); run the {stage} stage again.") from error
     if not isinstance(content, dict):
         raise DataError(
-            f"{path} holds a {type(content).__name__}; metrics are one JSON object. Run the "
-            "evaluate stage again."
+            f"{path} holds a {type(content).__name__}; it must be one JSON object. Run the "
+            f"{stage} stage again."
         )
     return content
