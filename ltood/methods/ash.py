@@ -1,12 +1,12 @@
 """ASH: drop most activations of each row and reshape the rest.
 
 Source: Djurisic, Bozanic, Ashok and Liu, "Extremely Simple Activation Shaping for
-Out-of-Distribution Detection", ICLR 2023 (arXiv:2209.09858). Like
-the authors' code it shapes pooled features. On ImageNet the authors prune 60 percent
-with variant p, 65 with b and 90 with s. Departures: activations equal to the threshold
-all stay instead of a fixed number of them, b raises no zero, and a row of zeros stays
-one. The repository of HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the
-ratio less one; `official_exponent: false` gives that.
+Out-of-Distribution Detection", ICLR 2023 (arXiv:2209.09858). Like the authors' code it
+shapes pooled features. On ImageNet the authors prune 60 percent with variant p, 65 with
+b and 90 with s. Departures: activations equal to the threshold all stay instead of a
+fixed number of them, b raises no zero, and a row of zeros stays one. The repository of
+HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the ratio less one;
+`official_exponent: false` gives that.
 """
 
 from dataclasses import dataclass
