@@ -1,0 +1,116 @@
+"""NAC: how usual the state of each neuron is among the training rows.
+
+Source: Liu, Tian, Li, Ma and Yang, "Neuron Activation Coverage: Rethinking Out-of-distribution
+Detection and Generalization", ICLR 2024 (arXiv:2306.02879), as the authors' code applies it
+to the pooled penultimate layer. The state of a neuron is the sigmoid of its activation times
+the gradient of KL(uniform || softmax) by it, which is W^T (p - u) in closed form, so that no
+network is needed. Departures: one layer, where the paper adds up four; all training rows
+fill the histograms, where the authors draw 1000, so `o_star` is a share, not a count; a state
+of exactly 1 belongs to the last bin, where theirs belongs to none.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of NAC; the defaults are the authors' for this layer on CIFAR-10.
+
+    Attributes:
+        bins: Bins of the histogram of each neuron, between states 0 and 1; 1 or more. An
+            odd number keeps 0.5, the state of a silent neuron, off the edges. The authors'
+            M = 50 means 50 edges, which is 49 bins.
+        alpha: Steepness of the sigmoid, above 0. The authors take 3000 on ImageNet.
+        o_star: Share of the training rows in a bin from which on it counts as covered,
+            above 0 and at most 1. The authors take 50 rows of 1000; 10 on ImageNet.
+    """
+
+    bins: int = 49
+    alpha: float = 100.0
+    o_star: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.bins < 1:
+            raise ConfigError(
+                f"methods.nac.bins is {self.bins}; it is a number of bins, so set it to 1 or more."
+            )
+        if not 0 < self.alpha < math.inf:
+            raise ConfigError(
+                f"methods.nac.alpha is {self.alpha}; it is the steepness of a sigmoid, so set it "
+                "above 0 (the authors use 100 on CIFAR-10)."
+            )
+        if not 0 < self.o_star <= 1:
+            raise ConfigError(
+                f"methods.nac.o_star is {self.o_star}; it is a share of the training rows, so set "
+                "it above 0 and at most 1 (the authors' 50 rows of 1000 are 0.05)."
+            )
+
+
+class NAC(Detector):
+    """Scores rows by the negative of the mean coverage of their neurons' states."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Keep the head's weight and learn how covered each bin of each neuron is.
+
+        Raises:
+            DataError: If there is not one training row.
+        """
+        source, weight = inputs.require_train(), inputs.require_head().weight
+        if len(source) == 0:
+            raise DataError("the training split has no rows; a method cannot learn from it.")
+        size = source.dim * self.config.bins
+        counts = torch.zeros(size, dtype=torch.int64, device=weight.device)
+        for batch in source.batches(arrays=("features", "logits")):
+            cells = self._cells(batch.features, batch.logits, weight)
+            counts += torch.bincount(cells.flatten(), minlength=size)
+        covered = counts.double() / (self.config.o_star * len(source))
+        self.coverage_ = covered.clamp(max=1).float()
+        self.weight_ = weight
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in [-1, 0]; higher means more OOD."""
+        cells = self._cells(batch.features, batch.logits, self.learned("weight_"))
+        return -self.learned("coverage_")[cells].mean(dim=1)
+
+    def _cells(self, features: Features, logits: Logits, weight: Tensor) -> Tensor:
+        """Cell of each neuron's state in the table of all neurons' bins, [N, D] int64."""
+        states = neuron_states(features, logits, weight, self.config.alpha)
+        bins = (states * self.config.bins).long().clamp(max=self.config.bins - 1)
+        return bins + self.config.bins * torch.arange(bins.shape[1], device=bins.device)
+
+
+def neuron_states(features: Features, logits: Logits, weight: Tensor, alpha: float) -> Tensor:
+    """Sigmoid of activation times gradient, [N, D] float64 in [0, 1].
+
+    In float64 so that no state changes its bin with the size of the batch.
+
+    Args:
+        features: [N, D].
+        logits: Of the same rows, [N, C].
+        weight: Class weights, [C, D].
+        alpha: Steepness of the sigmoid.
+    """
+    probabilities = torch.softmax(logits.double(), dim=1)
+    gradient = (probabilities - 1 / weight.shape[0]) @ weight.double()
+    return torch.sigmoid(alpha * features.double() * gradient)
+
+
+Entry = NAC
