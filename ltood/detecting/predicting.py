@@ -5,11 +5,12 @@ or `images` [N, H, W, C] uint8, and optionally `ids` [N]; if it holds both, feat
 read. Rows come out in the order they go in, and memory does not grow with their number.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,14 +200,15 @@ def _archived_images(
     detector: DeployedDetector, archive: Archive, embedder: Embedder, batch_size: int
 ) -> Iterator[Verdict]:
     ids = _ids(archive, archive.shape("images")[0])
-    sizes = _sizes(len(ids), batch_size)
     done = 0
-    for block in archive.blocks("images", sizes):
-        images = np.stack([fit_pixels(image, embedder.spec) for image in block])
-        features, local = embedder.features(images)
-        numbers = ids[done : done + len(block)]
-        yield from _verdicts(detector, [str(archive.path)] * len(block), numbers, features, local)
-        done += len(block)
+    with _blocks(archive, ["images"], len(ids), batch_size) as blocks:
+        for (block,) in blocks:
+            images = np.stack([fit_pixels(image, embedder.spec) for image in block])
+            features, local = embedder.features(images)
+            numbers = ids[done : done + len(block)]
+            paths = [str(archive.path)] * len(block)
+            yield from _verdicts(detector, paths, numbers, features, local)
+            done += len(block)
 
 
 def _archived_features(
@@ -230,27 +232,49 @@ def _archived_features(
     for key in keys:
         if archive.dtype(key).kind not in "fiu":
             raise DataError(f"{path}: {key} are {archive.dtype(key)}; they must be numbers.")
-    streams = [archive.blocks(key, _sizes(shape[0], BATCH_ROWS)) for key in keys]
     done = 0
-    for blocks in zip(*streams, strict=True):
-        fine = np.ones(len(blocks[0]), dtype=bool)
-        for block in blocks:
-            fine &= np.isfinite(block.reshape(len(block), -1)).all(axis=1)
-        if not fine.all():
-            rows = done + np.flatnonzero(~fine)
-            listed = ", ".join(map(str, rows[:_LISTED])) + (", …" if len(rows) > _LISTED else "")
-            bad.meet(
-                DataError(
-                    f"{path}: features of rows {listed} hold NaN or infinity ({len(rows)} such "
-                    f"rows among rows {done} to {done + len(fine) - 1}); extract them again."
-                ),
-                len(rows),
-            )
-        numbers = ids[done : done + len(fine)][fine]
-        kept = [block[fine] for block in blocks]
-        local = kept[1] if len(kept) > 1 else None
-        yield from _verdicts(detector, [str(path)] * len(numbers), numbers, kept[0], local)
-        done += len(fine)
+    with _blocks(archive, keys, shape[0], BATCH_ROWS) as streams:
+        for blocks in streams:
+            fine = _finite(path, blocks, done, bad)
+            numbers = ids[done : done + len(fine)][fine]
+            kept = [block[fine] for block in blocks]
+            local = kept[1] if len(kept) > 1 else None
+            yield from _verdicts(detector, [str(path)] * len(numbers), numbers, kept[0], local)
+            done += len(fine)
+
+
+def _finite(
+    path: Path, blocks: Sequence[NDArray[Any]], start: int, bad: BadInputs
+) -> NDArray[np.bool_]:
+    """Which rows of aligned blocks hold only finite values, [n]; the others are reported."""
+    fine = np.ones(len(blocks[0]), dtype=bool)
+    for block in blocks:
+        fine &= np.isfinite(block.reshape(len(block), -1)).all(axis=1)
+    if not fine.all():
+        rows = start + np.flatnonzero(~fine)
+        listed = ", ".join(map(str, rows[:_LISTED])) + (", …" if len(rows) > _LISTED else "")
+        bad.meet(
+            DataError(
+                f"{path}: features of rows {listed} hold NaN or infinity ({len(rows)} such rows "
+                f"among rows {start} to {start + len(fine) - 1}); extract them again."
+            ),
+            len(rows),
+        )
+    return fine
+
+
+@contextmanager
+def _blocks(
+    archive: Archive, keys: Sequence[str], rows: int, step: int
+) -> Iterator[Iterator[tuple[NDArray[Any], ...]]]:
+    """Aligned row blocks of some arrays, whose streams are closed also after an error."""
+    sizes = [min(step, rows - start) for start in range(0, rows, step)]
+    with ExitStack() as stack:
+        streams = []
+        for key in keys:
+            stream = cast(Generator[NDArray[Any]], archive.blocks(key, sizes))
+            streams.append(stack.enter_context(closing(stream)))
+        yield zip(*streams, strict=True)
 
 
 def _check_images(archive: Archive) -> None:
@@ -283,10 +307,6 @@ def _ids(archive: Archive, rows: int) -> NDArray[np.int64]:
             f"numbers of shape [{rows}]."
         )
     return ids.astype(np.int64)
-
-
-def _sizes(rows: int, step: int) -> list[int]:
-    return [min(step, rows - start) for start in range(0, rows, step)]
 
 
 def _verdicts(
