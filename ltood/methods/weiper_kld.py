@@ -1,0 +1,222 @@
+"""WeiPer+KLD: how far the densities of features and perturbed logits are from the usual.
+
+Source: Granz, Heurich and Landgraf, "WeiPer: OOD Detection using Weight Perturbations of
+Class Projections", NeurIPS 2024 (arXiv:2405.17164). The head is repeated with random noise on
+its weights; the histogram of a row's features, and that of its perturbed logits, are compared
+with the mean histograms of the training rows by the symmetric Kullback-Leibler divergence,
+and the mean maximum softmax of the repeats is subtracted. As in the authors' code, only the
+row's histogram is smoothed, and a small constant is added to both. Departures: the range of
+the bins comes from all training rows, not from the first batch; the noise is drawn from a
+fixed seed, repeat by repeat, and dealt to classes by their weights, not their numbers, so
+that scores neither change from run to run nor with the order of the classes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool1d, normalize, pad
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+
+#: What is added to each bin of the histogram of features and of perturbed logits, so that
+#: empty bins have a logarithm; the constants of the authors' code.
+FEATURE_FLOOR = 0.01
+PERTURBED_FLOOR = 0.025
+
+#: Most perturbed logits [rows, repeats x classes] held at once; bounds memory, not results.
+CHUNK_VALUES = 2**22
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of WeiPer+KLD; the defaults are those published with the authors' code.
+
+    Attributes:
+        repeats: Noisy copies of the head, 1 or more.
+        distance: Length of the noise relative to that of the class weight, 0 or more.
+        bins: Bins of each histogram, 1 or more.
+        smoothing: Bins that one bin of the features' histogram is averaged over, 1 or more.
+        smoothing_perturbed: The same for the perturbed logits.
+        weight_perturbed: Factor of the divergence of the perturbed logits, 0 or more.
+        weight_msp: Factor of the mean maximum softmax, 0 or more.
+        seed: Seed of the noise.
+    """
+
+    repeats: int = 100
+    distance: float = 2.1
+    bins: int = 100
+    smoothing: int = 4
+    smoothing_perturbed: int = 15
+    weight_perturbed: float = 2.5
+    weight_msp: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("repeats", "bins", "smoothing", "smoothing_perturbed"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"methods.weiper_kld.{name} is {getattr(self, name)}; it counts "
+                    "copies or bins, so set it to 1 or more."
+                )
+        for name in ("distance", "weight_perturbed", "weight_msp"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"methods.weiper_kld.{name} is {getattr(self, name)}; it is a length or a "
+                    "weight, so set it to 0 or more."
+                )
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(
+                f"methods.weiper_kld.seed is {self.seed}; set it to 0 or more, below 2^63."
+            )
+
+
+class WeiPerKLD(Detector):
+    """Scores rows by the divergence of their densities from the training rows'."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+        self._perturbed: tuple[Tensor, Tensor] | None = None
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the ranges of the bins, then the mean histograms of the training rows.
+
+        Raises:
+            DataError: If there is not one training row.
+        """
+        source, head = inputs.require_train(), inputs.require_head()
+        if len(source) == 0:
+            raise DataError("the training split has no rows; a method cannot learn from it.")
+        self.weight_, self.bias_ = head.weight, head.bias
+        bounds = torch.tensor([[math.inf, -math.inf]] * 2, dtype=torch.float64)
+        for batch in source.batches(arrays=("features",)):
+            for features in torch.split(batch.features, self._chunk_rows):
+                for kind, values in enumerate((features, self._perturbed_logits(features))):
+                    bounds[kind, 0] = torch.minimum(bounds[kind, 0], values.min().cpu())
+                    bounds[kind, 1] = torch.maximum(bounds[kind, 1], values.max().cpu())
+        # The extremes lie inside the first and last bin by the mean gap between rows.
+        gap = (bounds[:, 1] - bounds[:, 0]) / len(source)
+        self.ranges_ = torch.stack([bounds[:, 0] - gap, bounds[:, 1] + gap], dim=1)
+        sums = torch.zeros((2, self.config.bins), dtype=torch.float64, device=head.weight.device)
+        for batch in source.batches(arrays=("features",)):
+            for features in torch.split(batch.features, self._chunk_rows):
+                sums[0] += self._histograms(features, 0).sum(dim=0)
+                sums[1] += self._histograms(self._perturbed_logits(features), 1).sum(dim=0)
+        self.densities_ = sums / len(source)
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        self.learned("densities_")
+        parts = [self._score(part) for part in torch.split(batch.features, self._chunk_rows)]
+        return torch.cat(parts).float()
+
+    def _score(self, features: Features) -> Tensor:
+        """OOD scores of few rows, [n] float64."""
+        config, usual = self.config, self.learned("densities_")
+        perturbed = self._perturbed_logits(features)
+        plain_gap = divergence(
+            usual[0], self._histograms(features, 0), config.smoothing, FEATURE_FLOOR
+        )
+        perturbed_gap = divergence(
+            usual[1],
+            self._histograms(perturbed, 1),
+            config.smoothing_perturbed,
+            PERTURBED_FLOOR,
+        )
+        by_repeat = perturbed.reshape(len(features), config.repeats, len(self.learned("bias_")))
+        confidence = torch.softmax(by_repeat, dim=2).amax(dim=2).mean(dim=1)
+        return plain_gap + config.weight_perturbed * perturbed_gap - config.weight_msp * confidence
+
+    @property
+    def _chunk_rows(self) -> int:
+        """Rows whose perturbed logits fit into memory together."""
+        return max(1, CHUNK_VALUES // (self.config.repeats * len(self.learned("bias_"))))
+
+    def _perturbed_logits(self, features: Features) -> Tensor:
+        """Logits of all noisy heads, [n, repeats x C] float64."""
+        weight, bias = self.learned("weight_"), self.learned("bias_")
+        if self._perturbed is None or self._perturbed[0] is not weight:
+            config = self.config
+            noisy = perturbed_weights(weight, config.repeats, config.distance, config.seed)
+            self._perturbed = weight, noisy
+        # float64 so that no logit changes its bin with the size of the batch.
+        return features.double() @ self._perturbed[1].T + bias.double().repeat(self.config.repeats)
+
+    def _histograms(self, values: Tensor, kind: int) -> Tensor:
+        """Histogram of each row of features (kind 0) or perturbed logits (1), [n, bins]."""
+        low, high = self.learned("ranges_")[kind].tolist()
+        return histograms(values.double(), low, high, self.config.bins)
+
+
+def perturbed_weights(weight: Tensor, repeats: int, distance: float, seed: int) -> Tensor:
+    """Copies of the class weights with noise of fixed relative length, [repeats x C, D] float64.
+
+    Equal weights share their noise; a longer run repeats a shorter one.
+
+    Args:
+        weight: Class weights, [C, D].
+        repeats: Number of copies.
+        distance: Length of the noise relative to that of the class weight.
+        seed: Seed of the noise.
+    """
+    wide = weight.double().cpu()
+    # Ranks in the order of the weights: the same class gets the same noise in any order.
+    distinct, rank = torch.unique(wide, dim=0, return_inverse=True)
+    generator = torch.Generator().manual_seed(seed)
+    lengths = distance * torch.linalg.vector_norm(wide, dim=1, keepdim=True)
+    copies = []
+    for _ in range(repeats):
+        noise = torch.randn(distinct.shape, generator=generator, dtype=torch.float64)
+        copies.append(wide + lengths * normalize(noise, dim=1)[rank])
+    return torch.cat(copies).to(weight.device)
+
+
+def histograms(values: Tensor, low: float, high: float, bins: int) -> Tensor:
+    """Share of the values of each row in each of `bins` equal bins, [n, bins] float64.
+
+    Values outside `low` to `high` are in no bin, so that a row may sum to less than 1.
+
+    Args:
+        values: [n, V] float64.
+        low: Lower edge of the first bin.
+        high: Upper edge of the last bin; may equal `low`, which is then in the first bin.
+        bins: Number of bins.
+    """
+    scale = bins / (high - low) if high > low else 0.0
+    inside = (values >= low) & (values <= high)
+    places = torch.where(inside, (values - low) * scale, 0.0).long().clamp(max=bins - 1)
+    counts = values.new_zeros((len(values), bins))
+    counts.scatter_add_(1, places, inside.to(values.dtype))
+    return counts / values.shape[1]
+
+
+def divergence(usual: Tensor, density: Tensor, smoothing: int, floor: float) -> Tensor:
+    """Symmetric Kullback-Leibler divergence between one histogram and many, [n], at least 0.
+
+    Args:
+        usual: Mean histogram of the training rows, [bins]; not smoothed.
+        density: Histogram of each row, [n, bins]; smoothed here.
+        smoothing: Bins that each bin is averaged over; the outermost bins continue outwards.
+        floor: Added to each bin of both.
+    """
+    before = (smoothing - 1) // 2
+    # Padding asks for a channel, pooling for a batch: [n, 1, bins] serves both.
+    padded = pad(density[:, None], (before, smoothing - 1 - before), mode="replicate")
+    found = avg_pool1d(padded, smoothing, stride=1)[:, 0] + floor
+    found = found / found.sum(dim=1, keepdim=True)
+    wanted = (usual + floor) / (usual + floor).sum()
+    # KL(p || q) + KL(q || p) in one sum.
+    return ((wanted - found) * (wanted.log() - found.log())).sum(dim=1)
+
+
+Entry = WeiPerKLD
