@@ -1,11 +1,25 @@
+import csv
+import json
+import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from ltood.core.errors import ConfigError
+from ltood.cli import app
+from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError, UnknownNameError
+from ltood.core.params import parse, read_params
 from ltood.core.registry import available, load
 from ltood.core.types import FeatureBatch
+from ltood.importing import import_folder
+from ltood.metrics.auroc import auroc
+from ltood.metrics.fpr_at_tpr import fpr_at_tpr
+from ltood.ops.neighbours import Neighbours
+from ltood.scoring import Choice, score_store
+from ltood.store.features import FeatureStore
+from ltood.sweeping import searching
 from ltood.sweeping.candidates import (
     Range,
     grid_candidates,
@@ -13,6 +27,8 @@ from ltood.sweeping.candidates import (
     parse_ranges,
     random_candidates,
 )
+from ltood.sweeping.searching import sweep
+from ltood.sweeping.writing import write_sweep
 
 #: Two values of every setting that numbers can sweep, by its name.
 VALUES = {
@@ -148,3 +164,345 @@ def test_small_spaces_come_back_whole():
 def test_draws_that_cannot_be_made_are_refused(grid, ranges, count, message):
     with pytest.raises(ConfigError, match=message):
         random_candidates(grid, ranges, Numbers, count)
+
+
+def save(folder, name, rng, rows, *, scale=1.0, **more):
+    labels = np.arange(rows) % 3
+    features = np.abs(4 * scale * np.eye(3, 8)[labels] + rng.normal(size=(rows, 8)))
+    if name in ("train", "val", "test"):
+        more["labels"] = labels
+    np.savez(folder / f"{name}.npz", features=features.astype(np.float32), **more)
+
+
+def make_store(folder, *, leave_out=(), **more) -> FeatureStore:
+    """Three classes; outliers lie between them and grow weaker from set to set."""
+    rng = np.random.default_rng(4)
+    arrays = folder / "in"
+    arrays.mkdir()
+    weight = 4 * np.eye(3, 8) + 0.3 * rng.normal(size=(3, 8))
+    np.savez(arrays / "head.npz", weight=weight, bias=np.zeros(3), class_counts=[60, 30, 10])
+    for name, rows, scale in (
+        ("train", 90, 1),
+        ("val", 50, 1),
+        ("test", 50, 1),
+        ("aux", 40, 0.5),
+        ("ood_far", 30, 0.1),
+        ("ood_near", 30, 0.6),
+    ):
+        if name not in leave_out:
+            save(arrays, name, rng, rows, scale=scale, **more.get(name, {}))
+    return import_folder(arrays, folder / "features.zarr")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    return make_store(tmp_path_factory.mktemp("sweep"))
+
+
+GRID = {"percentile": [0, 50, 90], "clip": [1.0, None], "scorer": ["energy", "msp"]}
+
+
+def alone(store, tmp_path, method, settings, calibrator="none"):
+    """Metrics of one setting by the ordinary way."""
+    scores = score_store(
+        store, tmp_path / "s.zarr", Choice(method, settings), Choice(calibrator), overwrite=True
+    )
+    known, unknown = scores.split("val").scores, scores.split("aux").scores
+    return auroc(known, unknown), fpr_at_tpr(known, unknown, positive="ood")
+
+
+@pytest.mark.parametrize("calibrator", ["none", "patt"])
+def test_a_sweep_equals_one_run_for_each_setting(store, tmp_path, calibrator):
+    candidates = grid_candidates(GRID)
+    result = sweep(
+        store, "himplos", candidates, fixed={"smoothing": False}, calibrator=Choice(calibrator)
+    )
+    assert [item.swept for item in result.candidates] == candidates
+    assert result.winner.metrics["auroc"] == max(
+        item.metrics["auroc"] for item in result.candidates
+    )
+    for item in result.candidates[::4]:
+        area, rate = alone(
+            store, tmp_path, "himplos", {"smoothing": False, **item.swept}, calibrator
+        )
+        assert item.section["smoothing"] is False
+        assert item.metrics["auroc"] == pytest.approx(area, abs=1e-3)
+        assert item.metrics["fpr95_ood_pos"] == pytest.approx(rate, abs=0.03)
+    assert result.validation == {"id": "val", "ood": "aux"}
+
+
+def test_the_metric_decides_and_has_a_direction(store):
+    candidates = grid_candidates(GRID)
+    for metric, choose in (("fpr95_id_pos", min), ("ap_in", max)):
+        result = sweep(store, "himplos", candidates, metric=metric)
+        values = [item.metrics[metric] for item in result.candidates]
+        assert result.best == values.index(choose(values))
+
+
+def test_every_k_comes_from_one_search(store, monkeypatch):
+    searches = []
+    search = Neighbours._search
+    monkeypatch.setattr(
+        Neighbours, "_search", lambda *given: searches.append(given[2]) or search(*given)
+    )
+    sweep(store, "knn", grid_candidates({"k": [1, 3, 5, 40, 7]}))
+    assert searches == [40, 40]  # the ID side and the OOD side
+
+
+def test_portions_change_nothing(store, monkeypatch):
+    candidates = grid_candidates(GRID)
+    whole = sweep(store, "himplos", candidates)
+    sizes = []
+    score = searching._score_portion
+    monkeypatch.setattr(
+        searching, "_score_portion", lambda *given: sizes.append(len(given[0])) or score(*given)
+    )
+    monkeypatch.setattr(searching, "SCORE_BYTES", 5 * 4 * 90)
+    assert sweep(store, "himplos", candidates) == whole
+    assert sizes == [5, 5, 2]
+    sizes.clear()
+    monkeypatch.setattr(searching, "STATE_BYTES", 0)
+    assert sweep(store, "himplos", candidates) == whole
+    assert sizes == [1] * 12
+
+
+def test_candidates_that_cannot_be_scored_are_told_apart(store):
+    result = sweep(store, "knn", [{"k": 91}, {"k": 3}, {"k": 500}, {"k": 5}])
+    problems = [item.problem for item in result.candidates]
+    assert problems[0].startswith("methods.knn.k is 91 but there are only 90 training rows")
+    assert problems[1] is None
+    assert problems[3] is None
+    assert result.best in (1, 3)
+    assert any(
+        note.startswith("2 of 4 candidates could not be scored; the first, k=91: methods.knn.k")
+        for note in result.warnings
+    )
+    result = sweep(store, "energy", [{"temperature": 1e-42}, {"temperature": 1.0}])
+    assert result.candidates[0].problem == "90 scores are not finite"
+    assert result.best == 1
+    with pytest.raises(ConfigError, match=r"no candidate could be scored: methods.knn.k is 91 but"):
+        sweep(store, "knn", [{"k": 91}])
+
+
+def edges(result):
+    return [note.split(" is ")[0] for note in result.warnings if "at the edge" in note]
+
+
+def test_winners_at_an_edge_are_named(monkeypatch, store):
+    def wins(method, candidates, winner):
+        chosen = candidates.index(winner)
+        monkeypatch.setattr(searching, "_best", lambda found, metric: chosen)
+        return edges(sweep(store, method, candidates))
+
+    three = grid_candidates({"percentile": [0, 50, 90]})
+    assert wins("himplos", three, {"percentile": 90}) == ["the best percentile"]
+    assert wins("himplos", three, {"percentile": 50}) == []
+    assert wins("himplos", three, {"percentile": 0}) == []  # nothing lies below
+    hundred = grid_candidates({"percentile": [50, 100]})
+    assert wins("himplos", hundred, {"percentile": 100}) == []  # nor above
+    clips = grid_candidates({"clip": [0.5, 1.0, None]})
+    assert wins("himplos", clips, {"clip": 0.5}) == ["the best clip"]
+    assert wins("himplos", clips, {"clip": None}) == []
+    ranks = grid_candidates({"k": [1, 5]})
+    assert wins("knn", ranks, {"k": 1}) == []
+    assert wins("knn", ranks, {"k": 5}) == ["the best k"]
+    assert wins("knn", [{"k": 5}], {"k": 5}) == []
+
+
+def test_a_flipped_winner_and_shared_outliers_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    store = make_store(tmp_path)
+    assert not any("guessing" in n for n in sweep(store, "energy", [{"temperature": 1.0}]).warnings)
+    outliers = tmp_path / "loud.npz"
+    np.savez(outliers, features=20 + np.abs(rng.normal(size=(40, 8))))
+    result = sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(outliers))
+    (note,) = [note for note in result.warnings if "guessing" in note]
+    assert note.startswith("the best candidate has an AUROC of 0.0")
+    one = [{"temperature": 1.0}]
+    learned = "the method or its calibrator learns from aux"
+    notes = sweep(store, "energy", one, calibrator=Choice("patt")).warnings
+    assert any(note.startswith(learned) for note in notes)
+    notes = sweep(
+        store, "energy", one, calibrator=Choice("patt"), validation_ood=str(outliers)
+    ).warnings
+    assert not any(note.startswith(learned) for note in notes)
+
+
+def test_test_sets_are_refused(store, tmp_path):
+    one = [{"temperature": 1.0}]
+    with pytest.raises(ConfigError, match="ood_far is a test set: settings chosen on it make"):
+        sweep(store, "energy", one, validation_ood="ood_far")
+    for split in ("train", "val", "test"):
+        with pytest.raises(ConfigError, match=f"--validation-ood is {split}, which holds ID rows"):
+            sweep(store, "energy", one, validation_ood=split)
+    result = sweep(store, "energy", one, validation_ood="ood_far", official_sweep_on_test=True)
+    assert result.validation == {"id": "test", "ood": "ood_far"}
+    assert result.warnings == [
+        "settings were chosen on test rows; results on them say nothing new."
+    ]
+    known, unknown = (store.split(name).load(["logits"])["logits"] for name in ("test", "ood_far"))
+    expected = auroc(*(-np.log(np.exp(z.astype(float)).sum(1)) for z in (known, unknown)))
+    assert result.winner.metrics["auroc"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_copies_of_test_rows_are_refused(store, tmp_path):
+    rows = store.split("ood_near").load(["features"])["features"]
+    others = np.abs(np.random.default_rng(1).normal(size=(70, 8))).astype(np.float32)
+    copies, few = tmp_path / "copies.npz", tmp_path / "few.npz"
+    # Half precision hides nothing.
+    np.savez(copies, features=np.concatenate([others, rows]).astype(np.float16))
+    with pytest.raises(
+        DataError, match=r"30 of 100 different rows of .*copies.npz are rows of the"
+    ):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(copies))
+    np.savez(
+        few, features=np.concatenate([np.tile(others, (3, 1)) + np.arange(210)[:, None], rows[:2]])
+    )
+    result = sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(few))
+    assert result.validation["ood"] == str(few)
+
+
+def test_archives_are_checked_under_their_own_name(store, tmp_path):
+    wide = tmp_path / "wide.npz"
+    np.savez(wide, features=np.ones((4, 9), np.float32))
+    with pytest.raises(DataError, match=r"wide.npz: features have 9 columns but the head expects"):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(wide))
+    with pytest.raises(ConfigError, match=r"nowhere.npz, which is neither aux nor a file"):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood="nowhere.npz")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("val", r"has no split val \(only train, .*hold ID rows back"), ("aux", "has no split aux")],
+)
+def test_missing_sides_are_named(tmp_path, missing, message):
+    store = make_store(tmp_path, leave_out=(missing,))
+    with pytest.raises(StoreError, match=message):
+        sweep(store, "energy", [{"temperature": 1.0}])
+
+
+def test_labelled_rows_of_outliers_count_as_known(store, tmp_path):
+    rng = np.random.default_rng(5)
+    features = np.abs(rng.normal(size=(20, 8))).astype(np.float32)
+    mixed, known = tmp_path / "mixed.npz", tmp_path / "known.npz"
+    np.savez(mixed, features=features, sc_label=np.repeat([-1, 2], 10))
+    np.savez(known, features=features, sc_label=np.full(20, 1))
+    result = sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(mixed))
+    head = store.head_arrays()
+    logits = features.astype(float) @ head["weight"].T.astype(float) + head["bias"]
+    scores = -np.log(np.exp(logits).sum(1))
+    of_val = store.split("val").load(["logits"])["logits"].astype(float)
+    of_val = -np.log(np.exp(of_val).sum(1))
+    expected = auroc(np.concatenate([of_val, scores[10:]]), scores[:10])
+    assert result.winner.metrics["auroc"] == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(DataError, match=r"all rows of .*known.npz carry a class label"):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(known))
+
+
+def test_wrong_questions_are_refused_first(store, tmp_path):
+    one = [{"temperature": 1.0}]
+    with pytest.raises(UnknownNameError, match=r"No metric 'auc'. Known: auroc, fpr95_ood_pos"):
+        sweep(store, "energy", one, metric="auc")
+    with pytest.raises(ConfigError, match="temperature is both fixed and swept; give it once"):
+        sweep(store, "energy", one, fixed={"temperature": 2.0})
+    with pytest.raises(ConfigError, match=r"methods.energy has no key 'temp'"):
+        sweep(store, "energy", [{"temp": 1.0}])
+    with pytest.raises(ConfigError, match=r"methods.himplos.percentile is 101"):
+        sweep(store, "himplos", [{"percentile": 10}, {"percentile": 101}])
+    bare = make_store(tmp_path, leave_out=("train",))
+    with pytest.raises(MissingNeedError, match="method knn needs training features"):
+        sweep(bare, "knn", [{"k": 3}])
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({"percentile": [50, 0, 90]}, ["percentile", "auroc, %"]),
+        ({"clip": [1.0, "auto", None]}, ["clip", "null", "auto"]),
+        ({"percentile": [0, 50, 90], "clip": [1.0, None]}, ["percentile", "null", "auroc, %"]),
+        ({"percentile": [0, 50], "clip": [1.0, 2.0], "temperature": [0.1, 50]}, ["temperature"]),
+    ],
+)
+def test_the_files_of_a_sweep(store, tmp_path, grid, words):
+    result = sweep(store, "himplos", grid_candidates(grid))
+    for folder in ("a", "b"):
+        write_sweep(tmp_path / folder, result)
+    names = ["best.yaml", "sweep.csv", "sweep.json", "sweep.png", "sweep.svg"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    section = read_params(tmp_path / "a" / "best.yaml")["methods"]["himplos"]
+    assert section == result.winner.section
+    parse(section, load("methods", "himplos").Config, "methods.himplos")
+    heading = (tmp_path / "a" / "best.yaml").read_text().splitlines()[0]
+    assert heading.startswith("# auroc 0.")
+    assert heading.endswith(f"on val against aux, best of {len(result.candidates)}")
+    with (tmp_path / "a" / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(result.candidates)
+    assert float(rows[result.best]["auroc"]) == result.winner.metrics["auroc"]
+    assert set(grid) < set(rows[0])
+    record = json.loads((tmp_path / "a" / "sweep.json").read_text())
+    assert record["best"]["section"] == result.winner.section
+    assert record["features"] == store.fingerprint
+    drawn = (tmp_path / "a" / "sweep.svg").read_text()
+    assert all(f">{word}<" in drawn for word in words)
+
+
+def test_problems_reach_the_files(store, tmp_path):
+    write_sweep(tmp_path, sweep(store, "knn", [{"k": 91}, {"k": 3}]))
+    first, _ = csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines())
+    assert first["auroc"] == ""
+    assert first["problem"].startswith("methods.knn.k is 91")
+    assert json.loads((tmp_path / "sweep.json").read_text())["candidates"][0]["metrics"] is None
+    grid = grid_candidates({"k": [3, 91], "normalise": [True, False]})
+    write_sweep(tmp_path, sweep(store, "knn", grid))
+    assert ">-<" in (tmp_path / "sweep.svg").read_text()
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["sweep", *map(str, arguments)], catch_exceptions=True)
+
+
+def quietly(*arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_command(store, tmp_path):
+    common = ("himplos", "--store", store.path, "--device", "cpu", "--out")
+    swept = ("--grid", "percentile=0,30,...,90", "--grid", "clip=1,2,null")
+    options = ("--set", "scorer=msp", "--metric", "fpr95_ood_pos")
+    done = quietly(*common, tmp_path / "g", *swept, *options)
+    assert "best of 12: percentile=" in done.output
+    assert read_params(tmp_path / "g" / "best.yaml")["methods"]["himplos"]["scorer"] == "msp"
+    swept = ("--random", 9, "--range", "percentile=0:95", "--grid", "clip=1,null", "--seed")
+    options = ("--calibrator", "patt", "--calibrator-set", "high=1.5")
+    for folder, seed in (("r", 3), ("s", 3), ("t", 4)):
+        quietly(*common, tmp_path / folder, *swept, seed, *options)
+    tables = [(tmp_path / folder / "sweep.csv").read_text() for folder in "rst"]
+    assert tables[0] == tables[1] != tables[2]
+    assert tables[0].count("\n") == 10
+
+
+def test_the_command_refuses(store, tmp_path):
+    common = ("himplos", "--store", store.path, "--out", tmp_path / "x")
+    done = run(*common, "--range", "percentile=0:95")
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith("--range draws at random; say how many settings")
+    done = run(*common, "--grid", "percentile=0,10", "--validation-ood", "ood_far")
+    assert "ood_far is a test set" in str(done.exception)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_warns(store, tmp_path):
+    common = ("knn", "--store", store.path, "--out", tmp_path / "x")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(*common, "--grid", "k=91,3")
+    texts = [str(item.message) for item in caught]
+    assert any(text.startswith("1 of 2 candidates could not be scored") for text in texts)
+    assert "the best k is 3, at the edge of what was tried; try values beyond it." in texts

@@ -21,6 +21,9 @@ TABLE, RECORD, BEST, FIGURE = "sweep.csv", "sweep.json", "best.yaml", "sweep"
 #: More cells than this have no room for their numbers.
 NAMED_CELLS = 150
 
+#: Positive values whose ends differ by this factor stand on a logarithmic axis.
+WIDE = 50
+
 _STYLE: "dict[RcKeyType, object]" = {
     "svg.hashsalt": "ltood",
     "svg.fonttype": "none",
@@ -166,6 +169,8 @@ def _panel(axes: "Axes", result: Sweep, key: str, *, as_line: bool) -> None:
     )
     if not numeric:
         axes.set_xticks(list(places.values()), list(places))
+    elif values[0] > 0 and values[-1] >= WIDE * values[0]:
+        axes.set_xscale("log")
     axes.set_xlabel(key)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
