@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ltood.cli import app
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError, UnknownNameError
-from ltood.core.params import parse, read_params
+from ltood.core.params import parse, read_params, to_section
 from ltood.core.registry import available, load
 from ltood.core.types import FeatureBatch
 from ltood.importing import import_folder
@@ -30,16 +30,19 @@ from ltood.sweeping.candidates import (
 from ltood.sweeping.searching import sweep
 from ltood.sweeping.writing import write_sweep
 
-#: Two values of every setting that numbers can sweep, by its name.
-VALUES = {
-    "k": (3, 7),
-    "percentile": (20.0, 80.0),
-    "clip": (0.8, None),
-    "temperature": (1.0, 3.0),
-    "scorer": ("energy", "msp"),
-    "mask": (True, False),
-    "smoothing": (True, False),
-    "normalise": (True, False),
+#: Another value of every setting that many methods have, by its name.
+OTHERS = {"k": 7, "percentile": 20.0, "clip": 0.8, "temperature": 3.0, "scorer": "msp"}
+
+#: Methods with a score_many of their own, and settings to combine in every way.
+COMBINED = {
+    "himplos": {
+        "percentile": [20.0, 80.0],
+        "clip": [0.8, None],
+        "scorer": ["energy", "msp"],
+        "mask": [True, False],
+        "smoothing": [True, False],
+    },
+    "knn": {"k": [3, 1, 7], "normalise": [True, False]},
 }
 
 
@@ -51,10 +54,13 @@ def rows_of(batch: FeatureBatch) -> FeatureBatch:
 @pytest.mark.parametrize("name", available("methods"))
 def test_scoring_many_equals_scoring_each(name, toy):
     module = load("methods", name)
-    swept = {key: VALUES[key] for key in module.Config.__dataclass_fields__ if key in VALUES}
-    configs = [{"k": 3} if "k" in swept else {}]
-    for key, values in swept.items():
-        configs = [{**config, key: value} for config in configs for value in values]
+    settings = {"k": 3} if "k" in module.Config.__dataclass_fields__ else {}
+    configs = grid_candidates(COMBINED[name]) if name in COMBINED else [settings]
+    if name not in COMBINED:
+        for key, value in to_section(module.Config(**settings)).items():
+            other = not value if isinstance(value, bool) else OTHERS.get(key, value)
+            if other != value:
+                configs.append({**settings, key: other})
     detectors = [module.Entry(module.Config(**config)).fit(toy.inputs) for config in configs]
     got = module.Entry.score_many(detectors, rows_of(toy.ood_batch))
     assert got.shape == (len(configs), len(toy.ood_batch))
