@@ -124,6 +124,10 @@ def threshold_at(scores: ArrayLike, tpr: float) -> float:
     Raises:
         ConfigError: If `tpr` is out of range.
         DataError: If there are no scores or one is not finite.
+
+    Example:
+        >>> threshold_at([0.1, 0.4, 0.2, 0.3], 0.75)
+        0.3
     """
     _check_tpr(tpr)
     values = np.sort(np.asarray(scores).ravel())

@@ -1,0 +1,71 @@
+"""The pages: examples give what they say, and commands and options they show exist."""
+
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from ltood.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "ltood").rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+WITH_EXAMPLES = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
+COMMANDS = typer.main.get_command(app).commands
+
+
+def ltood_lines(text):
+    """Command lines that start with ltood in fenced blocks, continued lines joined."""
+    for block in re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("ltood "):
+                yield shlex.split(line, comments=True)
+
+
+def test_there_are_examples():
+    names = {page.name for page in WITH_EXAMPLES}
+    assert {"python-api.md", "deploy.md"} <= names
+    assert MODULES
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
+def test_examples_on_pages(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_examples_in_docstrings(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = path.with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    for words in ltood_lines(page.read_text(encoding="utf-8")):
+        assert words[1] in COMMANDS, words
+        # A stage takes its own arguments; groups have commands below them.
+        command = COMMANDS[words[1]]
+        if words[1] == "stage":
+            continue
+        if hasattr(command, "commands"):
+            assert words[2] in command.commands, words
+            command = command.commands[words[2]]
+        known = {option for parameter in command.params for option in parameter.opts}
+        shown = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert shown <= known | {"--help"}, words
