@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,9 @@ def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch
         write(writer, split, start, arrays)
 
     monkeypatch.setattr(FeatureWriter, "write", noting)
+    # Threads share what processes have of their own: flags of torch and its thread count.
+    monkeypatch.setattr("ltood.core.devices.repeatable", lambda device: nullcontext())
+    num_threads = torch.get_num_threads()
     threads = [
         threading.Thread(
             target=extract_tiny,
@@ -251,6 +255,7 @@ def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch
         thread.start()
     for thread in threads:
         thread.join()
+    torch.set_num_threads(num_threads)
     assert len(written) == len({chunk[1:] for chunk in written}) == 37
     shares = [sum(done[0] == ident for done in written) for ident in {done[0] for done in written}]
     assert len(shares) == world
