@@ -39,8 +39,8 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    variant: Variant = "b"
-    percentile: float = 65.0
+    variant: Variant = "s"
+    percentile: float = 90.0
     official_exponent: bool = True
     scorer: Scorer = "energy"
     temperature: float = 1.0
