@@ -3,7 +3,10 @@
 Source: Lee, Lee, Lee and Shin, "A Simple Unified Framework for Detecting
 Out-of-Distribution Samples and Adversarial Attacks", NeurIPS 2018 (arXiv:1807.03888),
 on the penultimate features alone. With `normalise` it is the Mahalanobis++ of Mueller
-and Hein (ICML 2025, arXiv:2505.18032). Departures: no change of the input image and no
+and Hein (ICML 2025, arXiv:2505.18032), and with `normalise` and a `ridge` the
+Hyperspherical Pooled Mahalanobis (HPM) of Peng, Chen and Gu for long tails (2026,
+arXiv:2605.17799), which they score on a classifier whose training corrects for the class
+prior; HPM therefore has no entry of its own. Departures: no change of the input image and no
 regression over layers, which need the network; the score is the squared distance, not
 minus half of it; classes without training rows are left out.
 """

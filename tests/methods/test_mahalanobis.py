@@ -55,13 +55,15 @@ def test_textbook(rng, counts, dim, settings):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_unit_features(rng):
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_unit_features(rng, ridge):
     train, labels, rows = made(rng, (30, 20), 6)
     units = [np.stack([reference.unit(row) for row in part]) for part in (rows, train)]
-    expected = reference.mahalanobis(*units, labels, 2)
-    got = scored(train, labels, rows, 2, normalise=True)
+    expected = reference.mahalanobis(*units, labels, 2, ridge)
+    settings = {"normalise": True, "ridge": ridge}
+    got = scored(train, labels, rows, 2, **settings)
     np.testing.assert_allclose(got, expected, rtol=1e-4)
-    np.testing.assert_allclose(scored(train, labels, 7 * rows, 2, normalise=True), got, rtol=1e-4)
+    np.testing.assert_allclose(scored(train, labels, 7 * rows, 2, **settings), got, rtol=1e-4)
 
 
 def test_duplicated_rows_change_nothing(rng):
