@@ -83,14 +83,14 @@ class Relation(Detector):
     def _relation(self, directions: Tensor, probabilities: Tensor) -> Tensor:
         """Mean strength of the edges of each row, [Q] float64."""
         bank, bank_probabilities = self.learned("bank_"), self.learned("probabilities_")
-        # float64 because a million edges of very different strength are added up.
+        # float64 from block to block, since a million edges may be added up.
         strength = torch.zeros(len(directions), dtype=torch.float64, device=directions.device)
         for start in range(0, len(bank), BANK_ROWS):
             stop = start + BANK_ROWS
             kernel = (directions @ bank[start:stop].T).clamp_(min=0)
             kernel *= probabilities @ bank_probabilities[start:stop].T
-            kernel[kernel <= self.config.threshold] = 0
-            strength += (kernel**self.config.power).sum(dim=1, dtype=torch.float64)
+            edges = torch.threshold_(kernel, self.config.threshold, 0).pow_(self.config.power)
+            strength += edges.sum(dim=1)
         return strength / len(bank)
 
 
