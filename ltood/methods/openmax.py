@@ -1,0 +1,168 @@
+"""OpenMax: odds of an unknown class, from how far logits are from those of known classes.
+
+Source: Bendale and Boult, "Towards Open Set Deep Networks", CVPR 2016 (arXiv:1511.06233),
+algorithms 1 and 2, with the ranks 1, (alpha - 1)/alpha, ... of the authors' code.
+Departures: distances are Euclidean, not a mixture with the cosine; the Weibull fits the
+distances themselves, as in the paper, where the authors' library first moves them by an
+amount that depends on the unit of the logits; the score is the log odds of the unknown
+class, which rank as its probability does but do not round to 1; a tail is at most a share of its
+class. Rare classes need the last: 20 distances are the tail of 1300 images, but all of a
+class of 20, whose typical images would then count as outside. Without a correctly
+classified training row the mean is that of all rows of the class; with fewer than three
+different distances shape and scale are the medians of the other classes; without any row
+the logit is never revised.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Detector
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.ops.statistics import check_labels
+from ltood.ops.weibull import MIN_VALUES, fit_weibull, weibull_cdf
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of OpenMax.
+
+    Attributes:
+        tail_size: Largest distances of each class that its Weibull is fitted to, 3 or
+            more. The paper uses 20.
+        tail_share: Largest share of the correctly classified rows of a class that counts
+            as its tail, above 0, at most 1, but never less than 3 rows; 1 is published.
+        alpha: Largest logits that are revised, 1 or more; where there are fewer classes,
+            all are. The paper uses 10.
+    """
+
+    tail_size: int = 20
+    tail_share: float = 0.1
+    alpha: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.tail_size < 3:
+            raise ConfigError(
+                f"methods.openmax.tail_size is {self.tail_size}; two parameters are fitted to "
+                "these distances, so set it to 3 or more (the paper uses 20)."
+            )
+        if not 0 < self.tail_share <= 1:
+            raise ConfigError(
+                f"methods.openmax.tail_share is {self.tail_share}; it is a share of the rows of a "
+                "class, so set it above 0 and to at most 1 (1 takes tail_size rows whatever "
+                "the class holds)."
+            )
+        if self.alpha < 1:
+            raise ConfigError(
+                f"methods.openmax.alpha is {self.alpha}; it counts logits to revise, so set it to "
+                "1 or more (the paper uses 10)."
+            )
+
+
+def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:
+    """Mean logits of the correctly classified rows of each class.
+
+    Args:
+        source: Rows with logits and labels.
+
+    Returns:
+        Means, [C, C] float64, of all rows of the class where none is correct, and
+        whether the class has any row, [C] bool.
+
+    Raises:
+        DataError: If a label is no class or there is not one row.
+    """
+    num = source.num_classes
+    counts = sums = None
+    for batch in source.batches(arrays=("logits", "labels")):
+        logits, labels = batch.logits.double(), batch.labels
+        check_labels(labels, num)
+        if counts is None or sums is None:
+            # First the correctly classified rows, then all.
+            counts, sums = labels.new_zeros((2, num)), logits.new_zeros((2, num, num))
+        correct = logits.argmax(dim=1) == labels
+        for i, rows in enumerate((correct, torch.ones_like(correct))):
+            counts[i] += torch.bincount(labels[rows], minlength=num)
+            sums[i].index_add_(0, labels[rows], logits[rows])
+    if counts is None or sums is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    means = sums / counts.clamp(min=1)[:, :, None]
+    return torch.where((counts[0] > 0)[:, None], means[0], means[1]), counts[1] > 0
+
+
+def distance_tails(
+    source: FeatureSource, means: Tensor, tail_size: int, tail_share: float
+) -> Tensor:
+    """Largest distances of correctly classified rows to their own mean.
+
+    Args:
+        source: Rows with logits and labels.
+        means: Mean logits of each class, [C, C] float64.
+        tail_size: Most distances to keep of each class.
+        tail_share: Largest share of its rows to keep, but never less than `MIN_VALUES`.
+
+    Returns:
+        Distances in descending order, [C, tail_size] float64, padded with zeros.
+    """
+    tails = means.new_zeros((len(means), tail_size))
+    counts = means.new_zeros(len(means))
+    for batch in source.batches(arrays=("logits", "labels")):
+        logits = batch.logits.double()
+        correct = logits.argmax(dim=1) == batch.labels
+        labels = batch.labels[correct]
+        distances = torch.linalg.vector_norm(logits[correct] - means[labels], dim=1)
+        counts += torch.bincount(labels, minlength=len(means))
+        for c in set(labels.tolist()):
+            both = torch.cat([tails[c], distances[labels == c]])
+            tails[c] = both.topk(tail_size).values
+    lengths = (tail_share * counts).floor().clamp(min=MIN_VALUES)
+    ranks = torch.arange(tail_size, device=means.device)
+    return torch.where(ranks < lengths[:, None], tails, 0.0)
+
+
+class OpenMax(Detector):
+    """Scores rows by the log odds of an unknown class after revising their logits."""
+
+    needs: frozenset[Need] = frozenset({Need.TRAIN})
+    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Learn the mean logits of each class and the Weibull of the distances to them.
+
+        Raises:
+            DataError: If there is no training row, or a label that is no class.
+        """
+        source = inputs.require_train()
+        means, is_present = mean_activations(source)
+        tails = distance_tails(source, means, self.config.tail_size, self.config.tail_share)
+        shape, scale = fit_weibull(tails)
+        is_fitted = scale.isfinite()
+        if is_fitted.any():
+            borrowed = is_present & ~is_fitted
+            shape = torch.where(borrowed, shape[is_fitted].median(), shape)
+            scale = torch.where(borrowed, scale[is_fitted].median(), scale)
+        self.means_, self.shape_, self.scale_ = means, shape, scale
+        return self
+
+    def score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32 in units of logits; higher means more OOD."""
+        logits = batch.logits.double()
+        distances = torch.cdist(logits, self.learned("means_"))
+        outside = weibull_cdf(distances, self.learned("shape_"), self.learned("scale_"))
+        alpha = min(self.config.alpha, logits.shape[1])
+        top, classes = logits.topk(alpha, dim=1)
+        ranks = torch.arange(alpha, 0, -1, dtype=logits.dtype, device=logits.device) / alpha
+        taken = top * ranks * outside.gather(1, classes)
+        known = logits.scatter(1, classes, top - taken).logsumexp(dim=1)
+        return (taken.sum(dim=1) - known).float()
+
+
+Entry = OpenMax
