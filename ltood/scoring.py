@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +167,12 @@ class Workbench:
         return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
 
     def with_calibrator(self, calibrator: Calibrator | None) -> "Workbench":
-        """The same store seen through a fitted calibrator."""
-        return Workbench(self.store, self.head, self.device, calibrator)
+        """The same store, and its head, seen through a fitted calibrator."""
+        # From the stored head, so that a second calibrator never adds to a first.
+        head = ClassifierHead.from_arrays(self.store.head_arrays(), self.device)
+        if calibrator is not None:
+            head = replace(head, bias=calibrator.adjust_logits(head.bias))
+        return Workbench(self.store, head, self.device, calibrator)
 
     def source(self, split: str) -> StoredSource:
         """Rows of one split."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.errors import MissingNeedError, NotFittedError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
 
 ManyScores = Annotated[Tensor, "[S, N] float32, one row per setting, higher means more OOD"]
 
@@ -92,7 +92,7 @@ class Detector(Fitted, ABC):
 
 
 class Calibrator(Fitted, ABC):
-    """Maps features to features before a method sees them.
+    """Maps features to features, and logits to logits, before a method sees them.
 
     Attributes:
         needs: What must be present to fit.
@@ -111,6 +111,14 @@ class Calibrator(Fitted, ABC):
     @abstractmethod
     def transform(self, features: Features) -> Features:
         """Calibrated features, [N, D] float32; the input is left unchanged."""
+
+    def adjust_logits(self, logits: Logits) -> Logits:
+        """Calibrated logits, [..., C]; the same by default.
+
+        May add one constant to each class, nothing else: the driver applies it to the
+        bias, so that a method sees the same logits in the batch and from the head.
+        """
+        return logits
 
 
 class Normaliser(Fitted, ABC):

@@ -1,0 +1,75 @@
+"""Logit adjustment after training: take the class prior out of the logits.
+
+Source: Menon, Jayasumana, Rawat, Jain, Veit and Kumar, "Long-tail Learning via Logit
+Adjustment", ICLR 2021 (arXiv:2007.07314), the post-hoc form. Meant for
+networks trained with plain cross entropy: one trained with the adjusted loss already
+gives logits without the prior, and a second adjustment would favour rare classes.
+Departure: the shift enters the bias, so that methods which use the head see it too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.detector import Calibrator
+from ltood.core.errors import ConfigError
+from ltood.core.types import Features, FitInputs, Logits, Need
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of logit adjustment.
+
+    Attributes:
+        tau: Strength; 1 takes out the whole prior, 0 nothing. Finite, 0 or more.
+    """
+
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 <= self.tau < math.inf:
+            raise ConfigError(
+                f"calibrators.logit_adjustment.tau is {self.tau}; a negative shift would favour "
+                "the frequent classes further, so set it to 0 or more (the paper uses 1)."
+            )
+
+
+class LogitAdjustment(Calibrator):
+    """Subtracts the logarithm of the class prior, `tau` times, from the logits."""
+
+    needs: frozenset[Need] = frozenset({Need.PRIOR})
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Take the settings."""
+        self.config = config or Config()
+
+    def fit(self, inputs: FitInputs) -> Self:
+        """Find the shift of each class.
+
+        Raises:
+            DataError: If a class has no training sample.
+        """
+        shift = -self.config.tau * torch.from_numpy(inputs.require_prior().log())
+        self.shift_: Tensor = shift.float()
+        return self
+
+    def transform(self, features: Features) -> Features:
+        """The same tensor, [N, D]; only the logits change."""
+        self.learned("shift_")  # Unfitted, it must not look like a calibrator at work.
+        return features
+
+    def adjust_logits(self, logits: Logits) -> Logits:
+        """Logits without the prior, [..., C]; a new tensor."""
+        return logits + self.learned("shift_").to(logits.device)
+
+    def in_use(self) -> dict[str, float]:
+        """How much more the rarest class gains than the most frequent one."""
+        shift = self.learned("shift_")
+        return {"gain_of_rarest": float(shift.max() - shift.min())}
+
+
+Entry = LogitAdjustment
