@@ -206,6 +206,19 @@ def test_a_failing_normaliser_ends_only_its_own_row(store, monkeypatch):
     )
 
 
+def test_a_failing_calibrator_ends_only_the_rows_behind_it(store, monkeypatch):
+    from ltood.calibrators import patt
+
+    def transform(self, features):
+        raise RuntimeError("too wide")
+
+    monkeypatch.setattr(patt.Entry, "transform", transform)
+    board, _ = compare(store, Config(("energy", "msp"), ("none", "patt")), {}, device="cpu")
+    rows = by_title(board)
+    assert set(board["auroc"]) == {"energy", "msp"}
+    assert rows["patt+energy"]["reason"] == rows["patt+msp"]["reason"] == "RuntimeError: too wide"
+
+
 def test_what_does_not_fit_is_left_out_unless_it_was_named(store):
     board, timings = compare(store, Config(normalisers=("none", "imood")), {}, device="cpu")
     left_out = {row["title"]: row["reason"] for row in board["left_out"]}

@@ -87,6 +87,11 @@ class _View:
         """Methods with a row that has not failed."""
         return [method for method in self.methods if method.open_rows]
 
+    @property
+    def open_rows(self) -> list[_Row]:
+        """Rows behind this calibrator that have not failed."""
+        return [row for method in self.methods for row in method.open_rows]
+
     def batch(self, raw: FeatureBatch, meter: Meter) -> MeteredBatch:
         """Rows as the calibrator shows them, with the head's logits for them."""
         features, logits, extra = raw.features_, raw.logits_, raw.extra_
@@ -240,7 +245,7 @@ def _read(store: FeatureStore, bench: Workbench, views: list[_View], meter: Mete
                 for view in views:
                     _score(view, raw, split, meter)
                 advance(len(raw))
-        for view in views:
+        for view in (view for view in views if view.open_methods):
             columns = [np.concatenate(parts) for parts in (view.predictions, labels, ids)]
             view.predictions.clear()
             for method in view.open_methods:
@@ -263,8 +268,9 @@ def _arrays(views: list[_View]) -> list[str]:
 def _score(view: _View, raw: FeatureBatch, split: str, meter: Meter) -> None:
     """Score one batch with all methods behind one calibrator."""
     with torch.inference_mode():
-        batch = view.batch(raw, meter)
-        view.predictions.append(batch.logits.argmax(dim=1).cpu().numpy())
+        with _failing(view.open_rows):
+            batch = view.batch(raw, meter)
+            view.predictions.append(batch.logits.argmax(dim=1).cpu().numpy())
         for method in view.open_methods:
             with _failing(method.open_rows), meter.add_to(method.score):
                 assert method.detector is not None
