@@ -44,6 +44,8 @@ def main() -> int:
     environment["VIRTUAL_ENV"] = str(ENVIRONMENT)
     for job in jobs:
         print("$", *job, flush=True)
+        # One thread for each of the parallel test workers and the processes they start.
+        threads = {"OMP_NUM_THREADS": "1"} if job[0] == "pytest" else {}
         program = shutil.which(job[0], path=environment["PATH"]) or job[0]
         code = subprocess.run(
             [program, *job[1:]], cwd=ROOT, env=environment, check=False
