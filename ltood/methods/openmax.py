@@ -1,16 +1,17 @@
 """OpenMax: odds of an unknown class, from how far logits are from those of known classes.
 
 Source: Bendale and Boult, "Towards Open Set Deep Networks", CVPR 2016 (arXiv:1511.06233),
-algorithms 1 and 2, with the ranks 1, (alpha - 1)/alpha, ... of the authors' code.
-Departures: distances are Euclidean, not a mixture with the cosine; the Weibull fits the
-distances themselves, as in the paper, where the authors' library first moves them by an
-amount that depends on the unit of the logits; the score is the log odds of the unknown
-class, which rank as its probability does but do not round to 1; a tail is at most a share of its
-class. Rare classes need the last: 20 distances are the tail of 1300 images, but all of a
-class of 20, whose typical images would then count as outside. Without a correctly
-classified training row the mean is that of all rows of the class; with fewer than three
-different distances shape and scale are the medians of the other classes; without any row
-the logit is never revised.
+algorithms 1 and 2. The ranks fall from 1 to 1/alpha, as in the authors' code. Departures:
+distances are Euclidean, not a mixture with the cosine; the Weibull fits the distances
+themselves, as in the paper, where the authors' library first moves them by an amount that
+depends on the unit of the logits; the score is the log odds of the unknown class, which
+rank as its probability does but do not round to 1; a tail is at most a share of its class.
+
+Rare classes need the last: 20 distances are the tail of 1300 images, but all of a class of
+20, whose typical images would then count as outside. Without a correctly classified
+training row the mean is that of all rows of the class; with fewer than three different
+distances shape and scale are the medians of the other classes'; without any row the logit
+is never revised.
 """
 
 from dataclasses import dataclass
