@@ -48,7 +48,7 @@ def main() -> int:
         threads = {"OMP_NUM_THREADS": "1"} if job[0] == "pytest" else {}
         program = shutil.which(job[0], path=environment["PATH"]) or job[0]
         code = subprocess.run(
-            [program, *job[1:]], cwd=ROOT, env=environment, check=False
+            [program, *job[1:]], cwd=ROOT, env={**environment, **threads}, check=False
         ).returncode
         if code:
             print(f"error: {' '.join(job)} ended with exit code {code}.", file=sys.stderr)
