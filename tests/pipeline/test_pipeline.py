@@ -10,9 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ltood.core.params import read_params
+
 ROOT = Path(__file__).resolve().parents[2]
 AFTER_SCORE = ["score", "normalise", "evaluate", "report"]
-ALL = ["prepare", "train", "extract", "calibrate", *AFTER_SCORE]
+#: The leaderboard does not depend on the chosen entries, only on features and settings.
+COMPARE = ["compare", "report"]
+AFTER_SCORE_AND_COMPARE = ["score", "normalise", "evaluate", *COMPARE]
+AFTER_EXTRACT = ["calibrate", *AFTER_SCORE_AND_COMPARE]
+ALL = ["prepare", "train", "extract", *AFTER_EXTRACT]
 
 
 class Workspace:
@@ -91,6 +97,13 @@ def test_metrics_plots_and_report_are_there(workspace):
     assert 0 < metrics["mean"]["auroc"] < 1
     html = (workspace.path / "results/report.html").read_text()
     assert "<svg" in html
+    assert "All methods, percent" in html
+    leaderboard = json.loads((workspace.path / "results/leaderboard.json").read_text())
+    rows = {row["title"]: row for row in leaderboard["rows"]}
+    assert {"energy", "himplos", "knn", "mahalanobis", "react"} <= set(rows)
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    chosen = read_params(workspace.path / "params.yaml")["method"]
+    assert rows[chosen]["mean"]["auroc"] == pytest.approx(metrics["mean"]["auroc"], abs=1e-6)
     shown = workspace.run("dvc", "metrics", "show").stdout
     assert "auroc" in shown
     workspace.run("dvc", "plots", "show")
@@ -98,19 +111,20 @@ def test_metrics_plots_and_report_are_there(workspace):
 
 #: Overrides, one after the other in the same workspace, and the stages that must run.
 CHANGES = [
-    (["methods.knn.k=10"], []),
+    (["methods.knn.k=10"], COMPARE),
     (["method=himplos"], AFTER_SCORE),
     (["method=mahalanobis"], []),
-    (["method=knn", "methods.knn.k=5"], AFTER_SCORE),
-    (["methods.knn.k=7"], AFTER_SCORE),
+    (["method=knn", "methods.knn.k=5"], AFTER_SCORE_AND_COMPARE),
+    (["methods.knn.k=7"], AFTER_SCORE_AND_COMPARE),
     (["method=mahalanobis", "normaliser=imood"], ["normalise", "evaluate", "report"]),
     (["normaliser=none", "calibrator=patt"], ["calibrate", *AFTER_SCORE]),
     (
         ["calibrator=none", "recipe=logit_adjustment"],
-        ["train", "extract", "calibrate", *AFTER_SCORE],
+        ["train", "extract", *AFTER_EXTRACT],
     ),
-    # DVC restores no stage whose output is kept for resuming; what follows is restored.
-    (["recipe=cross_entropy"], ["train", "extract"]),
+    # DVC restores no stage whose output is kept for resuming; what follows is restored, but
+    # no report has shown this method beside a leaderboard with k = 7.
+    (["recipe=cross_entropy"], ["train", "extract", "report"]),
     (["datasets.demo.imbalance_ratio=0.1"], ALL),
 ]
 
@@ -146,7 +160,7 @@ def test_a_changed_weight_reaches_every_number(workspace):
     content["weights_sha256"] = hashlib.sha256(model.read_bytes()).hexdigest()
     document.unlink()
     document.write_text(json.dumps(content))
-    downstream = ["extract", "calibrate", *AFTER_SCORE]
+    downstream = ["extract", *AFTER_EXTRACT]
     command = ["dvc", "repro", "--force", "-s", *downstream]
     assert workspace.stages_run(*command) == downstream
     after = json.loads((workspace.path / "results/metrics.json").read_text())
@@ -160,6 +174,7 @@ def test_a_changed_weight_reaches_every_number(workspace):
         ("method=himplo", "himplo"),
         ("+methods.mahalanobis.rigde=2", "methods.mahalanobis has no key 'rigde'"),
         ("methods.mahalanobis.ridge=-1", "methods.mahalanobis.ridge is -1"),
+        ("compare.methods=[knm]", "No method 'knm'. Did you mean knn"),
     ],
 )
 def test_bad_settings_end_in_one_line(workspace, override, sentence):
