@@ -1,0 +1,319 @@
+"""Our methods beside those of pytorch-ood: same features, same threads, same run.
+
+    uv venv /tmp/peers && uv pip install --python /tmp/peers -e . --group peers
+    /tmp/peers/bin/python benchmarks/peers.py [--only knn vim] [--sets A] [--threads 1]
+
+Set A: 50,000 training rows of 512 features in 100 classes; set B: 20,000 rows of 2,048
+features in 1,000 classes; 20,000 test rows each. Every pair of set, method and library
+gets a process of its own, ours right before theirs. Each repeats fit and score three
+times, or once where a repetition takes more than 15 processor seconds, and reports the
+medians. Both libraries get arrays in memory; both compute the logits that a method needs
+within the time. We score in batches as `ltood score` does, the peer in one call, which
+suits it best. Where the peer would need minutes it scores fewer rows, and its time for
+scoring (not for fitting) is multiplied up; the page says where. Tables go to
+docs/results/peers.md.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "peers.md"
+TEST_ROWS = 20_000
+REPEATS = 3
+SLOW_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a set of random features."""
+
+    rows: int
+    dim: int
+    classes: int
+    principal: int
+
+
+SETS = {"A": Shape(50_000, 512, 100, 256), "B": Shape(20_000, 2048, 1000, 1000)}
+
+#: Test rows that the peer scores where all of them would take minutes.
+PEER_ROWS = {("B", "mahalanobis"): 200, ("B", "relative_mahalanobis"): 200}
+
+
+class Data:
+    """One set: training rows, test rows and a head; the same in every process."""
+
+    def __init__(self, name: str) -> None:
+        import torch
+
+        from ltood.core.heads import ClassifierHead
+
+        shape = SETS[name]
+        random = torch.Generator().manual_seed(0)
+
+        def normal(*size: int) -> torch.Tensor:
+            return torch.randn(*size, generator=random)
+
+        means = normal(shape.classes, shape.dim)
+        self.shape = shape
+        self.labels = torch.arange(shape.rows) % shape.classes
+        self.train = (means[self.labels] + normal(shape.rows, shape.dim)).clamp_(min=0)
+        test_labels = torch.arange(TEST_ROWS) % shape.classes
+        self.test = means[test_labels] * 0.9 + normal(TEST_ROWS, shape.dim)
+        self.test.clamp_(min=0)
+        self.head = ClassifierHead(
+            normal(shape.classes, shape.dim) / shape.dim**0.5, normal(shape.classes) * 0.1
+        )
+
+
+#: Gives a function without arguments that fits, and one that scores the first n rows.
+Runner = tuple[Callable[[], Any], Callable[[Any, int], Any]]
+
+
+def ours(method: str, data: Data) -> Runner:
+    """Our entry with the settings that the peer's has."""
+    import torch
+
+    from ltood.core import registry
+    from ltood.core.types import BATCH_ROWS, FeatureBatch, FitInputs, Need
+
+    settings: dict[str, dict[str, Any]] = {
+        "knn": {"k": 50},
+        "vim": {"dim": data.shape.principal},
+        "react": {"percentile": 90.0},
+    }
+    module = registry.load("methods", method)
+    config = module.Config(**settings.get(method, {})) if hasattr(module, "Config") else None
+    entry = module.Entry(config) if config else module.Entry()
+    # Training logits only where the method reads them: ViM's scale.
+    head = data.head if "logits" in entry.arrays or Need.HEAD in entry.needs else None
+
+    def fit() -> Any:
+        if not entry.needs:
+            return entry
+        logits = data.head.logits(data.train) if method == "vim" else None
+        inputs = FitInputs.of(
+            data.train, data.labels, logits=logits, num_classes=data.shape.classes
+        )
+        inputs = FitInputs(inputs.train, None, head, inputs.prior)
+        return entry.fit(inputs)
+
+    def score(detector: Any, rows: int) -> Any:
+        parts = torch.split(data.test[:rows], BATCH_ROWS)
+        wanted = head if "logits" in entry.arrays else None
+        return torch.cat([detector.score(FeatureBatch.of(part, head=wanted)) for part in parts])
+
+    return fit, score
+
+
+def theirs(method: str, data: Data) -> Runner:
+    """The detector of pytorch-ood."""
+    peers = import_module("pytorch_ood.detector")
+    head = data.head
+
+    def fitted(build: Callable[[], Any]) -> Callable[[], Any]:
+        def fit() -> Any:
+            built = build()
+            built.fit_features(data.train, data.labels)
+            return built
+
+        return fit
+
+    def react() -> Any:
+        built = peers.ReAct(None, head.logits, percentile=0.9)
+        return built.fit_feature_maps(data.train, data.labels)
+
+    def features(detector: Any, rows: int) -> Any:
+        return detector.predict_features(data.test[:rows])
+
+    def logits(detector: Any, rows: int) -> Any:
+        return detector.predict_logits(head.logits(data.test[:rows]))
+
+    def maps(detector: Any, rows: int) -> Any:
+        return detector.predict_feature_maps(data.test[:rows])
+
+    runners: dict[str, Runner] = {
+        "msp": (lambda: peers.MaxSoftmax(None), logits),
+        "maxlogit": (lambda: peers.MaxLogit(None), logits),
+        "energy": (lambda: peers.EnergyBased(None), logits),
+        "react": (react, maps),
+        "knn": (fitted(lambda: peers.KNN(None, k=50)), features),
+        "vim": (
+            fitted(lambda: peers.ViM(None, data.shape.principal, head.weight, head.bias)),
+            features,
+        ),
+        "mahalanobis": (fitted(lambda: peers.Mahalanobis(None)), features),
+        "relative_mahalanobis": (fitted(lambda: peers.RMD(None)), features),
+    }
+    return runners[method]
+
+
+METHODS = (
+    "mahalanobis",
+    "relative_mahalanobis",
+    "knn",
+    "vim",
+    "react",
+    "energy",
+    "msp",
+    "maxlogit",
+)
+
+
+def work(name: str, method: str, library: str, scores_file: str) -> None:
+    """Measure one method in this process and print the figures as JSON."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    data = Data(name)
+    rows = PEER_ROWS.get((name, method), TEST_ROWS) if library == "peer" else TEST_ROWS
+    fit, score = (ours if library == "ltood" else theirs)(method, data)
+    if library == "peer":
+        # Imports that the peer puts off belong to no method.
+        import_module("sklearn.neighbors")
+
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    laps = []
+    with torch.no_grad():
+        for _ in range(REPEATS):
+            start = _clock()
+            detector = fit()
+            middle = _clock()
+            scores = score(detector, rows)
+            end = _clock()
+            scale = TEST_ROWS / rows
+            laps.append(
+                {
+                    "fit": middle[0] - start[0],
+                    "score": (end[0] - middle[0]) * scale,
+                    "wall": middle[1] - start[1] + (end[1] - middle[1]) * scale,
+                }
+            )
+            if end[0] - start[0] > SLOW_SECONDS:
+                break
+    np.save(scores_file, np.asarray(scores, dtype=np.float64))
+    figures = {key: statistics.median(lap[key] for lap in laps) for key in laps[0]}
+    figures["memory"] = _memory("VmHWM") - before
+    figures["rows"] = rows
+    print(json.dumps(figures))
+
+
+def _clock() -> tuple[float, float]:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime, time.perf_counter()
+
+
+def _memory(field: str) -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def _measure(name: str, method: str, library: str, folder: Path, threads: int) -> dict[str, float]:
+    target = folder / f"{name}-{method}-{library}.npy"
+    finished = subprocess.run(
+        [sys.executable, __file__, "--worker", name, method, library, str(target)],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    figures: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])
+    return figures
+
+
+def _agreement(folder: Path, name: str, method: str) -> float:
+    """Correlation of ranks on the rows that both scored."""
+    import numpy as np
+
+    mine = np.load(folder / f"{name}-{method}-ltood.npy")
+    peer = np.load(folder / f"{name}-{method}-peer.npy")
+    ranks = [np.argsort(np.argsort(scores)) for scores in (mine[: len(peer)], peer)]
+    return float(np.corrcoef(np.stack(ranks)).ravel()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS))
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    lines = []
+    loads = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in options.sets:
+            for method in options.only:
+                mine = _measure(name, method, "ltood", folder, options.threads)
+                peer = _measure(name, method, "peer", folder, options.threads)
+                loads.append(os.getloadavg()[0])
+                ratio = (peer["fit"] + peer["score"]) / (mine["fit"] + mine["score"])
+                mark = "" if peer["rows"] == TEST_ROWS else f" ({peer['rows']:.0f} rows, scaled)"
+                cells = [
+                    name,
+                    method,
+                    f"{mine['fit']:.3g} + {mine['score']:.3g}",
+                    f"{peer['fit']:.3g} + {peer['score']:.3g}{mark}",
+                    f"**{ratio:.3g}**",
+                    f"{peer['wall'] / mine['wall']:.3g}",
+                    f"{mine['memory']:.0f}",
+                    f"{peer['memory']:.0f}",
+                    f"{_agreement(folder, name, method):.6f}",
+                ]
+                lines.append("| " + " | ".join(cells) + " |")
+                print(lines[-1], flush=True)
+    if tuple(options.only) == METHODS and options.sets == sorted(SETS):
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        RESULT.write_text(_page(lines, loads, options.threads), encoding="utf-8")
+
+
+def _page(lines: list[str], loads: list[float], threads: int) -> str:
+    sizes = [
+        f"- Set {name}: {shape.rows:,} training rows of {shape.dim:,} features in "
+        f"{shape.classes:,} classes, {TEST_ROWS:,} test rows."
+        for name, shape in SETS.items()
+    ]
+    return "\n".join(
+        [
+            f"# Beside pytorch-ood {version('pytorch-ood')}",
+            "",
+            *sizes,
+            "",
+            "Random features around class means, in memory, on a processor. Times are processor",
+            f"seconds (user and system) of fit + score with {threads} thread(s), the median of",
+            f"{REPEATS} repetitions, or one where it takes more than {SLOW_SECONDS:.0f} seconds.",
+            f"Other work ran on the machine (load {min(loads):.1f} to {max(loads):.1f}), so that",
+            "wall times mean little; the column *wall* gives their ratio all the same. Memory is",
+            "the most that fit and score added to the arrays, in MiB. *Same order* is the",
+            "correlation of the ranks that the two give to the test rows.",
+            "",
+            "| Set | Method | ltood, s | pytorch-ood, s | times faster | wall | ltood, MiB "
+            "| pytorch-ood, MiB | same order |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *lines,
+            "",
+            "`python benchmarks/peers.py` in an environment with pytorch-ood writes this page.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        work(*sys.argv[2:6])
+    else:
+        main()
