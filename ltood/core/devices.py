@@ -25,7 +25,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
+    # A number in params.yaml, such as `device: 0`, is no text.
+    kind, _, index = str(name).partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
         raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:<number>.")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():

@@ -90,6 +90,11 @@ class Plan:
     training: TrainingConfig
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the seed, which no section of settings checks."""
+        if type(self.seed) is not int:
+            raise ConfigError(f"seed is {self.seed!r}; it must be a whole number, such as 0.")
+
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
     """Learning rate of the step with number `step`, counted from 0 over the whole run."""

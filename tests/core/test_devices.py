@@ -7,7 +7,7 @@ from ltood.core.errors import ConfigError
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:one", "cuda:-1", "mps"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:one", "cuda:-1", "mps", 0, None])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(ConfigError, match=r"it must be auto, cpu, cuda or cuda:<number>\."):
         choose_device(name)

@@ -4,7 +4,7 @@ import pytest
 
 from ltood.core.errors import ConfigError
 from ltood.core.params import parse
-from ltood.training.plan import TrainingConfig, learning_rate
+from ltood.training.plan import Plan, TrainingConfig, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,9 @@ def test_warm_up_rises_linearly_to_the_schedule():
 def test_constant_stays():
     config = TrainingConfig(epochs=2, learning_rate=0.3, schedule="constant")
     assert {learning_rate(step, 3, config) for step in range(6)} == {0.3}
+
+
+@pytest.mark.parametrize("seed", ["0", 0.0, None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ConfigError, match=rf"seed is {seed!r}; it must be a whole number"):
+        Plan("cifar_resnet", {}, "cross_entropy", {}, TrainingConfig(), seed)
