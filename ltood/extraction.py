@@ -227,7 +227,8 @@ class _Network:
         with torch.inference_mode(), autocast(self._device, self._number_format):
             for first in range(start, stop, self._batch_size):
                 block = split.images[first : min(first + self._batch_size, stop)]
-                pixels = torch.from_numpy(np.ascontiguousarray(block)).to(self._device)
+                # A copy, because memory-mapped rows are read-only, which torch does not know.
+                pixels = torch.from_numpy(np.array(block)).to(self._device)
                 scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(
                     memory_format=self._layout
                 )

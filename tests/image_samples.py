@@ -62,7 +62,10 @@ class TinyImages:
             else:
                 labels = np.full(self.rows, -1)
             ids = rng.permutation(1000)[: len(labels)]
-            self._splits[name] = ImageSplit(draw(labels, rng, self.channels), labels, ids)
+            split = ImageSplit(draw(labels, rng, self.channels), labels, ids)
+            for values in (split.images, split.labels, split.ids):
+                values.flags.writeable = False  # as memory-mapped files are
+            self._splits[name] = split
 
     @property
     def manifest(self):

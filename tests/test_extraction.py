@@ -80,7 +80,7 @@ def test_stored_rows_are_those_of_the_backbone(checkpoint, undisturbed):
     images, store = TinyImages(), FeatureStore.open(undisturbed)
     for name in images.splits():
         split, stored = images.split(name), store.split(name)
-        pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2) / 255
+        pixels = torch.from_numpy(split.images.copy()).permute(0, 3, 1, 2) / 255
         with torch.no_grad():
             output = backbone(pixels)
         found = stored.load(["features", "logits", "labels", "ids"])

@@ -11,6 +11,7 @@ from image_samples import GreedyRecipe, TinyImages, child, kill_when, make_plan,
 
 from ltood.core.checkpoint import load_checkpoint
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError, TrainingError
+from ltood.core.images import ImageSplit
 from ltood.core.recipe import Recipe
 from ltood.training import train as driver
 from ltood.training.loop import Run
@@ -386,6 +387,8 @@ def test_colour_images(tmp_path):
 
 def test_images_of_one_colour_cannot_be_learned(tmp_path):
     images = TinyImages()
-    images.split("train").images[:] = 7
+    train = images.split("train")
+    flat = ImageSplit(np.full_like(train.images, 7), train.labels, train.ids)
+    images._splits["train"] = flat
     with pytest.raises(DataError, match=r"image std is \[0\.0\]; pixels are divided by it"):
         train_tiny(tmp_path, make_plan(), images)
