@@ -95,10 +95,10 @@ def virtual_logit_scale(train: FeatureSource, basis: Eigenbasis, dim: int) -> Te
             f"span {basis.rank}, so the virtual logit has no scale; lower methods.vim.dim or use "
             "more training rows."
         )
-    residual_basis = basis.directions[:, dim:]
+    residual_basis = basis.directions[:, dim:].contiguous()
     largest = norms = basis.values.new_zeros(())
     for batch in train.batches(arrays=("features", "logits")):
-        largest = largest + batch.logits.double().amax(dim=1).sum()
+        largest = largest + batch.logits.amax(dim=1).double().sum()
         norms = norms + residual_norm(batch.features, basis.origin, residual_basis).sum()
     return largest / norms
 

@@ -16,6 +16,10 @@ from ltood.core.types import Features, FeatureSource, FitInputs, Labels
 #: Most training activations that are kept and sorted for exact percentiles (128 MiB).
 EXACT_VALUES = 2**25
 
+#: Rows that are widened to float64 at once: small enough for a processor's cache, and for
+#: the allocator to reuse their memory instead of asking the system for fresh pages.
+WIDE_ROWS = 1024
+
 #: Leading bits of a float32 (sign, exponent, 11 bits of the fraction) that name its bin.
 SKETCH_BITS = 20
 
@@ -79,7 +83,9 @@ def _class_statistics(source: FeatureSource, normalise: bool) -> ClassStatistics
             counts = labels.new_zeros(source.num_classes)
             sums = features.new_zeros((source.num_classes, source.dim), dtype=torch.float64)
         counts += torch.bincount(labels, minlength=source.num_classes)
-        sums.index_add_(0, labels, prepared(features, normalise))
+        blocks = zip(torch.split(features, WIDE_ROWS), torch.split(labels, WIDE_ROWS), strict=True)
+        for rows, classes in blocks:
+            sums.index_add_(0, classes, prepared(rows, normalise))
     if counts is None or sums is None:
         raise DataError("the training split has no rows; a method cannot learn from it.")
     return ClassStatistics(counts, sums)
@@ -169,12 +175,21 @@ def _activations(source: FeatureSource) -> Activations:
         raise DataError("the training split has no rows; a method cannot learn from it.")
     blocks = (batch.features.flatten() for batch in source.batches(arrays=("features",)))
     if len(source) * source.dim <= EXACT_VALUES:
-        return Activations(sorted_values=torch.cat(list(blocks)).sort().values)
+        return Activations(sorted_values=_sorted(torch.cat(list(blocks))))
     histogram = None
     for values in blocks:
         counts = torch.bincount(_bins(values), minlength=1 << SKETCH_BITS)
         histogram = counts if histogram is None else histogram + counts
     return Activations(histogram=histogram)
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """The values in ascending order, in their own memory on a processor."""
+    if values.device.type == "cpu":
+        # NumPy's vectorised sort takes a tenth of torch's time, which also sorts indices.
+        values.numpy().sort()
+        return values
+    return values.sort().values
 
 
 def _bins(values: Tensor) -> Tensor:

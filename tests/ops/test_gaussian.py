@@ -27,6 +27,19 @@ def test_covariances_equal_numpy(data):
     np.testing.assert_allclose(model.total_covariance, total, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("width", [65, 200, 600])
+def test_covariance_is_whole_and_symmetric_whatever_the_panels(rng, width):
+    features = rng.normal(size=(2500, width)).astype(np.float32)
+    labels = torch.arange(2500) % 3
+    found = tied_gaussian(FitInputs.of(torch.tensor(features), labels)).covariance
+    wide = features.astype(np.float64)
+    centred = wide.copy()
+    for c in range(3):
+        centred[labels == c] -= wide[labels == c].mean(axis=0)
+    assert torch.equal(found, found.T)
+    np.testing.assert_allclose(found, centred.T @ centred / 2500, rtol=1e-9, atol=1e-12)
+
+
 def test_the_model_is_fitted_once(data):
     inputs = FitInputs.of(torch.tensor(data[0]), torch.tensor(data[1]))
     assert tied_gaussian(inputs) is tied_gaussian(inputs)
