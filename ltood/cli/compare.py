@@ -32,6 +32,10 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="Setting NAME.KEY=VALUE, such as knn.k=10; repeatable."),
     ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
     ] = "pascl",
@@ -39,6 +43,7 @@ def compare(
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
     from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings
+    from ltood.core.presets import published_settings
     from ltood.evaluation import preset_columns
 
     config = Config(
@@ -46,7 +51,13 @@ def compare(
         calibrators=names_or_all(calibrator or ["none"]),
         normalisers=names_or_all(normaliser or ["none"]),
     )
-    chosen = by_package(parse_settings(settings or []), config)
+    given = dict(parse_settings(settings or []))
+    if published:
+        for name in config.names("methods"):
+            merged = {**published_settings(published, name), **given.get(name, {})}
+            if merged:
+                given[name] = merged
+    chosen = by_package(given, config)
     preset_columns(preset)  # A wrong name fails before the work starts.
 
     from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard

@@ -22,6 +22,10 @@ def score(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Method setting KEY=VALUE; repeatable.")
     ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
+    ] = None,
     calibrator: Annotated[
         str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
     ] = "none",
@@ -42,12 +46,14 @@ def score(
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""
     from ltood.core.params import parse_assignments
+    from ltood.core.presets import published_settings
     from ltood.core.registry import check_name
 
     check_name("methods", method)
     check_name("calibrators", calibrator)
     check_name("normalisers", normaliser)
-    chosen = parse_assignments(settings or [])
+    known = published_settings(published, method) if published else {}
+    chosen = {**known, **parse_assignments(settings or [])}
     calibration = parse_assignments(calibrator_settings or [])
     normalisation = parse_assignments(normaliser_settings or [])
 

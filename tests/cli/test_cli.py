@@ -81,6 +81,18 @@ def test_all_three_slots(store, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_published_settings_are_a_start(store, tmp_path):
+    scores = tmp_path / "scores.zarr"
+    arguments = ["score", "--store", store, "--method", "himplos", "--out", scores]
+    ltood(*arguments, "--published", "cifar10-densenet", "--set", "percentile=30")
+    settings = zarr.open_group(str(scores), mode="r").attrs["ltood"]["method"]["settings"]
+    assert (settings["clip"], settings["percentile"]) == (1.6, 30.0)
+    out = tmp_path / "board"
+    chosen = ["--method", "react", "--method", "msp", "--published", "imagenet-resnet50"]
+    ltood("compare", "--store", store, "--out", out, *chosen)
+    assert '"clip": 1.0' in (out / "leaderboard.json").read_text()
+
+
 def test_the_way_back(store, folder, tmp_path):
     out = tmp_path / "test.npz"
     ltood("export", store, "--split", "test", "--out", out)
@@ -105,6 +117,7 @@ def test_existing_scores_are_kept_unless_told(store, tmp_path):
     [
         (["--method", "enrgy"], "error: No method 'enrgy'. Did you mean energy"),
         (["--method", "energy", "--calibrator", "pat"], "No calibrator 'pat'. Did you mean patt"),
+        (["--method", "react", "--published", "cifar"], "No published settings for 'cifar'"),
         (["--method", "energy", "--set", "temp=1"], "methods.energy has no key 'temp'"),
         (["--method", "energy", "--set", "temperature=0"], "methods.energy.temperature is 0"),
         (["--method", "energy", "--set", "temperature"], "--set takes KEY=VALUE"),
