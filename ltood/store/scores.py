@@ -138,7 +138,7 @@ class ScoreWriter:
         shutil.rmtree(self._building, ignore_errors=True)
         content = {**attributes, "kind": KIND, "direction": DIRECTION}
         create_skeleton(self._building, self.spec, content, {})
-        self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in rows}
+        self._pending: dict[str, dict[str, NDArray[Any]]] = {}
         self._written = dict.fromkeys(rows, 0)
         self._received = dict.fromkeys(rows, 0)
 
@@ -185,8 +185,21 @@ class ScoreWriter:
         self._received[split] += len(rows)
         if self._received[split] > self.spec.splits[split].rows:
             raise self._wrong_count(split)
-        self._pending[split].append(part)
-        self._flush(split, last=False)
+        step = self.spec.chunk_rows(split)
+        # One chunk of memory, filled again and again: small arrays kept from every batch
+        # would lie between its large ones, so that the allocator never reused their space.
+        if split not in self._pending:
+            self._pending[split] = _buffers(step)
+        pending = self._pending[split]
+        done = 0
+        while done < len(rows):
+            held = (self._received[split] - len(rows) + done) % step
+            count = min(step - held, len(rows) - done)
+            for key, values in part.items():
+                pending[key][held : held + count] = values[done : done + count]
+            done += count
+            if held + count == step:
+                self._flush(split, step)
 
     def _wrong_count(self, split: str) -> StoreError:
         return StoreError(
@@ -199,7 +212,8 @@ class ScoreWriter:
         for name, split in self.spec.splits.items():
             if self._received[name] != split.rows:
                 raise self._wrong_count(name)
-            self._flush(name, last=True)
+            if self._written[name] < split.rows:
+                self._flush(name, split.rows - self._written[name])
         seal_root(self._building, complete=True)
         if self.path.exists():
             # Moved aside first: a kill while it is deleted must not leave half a store here.
@@ -210,30 +224,23 @@ class ScoreWriter:
         else:
             self._building.rename(self.path)
 
-    def _flush(self, split: str, *, last: bool) -> None:
-        """Write all full chunks of what is pending, and the rest if `last`."""
+    def _flush(self, split: str, count: int) -> None:
+        """Write the first `count` pending rows as the next chunk."""
         step = self.spec.chunk_rows(split)
-        pending = self._pending[split]
-        count = sum(len(part["scores"]) for part in pending)
-        if not count or (count < step and not last):
-            return
-        joined = {key: np.concatenate([part[key] for part in pending]) for key in ARRAYS}
-        done = 0
-        while count - done >= step or (last and done < count):
-            stop = min(done + step, count)
-            start = self._written[split]
-            write_chunk(
-                self._building,
-                split,
-                start // step,
-                (start, start + stop - done),
-                step,
-                ARRAYS,
-                {key: values[done:stop] for key, values in joined.items()},
-            )
-            self._written[split] += stop - done
-            done = stop
-        self._pending[split] = [{key: values[done:] for key, values in joined.items()}]
+        start = self._written[split]
+        rows = {key: values[:count] for key, values in self._pending[split].items()}
+        write_chunk(
+            self._building, split, start // step, (start, start + count), step, ARRAYS, rows
+        )
+        self._written[split] += count
+
+
+def _buffers(rows: int) -> dict[str, NDArray[Any]]:
+    """Room for one chunk, in the widest types, so that writing it can still refuse a value."""
+    return {
+        key: np.empty(rows, np.float64 if np.dtype(spec.dtype).kind == "f" else np.int64)
+        for key, spec in ARRAYS.items()
+    }
 
 
 def _check_replaceable(path: Path) -> None:
