@@ -10,6 +10,7 @@ from ltood.core.console import one_line_errors
 from ltood.core.errors import ConfigError
 from ltood.core.params import parse, read_params
 from ltood.core.registry import load
+from ltood.core.threads import yield_cores
 
 WORK = Path("data/work")
 RESULTS = Path("results")
@@ -26,10 +27,14 @@ PLOTS = RESULTS / "plots"
 
 
 def plain_errors(command: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a stage so that expected failures end in one line and exit code 1."""
+    """Wrap a stage so that expected failures end in one line and exit code 1.
+
+    Waiting threads sleep from here on, so that a busy machine is shared.
+    """
 
     @functools.wraps(command)
     def run() -> None:
+        yield_cores()
         with one_line_errors():
             command()
 

@@ -15,11 +15,9 @@ def main() -> None:
     """Read checkpoint and prepared images, write the feature store."""
     from ltood.core.params import parse
     from ltood.core.ranks import ranks_from_environment
-    from ltood.core.threads import yield_cores
     from ltood.extraction import ExtractionConfig, extract
     from ltood.preparing import open_prepared
 
-    yield_cores()
     config = parse(params().get("extraction"), ExtractionConfig, "extraction")
     data = open_prepared(PREPARED)
     with ranks_from_environment() as ranks:

@@ -10,11 +10,9 @@ from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, va
 def main() -> None:
     """Read prepared images, write the checkpoint."""
     from ltood.core.params import parse, to_section
-    from ltood.core.threads import yield_cores
     from ltood.preparing import open_prepared
     from ltood.training.plan import Plan, TrainingConfig
 
-    yield_cores()
     # Settings and data are checked before torch is loaded, which takes seconds.
     config = parse(params().get("training"), TrainingConfig, "training")
     data = open_prepared(PREPARED)

@@ -18,6 +18,7 @@ from ltood.cli import (
     sweep,
 )
 from ltood.core.console import one_line_errors
+from ltood.core.threads import yield_cores
 
 app = typer.Typer(
     name="ltood",
@@ -43,5 +44,6 @@ doctor.register(app)
 
 def main() -> None:
     """Run the command line; expected failures end in one line."""
+    yield_cores()
     with one_line_errors():
         app()
