@@ -1,10 +1,15 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ltood.core.errors import LtoodError, MissingNeedError, StoreError
 from ltood.core.types import FeatureBatch
-from ltood.importing import import_folder
+from ltood.importing import export_head, export_split, import_folder
 from ltood.scoring import (
     Choice,
     Workbench,
@@ -15,7 +20,7 @@ from ltood.scoring import (
     score_store,
     write_scores,
 )
-from ltood.store.features import FeatureStore
+from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
 from ltood.store.scores import ScoreStore, copy_scores
 
@@ -155,3 +160,46 @@ def test_float16_features_score_like_float32(store, tmp_path):
     np.testing.assert_allclose(
         scores[0].split("test").scores, scores[1].split("test").scores, rtol=1e-5, atol=1e-6
     )
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(5, 40), chunk=st.integers(1, 50))
+@settings(max_examples=8, deadline=None)
+def test_imported_features_score_like_the_store_they_came_from(seed, rows, chunk):
+    """A store written as extraction does, exported, imported again and scored."""
+    rng = np.random.default_rng(seed)
+    head = {
+        "weight": rng.normal(size=(3, 6)).astype(np.float32),
+        "bias": rng.normal(size=3).astype(np.float32),
+    }
+    arrays = {
+        "features": ArraySpec("float32", (6,)),
+        "logits": ArraySpec("float32", (3,)),
+        "labels": ArraySpec("int64"),
+        "ids": ArraySpec("int64"),
+    }
+    splits = {"train": 3 + rows, "test": rows, "ood_far": rows}
+    spec = StoreSpec({name: SplitSpec(count, arrays) for name, count in splits.items()}, chunk)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        counts = np.bincount(np.arange(3 + rows) % 3, minlength=3)
+        writer = FeatureWriter.create(path / "a.zarr", spec, {}, head, list("abc"), counts)
+        for name, count in splits.items():
+            features = np.abs(rng.normal(size=(count, 6))).astype(np.float32)
+            logits = features @ head["weight"].T + head["bias"]
+            labels = np.arange(count) % 3 if name != "ood_far" else np.full(count, -1)
+            whole = {"features": features, "logits": logits, "labels": labels}
+            whole["ids"] = np.arange(count)
+            for start, stop in writer.missing(name):
+                writer.write(name, start, {key: v[start:stop] for key, v in whole.items()})
+        writer.finish()
+        for name in splits:
+            export_split(path / "a.zarr", name, path / "back" / f"{name}.npz")
+        export_head(path / "a.zarr", path / "back" / "head.npz")
+        original = FeatureStore.open(path / "a.zarr")
+        imported = import_folder(path / "back", path / "b.zarr")
+        for method in ("energy", "himplos", "mahalanobis", "knn"):
+            choice = Choice(method, {"k": 2} if method == "knn" else {})
+            first = score_store(original, path / f"{method}_a.zarr", choice)
+            second = score_store(imported, path / f"{method}_b.zarr", choice)
+            for name in splits:
+                np.testing.assert_array_equal(first.split(name).scores, second.split(name).scores)
