@@ -9,9 +9,9 @@ gets a process of its own, ours right before theirs. Each repeats fit and score 
 times, or once where a repetition takes more than 15 processor seconds, and reports the
 medians. Both libraries get arrays in memory: logits where a method reads nothing else,
 features where it reads those, and then its logits are computed within the time. We score
-in batches as `ltood score` does, the peer in one call, which suits it best. Where the peer would need minutes it scores fewer rows, and its time for
-scoring (not for fitting) is multiplied up; the page says where. Tables go to
-docs/results/peers.md.
+in batches as `ltood score` does, the peer in one call, which suits it best. Where the
+peer would need minutes it scores fewer rows, and its time for scoring (not for fitting)
+is multiplied up; the page says where. Tables go to docs/results/peers.md.
 """
 
 import argparse
