@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
+from ltood.cli.options import Device, Published, Store
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    store: Annotated[Path, typer.Option(help="Feature store.")],
+    store: Store,
     out: Annotated[Path, typer.Option(help="Folder for leaderboard.json, .csv and .md.")],
     method: Annotated[
         list[str] | None,
@@ -32,14 +33,11 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="Setting NAME.KEY=VALUE, such as knn.k=10; repeatable."),
     ] = None,
-    published: Annotated[
-        str | None,
-        typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
-    ] = None,
+    published: Published = None,
     preset: Annotated[
         str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
     ] = "pascl",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
     from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.completion import calibrators, methods, normalisers
+from ltood.cli.options import (
+    Calibrator,
+    CalibratorSettings,
+    Device,
+    Method,
+    Normaliser,
+    NormaliserSettings,
+    Settings,
+    Store,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,35 +23,23 @@ def register(app: typer.Typer) -> None:
 
 
 def export_detector(
-    store: Annotated[Path, typer.Option(help="Feature store.")],
-    method: Annotated[
-        str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
-    ],
+    store: Store,
+    method: Method,
     out: Annotated[
         Path, typer.Option(help="The .safetensors file to write; its .json is put beside it.")
     ],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Method setting KEY=VALUE; repeatable.")
-    ] = None,
-    calibrator: Annotated[
-        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
-    ] = "none",
-    calibrator_settings: Annotated[
-        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
-    ] = None,
-    normaliser: Annotated[
-        str, typer.Option(help="Score normalisation.", autocompletion=normalisers)
-    ] = "none",
-    normaliser_settings: Annotated[
-        list[str] | None, typer.Option("--normaliser-set", help="Normaliser setting KEY=VALUE.")
-    ] = None,
+    settings: Settings = None,
+    calibrator: Calibrator = "none",
+    calibrator_settings: CalibratorSettings = None,
+    normaliser: Normaliser = "none",
+    normaliser_settings: NormaliserSettings = None,
     tpr: Annotated[
         float, typer.Option(help="Share of ID rows that the threshold accepts, 0 to 1.")
     ] = 0.95,
     threshold_split: Annotated[
         str | None, typer.Option(help="ID split that sets the threshold; val by default.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
 ) -> None:
     """Fit all slots on a feature store and write them with a threshold, ready to use."""

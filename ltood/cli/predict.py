@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ltood.cli.options import Device
+
 
 class Format(enum.StrEnum):
     """How rows are written."""
@@ -45,7 +47,7 @@ def predict(
         OnError, typer.Option(help="Stop at an unusable image or row, or report it and go on.")
     ] = OnError.RAISE,
     batch_size: Annotated[int, typer.Option(help="Images that are judged at once.")] = 256,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Judge images or features: verdict, score, class and the three nearest classes."""
     import sys

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.completion import calibrators, methods, normalisers
+from ltood.cli.options import (
+    Calibrator,
+    CalibratorSettings,
+    Device,
+    Method,
+    Normaliser,
+    NormaliserSettings,
+    Published,
+    Settings,
+    Store,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,34 +24,19 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    store: Annotated[Path, typer.Option(help="Feature store.")],
-    method: Annotated[
-        str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
-    ],
+    store: Store,
+    method: Method,
     out: Annotated[Path, typer.Option(help="Score store to write.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Method setting KEY=VALUE; repeatable.")
-    ] = None,
-    published: Annotated[
-        str | None,
-        typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
-    ] = None,
-    calibrator: Annotated[
-        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
-    ] = "none",
-    calibrator_settings: Annotated[
-        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
-    ] = None,
-    normaliser: Annotated[
-        str, typer.Option(help="Score normalisation.", autocompletion=normalisers)
-    ] = "none",
-    normaliser_settings: Annotated[
-        list[str] | None, typer.Option("--normaliser-set", help="Normaliser setting KEY=VALUE.")
-    ] = None,
+    settings: Settings = None,
+    published: Published = None,
+    calibrator: Calibrator = "none",
+    calibrator_settings: CalibratorSettings = None,
+    normaliser: Normaliser = "none",
+    normaliser_settings: NormaliserSettings = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this split; repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.completion import calibrators, methods
+from ltood.cli.completion import methods
+from ltood.cli.options import Calibrator, CalibratorSettings, Device
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +39,8 @@ def sweep(
     validation_ood: Annotated[
         str, typer.Option(help="Validation outliers: aux or an .npz archive; no test set.")
     ] = "aux",
-    calibrator: Annotated[
-        str, typer.Option(help="Feature calibration.", autocompletion=calibrators)
-    ] = "none",
-    calibrator_settings: Annotated[
-        list[str] | None, typer.Option("--calibrator-set", help="Calibrator setting KEY=VALUE.")
-    ] = None,
+    calibrator: Calibrator = "none",
+    calibrator_settings: CalibratorSettings = None,
     official_sweep_on_test: Annotated[
         bool,
         typer.Option(
@@ -51,7 +48,7 @@ def sweep(
             help="Let --validation-ood be a test set, as papers did that tuned on theirs.",
         ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Try a grid or random draws of settings on validation rows and name the best."""
     from ltood.core.errors import ConfigError

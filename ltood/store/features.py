@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from ltood.store.chunks import (
     read_marker,
     remove_temporaries,
     seal_root,
-    spec_from_json,
     write_chunk,
 )
-from ltood.store.layout import OOD_PREFIX, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
+from ltood.store.opened import OpenedStore
 from ltood.store.skeleton import create_skeleton
 
 KIND = "features"
@@ -95,35 +95,10 @@ class FeatureSplit(StoredRows):
         return {name: self.read(name, 0, len(self)) for name in arrays}
 
 
-class FeatureStore:
+class FeatureStore(OpenedStore):
     """A feature store opened for reading."""
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
-        """Wrap a store whose attributes were read; use `open`."""
-        self.path = path
-        self.attributes = attributes
-        self._specs = spec_from_json(attributes["splits"])
-
-    @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open a store read-only.
-
-        Raises:
-            StoreError: If there is none, or it is of another kind or schema.
-        """
-        path = Path(path)
-        return cls(path, read_attributes(path, KIND))
-
-    @property
-    def splits(self) -> list[str]:
-        """Split names: train, val, test, aux where present, then OOD sets by name."""
-        order = {name: rank for rank, name in enumerate(("train", "val", "test", "aux"))}
-        return sorted(self._specs, key=lambda name: (order.get(name, len(order)), name))
-
-    @property
-    def ood_splits(self) -> list[str]:
-        """Names of the OOD test sets, with their prefix."""
-        return [name for name in self.splits if name.startswith(OOD_PREFIX)]
+    KIND: ClassVar[str] = KIND
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -147,9 +122,7 @@ class FeatureStore:
             StoreError: If there is no such split.
             IncompleteStoreError: If it has unwritten rows.
         """
-        if name not in self._specs:
-            raise StoreError(f"{self.path} has no split {name!r}; it has {', '.join(self.splits)}.")
-        spec, chunk_rows = self._specs[name]
+        spec, chunk_rows = self.split_spec(name)
         return FeatureSplit(self.path, name, spec, chunk_rows)
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from ltood.core.errors import StoreError
 from ltood.store.chunks import (
     StoredRows,
-    read_attributes,
     seal_root,
-    spec_from_json,
     store_kind,
     write_chunk,
 )
-from ltood.store.layout import OOD_PREFIX, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
+from ltood.store.opened import OpenedStore
 from ltood.store.skeleton import create_skeleton
 
 KIND = "scores"
@@ -60,35 +59,10 @@ class ScoreSplit:
         return len(self.scores)
 
 
-class ScoreStore:
+class ScoreStore(OpenedStore):
     """A score store opened for reading."""
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
-        """Wrap a store whose attributes were read; use `open`."""
-        self.path = path
-        self.attributes = dict(attributes)
-        self._specs = spec_from_json(attributes["splits"])
-
-    @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open a store read-only.
-
-        Raises:
-            StoreError: If there is none, or it is of another kind or schema.
-        """
-        path = Path(path)
-        return cls(path, read_attributes(path, KIND))
-
-    @property
-    def splits(self) -> list[str]:
-        """Split names: train, val, test, aux where present, then OOD sets by name."""
-        order = {name: rank for rank, name in enumerate(("train", "val", "test", "aux"))}
-        return sorted(self._specs, key=lambda name: (order.get(name, len(order)), name))
-
-    @property
-    def ood_splits(self) -> list[str]:
-        """Names of the OOD test sets, with their prefix."""
-        return [name for name in self.splits if name.startswith(OOD_PREFIX)]
+    KIND: ClassVar[str] = KIND
 
     def split(self, name: str) -> ScoreSplit:
         """Read one split.
@@ -97,9 +71,7 @@ class ScoreStore:
             StoreError: If there is no such split.
             CorruptStoreError: If its bytes are missing or changed.
         """
-        if name not in self._specs:
-            raise StoreError(f"{self.path} has no split {name!r}; it has {', '.join(self.splits)}.")
-        spec, chunk_rows = self._specs[name]
+        spec, chunk_rows = self.split_spec(name)
         rows = StoredRows(self.path, name, spec, chunk_rows)
         return ScoreSplit(*(rows.read(key, 0, len(rows)) for key in ARRAYS))
 

@@ -1,0 +1,60 @@
+"""What feature stores and score stores share once they are opened for reading."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from ltood.core.errors import StoreError
+from ltood.store.chunks import read_attributes, spec_from_json
+from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, SplitSpec
+
+_ORDER = (*ID_SPLITS, AUX_SPLIT)
+
+
+class OpenedStore:
+    """A store opened for reading.
+
+    Attributes:
+        KIND: "features" or "scores".
+        path: Store folder.
+        attributes: Our attributes of the store.
+    """
+
+    KIND: ClassVar[str]
+
+    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+        """Wrap a store whose attributes were read; use `open`."""
+        self.path = path
+        self.attributes = dict(attributes)
+        self._specs = spec_from_json(attributes["splits"])
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a store read-only.
+
+        Raises:
+            StoreError: If there is none, or it is of another kind or schema.
+        """
+        path = Path(path)
+        return cls(path, read_attributes(path, cls.KIND))
+
+    @property
+    def splits(self) -> list[str]:
+        """Split names: train, val, test, aux where present, then OOD sets by name."""
+        known = [name for name in _ORDER if name in self._specs]
+        return known + sorted(set(self._specs) - set(_ORDER))
+
+    @property
+    def ood_splits(self) -> list[str]:
+        """Names of the OOD test sets, with their prefix."""
+        return [name for name in self.splits if name.startswith(OOD_PREFIX)]
+
+    def split_spec(self, name: str) -> tuple[SplitSpec, int]:
+        """Specification and rows per chunk of one split.
+
+        Raises:
+            StoreError: If there is no such split.
+        """
+        if name not in self._specs:
+            raise StoreError(f"{self.path} has no split {name!r}; it has {', '.join(self.splits)}.")
+        return self._specs[name]
