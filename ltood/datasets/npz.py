@@ -1,0 +1,138 @@
+"""Folder of .npz archives: your own images, one archive for each split.
+
+Files: train.npz and test.npz, where wanted val.npz, aux.npz (auxiliary outliers) and
+ood_<name>.npz (OOD test sets); `ltood/core/image_archives.py` says what an archive holds.
+The folder may hold class names, one a line, in label order; without them classes are called
+0, 1, and so on, up to the largest training label. The default folder is the demo's, which has
+this form.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.image_archives import check_long_tail, cut_long_tail, read_archive
+from ltood.core.images import ImageSplit
+
+SOURCE = "Images that the user saved as .npz archives; their origin and licence are the user's"
+
+_FIRST = ("train", "val", "test", "aux")
+_ID_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a folder of archives.
+
+    Attributes:
+        root: The folder, relative to where the command runs.
+        class_names: File of class names in that folder, UTF-8, one name a line; null numbers
+            the classes.
+        imbalance: Profile of the training class counts; "none" keeps every image, for data
+            that are long-tailed already.
+        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
+            effect where `imbalance` is "none".
+        num_max: Training images of class 0 after the cut, at least 1; null takes as many as the
+            largest class has.
+    """
+
+    root: str = "data/demo"
+    class_names: str | None = None
+    imbalance: Literal["exponential", "step", "none"] = "none"
+    imbalance_ratio: float = 0.01
+    num_max: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_long_tail("datasets.npz", self.imbalance_ratio, self.imbalance)
+        if not self.root:
+            raise ConfigError("datasets.npz.root is empty; name the folder of the archives.")
+        if self.class_names == "":
+            raise ConfigError(
+                "datasets.npz.class_names is empty; name a file in the folder or set it to null."
+            )
+        if self.num_max is not None and self.num_max < 1:
+            raise ConfigError(
+                f"datasets.npz.num_max is {self.num_max}; it counts the images of the largest "
+                "class, so set it to 1 or more, or to null."
+            )
+
+
+class Dataset:
+    """A folder of archives; an `ImageDataset`. Archives are read when a split is asked for."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings."""
+        self._config = config
+        self._root = Path(config.root)
+        self._class_names: tuple[str, ...] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the ID classes, in label order.
+
+        Raises:
+            DataError: If the file of names, or without one the training split, is unusable.
+        """
+        if self._class_names is None:
+            if self._config.class_names is not None:
+                self._class_names = _read_names(self._root / self._config.class_names)
+            else:
+                train = read_archive(self._root / "train.npz", outliers=False)
+                self._class_names = tuple(str(label) for label in range(train.labels.max() + 1))
+        return self._class_names
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of all archives: train, val, test and aux first, then the OOD sets by name.
+
+        Raises:
+            DataError: If there is no such folder.
+        """
+        if not self._root.is_dir():
+            raise DataError(
+                f"there is no folder {self._root}; set datasets.npz.root to the folder that holds "
+                "train.npz and test.npz."
+            )
+        found = sorted(path.stem for path in self._root.glob("*.npz"))
+        first = tuple(name for name in _FIRST if name in found)
+        return first + tuple(name for name in found if name not in _FIRST)
+
+    def split(self, name: str) -> ImageSplit:
+        """Images of one split; the training split is cut where `imbalance` says so.
+
+        Raises:
+            DataError: If there is no such split, its archive is unusable, or a class has fewer
+                images than the profile asks for.
+            ConfigError: If the imbalance ratio leaves a class without images.
+        """
+        names = self.splits()
+        if name not in names:
+            known = ", ".join(names) or "no archive"
+            raise DataError(f"{self._root} has no split {name!r}; it has {known}.")
+        images = read_archive(self._root / f"{name}.npz", outliers=name not in _ID_SPLITS)
+        if name != "train":
+            return images
+        return cut_long_tail(
+            images,
+            len(self.class_names),
+            ratio=self._config.imbalance_ratio,
+            profile=self._config.imbalance,
+            num_max=self._config.num_max,
+        )
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    """Class names, one a line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read the class names in {path} ({error}); write one name a line, as UTF-8, "
+            "or set datasets.npz.class_names to null."
+        ) from error
+    names = tuple(line.strip() for line in lines)
+    if not names or "" in names:
+        line = names.index("") + 1 if names else 1
+        raise DataError(f"{path} has no class name in line {line}; write one name a line.")
+    return names
