@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
-from ltood.ops.gaussian import mahalanobis, tied_gaussian, whitening
+from ltood.ops.gaussian import mahalanobis, tied_gaussian, triangular_whitening
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Mahalanobis(Detector):
     def fit(self, inputs: FitInputs) -> Self:
         """Learn the whitening map and the whitened means of the classes with rows."""
         model = tied_gaussian(inputs, normalise=self.config.normalise)
-        self.whitening_ = whitening(model.covariance, self.config.ridge)
+        self.whitening_ = triangular_whitening(model.covariance, self.config.ridge)
         self.means_ = model.classes.means[model.classes.present] @ self.whitening_
         return self
 

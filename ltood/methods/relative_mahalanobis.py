@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
-from ltood.ops.gaussian import mahalanobis, tied_gaussian, whitening
+from ltood.ops.gaussian import mahalanobis, tied_gaussian, triangular_whitening
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class RelativeMahalanobis(Detector):
     def fit(self, inputs: FitInputs) -> Self:
         """Learn one whitening map and its whitened means for the classes and for all rows."""
         model = tied_gaussian(inputs, normalise=self.config.normalise)
-        self.whitening_ = whitening(model.covariance, self.config.ridge)
+        self.whitening_ = triangular_whitening(model.covariance, self.config.ridge)
         self.means_ = model.classes.means[model.classes.present] @ self.whitening_
-        self.background_whitening_ = whitening(model.total_covariance, self.config.ridge)
+        self.background_whitening_ = triangular_whitening(model.total_covariance, self.config.ridge)
         self.background_mean_ = model.classes.mean[None] @ self.background_whitening_
         return self
 

@@ -22,6 +22,10 @@ RELATIVE_FLOOR = 1e-12
 #: Column panels of a symmetric product on a processor; more save more of the upper half.
 PANELS = 8
 
+#: Pivots of a Cholesky factor below this share of the largest leave the rank in doubt:
+#: then an eigen-decomposition decides it.
+PIVOT_FLOOR = 1e-9
+
 #: Most distances [rows, classes] held at once; bounds memory, not results.
 CHUNK_VALUES = 2**24
 
@@ -108,14 +112,12 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
 
     Returns:
         Whitening map A, [D, r] float64, r the numerical rank: A A^T is the inverse, or
-        the pseudo-inverse where the rank is not full.
+        the pseudo-inverse where the rank is not full. Its columns are orthogonal.
 
     Raises:
         DataError: If no direction has any variance.
     """
-    ridged = covariance + ridge * torch.eye(
-        len(covariance), dtype=covariance.dtype, device=covariance.device
-    )
+    ridged = _ridged(covariance, ridge)
     values, vectors = torch.linalg.eigh(ridged)
     kept = values > RELATIVE_FLOOR * values[-1]
     if not kept.any():
@@ -125,6 +127,58 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
         )
     scaled: Tensor = vectors[:, kept] / values[kept].sqrt()
     return scaled
+
+
+def triangular_whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
+    """Like `whitening`, but upper triangular where the rank is full beyond doubt.
+
+    A Cholesky factor costs a fraction of the eigenvectors, and `whitened` skips the half
+    that is zero. Distances are the same.
+
+    Args:
+        covariance: Symmetric, [D, D] float64.
+        ridge: Added to the diagonal; 0 or more.
+
+    Returns:
+        Whitening map A, [D, r] float64, with A A^T the (pseudo-)inverse.
+
+    Raises:
+        DataError: If no direction has any variance.
+    """
+    ridged = _ridged(covariance, ridge)
+    factor, failed = torch.linalg.cholesky_ex(ridged)
+    pivots = factor.diagonal().square()
+    if failed or not pivots.amin() > PIVOT_FLOOR * pivots.amax():
+        return whitening(covariance, ridge)
+    # Sigma = L L^T, so its inverse is A A^T with A = L^-T.
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+    upper: Tensor = inverse.T.triu().contiguous()
+    return upper
+
+
+def _ridged(covariance: Tensor, ridge: float) -> Tensor:
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    return covariance + ridge * identity
+
+
+def whitened(rows: Tensor, whitening_map: Tensor) -> Tensor:
+    """Rows times a whitening map, [N, r] float64.
+
+    Args:
+        rows: [N, D] float64.
+        whitening_map: From `whitening` or `triangular_whitening`, [D, r].
+    """
+    dim, rank = whitening_map.shape
+    if rows.is_cuda or dim != rank or bool(whitening_map.tril(-1).any()):
+        return rows @ whitening_map
+    # Upper triangular: a panel of columns needs no rows below it.
+    step = max(64, -(-dim // PANELS))
+    panels = [
+        rows[:, : start + step] @ whitening_map[: start + step, start : start + step]
+        for start in range(0, dim, step)
+    ]
+    return torch.cat(panels, dim=1)
 
 
 def min_squared_distance(points: Tensor, centres: Tensor) -> Tensor:
@@ -148,7 +202,7 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
 
     Args:
         features: [N, D], already normalised where the model was.
-        whitening_map: From `whitening`, [D, r].
+        whitening_map: From `triangular_whitening`, [D, r].
         whitened_means: Class means times `whitening_map`, [K, r].
     """
-    return min_squared_distance(features.double() @ whitening_map, whitened_means)
+    return min_squared_distance(whitened(features.double(), whitening_map), whitened_means)

@@ -5,7 +5,14 @@ import torch
 from ltood.core.errors import DataError
 from ltood.core.types import FitInputs
 from ltood.ops import gaussian
-from ltood.ops.gaussian import mahalanobis, min_squared_distance, tied_gaussian, whitening
+from ltood.ops.gaussian import (
+    mahalanobis,
+    min_squared_distance,
+    tied_gaussian,
+    triangular_whitening,
+    whitened,
+    whitening,
+)
 
 
 @pytest.fixture
@@ -85,3 +92,29 @@ def test_a_mean_is_at_distance_zero(rng):
     distances = mahalanobis(means, map_, means.double() @ map_)
     assert (distances >= 0).all()
     assert distances.max() < 1e-12
+
+
+@pytest.mark.parametrize("dim", [3, 70, 200])
+def test_triangular_and_orthogonal_maps_give_the_same_distances(rng, dim):
+    spread = rng.normal(size=(dim, dim)) * np.logspace(0, -2, dim)
+    covariance = torch.tensor(spread.T @ spread + 1e-3 * np.eye(dim))
+    rows = torch.tensor(rng.normal(size=(50, dim)))
+    upper, full = triangular_whitening(covariance), whitening(covariance)
+    assert torch.equal(upper, upper.triu())
+    torch.testing.assert_close(whitened(rows, upper), rows @ upper)
+    expected = (rows @ full).square().sum(dim=1)
+    torch.testing.assert_close(
+        whitened(rows, upper).square().sum(dim=1), expected, rtol=1e-9, atol=0
+    )
+    inverse = torch.linalg.inv(covariance + 0.5 * torch.eye(dim).double())
+    ridged = triangular_whitening(covariance, 0.5)
+    torch.testing.assert_close(ridged @ ridged.T, inverse, rtol=1e-9, atol=1e-9)
+
+
+def test_a_doubtful_rank_is_left_to_the_eigenvalues(rng):
+    thin = torch.tensor(rng.normal(size=(20, 3)))
+    covariance = thin @ thin.T
+    assert triangular_whitening(covariance).shape == (20, 3)
+    torch.testing.assert_close(triangular_whitening(covariance), whitening(covariance))
+    with pytest.raises(DataError, match="do not vary within their classes"):
+        triangular_whitening(torch.zeros(4, 4).double())
