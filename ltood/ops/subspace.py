@@ -133,7 +133,8 @@ def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) ->
         residual_basis: Orthonormal columns, [D, D - dim] float64.
     """
     centre, basis = origin.float(), residual_basis.float()
-    return torch.linalg.vector_norm((features - centre) @ basis, dim=1).double()
+    norms: Tensor = torch.linalg.vector_norm((features - centre) @ basis, dim=1)
+    return norms.double()
 
 
 def check_dim(dim: Dim, where: str) -> None:
