@@ -1,0 +1,89 @@
+"""BinDisc: cross entropy, and a detector node that learns to tell ID images from outliers.
+
+Source: Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution Detection: Many
+Methods Based on OOD Training Data Estimate a Combination of the Same Core Quantities", ICML 2022
+(arXiv:2206.09880), classifier and binary discriminator with shared features, as ImOOD (NeurIPS
+2024, arXiv:2407.16430) trains it with the weight 0.5 and one outlier per image. Departures: one
+view per image instead of ImOOD's two; its logit adjustment needs tau = 1. Score its features
+with bin_disc.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.binary_discrimination import binary_discrimination_loss
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.ops.mixed_batches import logit_shift, mixed_pass
+from ltood.ops.priors import check_tau
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of BinDisc.
+
+    Attributes:
+        detector_weight: Of the detector's term, 0 or more.
+        aux_per_image: Outliers for each image of a batch, above 0.
+        tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
+    """
+
+    detector_weight: float = 0.5
+    aux_per_image: float = 1.0
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.detector_weight < math.inf:
+            raise ConfigError(
+                f"recipes.bin_disc.detector_weight is {self.detector_weight}; a negative weight "
+                "would turn the detector round, so set it to 0 or more (ImOOD uses 0.5)."
+            )
+        if not 0 < self.aux_per_image < math.inf:
+            raise ConfigError(
+                f"recipes.bin_disc.aux_per_image is {self.aux_per_image}; it is the number of "
+                "outliers per image, so set it above 0 (ImOOD uses 1)."
+            )
+        check_tau(self.tau, "recipes.bin_disc.tau")
+
+
+class BinDisc(Recipe):
+    """Cross entropy of the class logits and binary cross entropy of one more output."""
+
+    shift: Tensor
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        self.register_buffer("shift", logit_shift(prior, config.tau))
+
+    @property
+    def num_extra(self) -> int:
+        """The one node, whose logit is high for ID."""
+        return 1
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The terms `cross_entropy` and `binary_discrimination`, in nats."""
+        out = mixed_pass(backbone, batch)
+        detector = binary_discrimination_loss(out.nodes[:, 0], out.aux_nodes[:, 0])
+        return {
+            "cross_entropy": logit_adjusted_cross_entropy(
+                out.logits, out.labels, log_prior=self.shift
+            ),
+            "binary_discrimination": self.config.detector_weight * detector,
+        }
+
+
+Entry = BinDisc

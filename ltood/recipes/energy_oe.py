@@ -1,0 +1,114 @@
+"""Energy-OE: cross entropy, and margins between the energies of ID images and outliers.
+
+Source: Liu, Wang, Owens and Li, "Energy-based Out-of-distribution Detection", NeurIPS 2020
+(arXiv:2010.03759), section 3.3, with its weight 0.1 and its margins for CIFAR. Departures: the
+paper fine-tunes a trained classifier for 10 epochs, and here as in ImOOD (NeurIPS 2024,
+arXiv:2407.16430) the terms act from the first step; one outlier per image instead of the paper's
+two; tau = 1 adds ImOOD's logit adjustment, whose two views per image are one here. Score its
+features with energy.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.energy_margin import energy_margin_loss
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.ops.mixed_batches import logit_shift, mixed_pass
+from ltood.ops.priors import check_tau
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of Energy-OE.
+
+    Attributes:
+        energy_weight: Of the two squared hinges, 0 or more.
+        margin_in: ID images with an energy below it cost nothing; in the logits' unit. Null
+            takes -23 for 10 classes and -27 for any other number.
+        margin_out: Outliers with an energy above it cost nothing; in the logits' unit.
+        aux_per_image: Outliers for each image of a batch, above 0.
+        tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
+    """
+
+    energy_weight: float = 0.1
+    margin_in: float | None = None
+    margin_out: float = -5.0
+    aux_per_image: float = 1.0
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.energy_weight < math.inf:
+            raise ConfigError(
+                f"recipes.energy_oe.energy_weight is {self.energy_weight}; a negative weight "
+                "would pull the energies together, so set it to 0 or more (the paper uses 0.1)."
+            )
+        if not math.isfinite(self.margin_out):
+            raise ConfigError(
+                f"recipes.energy_oe.margin_out is {self.margin_out}; outliers are measured by "
+                "their distance from it, so set a finite number (the paper uses -5)."
+            )
+        if self.margin_in is not None and not -math.inf < self.margin_in <= self.margin_out:
+            raise ConfigError(
+                f"recipes.energy_oe.margin_in is {self.margin_in} and margin_out is "
+                f"{self.margin_out}; ID images have the lower energy, so set margin_in to at "
+                "most margin_out (the paper uses -23 and -5)."
+            )
+        if not 0 < self.aux_per_image < math.inf:
+            raise ConfigError(
+                f"recipes.energy_oe.aux_per_image is {self.aux_per_image}; it is the number of "
+                "outliers per image, so set it above 0 (the paper uses 2)."
+            )
+        check_tau(self.tau, "recipes.energy_oe.tau")
+
+
+class EnergyOE(Recipe):
+    """Cross entropy on ID images and squared hinges on the energies of all."""
+
+    shift: Tensor
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            ConfigError: If margin_out lies below the margin that the class number chooses.
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        usual = -23.0 if prior.num_classes == 10 else -27.0
+        self.margin_in = usual if config.margin_in is None else config.margin_in
+        if not self.margin_in <= config.margin_out:
+            raise ConfigError(
+                f"recipes.energy_oe.margin_out is {config.margin_out}, below the margin_in of "
+                f"{self.margin_in} that {prior.num_classes} classes get; ID images have the lower "
+                "energy, so set margin_in as well, to at most margin_out."
+            )
+        self.register_buffer("shift", logit_shift(prior, config.tau))
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The terms `cross_entropy`, in nats, and `energy_margin`, in squared logits."""
+        out = mixed_pass(backbone, batch)
+        hinges = energy_margin_loss(
+            out.logits,
+            out.aux_logits,
+            margin_in=self.margin_in,
+            margin_out=self.config.margin_out,
+        )
+        return {
+            "cross_entropy": logit_adjusted_cross_entropy(
+                out.logits, out.labels, log_prior=self.shift
+            ),
+            "energy_margin": self.config.energy_weight * hinges,
+        }
+
+
+Entry = EnergyOE

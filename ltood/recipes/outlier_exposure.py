@@ -1,0 +1,83 @@
+"""Outlier Exposure: cross entropy, and equal class probabilities on auxiliary outliers.
+
+Source: Hendrycks, Mazeika and Dietterich, "Deep Anomaly Detection with Outlier Exposure", ICLR
+2019 (arXiv:1812.04606), section 4, with the weight 0.5 of its classifiers. Departures: the
+paper's batches hold two outliers per image, the long-tailed tables' one, and one is the default
+here; tau = 1 adds the logit adjustment of ImOOD's OE row (NeurIPS 2024, arXiv:2407.16430), whose
+two views per image are one here. Score its features with msp or energy.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.losses.outlier_exposure import uniform_cross_entropy
+from ltood.ops.mixed_batches import logit_shift, mixed_pass
+from ltood.ops.priors import check_tau
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of Outlier Exposure.
+
+    Attributes:
+        outlier_weight: Of the term on outliers, 0 or more.
+        aux_per_image: Outliers for each image of a batch, above 0.
+        tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
+    """
+
+    outlier_weight: float = 0.5
+    aux_per_image: float = 1.0
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.outlier_weight < math.inf:
+            raise ConfigError(
+                f"recipes.outlier_exposure.outlier_weight is {self.outlier_weight}; a negative "
+                "weight would teach confidence on outliers, so set it to 0 or more (the paper "
+                "uses 0.5)."
+            )
+        if not 0 < self.aux_per_image < math.inf:
+            raise ConfigError(
+                f"recipes.outlier_exposure.aux_per_image is {self.aux_per_image}; it is the "
+                "number of outliers per image, so set it above 0 (the paper uses 2)."
+            )
+        check_tau(self.tau, "recipes.outlier_exposure.tau")
+
+
+class OutlierExposure(Recipe):
+    """Cross entropy on ID images and cross entropy to uniform on outliers."""
+
+    shift: Tensor
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        self.register_buffer("shift", logit_shift(prior, config.tau))
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The terms `cross_entropy` and `outlier_exposure`, in nats."""
+        out = mixed_pass(backbone, batch)
+        return {
+            "cross_entropy": logit_adjusted_cross_entropy(
+                out.logits, out.labels, log_prior=self.shift
+            ),
+            "outlier_exposure": self.config.outlier_weight * uniform_cross_entropy(out.aux_logits),
+        }
+
+
+Entry = OutlierExposure
