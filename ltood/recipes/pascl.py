@@ -1,0 +1,151 @@
+"""PASCL: Outlier Exposure, and contrast of tail-class images with one another and with outliers.
+
+Source: Wang, Zhang, Zhu, Zheng, Chen, Smola and Wang, "Partial and Asymmetric Contrastive
+Learning for Out-of-Distribution Detection in Long-Tailed Recognition", ICML 2022
+(arXiv:2207.01160), section 3.2: the first stage, whose scores the paper reports. The second
+stage, which fine-tunes batch norm and the head with logit adjustment for the accuracy column, is
+not part of it. Defaults are the official ones for CIFAR10-LT (CIFAR100-LT: contrast_weight 0.02,
+temperature 0.2).
+
+Departure: the official tail is the last classes by index, which is the tail only where classes
+are sorted by count (not in ImageNet-LT); here it is the rarest ones, unless index_order is set.
+ImOOD's PASCL row (NeurIPS 2024, arXiv:2407.16430) takes tau 1 and contrast_weight 0.05. Score its
+features with msp.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.losses.outlier_exposure import uniform_cross_entropy
+from ltood.ops.mixed_batches import logit_shift, mixed_pass
+from ltood.ops.priors import check_tau
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of PASCL.
+
+    Attributes:
+        outlier_weight: Of the cross entropy to uniform on outliers, 0 or more.
+        contrast_weight: Of the contrastive term, 0 or more.
+        temperature: Divides the cosines; unitless, above 0.
+        tail_share: Share of the classes that are the tail, above 0 to 1.
+        index_order: Take the classes with the highest index for the tail, as the official code
+            does, instead of those with the fewest images.
+        dim: Width of the projection that is contrasted, 1 or more.
+        aux_per_image: Outliers for each image of a batch, above 0.
+        tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
+    """
+
+    outlier_weight: float = 0.5
+    contrast_weight: float = 0.1
+    temperature: float = 0.07
+    tail_share: float = 0.4
+    index_order: bool = False
+    dim: int = 128
+    aux_per_image: float = 1.0
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, usual in (("outlier_weight", 0.5), ("contrast_weight", 0.1)):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(
+                    f"recipes.pascl.{name} is {value}; a negative weight would turn its term "
+                    f"round, so set it to 0 or more (the paper uses {usual})."
+                )
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"recipes.pascl.temperature is {self.temperature}; it divides the cosines, so "
+                "set it above 0 (the paper uses 0.07)."
+            )
+        if not 0 < self.tail_share <= 1:
+            raise ConfigError(
+                f"recipes.pascl.tail_share is {self.tail_share}; it is a share of the classes, "
+                "so set it above 0 and to at most 1 (the paper uses 0.4)."
+            )
+        if self.dim < 1:
+            raise ConfigError(
+                f"recipes.pascl.dim is {self.dim}; it is the width of the projection, so set it "
+                "to 1 or more (the paper uses 128)."
+            )
+        if not 0 < self.aux_per_image < math.inf:
+            raise ConfigError(
+                f"recipes.pascl.aux_per_image is {self.aux_per_image}; it is the number of "
+                "outliers per image, so set it above 0 (the paper uses 1)."
+            )
+        check_tau(self.tau, "recipes.pascl.tau")
+
+
+class PASCL(Recipe):
+    """Cross entropy of two views, cross entropy to uniform on outliers, and tail contrast."""
+
+    num_views: ClassVar[int] = 2
+    shift: Tensor
+    is_tail: Tensor
+    projection: nn.Sequential
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            ConfigError: If the tail would have no class.
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        self.register_buffer("shift", logit_shift(prior, config.tau))
+        num = prior.num_classes
+        num_head = round((1 - config.tail_share) * num)
+        if num_head == num:
+            raise ConfigError(
+                f"recipes.pascl.tail_share is {config.tail_share}, which leaves none of {num} "
+                f"classes for the tail; set it to {1 / num:.2g} or more."
+            )
+        # A stable sort gives the official tail wherever classes are sorted by count.
+        ranked = np.arange(num) if config.index_order else np.argsort(-prior.counts, kind="stable")
+        is_tail = torch.zeros(num, dtype=torch.bool)
+        is_tail[torch.from_numpy(ranked[num_head:])] = True
+        self.register_buffer("is_tail", is_tail)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Build the projection of the backbone's features."""
+        width = backbone.feature_dim
+        self.projection = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.config.dim)
+        )
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The terms `cross_entropy`, `outlier_exposure` and `asymmetric_contrast`, in nats."""
+        out = mixed_pass(backbone, batch)
+        in_tail = self.is_tail[out.labels]
+        contrast = asymmetric_contrastive_loss(
+            self.projection(out.pooled[in_tail]),
+            out.labels[in_tail],
+            self.projection(out.aux_pooled),
+            temperature=self.config.temperature,
+        )
+        return {
+            "cross_entropy": logit_adjusted_cross_entropy(
+                out.logits, out.labels, log_prior=self.shift
+            ),
+            "outlier_exposure": self.config.outlier_weight * uniform_cross_entropy(out.aux_logits),
+            "asymmetric_contrast": self.config.contrast_weight * contrast,
+        }
+
+
+Entry = PASCL
