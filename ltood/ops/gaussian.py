@@ -205,4 +205,9 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
         whitening_map: From `triangular_whitening`, [D, r].
         whitened_means: Class means times `whitening_map`, [K, r].
     """
-    return min_squared_distance(whitened(features.double(), whitening_map), whitened_means)
+    # Blocks that stay in the cache save the float64 copies a way to memory and back.
+    distances = [
+        min_squared_distance(whitened(rows.double(), whitening_map), whitened_means)
+        for rows in torch.split(features, WIDE_ROWS)
+    ]
+    return torch.cat(distances)

@@ -18,6 +18,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.heads import ClassifierHead
 from ltood.core.types import Features, FitInputs
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
+from ltood.ops.statistics import WIDE_ROWS
 
 #: Number of principal directions, or the paper's choice by feature width.
 Dim = int | Literal["auto"]
@@ -133,8 +134,11 @@ def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) ->
         residual_basis: Orthonormal columns, [D, D - dim] float64.
     """
     centre, basis = origin.float(), residual_basis.float()
-    norms: Tensor = torch.linalg.vector_norm((features - centre) @ basis, dim=1)
-    return norms.double()
+    norms = [
+        torch.linalg.vector_norm((rows - centre) @ basis, dim=1)
+        for rows in torch.split(features, WIDE_ROWS)
+    ]
+    return torch.cat(norms).double()
 
 
 def check_dim(dim: Dim, where: str) -> None:
