@@ -1,0 +1,129 @@
+"""PATT: clouds of directions per class, temperature-scaled logit adjustment, outlier exposure.
+
+Source: He, Peng, Zhang, Weng, Luo and Li, "Long-Tailed Out-of-Distribution Detection:
+Prioritizing Attention to Tail", AAAI 2025 (arXiv:2408.06742), and the released training code,
+from which the weights and the way the terms share one forward pass are taken.
+
+Departures: augmentation and normalisation are the loop's, equal for ID images and outliers;
+features go into the augmentation term without the extra projection that the released ImageNet
+network has. By default features are scaled to unit length and the class statistics span at most
+two epochs, as the framework describes and its parent method ProCo does; `isac: official` does
+neither, as the released code. Not yet measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+from ltood.losses.implicit_semantic_augmentation import ImplicitSemanticAugmentation
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.losses.outlier_exposure import uniform_cross_entropy
+from ltood.ops.mixed_batches import mixed_pass
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of PATT.
+
+    Attributes:
+        isac: "paper" scales features to unit length and forgets epochs before the last;
+            "official" does neither, so that every concentration stands at its upper limit.
+        lambda1: Weight of outlier exposure; the released code has 0.1 for CIFAR and 0.02 for
+            ImageNet.
+        lambda2: Weight of the logit-adjusted cross entropy.
+        tem_scale: Divides the logits before the shift by the prior; the released code has 0.9
+            for CIFAR and 0.7 for ImageNet. Unitless, above 0.
+        temperature: Divides the features of the augmentation term. Unitless, above 0.
+        aux_per_image: Auxiliary outliers for each image of a batch, above 0.
+    """
+
+    isac: Literal["paper", "official"] = "paper"
+    lambda1: float = 0.1
+    lambda2: float = 0.5
+    tem_scale: float = 0.9
+    temperature: float = 0.1
+    aux_per_image: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, weight in (("lambda1", self.lambda1), ("lambda2", self.lambda2)):
+            if weight < 0:
+                raise ConfigError(
+                    f"recipes.patt.{name} is {weight}; a negative weight would reward a larger "
+                    "loss, so set it to 0 or more."
+                )
+        for name, divisor in (("tem_scale", self.tem_scale), ("temperature", self.temperature)):
+            if divisor <= 0:
+                raise ConfigError(
+                    f"recipes.patt.{name} is {divisor}; it divides, so set it above 0 (the "
+                    "released code has 0.9 as tem_scale and 0.1 as temperature)."
+                )
+        if self.aux_per_image <= 0:
+            raise ConfigError(
+                f"recipes.patt.aux_per_image is {self.aux_per_image}; outlier exposure needs "
+                "outliers in every batch, so set it above 0 (the released code has 2)."
+            )
+
+
+class Patt(Recipe):
+    """Three weighted terms from one forward pass over three views and the outliers."""
+
+    num_views = 3
+    log_prior: Tensor
+    augmentation: ImplicitSemanticAugmentation
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        self.register_buffer("log_prior", torch.tensor(prior.log(), dtype=torch.float32))
+
+    def attach(self, backbone: Backbone) -> None:
+        """Start the class statistics at the backbone's feature width."""
+        self.augmentation = ImplicitSemanticAugmentation(
+            self.prior.num_classes, backbone.feature_dim
+        )
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """The terms `augmentation`, `logit_adjusted` and `outlier_exposure`, in nats.
+
+        Raises:
+            MissingNeedError: If the batch holds no outliers.
+        """
+        config, num = self.config, len(batch.labels)
+        out = mixed_pass(backbone, batch)
+        pooled = out.pooled.float()
+        if config.isac == "paper":
+            pooled = functional.normalize(pooled, dim=1)
+            self.augmentation.begin(batch.epoch)
+        views = [pooled[num : 2 * num], pooled[2 * num : 3 * num]]
+        clouds = [
+            self.augmentation(
+                view, batch.labels, log_prior=self.log_prior, temperature=config.temperature
+            )
+            for view in views
+        ]
+        adjusted = logit_adjusted_cross_entropy(
+            out.logits[:num], batch.labels, log_prior=self.log_prior, temperature=config.tem_scale
+        )
+        return {
+            "augmentation": torch.stack(clouds).mean().float(),
+            "logit_adjusted": config.lambda2 * adjusted,
+            "outlier_exposure": config.lambda1 * uniform_cross_entropy(out.aux_logits),
+        }
+
+
+Entry = Patt

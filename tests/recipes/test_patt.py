@@ -1,0 +1,181 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN
+from image_samples import make_plan, train_tiny
+from torch.nn import functional
+
+from ltood.core.backbone import BackboneOutput, ImageSpec
+from ltood.core.checkpoint import load_checkpoint
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.params import parse
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import StepBatch
+from ltood.losses.implicit_semantic_augmentation import MAX_KAPPA, ImplicitSemanticAugmentation
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.losses.outlier_exposure import uniform_cross_entropy
+from ltood.recipes.patt import Config, Entry
+from recipes.test_contract import COUNTS, build, make_batch
+
+
+class Given:
+    """A backbone whose images are the rows themselves: features, then logits."""
+
+    def __init__(self, feature_dim, num_classes=3):
+        self.feature_dim = feature_dim
+        self.images = ImageSpec(1, 8, 8, (0.5,), (0.3,), num_classes)
+
+    def __call__(self, rows):
+        return BackboneOutput(rows[:, : self.feature_dim], rows[:, self.feature_dim :])
+
+
+def step(views, labels, aux, epoch=0):
+    return StepBatch(views, labels, aux, epoch, 2, torch.Generator())
+
+
+def random_step(rng, num_classes=3, dim=8, epoch=0):
+    views = tuple(torch.tensor(rng.normal(size=(6, dim + num_classes))) for _ in range(3))
+    aux = torch.tensor(rng.normal(size=(12, dim + num_classes)))
+    return step(views, torch.tensor([0, 0, 0, 1, 1, 2]), aux, epoch)
+
+
+def attached(config, counts=COUNTS, dim=8):
+    torch.manual_seed(0)
+    recipe = Entry(config, ClassPrior(counts))
+    recipe.attach(Given(dim))
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "patt_losses.npz") as losses:
+        return {key: torch.from_numpy(losses[key]) for key in losses}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.9, 0.7])
+def test_adjusted_and_exposure_terms_equal_the_published_ones(golden, scale):
+    logits = golden["cls_logits"].clone().requires_grad_()
+    loss = logit_adjusted_cross_entropy(
+        logits, golden["cls_labels"], log_prior=golden["log_prior"], temperature=scale
+    )
+    loss.backward()
+    name = str(scale).replace(".", "p")
+    near = {"rtol": 1e-9, "atol": 1e-12}
+    torch.testing.assert_close(loss.detach(), golden[f"tla_loss_ts{name}_f64"], **near)
+    torch.testing.assert_close(logits.grad, golden[f"tla_grad_ts{name}_f64"], **near)
+    outliers = golden["cls_ood_logits"].clone().requires_grad_()
+    loss = uniform_cross_entropy(outliers)
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), golden["oe_loss_f64"], **near)
+    torch.testing.assert_close(outliers.grad, golden["oe_grad_f64"], **near)
+
+
+@pytest.mark.parametrize(
+    ("lambda1", "scale", "name"),
+    [(0.1, 0.9, "L1_0p1_L2_0p5_ts0p9"), (0.02, 0.7, "L1_0p02_L2_0p5_ts0p7")],
+)
+def test_the_weighted_sum_is_the_published_total(golden, lambda1, scale, name):
+    recipe = attached(Config(lambda1=lambda1, tem_scale=scale), golden_counts(golden))
+    logits, aux = golden["cls_logits"], golden["cls_ood_logits"]
+    rows = torch.cat([torch.ones(len(logits), 8), logits], dim=1)
+    outliers = torch.cat([torch.ones(len(aux), 8), aux], dim=1)
+    terms = recipe.losses(Given(8, 7), step((rows, rows, rows), golden["cls_labels"], outliers))
+    with np.load(GOLDEN / "patt_norm.npz") as norm:
+        augmentation = norm["isac_loss"][-1]
+    total = augmentation + terms["logit_adjusted"].item() + terms["outlier_exposure"].item()
+    assert total == pytest.approx(golden[f"total_loss_{name}_f64"].item(), rel=1e-6)
+
+
+def golden_counts(golden):
+    """Counts with the published prior."""
+    shares = golden["log_prior"].exp()
+    return (shares / shares.min() * 3).round().long().numpy()
+
+
+def test_the_second_and_third_views_make_the_augmentation_term(rng):
+    recipe = attached(Config())
+    alone = ImplicitSemanticAugmentation(3, 8)
+    alone.load_state_dict(recipe.augmentation.state_dict())
+    batch = random_step(rng)
+    term = recipe.losses(Given(8), batch)["augmentation"]
+    expected = [
+        alone(
+            functional.normalize(view[:, :8].float(), dim=1),
+            batch.labels,
+            log_prior=torch.tensor(ClassPrior(COUNTS).log()),
+            temperature=0.1,
+        ).item()
+        for view in batch.views[1:]
+    ]
+    assert term.item() == pytest.approx(sum(expected) / 2, rel=1e-6)
+
+
+def test_official_features_keep_their_length_and_saturate_the_concentration(rng):
+    batch = random_step(rng)
+    longer = step(tuple(3 * view for view in batch.views), batch.labels, batch.aux)
+    paper, official = attached(Config()), attached(Config(isac="official"))
+    terms = [recipe.losses(Given(8), longer)["augmentation"] for recipe in (paper, official)]
+    assert not torch.isclose(*terms)
+    assert (official.augmentation.kappa() == MAX_KAPPA).all()
+    assert (paper.augmentation.kappa() < MAX_KAPPA).all()
+
+
+@pytest.mark.parametrize(("isac", "rows_per_class"), [("paper", 4.0), ("official", 6.0)])
+def test_only_the_official_statistics_never_forget(rng, isac, rows_per_class):
+    recipe = attached(Config(isac=isac))
+    for epoch in range(3):
+        recipe.losses(Given(8), random_step(rng, epoch=epoch))
+    # Two views of 3, 2 and 1 images an epoch; two epochs against all three.
+    expected = [rows_per_class * images for images in (3, 2, 1)]
+    assert recipe.augmentation.count.tolist() == expected
+
+
+def test_statistics_get_no_gradient_and_features_do():
+    recipe, backbone = build("patt")
+    terms = recipe.losses(backbone, make_batch(recipe))
+    terms["augmentation"].backward()
+    assert not list(recipe.parameters())
+    reached = [p.grad is not None for name, p in backbone.named_parameters() if "head" not in name]
+    assert any(reached)
+
+
+@pytest.mark.parametrize("isac", ["paper", "official"])
+def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, isac):
+    plan = make_plan(recipe="patt", recipe_settings={"isac": isac}, epochs=6, learning_rate=0.02)
+    train_tiny(tmp_path, plan)
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    for term in ("augmentation", "logit_adjusted", "outlier_exposure"):
+        assert math.isfinite(float(rows[-1][term]))
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    backbone, _ = load_checkpoint(tmp_path)
+    assert "extra_weight" not in backbone.head_arrays()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"lambda1": -0.1}, r"recipes\.patt\.lambda1 is -0\.1; a negative weight"),
+        ({"lambda2": -1.0}, r"recipes\.patt\.lambda2 is -1\.0; a negative weight"),
+        ({"tem_scale": 0.0}, r"recipes\.patt\.tem_scale is 0\.0; it divides"),
+        ({"temperature": -0.1}, r"recipes\.patt\.temperature is -0\.1; it divides"),
+        ({"aux_per_image": 0.0}, r"recipes\.patt\.aux_per_image is 0\.0; outlier exposure"),
+        ({"isac": "thesis"}, r"recipes\.patt\.isac is 'thesis'; it must be 'paper' or 'official'"),
+    ],
+)
+def test_bad_settings_are_named(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse(settings, Config, "recipes.patt")
+
+
+def test_a_class_without_images_is_refused():
+    with pytest.raises(DataError, match=r"classes \[1\] have no training images"):
+        Entry(Config(), ClassPrior(np.array([3, 0])))
+
+
+def test_a_batch_without_outliers_is_refused(rng):
+    batch = random_step(rng)
+    with pytest.raises(MissingNeedError, match="holds no auxiliary outliers"):
+        attached(Config()).losses(Given(8), step(batch.views, batch.labels, None))
