@@ -1,6 +1,6 @@
-"""Cut the golden files of the training losses: `python make_training.py FOLDER`.
+"""Cut the golden files of PATT's training losses: `python make_training.py FOLDER`.
 
-FOLDER holds patt.npz and imood.npz as the published functions wrote them.
+FOLDER holds patt.npz as the published functions wrote them.
 """
 
 import sys
@@ -34,21 +34,9 @@ def patt(full):
         write(f"patt_{kind}.npz", {**arrays, "feat": full[f"vmf_feat_{kind}"], **common})
 
 
-def imood(full):
-    names = ("class_counts", "W_in", "b_in", "W_extra", "b_extra", "aux_w", "aux_b")
-    names += ("lambda_W", "lambda_b", "train_labels", "train_feats")
-    kept = {k: full[k] for k in names}
-    for base in ("bin_disc", "energy", "oe"):
-        prefix = f"f64_train_ada_{base}_none_"
-        kept |= {f"{base}_{k.removeprefix(prefix)}": full[k] for k in full if k.startswith(prefix)}
-        kept[f"{base}_grad_feats"] = kept[f"{base}_grad_feats"][::3]
-    write("imood_training.npz", kept)
-
-
 def main(folder):
-    for name, cut in (("patt", patt), ("imood", imood)):
-        with np.load(folder / f"{name}.npz") as full:
-            cut(full)
+    with np.load(folder / "patt.npz") as full:
+        patt(full)
 
 
 if __name__ == "__main__":
