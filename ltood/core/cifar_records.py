@@ -1,0 +1,205 @@
+"""CIFAR-10 and CIFAR-100 in their binary version, which needs no unpickling.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; the format
+is described at https://www.cs.toronto.edu/~kriz/cifar.html. A record is one label byte
+(CIFAR-10) or a coarse and a fine one (CIFAR-100), then 1,024 bytes of red, green and blue each,
+row by row. NumPy only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.image_archives import Profile, cut_long_tail, read_archive
+from ltood.core.images import ImageSplit
+
+SIDE = 32
+PIXEL_BYTES = 3 * SIDE * SIDE
+
+
+@dataclass(frozen=True)
+class CifarFiles:
+    """One of the two official archives, unpacked.
+
+    Attributes:
+        title: Name for messages, such as "CIFAR-10".
+        setting: The setting that names the folder, such as "datasets.cifar10.root".
+        address: Where the archive is offered.
+        md5: MD5 of the archive, as its authors state it.
+        train: Files of the training images, in order.
+        test: File of the test images.
+        rows_per_file: Images in each training file; the test file holds 10,000.
+        label_bytes: Label bytes of a record; the last one is the class.
+        num_classes: Number of classes C.
+    """
+
+    title: str
+    setting: str
+    address: str
+    md5: str
+    train: tuple[str, ...]
+    test: str
+    rows_per_file: int
+    label_bytes: int
+    num_classes: int
+
+    def read(self, root: Path, split: str) -> ImageSplit:
+        """All images of "train" or "test", [N, 32, 32, 3]; ids count them in official order.
+
+        Raises:
+            DataError: If a file is missing, has another size than the official one, or holds
+                labels that the official one cannot hold.
+        """
+        if split == "train":
+            files, rows = self.train, self.rows_per_file
+        else:
+            files, rows = (self.test,), 10_000
+        records = [self._records(root / file, rows) for file in files]
+        total = rows * len(files)
+        images = np.empty((total, SIDE, SIDE, 3), dtype=np.uint8)
+        for start, block in zip(range(0, total, rows), records, strict=True):
+            planes = block[:, self.label_bytes :].reshape(rows, 3, SIDE, SIDE)
+            images[start : start + rows] = planes.transpose(0, 2, 3, 1)
+        labels = np.concatenate([block[:, self.label_bytes - 1] for block in records])
+        self._check_labels(labels, root, files)
+        return ImageSplit(images, labels.astype(np.int64), np.arange(total))
+
+    def _records(self, path: Path, rows: int) -> NDArray[np.uint8]:
+        """Map the records of one file, [rows, label_bytes + 3072]."""
+        width = self.label_bytes + PIXEL_BYTES
+        try:
+            size = path.stat().st_size
+            if size != rows * width:
+                raise DataError(
+                    f"{path} has {size} bytes, the official file {rows * width}: it was changed "
+                    f"or cut short. {self._remedy()}"
+                )
+            return np.memmap(path, dtype=np.uint8, mode="r", shape=(rows, width))
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}. {self._remedy()}") from error
+
+    def _check_labels(self, labels: NDArray[np.uint8], root: Path, files: Sequence[str]) -> None:
+        """Refuse class counts other than the official, equal ones."""
+        counts = np.bincount(labels, minlength=self.num_classes)
+        expected = len(labels) // self.num_classes
+        wrong = np.flatnonzero(counts != expected)
+        if len(wrong):
+            raise DataError(
+                f"{root} has {counts[wrong[0]]} images of class {wrong[0]} in {', '.join(files)}; "
+                f"the official files have {expected} of each of {self.num_classes} classes. "
+                f"{self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        return (
+            f"Download the binary version of {self.title} from {self.address} (MD5 {self.md5}), "
+            f"unpack it, and set {self.setting} to the folder; nothing is downloaded by itself."
+        )
+
+
+class CifarImages:
+    """Official images, the training split long-tailed, beside outliers from archives.
+
+    Files are read when a split is asked for.
+    """
+
+    def __init__(
+        self,
+        files: CifarFiles,
+        class_names: tuple[str, ...],
+        *,
+        root: Path,
+        ratio: float,
+        profile: Profile,
+        outliers: Mapping[str, Path],
+    ) -> None:
+        """Take what to read.
+
+        Args:
+            files: The official files.
+            class_names: Names of the classes, [C].
+            root: Folder of the official files.
+            ratio: Smallest over largest training class.
+            profile: How training class counts fall.
+            outliers: Archives by split name.
+        """
+        self._files = files
+        self._class_names = class_names
+        self._root = root
+        self._ratio, self._profile = ratio, profile
+        self._outliers = outliers
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in label order."""
+        return self._class_names
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits: train, test and the outliers that the settings name."""
+        return ("train", "test", *self._outliers)
+
+    def split(self, name: str) -> ImageSplit:
+        """Images of one split, [N, 32, 32, 3]; the training split is long-tailed.
+
+        Raises:
+            DataError: If there is no such split or its file is unusable.
+            ConfigError: If the imbalance ratio leaves a class without images.
+        """
+        if name not in self.splits():
+            known = ", ".join(self.splits())
+            raise DataError(f"{self._files.title} has no split {name!r}; it has {known}.")
+        if name in self._outliers:
+            return read_outliers(self._outliers[name])
+        images = self._files.read(self._root, name)
+        if name == "test":
+            return images
+        num_classes = len(self._class_names)
+        return cut_long_tail(images, num_classes, ratio=self._ratio, profile=self._profile)
+
+
+def outlier_paths(outliers: Sequence[str], aux: str | None, where: str) -> dict[str, Path]:
+    """Files of the OOD sets and of the auxiliary outliers, by split name.
+
+    Args:
+        outliers: Items such as "svhn=data/svhn.npz".
+        aux: Archive of auxiliary outliers, or None.
+        where: The entry's section, such as "datasets.cifar10".
+
+    Raises:
+        ConfigError: If an item has no name or no path, a name comes twice, or a path is empty.
+    """
+    paths: dict[str, Path] = {}
+    if aux is not None:
+        if not aux:
+            raise ConfigError(f"{where}.aux is empty; name an .npz archive or set it to null.")
+        paths["aux"] = Path(aux)
+    for item in outliers:
+        name, _, path = item.partition("=")
+        if not name or not path:
+            raise ConfigError(
+                f"{where}.ood holds {item!r}; each item is a name and an archive, such as "
+                "svhn=data/svhn.npz."
+            )
+        if f"ood_{name}" in paths:
+            raise ConfigError(f"{where}.ood names {name!r} twice; give each set its own name.")
+        paths[f"ood_{name}"] = Path(path)
+    return paths
+
+
+def read_outliers(path: Path) -> ImageSplit:
+    """Outliers of an archive, checked to be 32x32 RGB as the ID images are.
+
+    Raises:
+        DataError: If the archive is unusable or its images have another shape.
+    """
+    split = read_archive(path, outliers=True)
+    if split.images.shape[1:] != (SIDE, SIDE, 3):
+        raise DataError(
+            f"{path} holds images of shape {list(split.images.shape[1:])}, CIFAR [32, 32, 3]; "
+            "resize them, and repeat grey values three times."
+        )
+    return split

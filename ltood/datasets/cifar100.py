@@ -1,0 +1,89 @@
+"""CIFAR-100: the official images in their binary version, long-tailed.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report,
+2009 (the 100-class set, fine labels). The long tail is the first rows of each class in
+official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (arXiv:1906.07413):
+500, 477, 455 and so on down to 5 at a ratio of 0.01. Nothing is downloaded.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ltood.core.cifar_records import CifarFiles, CifarImages, outlier_paths
+from ltood.core.errors import ConfigError
+from ltood.core.image_archives import check_long_tail
+
+SOURCE = (
+    "CIFAR-100 by Krizhevsky, Nair and Hinton, https://www.cs.toronto.edu/~kriz/cifar.html; its "
+    "authors state no licence and ask to be cited"
+)
+
+_NAMES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach "
+    "couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
+    "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
+    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket "
+    "rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
+    "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip "
+    "turtle wardrobe whale willow_tree wolf woman worm"
+)
+CLASS_NAMES = tuple(_NAMES.split())
+
+FILES = CifarFiles(
+    title="CIFAR-100",
+    setting="datasets.cifar100.root",
+    address="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    md5="03b5dce01913d631647c71ecec9e9cb8",
+    train=("train.bin",),
+    test="test.bin",
+    rows_per_file=50_000,
+    label_bytes=2,
+    num_classes=len(CLASS_NAMES),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of CIFAR-100.
+
+    Attributes:
+        root: Folder of the unpacked archive, relative to where the command runs.
+        imbalance: Profile of the training class counts; "none" keeps all 50,000 images.
+        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
+            effect where `imbalance` is "none".
+        ood: OOD test sets, each as name=archive, such as svhn=data/svhn.npz.
+        aux: Archive of auxiliary outliers; null for none.
+    """
+
+    root: str = "data/cifar-100-binary"
+    imbalance: Literal["exponential", "step", "none"] = "exponential"
+    imbalance_ratio: float = 0.01
+    ood: tuple[str, ...] = ()
+    aux: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_long_tail("datasets.cifar100", self.imbalance_ratio, self.imbalance)
+        outlier_paths(self.ood, self.aux, "datasets.cifar100")
+        if not self.root:
+            raise ConfigError(
+                "datasets.cifar100.root is empty; name the folder of the unpacked archive."
+            )
+
+
+class Dataset(CifarImages):
+    """CIFAR-100 beside outliers from archives; an `ImageDataset`."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings."""
+        super().__init__(
+            FILES,
+            CLASS_NAMES,
+            root=Path(config.root),
+            ratio=config.imbalance_ratio,
+            profile=config.imbalance,
+            outliers=outlier_paths(config.ood, config.aux, "datasets.cifar100"),
+        )
