@@ -57,9 +57,12 @@ class Recipe(nn.Module, ABC):
     Attributes:
         num_views: Versions of each image that a step sees.
         aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
+        trains_backbone: False where the backbone is taken as it is: no step is run, `losses` is
+            never called, and the checkpoint's bytes depend on no setting of the recipe.
     """
 
     num_views: ClassVar[int] = 1
+    trains_backbone: ClassVar[bool] = True
     aux_per_image: float = 0.0
 
     def __init__(self, prior: ClassPrior) -> None:
