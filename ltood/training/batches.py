@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ltood.core.images import ImageData
 from ltood.core.recipe import Recipe, StepBatch
-from ltood.ops.augmentation import random_crop, random_flip
-from ltood.training.plan import Plan
+from ltood.ops.view_sets import augmented
+from ltood.training.plan import Augmentation, Plan
 
 
 def counted_seed(seed: int, *counters: int | str) -> int:
@@ -92,11 +92,20 @@ class Batches:
         )
 
     def _augmented(self, images: Tensor, *counters: int | str) -> Tensor:
-        generator = counted_generator(self._plan.seed, *counters)
-        images = random_crop(images, self._config.crop_padding, generator)
-        if self._config.horizontal_flip:
-            images = random_flip(images, generator)
+        config = self._config
+        images = augmented(
+            images,
+            self._kind(counters[-1]),
+            counted_generator(self._plan.seed, *counters),
+            padding=config.crop_padding,
+            flip=config.horizontal_flip,
+        )
         return as_input(images, self._layout)
+
+    def _kind(self, view: int | str) -> Augmentation:
+        config = self._config
+        chosen = config.aux_augmentation if view == "aux" else config.later_views if view else None
+        return chosen or config.augmentation
 
     def _outliers(self, num_images: int, epoch: int, step: int) -> Tensor | None:
         """Augmented outliers for a batch; within a round no outlier comes twice."""

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from ltood.core.errors import ConfigError
 
+#: What `ltood.ops.view_sets` can do, named here because reading settings needs no torch.
+Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -23,6 +26,10 @@ class TrainingConfig:
         warmup_epochs: Epochs of linear rise before the schedule; fractions count.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.
+        augmentation: What else is done to the images, as `ltood/ops/view_sets.py` lists it.
+        later_views: Likewise for the second and further views of recipes that take several;
+            null takes that of the first.
+        aux_augmentation: Likewise for auxiliary outliers.
         amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
         deterministic: Refuse algorithms whose result may differ from run to run.
@@ -41,6 +48,9 @@ class TrainingConfig:
     warmup_epochs: float = 0.0
     crop_padding: int = 4
     horizontal_flip: bool = True
+    augmentation: Augmentation = "basic"
+    later_views: Augmentation | None = None
+    aux_augmentation: Augmentation | None = None
     amp: Literal["auto", "off", "bf16"] = "auto"
     channels_last: bool | None = None
     deterministic: bool = True

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,9 @@ from image_samples import GreedyRecipe, TinyImages, make_plan
 
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe
+from ltood.ops.view_sets import AUGMENTATIONS
 from ltood.training.batches import Batches, counted_generator, counted_seed
+from ltood.training.plan import Augmentation
 
 
 class OneView(Recipe):
@@ -113,3 +117,26 @@ def test_flip_setting_reaches_the_images(padding):
     mirrored = (plain.flip(3) == flipped).flatten(1).all(dim=1)
     assert (same | mirrored).all()
     assert not same.all()
+
+
+def test_each_kind_of_view_has_its_augmentation():
+    plain = make_batches(GreedyRecipe, crop_padding=0).batch(0, 0)
+
+    def changed(**kinds):
+        batch = make_batches(GreedyRecipe, crop_padding=0, **kinds).batch(0, 0)
+        pairs = ((*batch.views, batch.aux), (*plain.views, plain.aux))
+        return [not torch.equal(ours, theirs) for ours, theirs in zip(*pairs, strict=True)]
+
+    assert changed() == [False, False, False]
+    assert changed(augmentation="autoaugment") == [True, True, True]
+    assert changed(later_views="contrast") == [False, True, False]
+    assert changed(aux_augmentation="autoaugment") == [False, False, True]
+    assert changed(augmentation="autoaugment", later_views="basic", aux_augmentation="basic") == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_settings_and_operations_name_the_same_augmentations():
+    assert get_args(Augmentation) == AUGMENTATIONS
