@@ -1,0 +1,64 @@
+"""Entropy of the patches of ID images that do not show the image's class.
+
+Source: Miyai, Yu, Irie and Aizawa, "LoCoOp: Few-Shot Out-of-Distribution Detection via Prompt
+Learning", NeurIPS 2023 (arXiv:2306.01293), section 3.2. The official code adds 1e-5 inside the
+logarithm and averages over all patches of a batch, which is kept.
+
+Departures: the rank of the label counts the classes with a strictly greater logit, so that ties
+have one answer everywhere; a batch without such a patch gives 0 as part of the graph, where the
+official code gives an integer.
+"""
+
+import torch
+from torch import Tensor
+
+from ltood.core.errors import ConfigError
+
+#: Inside the logarithm of the official code.
+_EPSILON = 1e-5
+
+
+def irrelevant_patches(local_logits: Tensor, labels: Tensor, *, top_k: int) -> Tensor:
+    """Patches whose `top_k` best classes leave the image's label out.
+
+    Args:
+        local_logits: Class logits of P patches of each image, [N, P, C].
+        labels: Classes of the images, [N] int64.
+        top_k: K, at least 1; from K = C on no patch is left out.
+
+    Returns:
+        Whether at least K classes have a greater logit than the label, [N, P] bool.
+
+    Raises:
+        ConfigError: If `top_k` is below 1.
+    """
+    if top_k < 1:
+        raise ConfigError(
+            f"top_k is {top_k}; a patch has at least one best class, so set it to 1 or more "
+            "(the paper uses 200 of 1,000 classes)."
+        )
+    own = labels[:, None, None].expand(-1, local_logits.shape[1], 1)
+    return (local_logits > local_logits.gather(2, own)).sum(dim=2) >= top_k
+
+
+def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, top_k: int) -> Tensor:
+    """Minus the mean entropy of the patches that `irrelevant_patches` finds.
+
+    Lower where those patches look more like no class. The choice of patches has no gradient.
+
+    Args:
+        local_logits: Class logits of P patches of each image, [N, P, C], scaled as in training.
+        labels: Classes of the images, [N] int64.
+        top_k: K, at least 1.
+
+    Returns:
+        Loss in nats, 0-d, 0 or less; exactly 0 where no patch is found.
+
+    Raises:
+        ConfigError: If `top_k` is below 1.
+    """
+    chosen = local_logits[irrelevant_patches(local_logits.detach(), labels, top_k=top_k)]
+    if len(chosen) == 0:
+        return chosen.sum()
+    shares = torch.softmax(chosen, dim=1)
+    return (shares * (shares + _EPSILON).log()).sum(dim=1).mean()

@@ -1,0 +1,20 @@
+"""Entropy of the patches that do not show the label, one patch at a time in float64."""
+
+import math
+
+
+def local_entropy(local_logits, labels, top_k):
+    """Loss and [N][P] list of whether a patch was chosen."""
+    entropies, chosen = [], []
+    for patches, label in zip(local_logits, labels, strict=True):
+        row = []
+        for logits in patches:
+            better = [value for value in logits if value > logits[label]]
+            row.append(len(better) >= top_k)
+            if row[-1]:
+                peak = max(logits)
+                powers = [math.exp(value - peak) for value in logits]
+                shares = [power / sum(powers) for power in powers]
+                entropies.append(-sum(share * math.log(share + 1e-5) for share in shares))
+        chosen.append(row)
+    return (-sum(entropies) / len(entropies) if entropies else 0.0), chosen
