@@ -16,6 +16,7 @@ import torch
 
 from ltood.backbones.densenet_bc100 import Config, Entry
 from ltood.core.backbone import ImageSpec
+from ltood.core.weights import load_weights
 from ltood.core.image_archives import read_archive
 
 ROWS = 64
@@ -27,7 +28,7 @@ STD = (0.2023, 0.1994, 0.2010)
 def main(folder: Path) -> int:
     torch.set_num_threads(1)
     net = Entry(Config(), ImageSpec(3, 32, 32, MEAN, STD, 10)).eval()
-    net.load_published(folder / "densenet_bc100_cifar10.pth")
+    load_weights(net, folder / "densenet_bc100_cifar10.pth")
     split = read_archive(folder / "cifar10_test.npz", outliers=False)
     pixels = torch.from_numpy(split.images[:ROWS]).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():

@@ -12,14 +12,11 @@ Features are averages of rectified activations, so they are 0 or more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ltood.core.backbone import Backbone, ImageSpec
+from ltood.core.backbone import ImageSpec, ScaledBackbone, check_std, rename
 from ltood.core.errors import ConfigError
 
 #: For each variant the width of the stem, then width, number of blocks and stride of each stage.
@@ -52,11 +49,7 @@ class Config:
                 f"backbones.cifar_resnet.variant is {self.variant!r}; set it to "
                 f"{', '.join(_STAGES)} (in quotes)."
             )
-        if self.std is not None and (not self.std or min(self.std) <= 0):
-            raise ConfigError(
-                f"backbones.cifar_resnet.std is {list(self.std)}; pixels are divided by it, so "
-                "give one value above 0 for each channel."
-            )
+        check_std("cifar_resnet", self.std)
 
 
 class BasicBlock(nn.Module):
@@ -81,11 +74,8 @@ class BasicBlock(nn.Module):
         return rectified
 
 
-class CifarResNet(Backbone):
+class CifarResNet(ScaledBackbone):
     """ResNet for small images."""
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, config: Config, images: ImageSpec) -> None:
         """Build the net with fresh weights.
@@ -97,17 +87,8 @@ class CifarResNet(Backbone):
         Raises:
             ConfigError: If mean or std have another number of channels than the images.
         """
-        super().__init__(images)
+        super().__init__(images, config.mean, config.std)
         self.config = config
-        for name in ("mean", "std"):
-            given: tuple[float, ...] | None = getattr(config, name)
-            values = getattr(images, name) if given is None else given
-            if len(values) != images.channels:
-                raise ConfigError(
-                    f"backbones.cifar_resnet.{name} has {len(values)} values but the images have "
-                    f"{images.channels} channels; give one per channel or null."
-                )
-            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
         width, stages = _STAGES[config.variant]
         self.stem = nn.Sequential(
             nn.Conv2d(images.channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
@@ -121,44 +102,32 @@ class CifarResNet(Backbone):
         self.head = nn.Linear(width, images.num_classes + images.num_extra)
 
     @property
-    def feature_dim(self) -> int:
-        """Feature width D: 128 for small, else 512."""
-        return self.head.in_features
+    def linear_head(self) -> nn.Linear:
+        """The layer from 128 (small) or 512 features to logits."""
+        return self.head
 
     @property
-    def preprocessing(self) -> Mapping[str, Any]:
-        """Scale and shift of each channel."""
-        return {
-            "scale": "uint8 / 255",
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
-        }
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The second norm of the last block."""
+        last_block = self.blocks[-1]
+        assert isinstance(last_block, BasicBlock)
+        return last_block.bn2
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
-        maps = self.blocks(self.stem((images - self.mean) / self.std))
+        maps = self.blocks(self.stem(self.scaled(images)))
         return maps.mean(dim=(2, 3)), None
 
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Logits [N, C + e] of pooled features [N, D]."""
-        logits: Tensor = self.head(pooled)
-        return logits
-
-    def head_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Head and last batch norm, as `Backbone.head_arrays` describes them."""
-        num_classes = self.images.num_classes
-        last_block = self.blocks[-1]
-        assert isinstance(last_block, BasicBlock)
-        tensors = {
-            "weight": self.head.weight[:num_classes],
-            "bias": self.head.bias[:num_classes],
-            "bn_weight": last_block.bn2.weight,
-            "bn_bias": last_block.bn2.bias,
-        }
-        if self.images.num_extra:
-            tensors["extra_weight"] = self.head.weight[num_classes:]
-            tensors["extra_bias"] = self.head.bias[num_classes:]
-        return {name: value.detach().float().cpu().numpy() for name, value in tensors.items()}
+    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the tensors of PASCL, PATT, ImOOD and OpenOOD: four stages, `linear` or `fc`."""
+        _, stages = _STAGES[self.config.variant]
+        names = {"conv1.": "stem.0.", "bn1.": "stem.1.", "linear.": "head.", "fc.": "head."}
+        number = 0
+        for stage, (_, num_blocks, _) in enumerate(stages, start=1):
+            for block in range(num_blocks):
+                names[f"layer{stage}.{block}."] = f"blocks.{number}."
+                number += 1
+        return rename(state, names)
 
 
 Entry = CifarResNet

@@ -112,7 +112,7 @@ def load_checkpoint(
             f"{path / META} does not describe a backbone and its images; {_RERUN}."
         ) from error
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, then replaced
-        backbone = build_backbone(name, settings, images)
+        backbone = build_backbone(name, settings, images, fetch=False)
     try:
         backbone.load_state_dict(load(weights))
     except RuntimeError as error:
