@@ -1,0 +1,257 @@
+"""Train with every recipe, score with the detector each was made for, and tell what helps.
+
+    python benchmarks/recipes.py demo --seeds 0 1 2
+    python benchmarks/recipes.py cifar10 --root CIFAR_FOLDER --ood svhn=svhn.npz ... \
+        --aux places.npz --epochs 8 --backbone 'variant=small'
+
+Each run goes through the same drivers as the pipeline's stages: prepare, train, extract, compare.
+The last epoch is scored; nothing is chosen by a look at test images. Finished steps are kept in
+the work folder, so a run that was stopped goes on. Means over the OOD sets, then mean and
+standard deviation over the seeds. The table goes to docs/results/recipes-DATASET.md.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+#: Columns: heading, key in a leaderboard row, and whether it is a mean over OOD sets.
+COLUMNS = (
+    ("AUROC", "auroc", True),
+    ("AP-out", "ap_out", True),
+    ("FPR95, OOD pos.", "fpr95_ood_pos", True),
+    ("FPR95, ID pos.", "fpr95_id_pos", True),
+    ("accuracy", "accuracy", False),
+    ("many", "many", False),
+    ("medium", "medium", False),
+    ("few", "few", False),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table.
+
+    Attributes:
+        title: What the reader sees.
+        recipe: Name of the entry.
+        scores: Combinations to report, such as "patt+energy": as the leaderboard titles them.
+        settings: Of the recipe, where they differ from the defaults.
+        training: Of the loop, for images as in CIFAR, where the paper augments in its own way.
+    """
+
+    title: str
+    recipe: str
+    scores: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+PATT_VIEWS = {
+    "augmentation": "autoaugment",
+    "later_views": "contrast",
+    "aux_augmentation": "jitter",
+}
+COMMON = ("msp", "energy", "mahalanobis")
+RUNS = (
+    Run("cross entropy", "cross_entropy", (*COMMON, "energy+imood")),
+    Run("logit adjustment", "logit_adjustment", (*COMMON, "energy+imood")),
+    Run("OE", "outlier_exposure", COMMON),
+    Run("OE, logit-adjusted", "outlier_exposure", COMMON, {"tau": 1.0}),
+    Run("Energy-OE", "energy_oe", COMMON),
+    Run("BinDisc", "bin_disc", ("bin_disc", "bin_disc+imood", *COMMON)),
+    Run("PASCL", "pascl", COMMON),
+    Run("PATT", "patt", ("patt+energy", *COMMON), {}, PATT_VIEWS),
+    Run(
+        "PATT, isac official",
+        "patt",
+        ("patt+energy", *COMMON),
+        {"isac": "official"},
+        PATT_VIEWS,
+    ),
+    Run("ImOOD (OE)", "imood", ("msp+imood", *COMMON), {"base": "oe"}),
+    Run("ImOOD (energy)", "imood", ("energy+imood", *COMMON), {"base": "energy"}),
+    Run("ImOOD (Mahalanobis)", "imood", ("mahalanobis+imood", *COMMON), {"base": "maha"}),
+    Run("ImOOD (BinDisc)", "imood", ("bin_disc+imood", "bin_disc", *COMMON), {"base": "bin_disc"}),
+    Run(
+        "ImOOD (BinDisc, PASCL)",
+        "imood",
+        ("bin_disc+imood", "bin_disc", *COMMON),
+        {"base": "bin_disc", "auxiliary": "pascl"},
+    ),
+)
+
+
+def pairs(texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts as settings, values read as YAML."""
+    from ruamel.yaml import YAML
+
+    parser = YAML(typ="safe")
+    return {key: parser.load(value) for key, _, value in (text.partition("=") for text in texts)}
+
+
+def dataset_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Section of the chosen dataset."""
+    settings = pairs(options.set)
+    if options.root:
+        settings["root"] = options.root
+    if options.ood:
+        settings["ood"] = options.ood
+    if options.aux:
+        settings["aux"] = options.aux
+    return settings
+
+
+def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> dict[str, Any]:
+    """Leaderboard of one training, kept in the work folder."""
+    from ltood.comparing.plan import Config
+    from ltood.comparing.running import compare
+    from ltood.core.params import parse, to_section
+    from ltood.core.registry import load
+    from ltood.extraction import ExtractionConfig, extract
+    from ltood.preparing import open_prepared
+    from ltood.store.features import FeatureStore
+    from ltood.training.plan import Plan, TrainingConfig
+    from ltood.training.train import train
+
+    slug = "".join(char if char.isalnum() else "-" for char in run.title.lower())
+    folder = options.work / options.dataset / f"{slug}-{options.epochs}-{seed}"
+    done = folder / "leaderboard.json"
+    if done.is_file():
+        content: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return content
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone, recipe = load("backbones", "cifar_resnet"), load("recipes", run.recipe)
+    own = run.training if options.dataset.startswith("cifar") else {}
+    given = {"validation_epochs": options.epochs, **pairs(options.training), **own}
+    config = TrainingConfig(epochs=options.epochs, **given)
+    plan = Plan(
+        "cifar_resnet",
+        to_section(parse(pairs(options.backbone), backbone.Config, "backbones.cifar_resnet")),
+        run.recipe,
+        to_section(parse(run.settings, recipe.Config, f"recipes.{run.recipe}")),
+        config,
+        seed,
+    )
+    data = open_prepared(prepared)
+    start = time.perf_counter()
+    train(plan, data, folder / "checkpoint", options.device)
+    seconds = time.perf_counter() - start
+    extract(
+        folder / "checkpoint",
+        data,
+        folder / "features.zarr",
+        ExtractionConfig(),
+        device_name=options.device,
+    )
+    store = FeatureStore.open(folder / "features.zarr")
+    methods = tuple(dict.fromkeys(name for title in run.scores for name in parts(title)[1]))
+    chosen = Config(methods, ("none", "patt"), ("none", "imood"))
+    board, _ = compare(store, chosen, {}, device=options.device)
+    result = {"rows": board["rows"], "seconds": seconds}
+    done.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def parts(title: str) -> tuple[str, tuple[str, ...]]:
+    """A leaderboard title with the methods that it needs."""
+    names = [part for part in title.split("+") if part not in ("patt", "imood")]
+    return title, tuple(names)
+
+
+def cells(boards: Sequence[Mapping[str, Any]], score: str) -> list[str] | None:
+    """Mean and deviation over seeds of every column, percent; None where a score failed."""
+    found = []
+    for board in boards:
+        rows = [row for row in board["rows"] if row["title"] == score and row["status"] == "ok"]
+        if not rows:
+            return None
+        found.append(rows[0])
+    texts = []
+    for _, key, is_mean in COLUMNS:
+        values = [row["mean" if is_mean else "id"][key] for row in found]
+        if any(value is None for value in values):
+            texts.append("")
+            continue
+        text = f"{100 * statistics.fmean(values):.1f}"
+        if len(values) > 1:
+            text += f" ± {100 * statistics.stdev(values):.1f}"
+        texts.append(text)
+    return texts
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset")
+    parser.add_argument("--root")
+    parser.add_argument("--ood", nargs="*", default=[])
+    parser.add_argument("--aux")
+    parser.add_argument("--set", nargs="*", default=[], help="further dataset settings")
+    parser.add_argument("--backbone", nargs="*", default=[], help="cifar_resnet settings")
+    parser.add_argument("--training", nargs="*", default=[], help="settings of the loop")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="*", default=[], help="recipes to run; all if not given")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--work", type=Path, default=Path("data/work/benchmark"))
+    options = parser.parse_args()
+
+    from ltood.core.params import parse, to_section
+    from ltood.core.registry import load
+    from ltood.preparing import prepare
+
+    module = load("datasets", options.dataset)
+    config = parse(dataset_settings(options), module.Config, f"datasets.{options.dataset}")
+    prepared = options.work / options.dataset / "prepared"
+    if not prepared.is_dir():
+        prepare(module.Dataset(config), options.dataset, to_section(config), prepared)
+    table: dict[str, list[dict[str, Any]]] = {}
+    for run in RUNS:
+        if options.only and run.recipe not in options.only:
+            continue
+        for seed in options.seeds:
+            board = scored(run, seed, options, prepared)
+            table.setdefault(run.title, []).append(board)
+            print(f"{run.title}, seed {seed}: trained in {board['seconds']:.0f} s", flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        write(options, table)
+
+
+def write(options: argparse.Namespace, table: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the table of the runs that are there."""
+    arguments = " ".join(
+        [options.dataset, f"--epochs {options.epochs}", "--seeds", *map(str, options.seeds)]
+        + (["--backbone", *options.backbone] if options.backbone else [])
+        + (["--training", *options.training] if options.training else [])
+    )
+    lines = [
+        f"# Recipes on {options.dataset}",
+        "",
+        f"`python benchmarks/recipes.py {arguments}`. Percent; means over the OOD sets, then over "
+        "the seeds, with the standard deviation. Higher AUROC and AP are better, lower FPR95. The "
+        "first row of each recipe is the score it was made for.",
+        "",
+        "| recipe | score | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
+        "|---|---|" + "---:|" * len(COLUMNS),
+    ]
+    for run in RUNS:
+        if run.title not in table:
+            continue
+        for number, score in enumerate(run.scores):
+            found = cells(table[run.title], score)
+            if found is not None:
+                title = run.title if number == 0 else ""
+                lines.append(f"| {title} | {score} | " + " | ".join(found) + " |")
+    path = RESULTS / f"recipes-{options.dataset}.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
