@@ -4,8 +4,9 @@ from torch.nn import functional
 
 from ltood.backbones.cifar_resnet import BasicBlock, Config, Entry
 from ltood.core.backbone import ImageSpec
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, DataError
 from ltood.core.params import parse
+from ltood.core.weights import assign_weights
 
 RGB = ImageSpec(3, 32, 32, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), 10)
 
@@ -108,3 +109,39 @@ def test_a_variant_given_in_python_is_checked_too():
 def test_statistics_of_another_number_of_channels_are_refused(name):
     with pytest.raises(ConfigError, match=rf"{name} has 1 values but the images have 3 channels"):
         Entry(Config(**{name: (0.5,)}), RGB)
+
+
+def official_state(net, head):
+    """The tensors of `net` under the names of PASCL, PATT, ImOOD (linear) and OpenOOD (fc)."""
+    blocks = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}[net.config.variant]
+    starts = [f"layer{stage}.{n}" for stage, num in enumerate(blocks, 1) for n in range(num)]
+    state = {}
+    for name, value in net.state_dict().items():
+        part, _, rest = name.partition(".")
+        if part == "stem":
+            number, _, rest = rest.partition(".")
+            state[f"{('conv1', 'bn1')[int(number)]}.{rest}"] = value
+        elif part == "blocks":
+            number, _, rest = rest.partition(".")
+            state[f"{starts[int(number)]}.{rest}"] = value
+        elif part == "head":
+            state[f"{head}.{rest}"] = value
+    return state
+
+
+@pytest.mark.parametrize("variant", ["18", "34"])
+@pytest.mark.parametrize("head", ["linear", "fc"])
+def test_official_layouts_are_translated(variant, head, capsys):
+    published, net = Entry(Config(variant), RGB), Entry(Config(variant), RGB)
+    state = official_state(published, head) | {"finalScore": torch.zeros(512)}
+    assert {"conv1.weight", "layer4.1.bn2.bias", "layer2.0.shortcut.0.weight"} < set(state)
+    assign_weights(net, state, "published")
+    for name, value in published.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+    assert "left out, as only training needs it: finalScore" in capsys.readouterr().err
+
+
+def test_another_depth_is_refused():
+    deeper = Entry(Config("34"), RGB)
+    with pytest.raises(DataError, match=r"also holds layer1\.2\.conv1\.weight"):
+        assign_weights(Entry(Config("18"), RGB), official_state(deeper, "linear"), "published")
