@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import load_golden
+from image_samples import make_plan, train_tiny, tree
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.params import parse
 from ltood.core.priors import ClassPrior
+from ltood.ops.class_pool import ClassPool
 from ltood.recipes.imood import Config, Entry
+from ltood.training.loop import Run
 
 TINY = ClassPrior(np.array([24, 12, 6]))
 
@@ -47,8 +50,6 @@ class ImoodStep(GoldenStep):
 
 
 def full_pool(queue):
-    from ltood.ops.class_pool import ClassPool
-
     num_classes, rows, dim = queue.shape
     pool = ClassPool([rows] * num_classes, dim)
     labels = torch.arange(num_classes).repeat_interleave(rows)
@@ -92,3 +93,152 @@ def test_auxiliary_terms_are_the_published_ones(auxiliary, term):
     for layer, kind in ((step.recipe.gamma, "lambda"), (step.recipe.projection[0], "proj0")):
         expected = torch.tensor(step.arrays[f"f64_train_{name}_grad_{kind}"])
         torch.testing.assert_close(layer.weight.grad, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_the_official_pool_takes_outliers_under_id_labels():
+    step = ImoodStep(base="maha")
+    labels = step.batch.labels
+    pools = {}
+    for official in (False, True):
+        recipe = Entry(Config(base="maha", official_pool=official), step.prior)
+        recipe.attach(step.backbone)
+        step.terms(recipe)
+        pools[official] = recipe.pool
+    rows = step.rows.detach()
+    ours, theirs = pools[False], pools[True]
+    counts = torch.tensor(step.prior.counts)
+    assert torch.equal(ours.capacity, counts.clamp(min=2))
+    assert torch.equal(ours.seen, 2 * torch.bincount(labels, minlength=7))
+    assert torch.equal(theirs.capacity, counts.amax().expand(7))
+    assert torch.equal(theirs.seen, labels.unique(return_counts=True)[1].clamp(max=1))
+    for label in labels.unique():
+        first = rows[48:][labels == label][0]
+        assert torch.equal(theirs.queue[theirs.start[label]], first)
+        first = rows[:24][labels == label][0]
+        assert torch.equal(ours.queue[ours.start[label]], first)
+
+
+def test_the_official_pool_waits_until_every_class_has_as_many_as_the_largest():
+    recipes = [Entry(Config(base="maha", official_pool=switch), TINY) for switch in (False, True)]
+    backbone = ImoodStep(base="maha").backbone
+    for recipe in recipes:
+        recipe.attach(backbone)
+        recipe.pool.update(torch.rand(42, 64), torch.arange(3).repeat_interleave(14))
+    ours, theirs = (recipe.pool for recipe in recipes)
+    assert (ours.ready_counts.tolist(), theirs.ready_counts.tolist()) == ([2] * 3, [24] * 3)
+    assert [ours.counts.tolist(), theirs.counts.tolist()] == [[14, 12, 6], [14] * 3]
+
+
+def test_the_official_tail_goes_by_index():
+    prior = ClassPrior(np.array([3, 50, 9, 20, 4]))
+    tails = [
+        Entry(Config(auxiliary="pascl", official_tail=switch), prior).is_tail.tolist()
+        for switch in (False, True)
+    ]
+    assert tails == [[True, False, False, False, True], [False, False, False, True, True]]
+
+
+@pytest.mark.parametrize(("base", "sign"), [("energy", 1), ("oe", 1), ("maha", -1)])
+def test_the_official_start_may_read_the_score_the_wrong_way_round(base, sign):
+    def signs(official_start):
+        recipe = Entry(Config(base=base, official_start=official_start), TINY)
+        backbone = ImoodStep().backbone
+        for seed in range(8):
+            torch.manual_seed(seed)
+            recipe.attach(backbone)
+            yield math.copysign(1, recipe.score_map.weight.item())
+
+    assert set(signs(official_start=False)) == {sign}
+    assert set(signs(official_start=True)) == {-1, 1}
+
+
+def test_gamma_starts_near_one():
+    recipe = Entry(Config(), TINY)
+    recipe.attach(ImoodStep().backbone)
+    assert not recipe.gamma.bias.any()
+    assert recipe.gamma(torch.zeros(1, 64)).exp().tolist() == [[1, 1, 1]]
+
+
+def test_without_a_prior_the_detector_is_told_of_none():
+    recipe = Entry(Config(tau=0.0), ClassPrior(np.array([5, 0, 2])))
+    assert not recipe.shift.any()
+    np.testing.assert_allclose(recipe.log_prior.exp(), [1 / 3] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("base", ["bin_disc", "energy", "oe", "maha"])
+def test_a_tiny_net_learns_to_tell_outliers(tmp_path, base):
+    settings = {"base": base, "auxiliary": "pascl", "tail_share": 1.0}
+    # Adam, as published: distances are so large that SGD at its usual rate diverges on maha.
+    training = {"epochs": 8, "optimiser": "adam", "learning_rate": 1e-3}
+    history, store = train_and_extract(tmp_path, "imood", settings, **training)
+    for term in ("discrimination", "asymmetric_contrast"):
+        assert float(history[-1][term]) < float(history[0][term])
+    assert store.split("test").num_outputs == (4 if base == "bin_disc" else 3)
+
+
+def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
+    training = {"epochs": 3, "optimiser": "adam", "learning_rate": 1e-3, "checkpoint_minutes": 0.0}
+    plan = make_plan(recipe="imood", recipe_settings={"base": "maha"}, **training)
+    train_tiny(tmp_path / "unbroken", plan)
+    ready, look, steps = [], Run._look, []
+
+    def stop(run):
+        steps.append(run.at.step)
+        ready.append(run.recipe.pool.ready())
+        if len(steps) == 21:
+            raise KeyboardInterrupt
+        look(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_look", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(tmp_path / "stopped", plan)
+    assert ready[-1]
+    train_tiny(tmp_path / "stopped", plan)
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"base": "knn"}, r"imood\.base is 'knn'; it must be one of oe, energy, bin_disc, maha"),
+        ({"auxiliary": "cocl"}, r"imood\.auxiliary is 'cocl'; it must be one of none, "),
+        ({"detector_weight": -1.0}, r"imood\.detector_weight is -1\.0; .*paper uses 0\.5"),
+        ({"auxiliary_weight": math.inf}, r"imood\.auxiliary_weight is inf; .*to 0 or more"),
+        ({"temperature": 0.0}, r"imood\.temperature is 0\.0; it divides the cosines"),
+        ({"tail_share": 1.5}, r"imood\.tail_share is 1\.5; it is a share"),
+        ({"dim": 0}, r"imood\.dim is 0; .*set it to 1 or more"),
+        ({"aux_per_image": 0.0}, r"imood\.aux_per_image is 0\.0; .*set it above 0"),
+        ({"tau": -1.0}, r"recipes\.imood\.tau is -1\.0; "),
+        ({"pool_rows": 1}, r"imood\.pool_rows is 1; .*set it to 2 or more"),
+        (
+            {"official_pool": True, "aux_per_image": 0.5},
+            r"imood\.aux_per_image is 0\.5, but official_pool puts an outlier under .*1 or more",
+        ),
+    ],
+)
+def test_bad_settings_are_named(settings, sentence):
+    # Choices are refused by the reader of settings already, in its own words.
+    with pytest.raises(ConfigError, match=sentence):
+        Config(**settings)
+    with pytest.raises(ConfigError):
+        parse(settings, Config, "recipes.imood")
+
+
+def test_a_class_without_images_is_refused():
+    empty = ClassPrior(np.array([5, 0, 2]))
+    for config in (Config(), Config(base="maha", tau=0.0)):
+        with pytest.raises(DataError, match=r"classes \[1\] have no training images"):
+            Entry(config, empty)
+
+
+def test_a_tail_without_classes_is_refused():
+    with pytest.raises(ConfigError, match=r"tail_share is 0\.1, which leaves none of 3 classes"):
+        Entry(Config(auxiliary="pascl", tail_share=0.1), TINY)
+
+
+def test_an_official_pool_with_too_few_outliers_is_refused():
+    step = ImoodStep(base="maha", official_pool=True)
+    step.batch = replace(step.batch, aux=step.batch.aux[:20])
+    with pytest.raises(DataError, match=r"under each of 24 labels, but the batch holds 20; "):
+        step.terms()
