@@ -8,20 +8,19 @@ view per image instead of ImOOD's two; its logit adjustment needs tau = 1. Score
 with bin_disc.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ltood.core.backbone import Backbone
-from ltood.core.errors import ConfigError
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe, StepBatch
 from ltood.losses.binary_discrimination import binary_discrimination_loss
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.ops.mixed_batches import logit_shift, mixed_pass
 from ltood.ops.priors import check_tau
+from ltood.ops.recipe_settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 <= self.detector_weight < math.inf:
-            raise ConfigError(
-                f"recipes.bin_disc.detector_weight is {self.detector_weight}; a negative weight "
-                "would turn the detector round, so set it to 0 or more (ImOOD uses 0.5)."
-            )
-        if not 0 < self.aux_per_image < math.inf:
-            raise ConfigError(
-                f"recipes.bin_disc.aux_per_image is {self.aux_per_image}; it is the number of "
-                "outliers per image, so set it above 0 (ImOOD uses 1)."
-            )
-        check_tau(self.tau, "recipes.bin_disc.tau")
+        where = "recipes.bin_disc"
+        check_weight(
+            self.detector_weight,
+            f"{where}.detector_weight",
+            "turn the detector round",
+            "ImOOD uses 0.5",
+        )
+        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "ImOOD uses 1")
+        check_tau(self.tau, f"{where}.tau")
 
 
 class BinDisc(Recipe):

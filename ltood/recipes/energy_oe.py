@@ -22,6 +22,7 @@ from ltood.losses.energy_margin import energy_margin_loss
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.ops.mixed_batches import logit_shift, mixed_pass
 from ltood.ops.priors import check_tau
+from ltood.ops.recipe_settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 <= self.energy_weight < math.inf:
-            raise ConfigError(
-                f"recipes.energy_oe.energy_weight is {self.energy_weight}; a negative weight "
-                "would pull the energies together, so set it to 0 or more (the paper uses 0.1)."
-            )
+        where = "recipes.energy_oe"
+        check_weight(
+            self.energy_weight,
+            f"{where}.energy_weight",
+            "pull the energies together",
+            "the paper uses 0.1",
+        )
         if not math.isfinite(self.margin_out):
             raise ConfigError(
                 f"recipes.energy_oe.margin_out is {self.margin_out}; outliers are measured by "
@@ -61,12 +64,8 @@ class Config:
                 f"{self.margin_out}; ID images have the lower energy, so set margin_in to at "
                 "most margin_out (the paper uses -23 and -5)."
             )
-        if not 0 < self.aux_per_image < math.inf:
-            raise ConfigError(
-                f"recipes.energy_oe.aux_per_image is {self.aux_per_image}; it is the number of "
-                "outliers per image, so set it above 0 (the paper uses 2)."
-            )
-        check_tau(self.tau, "recipes.energy_oe.tau")
+        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 2")
+        check_tau(self.tau, f"{where}.tau")
 
 
 class EnergyOE(Recipe):

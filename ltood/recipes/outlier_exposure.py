@@ -7,20 +7,19 @@ here; tau = 1 adds the logit adjustment of ImOOD's OE row (NeurIPS 2024, arXiv:2
 two views per image are one here. Score its features with msp or energy.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ltood.core.backbone import Backbone
-from ltood.core.errors import ConfigError
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe, StepBatch
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.ops.mixed_batches import logit_shift, mixed_pass
 from ltood.ops.priors import check_tau
+from ltood.ops.recipe_settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 <= self.outlier_weight < math.inf:
-            raise ConfigError(
-                f"recipes.outlier_exposure.outlier_weight is {self.outlier_weight}; a negative "
-                "weight would teach confidence on outliers, so set it to 0 or more (the paper "
-                "uses 0.5)."
-            )
-        if not 0 < self.aux_per_image < math.inf:
-            raise ConfigError(
-                f"recipes.outlier_exposure.aux_per_image is {self.aux_per_image}; it is the "
-                "number of outliers per image, so set it above 0 (the paper uses 2)."
-            )
-        check_tau(self.tau, "recipes.outlier_exposure.tau")
+        where = "recipes.outlier_exposure"
+        check_weight(
+            self.outlier_weight,
+            f"{where}.outlier_weight",
+            "teach confidence on outliers",
+            "the paper uses 0.5",
+        )
+        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 2")
+        check_tau(self.tau, f"{where}.tau")
 
 
 class OutlierExposure(Recipe):

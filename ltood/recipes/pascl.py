@@ -13,17 +13,13 @@ ImOOD's PASCL row (NeurIPS 2024, arXiv:2407.16430) takes tau 1 and contrast_weig
 features with msp.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ltood.core.backbone import Backbone
-from ltood.core.errors import ConfigError
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe, StepBatch
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
@@ -31,6 +27,12 @@ from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.ops.mixed_batches import logit_shift, mixed_pass
 from ltood.ops.priors import check_tau
+from ltood.ops.recipe_settings import (
+    check_aux_per_image,
+    check_contrast,
+    check_weight,
+    tail_classes,
+)
 
 
 @dataclass(frozen=True)
@@ -60,34 +62,17 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        where = "recipes.pascl"
         for name, usual in (("outlier_weight", 0.5), ("contrast_weight", 0.1)):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ConfigError(
-                    f"recipes.pascl.{name} is {value}; a negative weight would turn its term "
-                    f"round, so set it to 0 or more (the paper uses {usual})."
-                )
-        if not 0 < self.temperature < math.inf:
-            raise ConfigError(
-                f"recipes.pascl.temperature is {self.temperature}; it divides the cosines, so "
-                "set it above 0 (the paper uses 0.07)."
+            check_weight(
+                getattr(self, name),
+                f"{where}.{name}",
+                "turn its term round",
+                f"the paper uses {usual}",
             )
-        if not 0 < self.tail_share <= 1:
-            raise ConfigError(
-                f"recipes.pascl.tail_share is {self.tail_share}; it is a share of the classes, "
-                "so set it above 0 and to at most 1 (the paper uses 0.4)."
-            )
-        if self.dim < 1:
-            raise ConfigError(
-                f"recipes.pascl.dim is {self.dim}; it is the width of the projection, so set it "
-                "to 1 or more (the paper uses 128)."
-            )
-        if not 0 < self.aux_per_image < math.inf:
-            raise ConfigError(
-                f"recipes.pascl.aux_per_image is {self.aux_per_image}; it is the number of "
-                "outliers per image, so set it above 0 (the paper uses 1)."
-            )
-        check_tau(self.tau, "recipes.pascl.tau")
+        check_contrast(self.temperature, self.tail_share, self.dim, where)
+        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 1")
+        check_tau(self.tau, f"{where}.tau")
 
 
 class PASCL(Recipe):
@@ -109,17 +94,9 @@ class PASCL(Recipe):
         self.config = config
         self.aux_per_image = config.aux_per_image
         self.register_buffer("shift", logit_shift(prior, config.tau))
-        num = prior.num_classes
-        num_head = round((1 - config.tail_share) * num)
-        if num_head == num:
-            raise ConfigError(
-                f"recipes.pascl.tail_share is {config.tail_share}, which leaves none of {num} "
-                f"classes for the tail; set it to {1 / num:.2g} or more."
-            )
-        # A stable sort gives the official tail wherever classes are sorted by count.
-        ranked = np.arange(num) if config.index_order else np.argsort(-prior.counts, kind="stable")
-        is_tail = torch.zeros(num, dtype=torch.bool)
-        is_tail[torch.from_numpy(ranked[num_head:])] = True
+        is_tail = tail_classes(
+            prior, config.tail_share, "recipes.pascl", index_order=config.index_order
+        )
         self.register_buffer("is_tail", is_tail)
 
     def attach(self, backbone: Backbone) -> None:
