@@ -15,7 +15,11 @@ from ltood.core.registry import available, load, summary
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COUNTS = np.array([40, 12, 4])
 
-pytestmark = pytest.mark.parametrize("name", available("recipes"))
+ALL = available("recipes")
+every_recipe = pytest.mark.parametrize("name", ALL)
+every_training_recipe = pytest.mark.parametrize(
+    "name", [name for name in ALL if load("recipes", name).Entry.trains_backbone]
+)
 
 
 def build(name):
@@ -40,6 +44,7 @@ def make_batch(recipe):
     )
 
 
+@every_training_recipe
 def test_terms_are_named_finite_scalars_with_gradients(name):
     recipe, backbone = build(name)
     terms = recipe.losses(backbone, make_batch(recipe))
@@ -52,6 +57,7 @@ def test_terms_are_named_finite_scalars_with_gradients(name):
     assert all(p.grad is not None for p in [*backbone.parameters(), *recipe.parameters()])
 
 
+@every_training_recipe
 def test_equal_batches_give_equal_terms(name):
     def terms():
         recipe, backbone = build(name)
@@ -61,6 +67,7 @@ def test_equal_batches_give_equal_terms(name):
     assert all(torch.equal(first[term], second[term]) for term in first)
 
 
+@every_training_recipe
 def test_it_lowers_its_loss(name):
     recipe, backbone = build(name)
     parameters = [*backbone.parameters(), *recipe.parameters()]
@@ -75,10 +82,12 @@ def test_it_lowers_its_loss(name):
     assert totals[-1] < 0.7 * totals[0]
 
 
+@every_recipe
 def test_defaults_stand_in_the_parameter_file(name):
     assert read_params(PARAMS)["recipes"][name] == to_section(load("recipes", name).Config())
 
 
+@every_recipe
 def test_it_cites_a_source_and_has_a_test(name):
     assert summary("recipes", name)
     assert "Source:" in (load("recipes", name).__doc__ or "")

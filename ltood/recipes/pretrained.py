@@ -1,0 +1,47 @@
+"""Take published weights as they are: nothing is trained.
+
+Source: no single paper; DICE, HIMPLoS and most detectors of the OOD literature are applied to
+classifiers that somebody else trained, such as Huang, Liu, van der Maaten and Weinberger,
+"Densely Connected Convolutional Networks", CVPR 2017 (arXiv:1608.06993).
+
+The weights come from `training.weights` or, where the backbone can fetch its own, from its
+settings. The checkpoint depends on nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NoReturn
+
+from ltood.core.backbone import Backbone
+from ltood.core.errors import TrainingError
+from ltood.core.priors import ClassPrior
+from ltood.core.recipe import Recipe, StepBatch
+
+
+@dataclass(frozen=True)
+class Config:
+    """No settings."""
+
+
+class Pretrained(Recipe):
+    """No loss at all."""
+
+    trains_backbone: ClassVar[bool] = False
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take the (empty) settings and the class counts, which it does not use."""
+        super().__init__(prior)
+        self.config = config
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> NoReturn:
+        """Refuse: there is nothing to train.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError(
+            "recipe pretrained takes weights as they are and has no loss; choose another recipe "
+            "to train (`ltood list`)."
+        )
+
+
+Entry = Pretrained
