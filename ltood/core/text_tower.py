@@ -223,15 +223,8 @@ class TextTower:
             last = layer == self.num_layers - 1
             query, key, value = self._heads(layer, x)
             mixed = self._after(self._heads(layer, y), key, value, shapes, only_end=last)
-            if last:  # Only the end tokens are read.
-                y = torch.cat(
-                    [
-                        part.reshape(*shape, -1)[:, -1]
-                        for part, shape in zip(
-                            y.split([math.prod(s) for s in shapes]), shapes, strict=True
-                        )
-                    ]
-                )
+            if last:
+                y = y[_last_tokens(shapes).to(y.device)]  # Nothing else is read.
             else:
                 seen = F.scaled_dot_product_attention(
                     query[None], key[None], value[None], is_causal=True
@@ -264,7 +257,7 @@ class TextTower:
         """
         sizes = [math.prod(shape) for shape in shapes]
         outputs = []
-        parts = zip(*(part.split(sizes, dim=1) for part in heads), strict=True)
+        parts = zip(*(torch.split(part, sizes, dim=1) for part in heads), strict=True)
         for (query, key, value), (num, length) in zip(parts, shapes, strict=True):
             query, key, value = (part.unflatten(1, (num, length)) for part in (query, key, value))
             if only_end:
@@ -289,7 +282,7 @@ class TextTower:
         normed = self._norm(x, f"{at}.ln_1")
         packed = F.linear(normed, p[f"{at}.attn.in_proj_weight"], p[f"{at}.attn.in_proj_bias"])
         query, key, value = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+            part.reshape(*x.shape[:-1], self.num_heads, -1).transpose(-3, -2)
             for part in packed.chunk(3, dim=-1)
         )
         return query, key, value
@@ -313,3 +306,9 @@ class TextTower:
     def _norm(self, x: Tensor, name: str) -> Tensor:
         p = self.parameters
         return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def _last_tokens(shapes: Sequence[Sequence[int]]) -> Tensor:
+    """Where each prompt ends in the row of packed tokens, [C] int64."""
+    counts = torch.cat([torch.full((num,), length) for num, length in shapes])
+    return counts.cumsum(0) - 1

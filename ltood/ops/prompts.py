@@ -156,7 +156,7 @@ class PromptBatch:
         self._ends = prompts.ends.to(tower.device)
         #: Number of the context vector at each position, -1 where there is none.
         self._slots = torch.where((order > 0) & (order <= self._num), order - 1, -1)
-        self._lengths = [int(end) + 1 for end in prompts.ends.unique()]
+        self._lengths = [int(end) + 1 for end in torch.unique(prompts.ends)]
 
     def arrange(self, context: Tensor) -> Tensor:
         """Embeddings of whole prompts up to the last position that the mode needs.

@@ -110,7 +110,7 @@ def test_other_modules_are_refused():
         TextTower.from_module(torch.nn.Linear(1, 1))
     model = open_clip_model()
     model.text_pool_type = "last"
-    with pytest.raises(DataError, match="reads its end token .pooling 'last'."):
+    with pytest.raises(DataError, match="that reads its end token"):
         TextTower.from_module(model)
     model = open_clip_model()
     model.transformer.resblocks[0].mlp.gelu = torch.nn.ReLU()
