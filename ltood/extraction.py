@@ -85,7 +85,7 @@ def extract(
         StoreError: If there is no whole checkpoint, or `out` is no feature store or cannot
             be written.
     """
-    from ltood.core.checkpoint import load_checkpoint
+    from ltood.core.checkpoint import load_checkpoint, read_head_extras
     from ltood.core.devices import choose_device, precision, repeatable
 
     ranks = ranks or Ranks()
@@ -95,7 +95,8 @@ def extract(
     number_format = precision(config.amp, device)
     spec = _store_spec(data, backbone, config)
     provenance = _provenance(data, backbone, meta, config, number_format)
-    inputs = (spec, provenance, backbone.head_arrays(), data.class_names, data.class_counts)
+    head = {**backbone.head_arrays(), **read_head_extras(checkpoint)}
+    inputs = (spec, provenance, head, data.class_names, data.class_counts)
     if ranks.rank == 0:
         writer = _open(out, inputs)
     ranks.wait()

@@ -1,10 +1,10 @@
 """Plain NumPy archives to a feature store, and stores back to archives.
 
 The exchange format: `head.npz` with weight [C, D], bias [C] and optional class_counts,
-bn_weight, bn_bias, logit_scale, extra_weight, extra_bias; `<split>.npz` with features
-[N, D], labels [N] and optional logits [N, C + e], local [N, P, D], ids [N]; splits are
-train, val, test, aux and ood_<name>. OOD sets may carry sc_label instead of labels: a
-class for rows that belong to an ID class, -1 elsewhere.
+bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a `ClassifierHead`
+has; `<split>.npz` with features [N, D], labels [N] and optional logits [N, C + e], local
+[N, P, D], ids [N]; splits are train, val, test, aux and ood_<name>. OOD sets may carry sc_label
+instead of labels: a class for rows that belong to an ID class, -1 elsewhere.
 """
 
 import shutil
@@ -119,6 +119,11 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
         "logit_scale": (),
         "extra_weight": (extra, dim),
         "extra_bias": (extra,),
+        "gamma_weight": (num_classes, dim),
+        "gamma_bias": (num_classes,),
+        "energy_map": (2,),
+        "msp_map": (2,),
+        "mahalanobis_map": (2,),
     }
     for name, shape in expected.items():
         if name in head and head[name].shape != shape:
@@ -126,8 +131,9 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
                 f"{archive.path}: {name} has shape {head[name].shape}; with a weight of "
                 f"{num_classes} classes x {dim} features it must be {shape}."
             )
-    if ("extra_weight" in head) != ("extra_bias" in head):
-        raise DataError(f"{archive.path}: extra_weight and extra_bias must be given together.")
+    for weights, biases in (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias")):
+        if (weights in head) != (biases in head):
+            raise DataError(f"{archive.path}: {weights} and {biases} must be given together.")
     counts = archive.load("class_counts") if "class_counts" in archive.names else None
     return head, counts
 

@@ -110,6 +110,8 @@ BAD = [
     ({"head__bias": np.array(["a", "b", "c"])}, "bias is .*; it must be numbers"),
     ({"head__bn_weight": np.zeros(3)}, "3 classes x 5 features"),
     ({"head__extra_weight": np.zeros((0, DIM))}, "must be given together"),
+    ({"head__gamma_bias": np.zeros(3)}, "gamma_weight and gamma_bias must be given together"),
+    ({"head__energy_map": np.zeros(3)}, r"energy_map has shape \(3,\)"),
     ({"head__weight": np.zeros((3, 4))}, "features have 5 columns but the head expects 4"),
     ({"head__class_counts": np.array([1, 2])}, r"class_counts is int64 of shape \(2,\)"),
     ({"head__class_counts": np.array([1, 0, 2])}, r"classes \[1\] have no training images"),

@@ -26,6 +26,12 @@ class ClassifierHead:
         bn_weight: Weight of the last batch-norm layer before pooling, [D], or None.
         bn_bias: Its bias, [D], or None.
         logit_scale: CLIP's multiplier of the cosine, 0-d, or None.
+        gamma_weight: ImOOD's gamma layer, which gives the logarithm of gamma, [C, D], or None.
+        gamma_bias: Its biases, [C], or None.
+        energy_map: (w, b) of a detector that was trained with the ID logit w s + b, s being the
+            log-sum-exp of the class logits, [2], or None.
+        msp_map: Likewise with the largest class probability minus 1/C.
+        mahalanobis_map: Likewise with the squared distance to the nearest class mean.
     """
 
     weight: Tensor
@@ -35,6 +41,11 @@ class ClassifierHead:
     bn_weight: Tensor | None = None
     bn_bias: Tensor | None = None
     logit_scale: Tensor | None = None
+    gamma_weight: Tensor | None = None
+    gamma_bias: Tensor | None = None
+    energy_map: Tensor | None = None
+    msp_map: Tensor | None = None
+    mahalanobis_map: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that all shapes agree."""
@@ -46,6 +57,11 @@ class ClassifierHead:
             "bn_weight": (dim,),
             "bn_bias": (dim,),
             "logit_scale": (),
+            "gamma_weight": (num_classes, dim),
+            "gamma_bias": (num_classes,),
+            "energy_map": (2,),
+            "msp_map": (2,),
+            "mahalanobis_map": (2,),
         }
         for name, shape in expected.items():
             tensor: Tensor | None = getattr(self, name)
@@ -54,6 +70,8 @@ class ClassifierHead:
                     f"head {name} has shape {tuple(tensor.shape)}; with a weight of "
                     f"{num_classes} classes x {dim} features it must be {shape}."
                 )
+        if (self.gamma_weight is None) != (self.gamma_bias is None):
+            raise DataError("head gamma_weight and gamma_bias must be given together.")
         if (self.extra_weight is None) != (self.extra_bias is None):
             raise DataError("head extra_weight and extra_bias must be given together.")
         if self.extra_weight is not None and self.extra_bias is not None:

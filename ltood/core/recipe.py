@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltood.core.backbone import Backbone
@@ -51,8 +53,8 @@ class Recipe(nn.Module, ABC):
     """Loss terms, and whatever parameters and buffers they carry along.
 
     Parameters of a recipe (a projection head) are trained with the backbone's; parameters and
-    buffers (a running covariance) are saved when training is interrupted and left out of the
-    finished checkpoint.
+    buffers (a running covariance) are saved when training is interrupted; of them the finished
+    checkpoint holds only what `head_extras` gives.
 
     Attributes:
         num_views: Versions of each image that a step sees.
@@ -78,6 +80,15 @@ class Recipe(nn.Module, ABC):
     def attach(self, backbone: Backbone) -> None:
         """Build what depends on the backbone, such as a projection of its width."""
         del backbone
+
+    def head_extras(self) -> dict[str, NDArray[np.float32]]:
+        """What training learned beside the head and stage two may use; empty by default.
+
+        Returns:
+            Arrays that a `ClassifierHead` has and the backbone does not give, such as
+            `gamma_weight`; written with the finished checkpoint and carried to the features.
+        """
+        return {}
 
     @abstractmethod
     def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:

@@ -11,17 +11,21 @@ which each class keeps as many as it has images (official_pool: outliers under I
 class and step, and no distance before every class has as many as the largest); the tail of the
 pascl term is the rarest classes (official_tail: the last ones by index); w and b start where a
 high g says ID (official_start: at random, perhaps the wrong way round). Score the features with
-the method of the base (oe: msp, energy, bin_disc, maha: mahalanobis).
+the method of the base (oe: msp, energy, bin_disc, maha: mahalanobis). The gamma layer, w and b
+travel with the checkpoint and the features; the normaliser imood can use them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltood.core.backbone import Backbone
+from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe, StepBatch
@@ -46,6 +50,7 @@ from ltood.ops.recipe_settings import (
 )
 
 _BASES = ("oe", "energy", "bin_disc", "maha")
+_METHODS = {"oe": "msp", "energy": "energy", "maha": "mahalanobis"}
 _AUXILIARIES = ("none", "pascl", "simclr")
 
 
@@ -180,6 +185,22 @@ class Imood(Recipe):
             )
         if config.base == "maha":
             self.pool = self._empty_pool(width)
+
+    def head_extras(self) -> dict[str, NDArray[np.float32]]:
+        """The gamma layer, and (w, b) under the name of the method that gives the score s."""
+        layers = {"gamma_weight": self.gamma.weight, "gamma_bias": self.gamma.bias}
+        base = self.config.base
+        if base != "bin_disc":
+            weight, bias = self.score_map.weight[0, 0], self.score_map.bias[0]
+            method = _METHODS[base]
+            layers[f"{method}_map"] = torch.stack([weight, bias])
+            if (weight > 0) == (base == "maha"):
+                say(
+                    f"warning: ImOOD learned w = {weight.item():.3g}, so its detector reads the "
+                    f"score of {method} the other way round than the method does; set "
+                    "normalisers.imood.detector to stored when you score."
+                )
+        return {name: value.detach().float().cpu().numpy() for name, value in layers.items()}
 
     def _empty_pool(self, width: int) -> ClassPool:
         counts, most = self.prior.counts, self.config.pool_rows

@@ -41,6 +41,11 @@ HEAD_ARRAYS = (
     "bn_weight",
     "bn_bias",
     "logit_scale",
+    "gamma_weight",
+    "gamma_bias",
+    "energy_map",
+    "msp_map",
+    "mahalanobis_map",
 )
 
 __all__ = ["ArraySpec", "FeatureSplit", "FeatureStore", "FeatureWriter", "SplitSpec", "StoreSpec"]

@@ -14,6 +14,7 @@ import torch
 
 from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.checkpoint import (
+    EXTRAS,
     HISTORY,
     META,
     STATE,
@@ -138,7 +139,7 @@ def _open(out: Path, inputs: Mapping[str, Any], device: torch.device) -> dict[st
             return None
         say(f"training starts over ({'; '.join(differing[:3])}).")
     # The description goes first: without it no half-deleted folder passes for a checkpoint.
-    for name in (META, WEIGHTS, HISTORY):
+    for name in (META, WEIGHTS, EXTRAS, HISTORY):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / STATE, ignore_errors=True)
     return {}
@@ -146,7 +147,7 @@ def _open(out: Path, inputs: Mapping[str, Any], device: torch.device) -> dict[st
 
 def _refuse_strangers(out: Path) -> None:
     """Refuse a folder that holds something which no training wrote."""
-    ours = {META, WEIGHTS, HISTORY, STATE}
+    ours = {META, WEIGHTS, EXTRAS, HISTORY, STATE}
     ours |= {f"{name}.tmp" for name in ours}
     strangers = sorted({path.name for path in out.iterdir()} - ours)
     if strangers:
@@ -167,6 +168,6 @@ def _finish(run: Run, out: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
     # Written once more: a killed run may have left the rows of a later epoch.
     write_atomically(out / HISTORY, history_csv(run.at.history).encode())
-    write_checkpoint(out, run.backbone, content)
+    write_checkpoint(out, run.backbone, content, run.recipe.head_extras())
     shutil.rmtree(out / STATE, ignore_errors=True)
     return read_meta(out)

@@ -1,11 +1,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.checkpoint import load_checkpoint, read_meta, write_atomically, write_checkpoint
+from ltood.core.checkpoint import (
+    load_checkpoint,
+    read_head_extras,
+    read_meta,
+    write_atomically,
+    write_checkpoint,
+)
 from ltood.core.errors import (
     ConfigError,
     CorruptStoreError,
@@ -45,6 +52,27 @@ def test_what_was_written_is_rebuilt(checkpoint):
     assert rebuilt.images == IMAGES
     assert meta["seed"] == 4
     assert meta == read_meta(path)
+
+
+def test_extras_of_a_recipe_are_kept_and_compared(checkpoint, tmp_path_factory):
+    plain, backbone = checkpoint
+    assert read_head_extras(plain) == {}
+    assert not (plain / "head_extras.safetensors").exists()
+    path = tmp_path_factory.mktemp("extras")
+    extras = {"gamma_bias": np.arange(3, dtype=np.float32)}
+    write_checkpoint(path, backbone, CONTENT, extras)
+    found = read_head_extras(path)
+    assert list(found) == ["gamma_bias"]
+    np.testing.assert_array_equal(found["gamma_bias"], extras["gamma_bias"])
+    file = path / "head_extras.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"\1")
+    for read in (read_head_extras, read_meta, load_checkpoint):
+        with pytest.raises(CorruptStoreError, match=r"head_extras.* were changed after training"):
+            read(path)
+    file.unlink()
+    with pytest.raises(CorruptStoreError, match=r"cannot be read \(FileNotFoundError"):
+        read_meta(path)
 
 
 def test_memory_layout_does_not_change_the_file(checkpoint, tmp_path_factory):
@@ -114,7 +142,7 @@ def test_another_variant_does_not_take_the_weights(checkpoint):
 
 def test_a_removed_backbone_is_named(checkpoint):
     edit(checkpoint[0], lambda meta: meta["backbone"].update(name="cifar_resnets"))
-    with pytest.raises(UnknownNameError, match=r"Did you mean cifar_resnet\?"):
+    with pytest.raises(UnknownNameError, match="Did you mean cifar_resnet"):
         load_checkpoint(checkpoint[0])
 
 

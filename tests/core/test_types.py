@@ -118,6 +118,14 @@ def test_state_is_what_fit_learned():
             "must be given together",
         ),
         (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "gamma_weight": np.zeros((3, 4))},
+            "gamma_weight and gamma_bias must be given together",
+        ),
+        (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "msp_map": np.zeros(3)},
+            r"msp_map has shape \(3,\)",
+        ),
+        (
             {
                 "weight": np.zeros((3, 4)),
                 "bias": np.zeros(3),

@@ -8,6 +8,7 @@ from conftest import load_golden
 from image_samples import make_plan, train_tiny, tree
 from outlier_samples import GoldenStep, train_and_extract
 
+from ltood.core.checkpoint import read_head_extras
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.params import parse
 from ltood.core.priors import ClassPrior
@@ -174,6 +175,38 @@ def test_a_tiny_net_learns_to_tell_outliers(tmp_path, base):
     for term in ("discrimination", "asymmetric_contrast"):
         assert float(history[-1][term]) < float(history[0][term])
     assert store.split("test").num_outputs == (4 if base == "bin_disc" else 3)
+
+
+@pytest.mark.parametrize(
+    ("base", "name"), [("energy", "energy_map"), ("oe", "msp_map"), ("maha", "mahalanobis_map")]
+)
+def test_what_it_learned_is_there_for_stage_two(base, name, capsys):
+    recipe = ImoodStep(base=base).recipe
+    extras = recipe.head_extras()
+    assert sorted(extras) == sorted(["gamma_bias", "gamma_weight", name])
+    golden = load_golden("imood_training")
+    np.testing.assert_array_equal(extras["gamma_weight"], golden["lambda_W"])
+    np.testing.assert_array_equal(extras["gamma_bias"], golden["lambda_b"])
+    np.testing.assert_array_equal(extras[name], [golden["aux_w"][0, 0], golden["aux_b"][0]])
+    # The published w is 1.7: right for scores that are high for ID, wrong for distances.
+    warned = "ImOOD learned w = 1.7, so its detector reads the score of mahalanobis the other way"
+    assert (warned in capsys.readouterr().err) == (base == "maha")
+
+
+def test_the_gamma_layer_travels_to_the_features(tmp_path):
+    _, store = train_and_extract(tmp_path, "imood", epochs=1)
+    extras, head = read_head_extras(tmp_path / "checkpoint"), store.head_arrays()
+    assert sorted(extras) == ["gamma_bias", "gamma_weight"]
+    assert all(np.array_equal(head[name], extras[name]) for name in extras)
+    assert extras["gamma_weight"].any()
+
+
+def test_another_training_in_the_folder_leaves_no_gamma_layer(tmp_path):
+    names = []
+    for recipe in ("imood", "cross_entropy"):
+        train_tiny(tmp_path, make_plan(recipe=recipe, epochs=1))
+        names.append("head_extras.safetensors" in tree(tmp_path))
+    assert names == [True, False]
 
 
 def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
