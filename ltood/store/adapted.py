@@ -1,0 +1,216 @@
+"""A head that was learned from a feature store, and the store seen through it.
+
+    head/head.json          what the head was learned from; class names, checksum
+    head/head.safetensors   its arrays, and the context vectors behind them where there are any
+
+Where nothing was to be adapted, `head.json` says so and is all there is. The folder appears in
+one rename; reading it executes no code and needs no torch.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.store.chunks import checksum, to_json_bytes
+from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore
+from ltood.store.layout import ArraySpec
+
+SCHEMA = 1
+DOCUMENT = "head.json"
+ARRAYS = "head.safetensors"
+_LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class AdaptedHead:
+    """A head that takes the place of the one in the store.
+
+    Attributes:
+        class_names: Names of the C classes it was made for, in label order.
+        weights_sha256: Digest of the backbone whose features it reads.
+        inputs: Everything that decides the arrays, as plain values.
+        arrays: `weight` [C, D], `bias` [C], further arrays of a head, and whatever else is to be
+            kept, such as context vectors.
+    """
+
+    class_names: tuple[str, ...]
+    weights_sha256: str
+    inputs: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def head(self) -> dict[str, NDArray[Any]]:
+        """The arrays that a classifier head has."""
+        return {name: self.arrays[name] for name in self.arrays if name in HEAD_ARRAYS}
+
+
+def write_adapted(folder: Path, head: AdaptedHead | None) -> None:
+    """Write `head` to `folder` in one rename, replacing what was there; None writes the marker."""
+    content: dict[str, Any] = {"schema": SCHEMA, "adapted": head is not None}
+    raw = None
+    if head is not None:
+        from safetensors.numpy import save
+
+        raw = save({name: np.ascontiguousarray(head.arrays[name]) for name in head.arrays})
+        content |= {
+            "class_names": list(head.class_names),
+            "weights_sha256": head.weights_sha256,
+            "inputs": dict(head.inputs),
+            "crc32c": checksum(raw),
+        }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    if raw is not None:
+        (temporary / ARRAYS).write_bytes(raw)
+    (temporary / DOCUMENT).write_bytes(to_json_bytes(content))
+    temporary.chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def read_adapted(folder: Path) -> AdaptedHead | None:
+    """Read what `write_adapted` wrote; None where nothing was adapted.
+
+    Raises:
+        StoreError: If it is missing or another version wrote it.
+        CorruptStoreError: If it is unreadable or changed.
+    """
+    if not (folder / DOCUMENT).is_file():
+        raise StoreError(f"{folder} holds no {DOCUMENT}; run the adapt stage.")
+    try:
+        content = json.loads((folder / DOCUMENT).read_bytes())
+        schema, adapted = content["schema"], content["adapted"]
+        if schema != SCHEMA:
+            raise StoreError(
+                f"{folder} was written with schema {schema}, this version reads {SCHEMA}; run the "
+                "adapt stage again."
+            )
+        if not adapted:
+            return None
+        return _arrays(folder, content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptStoreError(
+            f"{folder} is unreadable ({type(error).__name__}: {error}); run the adapt stage again."
+        ) from None
+
+
+def _arrays(folder: Path, content: Mapping[str, Any]) -> AdaptedHead:
+    """Verified arrays, with what the document says of them."""
+    from safetensors.numpy import load
+
+    raw = (folder / ARRAYS).read_bytes()
+    if checksum(raw) != content["crc32c"]:
+        raise CorruptStoreError(
+            f"{folder / ARRAYS} changed after it was written; run the adapt stage again."
+        )
+    names = tuple(content["class_names"])
+    return AdaptedHead(names, content["weights_sha256"], content["inputs"], load(raw))
+
+
+class AdaptedSplit(FeatureSplit):
+    """A split whose logits come from the adapted head, in float32, whenever they are read."""
+
+    def __init__(self, split: FeatureSplit, head: Mapping[str, NDArray[Any]]) -> None:
+        """See the rows of `split` through `head`."""
+        # The rows are those of the split: its checked chunks are shared, not checked again.
+        vars(self).update(vars(split))
+        arrays = {**split.spec.arrays, _LOGITS: ArraySpec("float32", head["bias"].shape)}
+        self.spec = dataclasses.replace(split.spec, arrays=arrays)
+        self._weight = np.asarray(head["weight"], dtype=np.float32)
+        self._bias = np.asarray(head["bias"], dtype=np.float32)
+
+    def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) of one array, read-only.
+
+        Raises:
+            StoreError: If the split has no such array or no such rows.
+            CorruptStoreError: If a chunk is missing, truncated or changed.
+        """
+        if array != _LOGITS:
+            return super().read(array, start, stop)
+        features = super().read("features", start, stop).astype(np.float32)
+        logits: NDArray[Any] = features @ self._weight.T + self._bias
+        logits.flags.writeable = False
+        return logits
+
+
+class AdaptedStore(FeatureStore):
+    """A feature store that shows an adapted head in the place of its own.
+
+    Its fingerprint covers the head, so that nothing fitted on one head is used with another.
+    """
+
+    def __init__(self, store: FeatureStore, head: AdaptedHead) -> None:
+        """See `store` through `head`.
+
+        Raises:
+            StoreError: If the head was made for other class names or for a backbone with other
+                weights.
+        """
+        if list(head.class_names) != store.class_names:
+            raise StoreError(
+                f"the head was adapted to the classes {_some(head.class_names)} but {store.path} "
+                f"has {_some(store.class_names)}; run the adapt stage again."
+            )
+        weights = weights_digest(store)
+        if head.weights_sha256 != weights:
+            raise StoreError(
+                f"the head was adapted to a backbone with weights {head.weights_sha256[:12]}… but "
+                f"{store.path} was made with {weights[:12]}…; run the adapt stage again."
+            )
+        arrays = {name: head.head[name] for name in sorted(head.head)}
+        text = json.dumps(
+            [store.fingerprint, {name: checksum(arrays[name].tobytes()) for name in arrays}]
+        )
+        super().__init__(
+            store.path,
+            {
+                **store.attributes,
+                "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+                "provenance": {**store.provenance, "head": dict(head.inputs)},
+            },
+        )
+        self._arrays = arrays
+
+    def split(self, name: str) -> FeatureSplit:
+        """Open one split.
+
+        Raises:
+            StoreError: If there is no such split.
+            IncompleteStoreError: If it has unwritten rows.
+        """
+        return AdaptedSplit(super().split(name), self._arrays)
+
+    def head_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the adapted head by name; weight [C, D] and bias [C] always."""
+        return dict(self._arrays)
+
+
+def weights_digest(store: FeatureStore) -> str:
+    """SHA-256 of the weights that the features were made with; empty where none is recorded."""
+    return str(store.provenance.get("checkpoint", {}).get("weights_sha256", ""))
+
+
+def with_adapted_head(store: FeatureStore, folder: Path) -> FeatureStore:
+    """The store, seen through the head in `folder` where one was adapted.
+
+    Raises:
+        StoreError: If the head is missing, unreadable or was made for other features.
+    """
+    head = read_adapted(folder)
+    return store if head is None else AdaptedStore(store, head)
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown}, … ({len(names)})" if len(names) > 3 else shown
