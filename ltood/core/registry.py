@@ -71,3 +71,20 @@ def summary(package: str, name: str) -> str:
     text = (_folder(package) / f"{name}.py").read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(text)) or ""
     return docstring.partition("\n")[0]
+
+
+def flag(package: str, name: str, constant: str) -> bool:
+    """Whether an entry's module holds the line `constant = True`, read without importing it.
+
+    Raises:
+        UnknownNameError: If there is no such entry.
+    """
+    check_name(package, name)
+    text = (_folder(package) / f"{name}.py").read_text(encoding="utf-8")
+    return any(
+        isinstance(line, ast.Assign)
+        and [target.id for target in line.targets if isinstance(target, ast.Name)] == [constant]
+        and isinstance(line.value, ast.Constant)
+        and line.value.value is True
+        for line in ast.parse(text).body
+    )

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from ltood.core.errors import UnknownNameError
-from ltood.core.registry import available, check_name, load, summary
+from ltood.core.registry import available, check_name, flag, load, summary
 
 
 def test_names_are_file_names():
@@ -38,3 +38,16 @@ def test_summaries_come_without_importing():
 def test_summary_of_an_unknown_name():
     with pytest.raises(UnknownNameError, match="No method"):
         summary("methods", "nothing_like_this")
+
+
+def test_flags_come_without_importing():
+    code = (
+        "import sys; from ltood.core.registry import flag; "
+        "assert flag('recipes', 'coop', 'ADAPTS_HEAD'); "
+        "assert not flag('recipes', 'cross_entropy', 'ADAPTS_HEAD'); "
+        "assert not flag('recipes', 'coop', 'Entry'); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(UnknownNameError, match="No recipe"):
+        flag("recipes", "nothing_like_this", "ADAPTS_HEAD")

@@ -1,0 +1,89 @@
+"""LoCoOp: learn the context of the prompts, and unlearn it on patches that show something else.
+
+Source: Miyai, Yu, Irie and Aizawa, "LoCoOp: Few-Shot Out-of-Distribution Detection via Prompt
+Learning", NeurIPS 2023 (arXiv:2306.01293), section 3; defaults are those of the official code.
+
+Departures: those of the recipe coop; an entropy_weight of 0, which the official code refuses, is
+CoOp. Score its features with mcm or gl_mcm.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ltood.core.errors import ConfigError
+from ltood.core.priors import ClassPrior
+from ltood.core.text_heads import PromptConfig, PromptRecipe
+from ltood.losses.local_entropy import local_entropy_loss
+
+ADAPTS_HEAD = True
+#: 200 of 1,000 classes, and what the authors advise for 100.
+_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Config(PromptConfig):
+    """Settings of LoCoOp, beside those of prompt learning.
+
+    Attributes:
+        entropy_weight: Lambda, of the entropy on patches that leave the label out, 0 or more.
+        top_k: A patch leaves the label out where K classes or more are likelier; "auto" is a
+            fifth of the classes, 200 for ImageNet.
+    """
+
+    section: ClassVar[str] = "recipes.locoop"
+
+    entropy_weight: float = 0.25
+    top_k: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if not 0 <= self.entropy_weight < math.inf:
+            raise ConfigError(
+                f"recipes.locoop.entropy_weight is {self.entropy_weight}; a negative weight would "
+                "make patches look more like a class, so set it to 0 or more (the paper uses 0.25)."
+            )
+        if self.top_k != "auto" and self.top_k < 1:
+            raise ConfigError(
+                f"recipes.locoop.top_k is {self.top_k}; a patch has at least one likeliest class, "
+                "so set it to 1 or more, or to auto (the paper uses 200 of 1,000 classes)."
+            )
+
+
+class LoCoOp(PromptRecipe):
+    """Cross entropy of image and text, minus the entropy of patches that show no class."""
+
+    config: Config
+
+    def __init__(self, config: Config, prior: ClassPrior) -> None:
+        """Take settings and class counts."""
+        super().__init__(config, prior)
+        self.needs_local = config.entropy_weight > 0
+        chosen = config.top_k
+        self.top_k = max(1, round(_SHARE * prior.num_classes)) if chosen == "auto" else chosen
+
+    @property
+    def in_use(self) -> dict[str, float]:
+        """The K that is used."""
+        return {"top_k": float(self.top_k)}
+
+    def prompt_losses(
+        self, logits: Tensor, local_logits: Tensor | None, labels: Tensor
+    ) -> Mapping[str, Tensor]:
+        """The terms `cross_entropy` and `local_entropy`, in nats."""
+        entropy = torch.zeros((), device=logits.device)
+        if local_logits is not None:
+            entropy = local_entropy_loss(local_logits, labels, top_k=self.top_k)
+        return {
+            "cross_entropy": cross_entropy(logits, labels),
+            "local_entropy": self.config.entropy_weight * entropy,
+        }
+
+
+Entry = LoCoOp
