@@ -367,6 +367,7 @@ def normalise_scores(
     inputs = bench.inputs()
     check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
     normaliser.fit(inputs)
+    arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
     attributes = {
         **{key: raw.attributes[key] for key in _CARRIED},
         "normaliser": {"name": choice.name, "settings": settings, "in_use": normaliser.in_use()},
@@ -381,7 +382,7 @@ def normalise_scores(
                     "run the score stage again."
                 )
             with progress(f"normalise {name}", rows[name]) as advance:
-                for batch in bench.source(name).batches(arrays=("logits", "labels", "ids")):
+                for batch in bench.source(name).batches(arrays=arrays):
                     stop = done + len(batch)
                     scores = to_tensor(split.scores[done:stop], bench.device)
                     with torch.inference_mode():

@@ -44,7 +44,9 @@ def write_folder(folder: Path, *, val: bool = True) -> None:
     """The toy data of all tests as archives to import."""
     toy = make_toy()
     head = {
-        field.name: getattr(toy.head, field.name).numpy() for field in dataclasses.fields(toy.head)
+        field.name: value.numpy()
+        for field in dataclasses.fields(toy.head)
+        if (value := getattr(toy.head, field.name)) is not None
     }
     np.savez(folder / "head.npz", **head, class_counts=np.array(COUNTS))
     (train,) = toy.inputs.require_train().batches()

@@ -122,12 +122,19 @@ class Calibrator(Fitted, ABC):
 
 
 class Normaliser(Fitted, ABC):
-    """Maps scores to scores after a method; reads logits and the prior only."""
+    """Maps scores to scores after a method; learns from the prior and the head only.
+
+    Attributes:
+        needs: What must be present to fit.
+        arrays: Arrays of a batch that `normalise` reads; others are not loaded. A constructor
+            may widen it to what its settings need.
+    """
 
     needs: frozenset[Need] = frozenset()
+    arrays: tuple[str, ...] = ("logits",)
 
     def fit(self, inputs: FitInputs) -> Self:
-        """Learn from the prior; normalisers that learn nothing keep this default."""
+        """Learn from prior and head; normalisers that learn nothing keep this default."""
         del inputs
         return self
 

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ltood.losses.binary_discrimination import binary_discrimination_loss
-
 #: Weight of the uniform distribution in the posterior of ID rows.
 SMOOTHING = 0.2
-_MIN_GAMMA, _MAX_LOG_GAMMA = 1e-4, 30.0
+#: Natural logarithms of the least and the largest gamma.
+LOG_GAMMA_RANGE = (math.log(1e-4), 30.0)
 _MAX_EXPONENT, _MAX_DELTA = 30.0, 10.0
 
 
@@ -46,7 +45,7 @@ def log_beta(raw_gamma: Tensor, log_posterior: Tensor, log_prior: Tensor) -> Ten
         log_posterior: Natural logarithms of the class probabilities, [N, C].
         log_prior: Natural logarithms of the class shares, [C] or [N, C].
     """
-    log_gamma = raw_gamma.clamp(math.log(_MIN_GAMMA), _MAX_LOG_GAMMA)
+    log_gamma = raw_gamma.clamp(*LOG_GAMMA_RANGE)
     ratios = log_gamma + log_posterior - log_prior
     return torch.logsumexp(ratios, dim=1) - math.log(ratios.shape[1])
 
@@ -95,7 +94,6 @@ def balanced_discrimination_loss(
     Returns:
         Mean over all rows in nats, 0-d.
     """
-    return binary_discrimination_loss(
-        id_nodes - log_delta(id_log_betas, id_nodes, is_id=True),
-        aux_nodes - log_delta(aux_log_betas, aux_nodes, is_id=False),
-    )
+    id_logits = id_nodes - log_delta(id_log_betas, id_nodes, is_id=True)
+    aux_logits = aux_nodes - log_delta(aux_log_betas, aux_nodes, is_id=False)
+    return -functional.logsigmoid(torch.cat([id_logits, -aux_logits])).mean()

@@ -6,7 +6,12 @@ is score - scale * log beta with beta = mean over classes of posterior / prior: 
 whose predicted classes are rare in training loses OOD-ness. As in the authors' code
 beta is a mean (the paper writes a sum, a constant apart) and the posterior is the
 softmax of the raw logits. Departures: the Mahalanobis distance keeps its sign, which the
-authors' code inverts, and MSP is taken without their constant 1/C, which ranks alike.
+authors' code inverts (official_sign does so too), and MSP is taken without their constant
+1/C, which ranks alike.
+
+Features of a network that the recipe imood trained bring what it learned along: its gamma
+layer, which the authors throw away after training, and the detector's w and b, without
+which their test script ranks by the bare score, upside down where training made w negative.
 """
 
 import math
@@ -18,11 +23,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ltood.core.detector import Normaliser
-from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs, Logits, Need, Scores
+from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.losses.posterior_prior import LOG_GAMMA_RANGE
 
 #: Published weight of log beta by method; it brings beta to the size of the score.
 SCALES = {"msp": 0.1, "energy": 1.0, "bin_disc": 1.0, "mahalanobis": 0.01, "gradnorm": 10.0}
+
+#: Sign that turns a method's score into the s of w s + b, up to a constant.
+SIGNS = {"energy": -1.0, "msp": -1.0, "mahalanobis": 1.0}
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,22 @@ class Config:
             and the ID probability, for bin_disc only.
         posterior: "raw" is softmax(z), as published; "adjusted" is softmax(z + tau log
             prior), for networks trained with logit adjustment.
-        gamma: Weight of each class in beta, C values above 0; null is 1/C each.
+        gamma: Weight of each class in beta, C values above 0; null is 1/C each; "stored" asks
+            the gamma layer of the training for every row and takes the mean over classes.
+        detector: "stored" replaces the score by -(w s + b) as trained, for energy, msp and
+            mahalanobis with their default settings. No beta is added, because training made
+            this score balanced: 0 and below says ID.
+        official_sign: Take a Mahalanobis distance with the authors' sign, by which OOD rows get
+            lower scores than ID rows.
     """
 
     tau: float = 1.0
     scale: float | Literal["auto"] = "auto"
     space: Literal["logit", "prob"] = "logit"
     posterior: Literal["raw", "adjusted"] = "raw"
-    gamma: tuple[float, ...] | None = None
+    gamma: tuple[float, ...] | Literal["stored"] | None = None
+    detector: Literal["score", "stored"] = "score"
+    official_sign: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -65,10 +82,17 @@ class Config:
             raise ConfigError(
                 f"{where}.posterior is {self.posterior!r}; it must be raw or adjusted."
             )
-        if self.gamma is not None and not all(0 < value < math.inf for value in self.gamma):
+        if isinstance(self.gamma, str):
+            if self.gamma != "stored":
+                raise ConfigError(
+                    f"{where}.gamma is {self.gamma!r}; it must be stored, null or a list."
+                )
+        elif self.gamma is not None and not all(0 < value < math.inf for value in self.gamma):
             raise ConfigError(
                 f"{where}.gamma is {list(self.gamma)}; give one number above 0 for each class."
             )
+        if self.detector not in ("score", "stored"):
+            raise ConfigError(f"{where}.detector is {self.detector!r}; it must be score or stored.")
 
 
 def log_beta(logits: Logits, log_prior: Tensor, log_gamma: Tensor) -> Tensor:
@@ -81,6 +105,15 @@ def log_beta(logits: Logits, log_prior: Tensor, log_gamma: Tensor) -> Tensor:
     """
     log_posterior = torch.log_softmax(logits, dim=1)
     return torch.logsumexp(log_posterior - log_prior + log_gamma, dim=1)
+
+
+def _stored(tensor: Tensor | None, setting: str, name: str) -> Tensor:
+    if tensor is None:
+        raise MissingNeedError(
+            f"normalisers.imood.{setting} is stored, but the head holds no {name}; train with the "
+            "recipe imood and the base of this method, or leave the setting at its default."
+        )
+    return tensor
 
 
 class Imood(Normaliser):
@@ -101,6 +134,23 @@ class Imood(Normaliser):
                 f"normalisers.imood.space is prob, but method {base} gives no probability of "
                 "being ID; prob is for bin_disc only, use logit."
             )
+        if self.config.official_sign and base != "mahalanobis":
+            raise ConfigError(
+                f"normalisers.imood.official_sign is true, but the authors' code inverts no "
+                f"method but mahalanobis, and the scores are those of {base}; set it to false."
+            )
+        if self.config.detector == "stored":
+            if base not in SIGNS:
+                raise ConfigError(
+                    f"normalisers.imood.detector is stored, but ImOOD learns no w and b for method "
+                    f"{base} (it does for {', '.join(SIGNS)}); set it to score."
+                )
+            self.needs = frozenset({Need.HEAD})
+            self.scale = 0.0
+            return
+        if self.config.gamma == "stored":
+            self.needs = frozenset({Need.PRIOR, Need.HEAD})
+            self.arrays = ("features", "logits")
         if isinstance(self.config.scale, float | int):
             self.scale = float(self.config.scale)
         elif base in SCALES:
@@ -113,14 +163,24 @@ class Imood(Normaliser):
             )
 
     def fit(self, inputs: FitInputs) -> Self:
-        """Learn the prior.
+        """Learn the prior, or take over what the training stored.
 
         Raises:
             ConfigError: If `gamma` has another length than there are classes.
             DataError: If a class has no training image.
+            MissingNeedError: If something stored is asked for and the head does not hold it.
         """
+        if self.config.detector == "stored":
+            name = f"{self.base}_map"
+            self.map_ = _stored(getattr(inputs.require_head(), name), "detector", name)
+            return self
         log_shares = torch.tensor(inputs.require_prior().log())
         gamma = self.config.gamma
+        if isinstance(gamma, str):
+            head = inputs.require_head()
+            self.gamma_weight_ = _stored(head.gamma_weight, "gamma", "gamma_weight")
+            self.gamma_bias_ = _stored(head.gamma_bias, "gamma", "gamma_bias")
+            gamma = None
         if gamma is not None and len(gamma) != len(log_shares):
             raise ConfigError(
                 f"normalisers.imood.gamma has {len(gamma)} values for {len(log_shares)} classes; "
@@ -136,17 +196,37 @@ class Imood(Normaliser):
 
     def normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
         """Corrected scores, [N] float32; higher means more OOD."""
+        if self.config.detector == "stored":
+            return self._mapped(scores, batch)
         # In float64 a uniform prior changes no score, so it cannot break or make ties.
         logits = batch.logits.double()
         log_prior = self.learned("log_prior_").to(logits.device)
         if self.config.posterior == "adjusted":
             logits = logits + log_prior
-        correction = log_beta(logits, log_prior, self.learned("log_gamma_").to(logits.device))
-        base = scores.double()
+        log_gamma = self.learned("log_gamma_").to(logits.device)
+        if self.config.gamma == "stored":
+            log_gamma = log_gamma + self._raw_gamma(batch.features)
+        correction = log_beta(logits, log_prior, log_gamma)
+        base = -scores.double() if self.config.official_sign else scores.double()
         if self.config.space == "prob":
             # bin_disc gives minus the ID logit g; -log sigmoid(g) is softplus(-g).
             base = softplus(base)
         return (base - self.scale * correction).float()
+
+    def _mapped(self, scores: Scores, batch: FeatureBatch) -> Scores:
+        """Minus the ID logit of the trained detector, [N] float32."""
+        weight, bias = self.learned("map_").double().to(scores.device)
+        score = SIGNS[self.base] * scores.double()
+        if self.base == "msp":
+            score = score - 1 / batch.logits.shape[1]
+        mapped: Tensor = -(weight * score + bias)
+        return mapped.float()
+
+    def _raw_gamma(self, features: Features) -> Tensor:
+        """Logarithm of gamma for every row and class, [N, C] float64."""
+        weight, bias = self.learned("gamma_weight_"), self.learned("gamma_bias_")
+        raw = features @ weight.to(features).T + bias.to(features)
+        return raw.double().clamp(*LOG_GAMMA_RANGE)
 
     def in_use(self) -> dict[str, float]:
         """The scale, which "auto" takes from the method's name."""

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import load_golden
 from reference import scores as reference
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.heads import ClassifierHead
 from ltood.core.priors import ClassPrior
 from ltood.core.types import FeatureBatch, FitInputs
 from ltood.methods.energy import Energy
@@ -145,9 +147,87 @@ def test_a_class_without_images_is_refused():
         ({"scale": "big"}, r"normalisers.imood.scale is 'big'; it weighs"),
         ({"space": "log"}, r"normalisers.imood.space is 'log'; it must be logit or prob"),
         ({"posterior": "none"}, r"normalisers.imood.posterior is 'none'; it must be raw or"),
+        ({"gamma": "mine"}, r"normalisers.imood.gamma is 'mine'; it must be stored, null or"),
+        ({"detector": "w"}, r"normalisers.imood.detector is 'w'; it must be score or stored"),
         ({"gamma": (1.0, 0.0)}, r"normalisers.imood.gamma is \[1.0, 0.0\]; give one number above"),
     ],
 )
 def test_ranges(settings, message):
     with pytest.raises(ConfigError, match=message):
         Config(**settings)
+
+
+def stored_head(g, **extras):
+    weight, bias = torch.tensor(g["W_in"]), torch.tensor(g["b_in"])
+    return ClassifierHead(weight, bias, **{k: torch.as_tensor(v) for k, v in extras.items()})
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_stored_gamma_layer_weighs_every_class_of_every_row(imood_golden, split):
+    g, trained = imood_golden, load_golden("imood_training")
+    head = stored_head(g, gamma_weight=trained["lambda_W"], gamma_bias=trained["lambda_b"])
+    prior = ClassPrior(g["class_counts"])
+    normaliser = Imood(Config(gamma="stored"), base="energy").fit(FitInputs(head=head, prior=prior))
+    assert set(normaliser.arrays) == {"features", "logits"}
+    features = torch.tensor(g[f"{split}_feats"])
+    batch = FeatureBatch.of(features, head=head)
+    got = normaliser.normalise(torch.zeros(len(features)), batch)
+    gammas = np.exp(g[f"{split}_feats"] @ trained["lambda_W"].T + trained["lambda_b"])
+    expected = [
+        -reference.log_beta(row, g["class_counts"].tolist(), 1.0, (gamma / 7).tolist())
+        for row, gamma in zip(batch.logits.numpy(), gammas.clip(1e-4), strict=True)
+    ]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    twin = Imood(Config(gamma="stored"), base="energy").restore(normaliser.state())
+    assert torch.equal(twin.normalise(torch.zeros(len(features)), batch), got)
+
+
+@pytest.mark.parametrize("base", ["energy", "msp", "mahalanobis"])
+def test_a_stored_detector_is_the_trained_one(imood_golden, base):
+    g, trained = {**imood_golden, **load_golden("losses")}, load_golden("imood_training")
+    w_and_b = torch.tensor([trained["aux_w"][0, 0], trained["aux_b"][0]])
+    head = stored_head(g, **{f"{base}_map": w_and_b})
+    batch = FeatureBatch.of(torch.tensor(g["train_feats"]), head=head)
+    published = {"energy": "energy", "msp": "oe", "mahalanobis": "maha"}[base]
+    expected = -trained[f"f64_train_ada_{published}_none_g"]
+    if base == "mahalanobis":
+        scores = torch.tensor((-expected - w_and_b[1].item()) / w_and_b[0].item()).float()
+    else:
+        scores = (Energy() if base == "energy" else MSP()).score(batch)
+    normaliser = Imood(Config(detector="stored"), base=base).fit(FitInputs(head=head))
+    np.testing.assert_allclose(normaliser.normalise(scores, batch), expected, rtol=1e-5, atol=1e-5)
+    twin = Imood(Config(detector="stored"), base=base).restore(normaliser.state())
+    assert torch.equal(twin.normalise(scores, batch), normaliser.normalise(scores, batch))
+    assert normaliser.in_use() == {"scale": 0.0}
+
+
+def test_a_negative_w_turns_the_scores_round():
+    head = ClassifierHead(torch.eye(2), torch.zeros(2), energy_map=torch.tensor([-1.0, 0.0]))
+    normaliser = Imood(Config(detector="stored"), base="energy").fit(FitInputs(head=head))
+    got = normaliser.normalise(torch.tensor([1.0, 2.0]), FeatureBatch.of(logits=torch.zeros(2, 2)))
+    assert got.tolist() == [-1.0, -2.0]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_official_sign_gives_the_published_scores_upside_down(imood_golden, split):
+    g = imood_golden
+    distance = g[f"f64_maha_mindist_{split}"]
+    got = corrected(g, split, "mahalanobis", distance, official_sign=True)
+    np.testing.assert_allclose(got, g[f"f64_score_ada_maha_{split}"], rtol=1e-6)
+    ours = corrected(g, split, "mahalanobis", distance)
+    assert np.corrcoef(ours, got)[0, 1] < -0.99
+
+
+def test_the_official_sign_is_for_mahalanobis():
+    with pytest.raises(ConfigError, match=r"official_sign is true, but .* the scores are those of"):
+        Imood(Config(official_sign=True), base="energy")
+
+
+def test_what_is_not_stored_is_named(imood_golden):
+    inputs = FitInputs(head=stored_head(imood_golden), prior=inputs_of(imood_golden).prior)
+    with pytest.raises(MissingNeedError, match=r"gamma is stored, but the head holds no gamma_we"):
+        Imood(Config(gamma="stored"), base="energy").fit(inputs)
+    with pytest.raises(MissingNeedError, match=r"detector is stored, but .* holds no energy_map"):
+        Imood(Config(detector="stored"), base="energy").fit(inputs)
+    with pytest.raises(ConfigError, match=r"ImOOD learns no w and b for method bin_disc"):
+        Imood(Config(detector="stored"), base="bin_disc")
