@@ -1,0 +1,270 @@
+"""Any image classifier of timm by its name, with its weights where asked for.
+
+Source: Wightman, "PyTorch Image Models", https://doi.org/10.5281/zenodo.4414861 (the package
+timm); each model cites its own paper there.
+
+The features are what the model's last layer reads (`forward_head(..., pre_logits=True)`), so that
+layer must be one linear layer and nothing may follow it. Both are tried on one image when the
+model is built, and models that end otherwise are refused by name.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ltood.core.backbone import ImageSpec, ScaledBackbone, check_std
+from ltood.core.console import say
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.weights import assign_weights
+
+_WHERE = "backbones.timm_model"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of timm's models.
+
+    Attributes:
+        model: Name in timm, such as "resnet18" or "vit_tiny_patch16_224.augreg_in21k_ft_in1k";
+            what follows the point chooses among published weights.
+        pretrained: Start from timm's weights. The head comes along where the data have as many
+            classes as it.
+        mean: Subtracted from each channel of images in [0, 1]; null takes the model's own.
+        std: Divides each channel likewise.
+    """
+
+    model: str = "resnet18"
+    pretrained: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if ":" in self.model:
+            raise ConfigError(
+                f"{_WHERE}.model is {self.model!r}; give a name that timm itself knows, and "
+                "weights from elsewhere by training.weights."
+            )
+        check_std("timm_model", self.std)
+
+
+class TimmNetwork(Protocol):
+    """What timm promises of its classifiers."""
+
+    pretrained_cfg: Mapping[str, Any]
+    num_classes: int
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Feature maps or tokens."""
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pooled features or logits."""
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+
+
+class TimmModel(ScaledBackbone):
+    """A model of timm; grey images are repeated to three channels.
+
+    Attributes:
+        net: The whole model.
+    """
+
+    def __init__(self, config: Config, images: ImageSpec) -> None:
+        """Build the model with fresh weights.
+
+        Args:
+            config: Settings.
+            images: Channels, size and numbers of outputs.
+
+        Raises:
+            ConfigError: If timm has no such model, its last layer is not one linear layer, it
+                cannot see images of this size, or mean or std have another number of channels.
+            MissingNeedError: If timm is not installed.
+        """
+        outputs = images.num_classes + images.num_extra
+        net = _create(config.model, num_classes=outputs)
+        own = _data_config(net)
+        mean = own["mean"] if config.mean is None else config.mean
+        std = own["std"] if config.std is None else config.std
+        super().__init__(images, mean, std, channels=3)
+        self.config = config
+        self.net = net
+        self.data_config = own
+        self._last_norm_name = self._probe(outputs)
+
+    @property
+    def timm(self) -> TimmNetwork:
+        """The model, as timm describes it."""
+        return cast("TimmNetwork", self.net)
+
+    @property
+    def linear_head(self) -> nn.Linear:
+        """The last layer."""
+        head = self.timm.get_classifier()
+        assert isinstance(head, nn.Linear)
+        return head
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d | None:
+        """The batch norm that acts last before pooling, if it has the features' width."""
+        if self._last_norm_name is None:
+            return None
+        norm = self.net.get_submodule(self._last_norm_name)
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether timm's weights are asked for and their head is that of the data."""
+        classes = self.timm.pretrained_cfg.get("num_classes")
+        outputs = (self.images.num_classes, self.images.num_extra)
+        return self.config.pretrained and outputs == (classes, 0)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, None]:
+        """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
+        maps = self.timm.forward_features(self.scaled(images))
+        return self.timm.forward_head(maps, pre_logits=True), None
+
+    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the tensors of timm."""
+        own = self.state_dict()
+        return {
+            f"net.{name}" if f"net.{name}" in own else name: value for name, value in state.items()
+        }
+
+    def fetch_weights(self) -> None:
+        """Take timm's weights where the settings ask for them.
+
+        Raises:
+            DataError: If timm has none for the model, or can neither find nor download them.
+        """
+        if not self.config.pretrained:
+            return
+        state = self.translate(_published(self.config.model))
+        source = f"timm's {self.config.model}"
+        if not self.own_weights:
+            say(
+                f"{source}: its head is for {self.timm.pretrained_cfg.get('num_classes')} classes, "
+                f"here are {self.images.num_classes} classes and {self.images.num_extra} detector "
+                "nodes; the head starts afresh."
+            )
+            head = self.linear_head
+            names = {id(value): f"net.{name}" for name, value in self.net.named_parameters()}
+            state |= {names[id(value)]: value.detach() for value in (head.weight, head.bias)}
+        assign_weights(self, state, source)
+
+    def _probe(self, outputs: int) -> str | None:
+        """See on one image that the head is as it must be.
+
+        Args:
+            outputs: Number of logits wanted.
+
+        Returns:
+            Name of the batch norm that acts last before pooling, if it has the features' width.
+
+        Raises:
+            ConfigError: If the head is no linear layer, or the model cannot see the image.
+        """
+        model, name = self.timm, self.config.model
+        head = model.get_classifier()
+        if not isinstance(head, nn.Linear) or head.bias is None or head.out_features != outputs:
+            raise ConfigError(
+                f"{_WHERE}.model is {name!r}, whose last layer is {type(head).__name__} and not "
+                "one linear layer with a bias; choose a model with a plain linear head."
+            )
+        acted: list[str] = []
+        hooks = [
+            module.register_forward_hook(lambda *_, norm=norm: acted.append(norm))
+            for norm, module in self.net.named_modules()
+            # Where a block ends in a sum, the branch counts and not the shortcut beside it.
+            if isinstance(module, nn.BatchNorm2d) and "downsample" not in norm
+        ]
+        images = torch.zeros(1, self.images.channels, self.images.height, self.images.width)
+        training = self.net.training
+        self.net.eval()
+        try:
+            with torch.no_grad():
+                maps = model.forward_features(self.scaled(images))
+                last = acted[-1] if acted else None
+                pooled = model.forward_head(maps, pre_logits=True)
+                is_linear = pooled.shape == (1, head.in_features) and torch.allclose(
+                    head(pooled), model.forward_head(maps), rtol=1e-4, atol=1e-5
+                )
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"{_WHERE}.model is {name!r}, which cannot see images of {self.images.height} x "
+                f"{self.images.width} pixels ({reason}); choose a model for this size."
+            ) from error
+        finally:
+            self.net.train(training)
+            for hook in hooks:
+                hook.remove()
+        if not is_linear:
+            raise ConfigError(
+                f"{_WHERE}.model is {name!r}, whose logits are not one linear layer of its "
+                "features; choose a model with a plain linear head."
+            )
+        norm = None if last is None else self.net.get_submodule(last)
+        return last if getattr(norm, "num_features", None) == head.in_features else None
+
+
+def _create(model: str, **settings: Any) -> nn.Module:  # noqa: ANN401
+    """A model of timm.
+
+    Raises:
+        ConfigError: If there is none of that name.
+        MissingNeedError: If timm is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingNeedError(
+            "backbone timm_model needs the package timm, which is not installed; install the "
+            "extra: pip install 'ltood[timm]'."
+        ) from error
+    try:
+        net: nn.Module = timm.create_model(model, **settings)
+    except (RuntimeError, ValueError) as error:
+        if timm.is_model(model.partition(".")[0]) and "pretrained tag" not in str(error):
+            raise
+        near = difflib.get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], 3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigError(
+            f"{_WHERE}.model is {model!r}, which timm {timm.__version__} does not have.{hint}"
+        ) from error
+    return net
+
+
+def _data_config(net: nn.Module) -> dict[str, Any]:
+    """What pictures the model was published for: size, mean, std, interpolation, crop."""
+    from timm.data.config import resolve_model_data_config
+
+    resolve: Callable[[nn.Module], dict[str, Any]] = resolve_model_data_config
+    return resolve(net)
+
+
+def _published(model: str) -> dict[str, Tensor]:
+    """Weights that timm has for a model, from its cache or the network.
+
+    Raises:
+        DataError: If there are none, or they can neither be found nor downloaded.
+    """
+    try:
+        net = _create(model, pretrained=True)
+    except Exception as error:  # every kind of network failure, by whichever client timm uses
+        raise DataError(
+            f"timm cannot give the weights of {model!r} ({' '.join(str(error).split())[:200]}); "
+            f"where there is no network, fetch them elsewhere and name the file in "
+            f"training.weights, with {_WHERE}.pretrained false."
+        ) from error
+    return net.state_dict()
+
+
+Entry = TimmModel
