@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec, ScaledBackbone, check_std
+from ltood.core.backbone import ImageSpec
+from ltood.core.scaled_backbone import ScaledBackbone, check_std
 
 GROWTH = 12
 LAYERS_PER_BLOCK = 16

@@ -16,9 +16,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec, ScaledBackbone, check_std
+from ltood.core.backbone import ImageSpec
 from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.scaled_backbone import ScaledBackbone, check_std
 from ltood.core.weights import assign_weights
 
 _WHERE = "backbones.timm_model"

@@ -14,9 +14,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec, ScaledBackbone, check_std, rename
+from ltood.core.backbone import ImageSpec
 from ltood.core.console import say
 from ltood.core.errors import DataError
+from ltood.core.scaled_backbone import ScaledBackbone, check_std, rename
 from ltood.core.weights import assign_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
