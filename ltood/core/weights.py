@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.backbone import Backbone
-from ltood.core.checkpoint import WEIGHTS, read_meta
+from ltood.core.checkpoint import WEIGHTS, read_head_extras, read_meta
 from ltood.core.console import say
 from ltood.core.errors import DataError
 
@@ -33,6 +34,8 @@ _LEFTOVERS = re.compile(
     r"|lambda_linear\.|cl_loss_weights$"  # ImOOD: gamma and class weights of its losses
     r"|id_feat_pool\."  # ImOOD: class statistics for its Mahalanobis losses
 )
+#: What scoring can use of them, under our names.
+_GAMMA = {"lambda_linear.weight": "gamma_weight", "lambda_linear.bias": "gamma_bias"}
 #: Ours to keep where a file has none: scaling is a setting, the counters steer nothing.
 _OPTIONAL = re.compile(r"(mean|std|.*\.num_batches_tracked)$")
 _SCALING = ("mean", "std")
@@ -66,21 +69,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): value for name, value in content.items()}
 
 
-def load_weights(backbone: Backbone, path: Path) -> None:
+def load_weights(backbone: Backbone, path: Path) -> dict[str, NDArray[np.float32]]:
     """Give a backbone the weights of a file; every tensor of the network must be there.
 
     Args:
         backbone: Takes them in place. Its mean and std change too where the file has them.
         path: As `read_weights` takes it.
 
+    Returns:
+        What was learned beside the head and scoring can use, as `Recipe.head_extras` gives it:
+        from a folder of ours what lies there, from ImOOD's files the gamma layer.
+
     Raises:
         DataError: If the file is unreadable or its tensors are not those of the backbone.
         StoreError: If a folder holds no whole checkpoint.
     """
-    assign_weights(backbone, read_weights(path), str(path))
+    extras = assign_weights(backbone, read_weights(path), str(path))
+    return read_head_extras(path) if path.is_dir() else extras
 
 
-def assign_weights(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
+def assign_weights(
+    backbone: Backbone, state: Mapping[str, Tensor], source: str
+) -> dict[str, NDArray[np.float32]]:
     """Give a backbone tensors that were read already.
 
     Args:
@@ -88,13 +98,42 @@ def assign_weights(backbone: Backbone, state: Mapping[str, Tensor], source: str)
         state: Tensors by bare name, as an official repository or we name them.
         source: Where they are from, for messages.
 
+    Returns:
+        ImOOD's gamma layer where the tensors hold it, as `Recipe.head_extras` names it.
+
     Raises:
         DataError: If the tensors are not those of the backbone, or not finite.
     """
     wanted = backbone.state_dict()
-    given = backbone.translate(state)
-    leftovers = [name for name in given if name not in wanted and _LEFTOVERS.match(name)]
-    given = {name: value for name, value in given.items() if name not in leftovers}
+    translated = backbone.translate(state)
+    leftovers = [name for name in translated if name not in wanted and _LEFTOVERS.match(name)]
+    given = {name: value for name, value in translated.items() if name not in leftovers}
+    _refuse_differences(backbone, wanted, given, source)
+    extras = _gamma_layer(backbone, state)
+    kept = [name for name in leftovers if extras and name in _GAMMA]
+    dropped = [name for name in leftovers if name not in kept]
+    for name in (*given, *kept):
+        if not bool(torch.isfinite(translated[name]).all()):
+            raise DataError(
+                f"{source} holds values in {name} that are no finite numbers; take an undamaged "
+                "file."
+            )
+    if kept:
+        say(f"{source}: {', '.join(kept)} kept as ImOOD's gamma layer.")
+    if dropped:
+        say(f"{source}: left out, as neither features nor logits need it: {', '.join(dropped)}.")
+    scaling = [name for name in _SCALING if name in given and name in wanted]
+    changed = [name for name in scaling if not torch.equal(given[name], wanted[name].cpu())]
+    if changed:
+        say(f"{source}: {' and '.join(changed)} of the pixels are taken from it too.")
+    backbone.load_state_dict({**wanted, **given}, strict=True)
+    return extras
+
+
+def _refuse_differences(
+    backbone: Backbone, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str
+) -> None:
+    """Refuse tensors that are not those of the backbone, by name and shape."""
     missing = [name for name in wanted if name not in given and not _OPTIONAL.match(name)]
     unknown = [name for name in given if name not in wanted]
     shapes = [
@@ -109,22 +148,15 @@ def assign_weights(backbone: Backbone, state: Mapping[str, Tensor], source: str)
             f"{'; '.join(reasons)}.{_hint(wanted, missing, unknown)} Choose the file of this "
             "network, or the settings and the number of classes it was trained with."
         )
-    for name, value in given.items():
-        if not bool(torch.isfinite(value).all()):
-            raise DataError(
-                f"{source} holds values in {name} that are no finite numbers; take an undamaged "
-                "file."
-            )
-    if leftovers:
-        say(f"{source}: left out, as only training needs it: {', '.join(leftovers)}.")
-    changed = [
-        name
-        for name in _SCALING
-        if name in given and name in wanted and not torch.equal(given[name], wanted[name].cpu())
-    ]
-    if changed:
-        say(f"{source}: {' and '.join(changed)} of the pixels are taken from it too.")
-    backbone.load_state_dict({**wanted, **given}, strict=True)
+
+
+def _gamma_layer(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+    """ImOOD's layer from features to log gamma, if it is one of this backbone."""
+    num_classes = backbone.images.num_classes
+    shapes = [tuple(state[name].shape) for name in _GAMMA if name in state]
+    if shapes != [(num_classes, backbone.feature_dim), (num_classes,)]:
+        return {}
+    return {new: state[name].float().cpu().numpy() for name, new in _GAMMA.items()}
 
 
 def _names(what: str, names: list[str]) -> list[str]:

@@ -138,7 +138,7 @@ def test_official_layouts_are_translated(variant, head, capsys):
     assign_weights(net, state, "published")
     for name, value in published.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
-    assert "left out, as only training needs it: finalScore" in capsys.readouterr().err
+    assert "left out, as neither features nor logits need it: finalScore" in capsys.readouterr().err
 
 
 def test_another_depth_is_refused():

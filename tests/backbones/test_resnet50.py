@@ -41,7 +41,7 @@ def test_official_files_give_the_official_logits(net, capsys):
     extra = ("finalScore", "projection.0.weight", "projection.1.running_mean", "aux_linear.bias")
     state = official.state_dict() | {name: torch.zeros(1) for name in extra}
     assign_weights(net, state, "published")
-    assert f"only training needs it: {', '.join(extra)}" in capsys.readouterr().err
+    assert f"neither features nor logits need it: {', '.join(extra)}" in capsys.readouterr().err
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(net(images).logits, official(net.scaled(images)))

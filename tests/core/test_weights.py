@@ -92,8 +92,31 @@ def test_leftovers_are_named_and_left_out(source, capsys):
     assign_weights(target, bare(source) | {name: torch.zeros(2) for name in extra}, "file")
     assert same(target, source)
     assert capsys.readouterr().err == (
-        f"file: left out, as only training needs it: {', '.join(extra)}.\n"
+        f"file: left out, as neither features nor logits need it: {', '.join(extra)}.\n"
     )
+
+
+def test_the_gamma_layer_of_imood_is_handed_on(source, capsys):
+    layer = {"lambda_linear.weight": torch.rand(3, 128), "lambda_linear.bias": torch.rand(3)}
+    extras = assign_weights(build(), bare(source) | layer, "file")
+    assert set(extras) == {"gamma_weight", "gamma_bias"}
+    for name, value in layer.items():
+        assert np.array_equal(extras[name.replace("lambda_linear.", "gamma_")], value.numpy())
+    said = capsys.readouterr().err
+    assert said == "file: lambda_linear.weight, lambda_linear.bias kept as ImOOD's gamma layer.\n"
+    layer["lambda_linear.bias"][1] = torch.inf
+    with pytest.raises(DataError, match=r"values in lambda_linear\.bias that are no finite"):
+        assign_weights(build(), bare(source) | layer, "file")
+    layer["lambda_linear.bias"] = torch.rand(4)
+    assert assign_weights(build(), bare(source) | layer, "file") == {}
+    assert "left out" in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_head_in_a_folder_is_handed_on(source, tmp_path):
+    content = {"backbone": {"name": NAME, "settings": {"variant": "small"}}}
+    extras = {"gamma_bias": np.arange(3, dtype=np.float32)}
+    write_checkpoint(tmp_path, source, content, extras)
+    assert np.array_equal(load_weights(build(), tmp_path)["gamma_bias"], extras["gamma_bias"])
 
 
 def test_an_unchanged_file_says_nothing(source, capsys):
