@@ -8,6 +8,7 @@ from torchvision.models import get_model
 from ltood.backbones.mobilenet_v2 import Config, Entry
 from ltood.core import torchvision_backbone
 from ltood.core.backbone import ImageSpec, build_backbone
+from ltood.core.checkpoint import load_checkpoint, write_checkpoint
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.torchvision_backbone import IMAGENET_MEAN, IMAGENET_STD, _fetch
 
@@ -68,6 +69,15 @@ def test_nothing_is_fetched_unless_named_or_wanted(monkeypatch):
     build_backbone(NAME, {"weights": "IMAGENET1K_V1"}, spec(5), fetch=False)
     with pytest.raises(AssertionError, match=r"mobilenet_v2-b0353104\.pth"):
         build_backbone(NAME, {"weights": "IMAGENET1K_V1"}, spec(5))
+
+
+def test_a_checkpoint_needs_no_published_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision_backbone, "_fetch", lambda url, where: 1 / 0)
+    settings = {"weights": "IMAGENET1K_V1"}
+    backbone = build_backbone(NAME, settings, spec(5), fetch=False)
+    write_checkpoint(tmp_path, backbone, {"backbone": {"name": NAME, "settings": settings}})
+    rebuilt, _ = load_checkpoint(tmp_path)
+    assert torch.equal(rebuilt.head.weight, backbone.head.weight)
 
 
 def test_grey_images_are_repeated():
