@@ -120,7 +120,10 @@ class CifarResNet(ScaledBackbone):
         return maps.mean(dim=(2, 3)), None
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of PASCL, PATT, ImOOD and OpenOOD: four stages, `linear` or `fc`."""
+        """Rename the tensors of PASCL, PATT, ImOOD and OpenOOD: four stages, `linear` or `fc`.
+
+        Shortcuts may also be called as torchvision calls them, "downsample".
+        """
         _, stages = _STAGES[self.config.variant]
         names = {"conv1.": "stem.0.", "bn1.": "stem.1.", "linear.": "head.", "fc.": "head."}
         number = 0
@@ -128,7 +131,8 @@ class CifarResNet(ScaledBackbone):
             for block in range(num_blocks):
                 names[f"layer{stage}.{block}."] = f"blocks.{number}."
                 number += 1
-        return rename(state, names)
+        bare = {name.replace(".downsample.", ".shortcut."): state[name] for name in state}
+        return rename(bare, names)
 
 
 Entry = CifarResNet

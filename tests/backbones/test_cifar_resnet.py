@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from torchvision.models import resnet18
 
 from ltood.backbones.cifar_resnet import BasicBlock, Config, Entry
 from ltood.core.backbone import ImageSpec
@@ -139,6 +140,23 @@ def test_official_layouts_are_translated(variant, head, capsys):
     for name, value in published.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
     assert "left out, as neither features nor logits need it: finalScore" in capsys.readouterr().err
+
+
+def test_shortcuts_may_have_the_name_of_torchvision():
+    published, net = Entry(Config("18"), RGB), Entry(Config("18"), RGB)
+    state = official_state(published, "fc")
+    renamed = {name.replace("shortcut", "downsample"): value for name, value in state.items()}
+    assert "layer2.0.downsample.0.weight" in renamed
+    assign_weights(net, renamed, "published")
+    assert torch.equal(net.blocks[2].shortcut[0].weight, published.blocks[2].shortcut[0].weight)
+
+
+def test_a_net_for_larger_images_is_refused():
+    state = resnet18(num_classes=10).state_dict()
+    with pytest.raises(
+        DataError, match=r"stem\.0\.weight is \[64, 3, 7, 7\] there and \[64, 3, 3, 3"
+    ):
+        assign_weights(Entry(Config("18"), RGB), state, "torchvision")
 
 
 def test_another_depth_is_refused():
