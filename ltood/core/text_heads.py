@@ -65,8 +65,8 @@ class PromptConfig:
         class_names: File with a class name per line, "imagenet" for the names that open_clip
             brings along; null takes those of the store.
         shots: Training rows of each class, drawn by the seed; null takes all.
-        rows: CSV file with the column id, and optionally seed and shots, of the training rows;
-            null draws them.
+        rows: CSV file with the column id, and optionally seed, of the training rows; null draws
+            them.
         epochs: Passes over the rows; the last context is kept.
         batch_size: Rows of one step; the incomplete last batch of an epoch is left out.
         learning_rate: Of SGD, from the second epoch on, falling by a cosine.

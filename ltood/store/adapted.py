@@ -61,7 +61,7 @@ def write_adapted(folder: Path, head: AdaptedHead | None) -> None:
     if head is not None:
         from safetensors.numpy import save
 
-        raw = save({name: np.ascontiguousarray(head.arrays[name]) for name in head.arrays})
+        raw = save({name: np.array(head.arrays[name], order="C") for name in head.arrays})
         content |= {
             "class_names": list(head.class_names),
             "weights_sha256": head.weights_sha256,

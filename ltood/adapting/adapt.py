@@ -1,0 +1,159 @@
+"""From a feature store to the head that stage two reads, never touching an image."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltood.adapting.learning import Learner
+from ltood.adapting.rows import training_rows
+from ltood.adapting.texts import TextEncoder, spoken_names, template_head
+from ltood.core.console import say
+from ltood.core.devices import choose_device, repeatable
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.provenance import code_digest, library_versions
+from ltood.core.recipe import build_recipe
+from ltood.core.resume import load_state
+from ltood.core.text_heads import PromptRecipe, TemplateRecipe
+from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
+from ltood.store.features import FeatureStore
+
+
+def adapt(
+    store: FeatureStore,
+    recipe_name: str,
+    settings: Mapping[str, Any],
+    encoder: TextEncoder,
+    out: Path,
+    *,
+    state_folder: Path,
+    seed: int = 0,
+    device_name: str = "auto",
+) -> AdaptedHead:
+    """Make the head of a text recipe, going on where a killed run of the same inputs stopped.
+
+    Args:
+        store: Features of a CLIP model, and the class names.
+        recipe_name: A recipe whose head comes from text.
+        settings: Its settings.
+        encoder: Text side of the same CLIP model.
+        out: Folder of the head. One of the same inputs is left as it is, another is replaced.
+        state_folder: Where an unfinished run keeps its state; removed at the end.
+        seed: Decides drawn rows, start, order and views of learned prompts.
+        device_name: As `core.devices.choose_device` takes it.
+
+    Returns:
+        The head.
+
+    Raises:
+        ConfigError: If a setting or the device is wrong, or the recipe trains a backbone.
+        DataError: If names or prompts are wrong, or text and features have different widths.
+        MissingNeedError: If the store lacks rows or local features that are learned from.
+        StoreError: If the features were made with other weights, or `out` cannot be written.
+        TrainingError: If a loss is no finite number.
+    """
+    recipe = build_recipe(recipe_name, settings, store.prior())
+    if not isinstance(recipe, TemplateRecipe | PromptRecipe):
+        raise ConfigError(
+            f"recipe {recipe_name} makes no head from text; there is nothing to adapt, so choose "
+            "zero_shot, coop or locoop."
+        )
+    _check_encoder(store, encoder)
+    device = choose_device(device_name)
+    names = spoken_names(recipe.class_names, store.class_names)
+    inputs: dict[str, Any] = {
+        "recipe": {"name": recipe_name, "settings": _plain(settings)},
+        "names": names,
+        "weights_sha256": encoder.weights_sha256,
+        "libraries": library_versions(),
+        "code_sha256": code_digest("ltood.adapting.adapt", f"ltood.recipes.{recipe_name}"),
+    }
+    rows = None
+    # A template's head depends on no feature and no draw.
+    if isinstance(recipe, PromptRecipe):
+        rows = training_rows(store, recipe.config, seed, local=recipe.needs_local)
+        for key, number in recipe.in_use.items():
+            say(f"{recipe_name}: {key} in use {number:g} of {len(names)} classes")
+        where = f"{rows.split.name} with {rows.num_views} views each"
+        say(f"{recipe_name}: learning from {len(rows)} rows of {where}")
+        inputs |= {
+            "features": store.fingerprint,
+            "rows_sha256": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
+            "seed": seed,
+            "in_use": recipe.in_use,
+        }
+    if out.is_dir():
+        found = _finished(out, inputs)
+        if found is not None:
+            return found
+    moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
+    with repeatable(device):
+        if isinstance(recipe, TemplateRecipe):
+            arrays = {"weight": template_head(moved, names, recipe.templates).cpu().numpy()}
+        else:
+            assert rows is not None  # found above for every recipe that learns
+            arrays = _learned(Learner(recipe, names, moved, rows, seed), inputs, state_folder)
+            arrays["row_ids"] = rows.ids
+    arrays["bias"] = np.zeros(len(names), dtype=np.float32)
+    arrays["logit_scale"] = np.array(moved.tower.logit_scale, dtype=np.float32)
+    head = AdaptedHead(tuple(store.class_names), encoder.weights_sha256, inputs, arrays)
+    write_adapted(out, head)
+    shutil.rmtree(state_folder, ignore_errors=True)
+    return head
+
+
+def _learned(
+    learner: Learner, inputs: Mapping[str, Any], state_folder: Path
+) -> dict[str, NDArray[Any]]:
+    """Text embeddings of learned prompts, the context and its history."""
+    state = load_state(state_folder, learner.context.device)
+    if state is not None and state["inputs"] == inputs:
+        learner.restore(state)
+    learner.go(state_folder, inputs)
+    with torch.no_grad():
+        text = learner.text().cpu().numpy()
+    return {
+        "weight": text,
+        "context": learner.context.detach().cpu().numpy(),
+        "history": np.array(learner.at.history),
+    }
+
+
+def _check_encoder(store: FeatureStore, encoder: TextEncoder) -> None:
+    """Refuse a text encoder that does not belong to the features."""
+    made_with = weights_digest(store)
+    if made_with != encoder.weights_sha256:
+        raise StoreError(
+            f"{store.path} was made with weights {made_with[:12]}… but the text encoder has "
+            f"{encoder.weights_sha256[:12]}…; run the extract stage again."
+        )
+    text = int(encoder.tower.parameters["text_projection"].shape[1])
+    split = store.split(store.splits[0])
+    image = split.array_spec("features").shape[-1]
+    if text != image:
+        raise DataError(
+            f"features of {store.path} have width {image} but text embeddings have {text}; only "
+            "features of a CLIP model and its own text encoder fit together (backbone: clip)."
+        )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are read back from JSON: lists for tuples."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()
+    }
+
+
+def _finished(out: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
+    """The head at `out`, if it was made from these inputs."""
+    try:
+        found = read_adapted(out)
+    except StoreError as error:
+        say(f"{error} It is made anew.")
+        return None
+    return found if found is not None and found.inputs == inputs else None

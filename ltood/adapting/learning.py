@@ -1,0 +1,209 @@
+"""Learning the context vectors of prompts from stored features, resumable to the bit."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ltood.adapting.rows import TrainingRows, epoch_order
+from ltood.adapting.texts import TextEncoder
+from ltood.core.console import progress, say
+from ltood.core.errors import TrainingError
+from ltood.core.resume import save_state
+from ltood.core.text_heads import PromptConfig, PromptRecipe, prompt_learning_rate
+from ltood.ops.prompts import PromptBatch, learned_prompts
+
+#: Seconds after which the state is saved again.
+SAVE_SECONDS = 60.0
+#: Deviation of the random start.
+_START_DEVIATION = 0.02
+_START = 3
+
+
+@dataclass
+class Progress:
+    """How far the learning has come.
+
+    Attributes:
+        epoch: Epoch in progress, from 0.
+        step: Steps of it that are done.
+        sums: Sums of the loss terms over those steps, by name.
+        history: Mean loss terms of every finished epoch, in the order of their names.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[list[float]] = field(default_factory=list)
+
+
+def start_context(
+    config: PromptConfig, num_classes: int, encoder: TextEncoder, seed: int
+) -> Tensor:
+    """Context vectors before the first step, [n, W] or, class-specific, [C, n, W].
+
+    Random vectors with deviation 0.02, or the embeddings of the words in `ctx_init`.
+    """
+    tower = encoder.tower
+    if config.ctx_init is None:
+        shape: tuple[int, ...] = (config.n_ctx, tower.width)
+        if config.class_specific:
+            shape = (num_classes, *shape)
+        rng = np.random.default_rng([_START, seed % 2**63])
+        values = _START_DEVIATION * rng.standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(values).to(tower.device)
+    words = encoder.vocabulary.encode(config.ctx_init.replace("_", " "))
+    context = tower.embed(torch.tensor(words, device=tower.device))
+    if config.class_specific:
+        context = context.expand(num_classes, -1, -1)
+    return context.clone()
+
+
+class Learner:
+    """One run of prompt learning.
+
+    Attributes:
+        at: How far it has come.
+        context: The context vectors, which the steps change.
+    """
+
+    def __init__(
+        self,
+        recipe: PromptRecipe,
+        names: list[str],
+        encoder: TextEncoder,
+        rows: TrainingRows,
+        seed: int,
+    ) -> None:
+        """Prepare the first step.
+
+        Args:
+            recipe: Gives losses and settings.
+            names: C class names.
+            encoder: Text encoder, on the device of the work.
+            rows: What to learn from.
+            seed: Decides start, order and views.
+
+        Raises:
+            DataError: If a prompt has no words or is longer than the context.
+        """
+        config = recipe.config
+        self.at = Progress()
+        self._recipe, self._config, self._rows, self._seed = recipe, config, rows, seed
+        self._drawn: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._device = encoder.tower.device
+        self._scale = encoder.tower.logit_scale
+        self.context = start_context(config, len(names), encoder, seed).requires_grad_()
+        prompts = learned_prompts(names, self.context.shape[-2], encoder.vocabulary)
+        self._prompts = PromptBatch(prompts, config.position, encoder.tower, config.text_mode)
+        self._optimiser = torch.optim.SGD(
+            [self.context],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch, or one of all rows where there are fewer."""
+        return max(1, len(self._rows) // self._config.batch_size)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "epoch": self.at.epoch,
+            "step": self.at.step,
+            "sums": dict(self.at.sums),
+            "history": [list(row) for row in self.at.history],
+            "context": self.context.detach(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.at = Progress(state["epoch"], state["step"], state["sums"], state["history"])
+        with torch.no_grad():
+            self.context.copy_(state["context"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def go(self, folder: Path, inputs: Mapping[str, Any]) -> None:
+        """Run the steps that are left, saving the state now and then.
+
+        Args:
+            folder: For the state.
+            inputs: Saved beside it, so that it is known what it belongs to.
+
+        Raises:
+            TrainingError: If a loss is no finite number.
+            StoreError: If the state cannot be written.
+        """
+        saved = time.monotonic()
+        epochs, steps = self._config.epochs, self.steps_per_epoch
+        with progress("learn prompts", epochs * steps, unit="steps") as advance:
+            advance(self.at.epoch * steps + self.at.step)
+            while self.at.epoch < epochs:
+                self._epoch_step()
+                advance(1)
+                if time.monotonic() - saved >= SAVE_SECONDS:
+                    done = self.at.epoch * steps + self.at.step
+                    save_state(folder, done, {**self.state(), "inputs": dict(inputs)})
+                    saved = time.monotonic()
+
+    def text(self) -> Tensor:
+        """Unit text embeddings of the classes with the present context, [C, D]."""
+        return normalize(self._prompts.encode(self.context), dim=1)
+
+    def _epoch_step(self) -> None:
+        """One step, and the end of the epoch where it was the last."""
+        at, size = self.at, self._config.batch_size
+        if self._drawn is None or self._drawn[0] != at.epoch:
+            num = len(self._rows), self._rows.num_views
+            self._drawn = (at.epoch, *epoch_order(self._seed, at.epoch, *num))
+        _, order, views = self._drawn
+        part = slice(at.step * size, (at.step + 1) * size)
+        terms = self._step(order[part], views[part])
+        for name, value in terms.items():
+            at.sums[name] = at.sums.get(name, 0.0) + value
+        at.step += 1
+        if at.step == self.steps_per_epoch:
+            means = {name: total / at.step for name, total in at.sums.items()}
+            shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+            say(f"epoch {at.epoch + 1} of {self._config.epochs}: {shown}")
+            at.history.append(list(means.values()))
+            at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
+
+    def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
+        """Lower the losses of one batch; their values before that, by name."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = prompt_learning_rate(self.at.epoch, self._config)
+        text = self.text()
+        logits = self._logits("features", chosen, views, text)
+        local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
+        labels = torch.from_numpy(self._rows.labels[chosen]).to(self._device)
+        terms = self._recipe.prompt_losses(logits, local, labels)
+        total = torch.stack(list(terms.values())).sum()
+        values = {name: value.item() for name, value in terms.items()}
+        if not np.isfinite(list(values.values())).all():
+            raise TrainingError(
+                f"the losses of step {self.at.step} in epoch {self.at.epoch} are {values}, no "
+                f"finite numbers; lower {self._config.section}.learning_rate "
+                f"({self._config.learning_rate}) or check the stored features."
+            )
+        self._optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        return values
+
+    def _logits(
+        self, array: str, chosen: NDArray[np.int64], views: NDArray[np.int64], text: Tensor
+    ) -> Tensor:
+        """Scaled cosines of stored rows and the text."""
+        stored = torch.from_numpy(self._rows.read(array, chosen, views)).to(self._device)
+        return self._scale * normalize(stored, dim=-1) @ text.T

@@ -1,0 +1,161 @@
+"""The stored rows that prompts are learned from, and their order in every epoch."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.text_heads import PromptConfig
+from ltood.store.features import FeatureSplit, FeatureStore
+
+#: Split with several augmented views of every training image.
+VIEWS_SPLIT = "train_views"
+#: Keeps the draws of rows apart from those of their order.
+_DRAW, _ORDER = 1, 2
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Chosen rows of one split.
+
+    Attributes:
+        split: Split whose features are [V, D], or [D] where there is one view.
+        rows: Their numbers in the split, [N].
+        labels: Their classes, [N].
+        ids: Their ids, [N].
+        num_views: Views V of a row.
+    """
+
+    split: FeatureSplit
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    num_views: int
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self.rows)
+
+    def read(
+        self, array: str, chosen: NDArray[np.int64], views: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """One view each of some rows, as float32.
+
+        Args:
+            array: "features" or "local".
+            chosen: Which of the N rows, [B].
+            views: Which view of each, [B].
+        """
+        parts = []
+        for row, view in zip(self.rows[chosen].tolist(), views.tolist(), strict=True):
+            (found,) = self.split.read(array, row, row + 1)
+            parts.append(found[view] if self.has_views else found)
+        return np.stack(parts).astype(np.float32)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether a row holds an array of views."""
+        return len(self.split.array_spec("features").shape) == 2
+
+
+def training_rows(
+    store: FeatureStore, config: PromptConfig, seed: int, *, local: bool
+) -> TrainingRows:
+    """The rows to learn from: of `train_views` where the store has it, otherwise of `train`.
+
+    Args:
+        store: Feature store.
+        config: Says how many rows, or which.
+        seed: Decides the draw.
+        local: Whether local features are needed.
+
+    Raises:
+        MissingNeedError: If the store lacks the split or its local features.
+        DataError: If the listed rows cannot be read or are none of the store's.
+    """
+    name = VIEWS_SPLIT if VIEWS_SPLIT in store.splits else "train"
+    if name not in store.splits:
+        raise MissingNeedError(
+            f"{store.path} has no split train or {VIEWS_SPLIT}, from which prompts are learned; "
+            "extract one or choose the recipe zero_shot."
+        )
+    split = store.split(name)
+    if local and "local" not in split.arrays:
+        raise MissingNeedError(
+            f"split {name} of {store.path} has no local features, on which this recipe learns; "
+            "extract them (backbones.clip.local: true) or choose the recipe coop."
+        )
+    held = split.load(["labels", "ids"])
+    labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
+    if config.rows is not None:
+        rows = _listed(Path(config.rows), ids, config.section, seed)
+    elif config.shots is not None:
+        rows = drawn(labels, ids, config.shots, seed)
+    else:
+        rows = np.arange(len(split))
+    shape = split.array_spec("features").shape
+    num_views = shape[0] if len(shape) == 2 else 1
+    return TrainingRows(split, rows, labels[rows], ids[rows], num_views)
+
+
+def drawn(
+    labels: NDArray[np.int64], ids: NDArray[np.int64], shots: int, seed: int
+) -> NDArray[np.int64]:
+    """Rows of a few-shot sample, `shots` of each class; smaller classes keep all.
+
+    It depends on the ids, not on the order of the rows, and a sample with fewer shots is part of
+    one with more.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        rng = np.random.default_rng([_DRAW, seed % 2**63, int(label)])
+        chosen.append(rng.permutation(rows)[:shots])
+    return np.sort(np.concatenate(chosen))
+
+
+def epoch_order(
+    seed: int, epoch: int, num_rows: int, num_views: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order of the rows in one epoch and the view of each, [N] both; a function of its inputs."""
+    rng = np.random.default_rng([_ORDER, seed % 2**63, epoch])
+    return rng.permutation(num_rows), rng.integers(num_views, size=num_rows)
+
+
+def _listed(path: Path, ids: NDArray[np.int64], section: str, seed: int) -> NDArray[np.int64]:
+    """Rows that a CSV file names by their ids, for this seed where it has such a column."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        lines = [line for line in lines if "seed" not in line or int(line["seed"]) == seed]
+        wanted = [int(line["id"]) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{section}.rows {path} cannot be read ({type(error).__name__}: {error}); give a CSV "
+            "file with the column id, and optionally seed."
+        ) from error
+    return _positions(wanted, ids, path, seed)
+
+
+def _positions(
+    wanted: Sequence[int], ids: NDArray[np.int64], path: Path, seed: int
+) -> NDArray[np.int64]:
+    """Rows of some ids, in the order of the store."""
+    where: dict[int, Any] = {int(number): row for row, number in enumerate(ids)}
+    unknown = [number for number in wanted if number not in where]
+    if unknown:
+        raise DataError(
+            f"{path} lists id {unknown[0]}, which no training row of the store has; list ids of "
+            "its training split."
+        )
+    if not wanted:
+        raise DataError(
+            f"{path} lists no row for seed {seed}; list at least one, or choose another seed."
+        )
+    return np.array(sorted({where[number] for number in wanted}))

@@ -1,0 +1,128 @@
+"""Class names and templates to text embeddings."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ltood.core.errors import DataError
+from ltood.core.text_tower import TextTower
+from ltood.ops.prompts import Vocabulary, tokenise
+
+#: Stands for what open_clip brings along, in the place of a file or a template.
+BUNDLED = "imagenet"
+#: Prompts that go through the encoder at once.
+_PROMPTS = 256
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A text encoder with its words.
+
+    Attributes:
+        tower: The encoder, on any device.
+        vocabulary: How text becomes its token ids.
+        weights_sha256: Digest of the weights of the whole CLIP model, image side included.
+    """
+
+    tower: TextTower
+    vocabulary: Vocabulary
+    weights_sha256: str
+
+
+def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
+    """Class names as they are to be spoken, in label order.
+
+    Two classes of one name have one embedding, of which the user is warned.
+
+    Args:
+        setting: File with a name per line, "imagenet", or None for the stored names.
+        stored: Names of the C classes in the store.
+
+    Returns:
+        C names; underscores are spaces.
+
+    Raises:
+        DataError: If the file cannot be read, a name is empty or there are not C names.
+    """
+    names = list(stored) if setting is None else _listed(setting)
+    names = [name.replace("_", " ").strip() for name in names]
+    if len(names) != len(stored):
+        raise DataError(
+            f"class_names {setting} holds {len(names)} names but the labels have {len(stored)} "
+            "classes; give one name per class, in label order."
+        )
+    if "" in names:
+        raise DataError(
+            f"class {names.index('')} has an empty name; give every class a name, such as by "
+            "class_names."
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        warnings.warn(
+            f"the class name {twice[0]!r} is given {names.count(twice[0])} times"
+            f"{f' and {len(twice) - 1} others likewise' if len(twice) > 1 else ''}: these classes "
+            "get one and the same embedding and cannot be told apart",
+            stacklevel=2,
+        )
+    return names
+
+
+def filled(templates: Sequence[str], name: str) -> list[str]:
+    """Templates with `name` in their place; "imagenet" stands for the 80 of open_clip."""
+    sentences = []
+    for template in templates:
+        if template == BUNDLED:
+            from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+            sentences += [fill(name) for fill in OPENAI_IMAGENET_TEMPLATES]
+        else:
+            sentences.append(template.replace("{}", name))
+    return sentences
+
+
+def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Unit text embeddings of classes, each the mean over the templates' unit embeddings.
+
+    Args:
+        encoder: Text encoder.
+        names: C class names.
+        templates: Templates as `filled` takes them, at least one.
+
+    Returns:
+        Embeddings, [C, D] float32, on the encoder's device.
+
+    Raises:
+        DataError: If a prompt has no words or is longer than the context.
+    """
+    tower = encoder.tower
+    sentences = [sentence for name in names for sentence in filled(templates, name)]
+    prompts = tokenise(sentences, encoder.vocabulary)
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(sentences), _PROMPTS):
+            ends = prompts.ends[start : start + _PROMPTS].to(tower.device)
+            tokens = prompts.tokens[start : start + _PROMPTS, : int(ends.max()) + 1]
+            encoded = tower.encode(tower.embed(tokens.to(tower.device)), ends)
+            rows.append(normalize(encoded, dim=1))
+        mean = torch.cat(rows).reshape(len(names), -1, rows[0].shape[1]).mean(dim=1)
+        return normalize(mean, dim=1)
+
+
+def _listed(setting: str) -> list[str]:
+    """Names of a file or of open_clip."""
+    if setting == BUNDLED:
+        from open_clip import IMAGENET_CLASSNAMES
+
+        return list(IMAGENET_CLASSNAMES)
+    try:
+        return Path(setting).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"class_names {setting} cannot be read ({error}); give a text file with one name per "
+            "line, or imagenet."
+        ) from error

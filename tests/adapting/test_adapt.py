@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+
+from ltood.adapting import adapt as module
+from ltood.adapting.adapt import adapt
+from ltood.adapting.texts import TextEncoder, template_head
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.params import to_section
+from ltood.ops.prompts import PromptBatch, learned_prompts
+from ltood.recipes import locoop, zero_shot
+from ltood.scoring import Choice, score_store
+from ltood.store.adapted import with_adapted_head
+from ltood.store.scores import ScoreStore
+from tests import prompt_samples
+
+NAMES = ["cat", "11 12", "emu"]
+SMALL = {"n_ctx": 2, "epochs": 2, "batch_size": 4}
+
+
+@pytest.fixture
+def store(tmp_path, rng):
+    splits = prompt_samples.random_splits(rng, 3, rows=11)
+    return prompt_samples.write_store(tmp_path / "f.zarr", splits, NAMES)
+
+
+def run(store, tmp_path, recipe="locoop", settings=SMALL, *, out="head", encoder=None, seed=0):
+    return adapt(
+        store,
+        recipe,
+        settings,
+        encoder or prompt_samples.encoder(),
+        tmp_path / out,
+        state_folder=tmp_path / f"{out}.state",
+        seed=seed,
+        device_name="cpu",
+    )
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_zero_shot_needs_no_row(store, tmp_path):
+    settings = to_section(zero_shot.Config(templates=("a {}", "the {}")))
+    head = run(store, tmp_path, "zero_shot", settings)
+    expected = template_head(prompt_samples.encoder(), NAMES, ("a {}", "the {}"))
+    np.testing.assert_array_equal(head.arrays["weight"], expected)
+    assert head.arrays["bias"].tolist() == [0, 0, 0]
+    assert head.arrays["logit_scale"] == pytest.approx(100)
+    assert "seed" not in head.inputs
+
+
+def test_a_learned_head_is_the_text_of_its_context(store, tmp_path, capsys):
+    head = run(store, tmp_path)
+    encoder = prompt_samples.encoder()
+    batch = PromptBatch(learned_prompts(NAMES, 2, encoder.vocabulary), "end", encoder.tower, "full")
+    text = torch.nn.functional.normalize(batch.encode(torch.tensor(head.arrays["context"])))
+    np.testing.assert_allclose(head.arrays["weight"], text, atol=1e-5)
+    assert head.arrays["history"].shape == (2, 2)
+    assert head.arrays["row_ids"].tolist() == list(range(100, 111))
+    assert head.inputs["in_use"] == {"top_k": 1}
+    said = capsys.readouterr().err
+    assert "locoop: top_k in use 1 of 3 classes" in said
+    assert "learning from 11 rows of train with 1 views each" in said
+    assert "epoch 2 of 2: cross_entropy" in said
+
+
+def test_equal_inputs_give_equal_bytes_and_are_not_computed_again(store, tmp_path, monkeypatch):
+    run(store, tmp_path)
+    first = content(tmp_path / "head")
+    run(store, tmp_path, out="again")
+    assert content(tmp_path / "again") == first
+    monkeypatch.setattr(module, "Learner", None)
+    run(store, tmp_path)
+    assert content(tmp_path / "head") == first
+    assert not (tmp_path / "head.state").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed"),
+    [({"entropy_weight": 0.5}, 0), ({"n_ctx": 3}, 0), ({"position": "front"}, 0), ({}, 1)],
+)
+def test_other_inputs_replace_the_head(store, tmp_path, changes, seed):
+    before = run(store, tmp_path)
+    after = run(store, tmp_path, settings={**SMALL, **changes}, seed=seed)
+    assert not np.array_equal(before.arrays["weight"], after.arrays["weight"])
+
+
+def test_a_changed_list_of_rows_is_noticed(store, tmp_path):
+    file = tmp_path / "rows.csv"
+    settings = {**SMALL, "rows": str(file)}
+    file.write_text("id\n100\n101\n102\n", encoding="utf-8")
+    before = run(store, tmp_path, settings=settings)
+    file.write_text("id\n103\n104\n105\n", encoding="utf-8")
+    after = run(store, tmp_path, settings=settings)
+    assert after.arrays["row_ids"].tolist() == [103, 104, 105]
+    assert not np.array_equal(before.arrays["weight"], after.arrays["weight"])
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(store, tmp_path, monkeypatch):
+    run(store, tmp_path, out="whole")
+    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path)
+    assert (tmp_path / "head.state").is_dir()
+    assert not (tmp_path / "head").exists()
+    monkeypatch.undo()
+    run(store, tmp_path)
+    assert content(tmp_path / "head") == content(tmp_path / "whole")
+    assert not (tmp_path / "head.state").exists()
+
+
+def _interrupt_at(calls):
+    from ltood.adapting.learning import Learner
+
+    text, done = Learner.text, []
+
+    def interrupted(self):
+        done.append(1)
+        if len(done) == calls:
+            raise KeyboardInterrupt
+        return text(self)
+
+    return interrupted
+
+
+def test_the_state_of_other_inputs_is_left_aside(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            run(store, tmp_path)
+    other = {**SMALL, "entropy_weight": 0.0}
+    run(store, tmp_path, settings=other)
+    run(store, tmp_path, settings=other, out="fresh")
+    assert content(tmp_path / "head") == content(tmp_path / "fresh")
+
+
+def test_a_broken_head_is_made_anew(store, tmp_path, capsys):
+    run(store, tmp_path)
+    good = content(tmp_path / "head")
+    (tmp_path / "head" / "head.json").write_text("{")
+    run(store, tmp_path)
+    assert content(tmp_path / "head") == good
+    assert "It is made anew." in capsys.readouterr().err
+
+
+def test_stage_two_scores_with_it(store, tmp_path):
+    head = run(store, tmp_path)
+    seen = with_adapted_head(store, tmp_path / "head")
+    score_store(seen, tmp_path / "s.zarr", Choice("gl_mcm"), device="cpu")
+    found = ScoreStore.open(tmp_path / "s.zarr").split("test")
+    held = store.split("test").load(["features", "local"])
+
+    def best(rows):
+        unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+        powers = np.exp(unit.astype(np.float64) @ head.arrays["weight"].T)
+        return (powers / powers.sum(-1, keepdims=True)).max(-1)
+
+    expected = -(best(held["features"]) + best(held["local"]).max(1))
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+    predicted = (held["features"] @ head.arrays["weight"].T).argmax(1)
+    np.testing.assert_array_equal(found.predictions, predicted)
+
+
+def test_other_weights_and_widths_are_refused(store, tmp_path, rng):
+    encoder = prompt_samples.encoder()
+    other = TextEncoder(encoder.tower, encoder.vocabulary, "77" * 32)
+    with pytest.raises(StoreError, match="made with weights 5e5e5e5e5e5e… but the text encoder"):
+        run(store, tmp_path, encoder=other)
+    splits = prompt_samples.random_splits(rng, 3, dim=8)
+    narrow = prompt_samples.write_store(tmp_path / "n.zarr", splits, NAMES)
+    with pytest.raises(DataError, match=r"n\.zarr have width 8 but text embeddings have 32"):
+        run(narrow, tmp_path)
+
+
+def test_a_recipe_that_trains_a_backbone_is_refused(store, tmp_path):
+    with pytest.raises(ConfigError, match="recipe cross_entropy makes no head from text"):
+        run(store, tmp_path, "cross_entropy", {})
+
+
+def test_names_of_a_file_are_part_of_the_inputs(store, tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text("hound\nbird\nfish\n", encoding="utf-8")
+    settings = to_section(zero_shot.Config(class_names=str(file)))
+    head = run(store, tmp_path, "zero_shot", settings)
+    assert head.inputs["names"] == ["hound", "bird", "fish"]
+    assert list(head.class_names) == NAMES
+
+
+def test_all_settings_of_the_recipe_are_recorded(store, tmp_path):
+    settings = to_section(locoop.Config(n_ctx=2, epochs=1))
+    assert run(store, tmp_path, settings=settings).inputs["recipe"]["settings"] == settings

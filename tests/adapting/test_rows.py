@@ -1,0 +1,108 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from ltood.adapting.rows import drawn, epoch_order, training_rows
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.text_heads import PromptConfig
+from tests import prompt_samples
+
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def store(tmp_path, rng):
+    splits = prompt_samples.random_splits(rng, 3, rows=13)
+    return prompt_samples.write_store(tmp_path / "f.zarr", splits, NAMES)
+
+
+def test_a_draw_has_so_many_rows_of_each_class_or_all(rng):
+    labels, ids = np.repeat([0, 1, 2], [6, 2, 9]), rng.permutation(17)
+    rows = drawn(labels, ids, 4, seed=1)
+    assert np.bincount(labels[rows]).tolist() == [4, 2, 4]
+    assert len(set(rows.tolist())) == 10
+
+
+def test_a_draw_depends_on_ids_seed_and_nothing_else(rng):
+    labels, ids = np.repeat([0, 1, 2], [6, 2, 9]), rng.permutation(17)
+    chosen = set(ids[drawn(labels, ids, 4, seed=1)].tolist())
+    order = rng.permutation(17)
+    again = drawn(labels[order], ids[order], 4, seed=1)
+    assert chosen == set(ids[order][again].tolist())
+    assert chosen != set(ids[drawn(labels, ids, 4, seed=2)].tolist())
+
+
+def test_fewer_shots_are_part_of_more(rng):
+    labels, ids = np.repeat([0, 1], [30, 20]), rng.permutation(50)
+    samples = [set(drawn(labels, ids, shots, seed=3).tolist()) for shots in (1, 2, 4, 8, 16)]
+    assert all(few < many for few, many in itertools.pairwise(samples))
+
+
+def test_an_epoch_visits_every_row_once_in_its_own_order():
+    first, views = epoch_order(0, 0, 50, 3)
+    assert sorted(first.tolist()) == list(range(50))
+    assert set(views.tolist()) == {0, 1, 2}
+    again, other = epoch_order(0, 0, 50, 3), epoch_order(0, 1, 50, 3)
+    assert np.array_equal(first, again[0])
+    assert np.array_equal(views, again[1])
+    assert not np.array_equal(first, other[0])
+    assert not np.array_equal(views, other[1])
+    assert not np.array_equal(first, epoch_order(-1, 0, 50, 3)[0])
+
+
+def test_without_a_choice_all_rows_are_taken(store):
+    rows = training_rows(store, PromptConfig(), 0, local=True)
+    assert len(rows) == 13
+    assert rows.num_views == 1
+    whole = store.split("train").load(["features", "local", "labels", "ids"])
+    np.testing.assert_array_equal(rows.labels, whole["labels"])
+    np.testing.assert_array_equal(rows.ids, whole["ids"])
+    chosen = np.array([12, 0, 5])
+    for name in ("features", "local"):
+        found = rows.read(name, chosen, np.zeros(3, dtype=np.int64))
+        np.testing.assert_array_equal(found, whole[name][chosen])
+        assert found.dtype == np.float32
+
+
+def test_shots_are_drawn_and_listed_rows_are_taken(store, tmp_path):
+    rows = training_rows(store, PromptConfig(shots=2), 1, local=False)
+    assert np.bincount(rows.labels).tolist() == [2, 2, 2]
+    file = tmp_path / "rows.csv"
+    file.write_text("seed,id,path\n1,104,x\n1,101,y\n2,102,z\n1,101,y\n", encoding="utf-8")
+    found = training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+    assert found.ids.tolist() == [101, 104]
+    assert found.labels.tolist() == [1, 1]
+    file.write_text("id\n103\n", encoding="utf-8")
+    assert training_rows(store, PromptConfig(rows=str(file)), 1, local=False).rows.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id\n7\n", r"rows\.csv lists id 7, which no training row of the store has"),
+        ("seed,id\n2,101\n", r"rows\.csv lists no row for seed 1"),
+        ("number\n101\n", r"recipes\.coop\.rows .*rows\.csv cannot be read \(KeyError"),
+        ("id\nx\n", r"rows\.csv cannot be read \(ValueError"),
+        (None, r"rows\.csv cannot be read \(FileNotFoundError"),
+    ],
+)
+def test_bad_lists_are_refused(store, tmp_path, text, sentence):
+    file = tmp_path / "rows.csv"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=sentence):
+        training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+
+
+def test_what_a_store_lacks_is_named(tmp_path, rng):
+    splits = prompt_samples.random_splits(rng, 3)
+    only = prompt_samples.write_store(tmp_path / "t.zarr", {"test": splits["test"]}, NAMES)
+    with pytest.raises(MissingNeedError, match="has no split train or train_views"):
+        training_rows(only, PromptConfig(), 0, local=False)
+    labels, features, _ = splits["train"]
+    bare = {"train": (labels, features, None)}
+    plain = prompt_samples.write_store(tmp_path / "p.zarr", bare, NAMES)
+    assert len(training_rows(plain, PromptConfig(), 0, local=False)) == 24
+    with pytest.raises(MissingNeedError, match=r"split train of .* has no local features"):
+        training_rows(plain, PromptConfig(), 0, local=True)
