@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltood.core.console import one_line_errors
 from ltood.core.errors import ConfigError
@@ -12,11 +12,17 @@ from ltood.core.params import parse, read_params
 from ltood.core.registry import load
 from ltood.core.threads import yield_cores
 
+if TYPE_CHECKING:
+    from ltood.store.features import FeatureStore
+
 WORK = Path("data/work")
 RESULTS = Path("results")
 PREPARED = WORK / "prepared"
 CHECKPOINT = WORK / "checkpoint"
 FEATURES = WORK / "features.zarr"
+#: State of an unfinished adapt stage; no output, so that DVC leaves it to a killed run.
+ADAPTING = WORK / "adapting"
+HEAD = WORK / "head"
 CALIBRATION = WORK / "calibration"
 RAW_SCORES = WORK / "scores" / "raw.zarr"
 FINAL_SCORES = WORK / "scores" / "final.zarr"
@@ -39,6 +45,18 @@ def plain_errors(command: Callable[[], None]) -> Callable[[], None]:
             command()
 
     return run
+
+
+def features() -> "FeatureStore":
+    """The feature store, with the head of the adapt stage where it made one.
+
+    Raises:
+        StoreError: If store or head is missing, unreadable or they do not fit together.
+    """
+    from ltood.store.adapted import with_adapted_head
+    from ltood.store.features import FeatureStore
+
+    return with_adapted_head(FeatureStore.open(FEATURES), HEAD)
 
 
 def params() -> dict[str, Any]:

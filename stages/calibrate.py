@@ -2,7 +2,7 @@
 
 import click
 
-from stages._shell import CALIBRATION, FEATURES, choice, plain_errors, value
+from stages._shell import CALIBRATION, choice, features, plain_errors, value
 
 
 @click.command(help=__doc__)
@@ -10,10 +10,9 @@ from stages._shell import CALIBRATION, FEATURES, choice, plain_errors, value
 def main() -> None:
     """Read features, write what the calibrator learned."""
     from ltood.core.params import to_section
-    from ltood.store.features import FeatureStore
     from ltood.store.fitted import FittedEntry, write_fitted
 
-    store = FeatureStore.open(FEATURES)
+    store = features()
     if value("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return

@@ -2,7 +2,7 @@
 
 import click
 
-from stages._shell import FEATURES, RESULTS, params, plain_errors, value
+from stages._shell import RESULTS, features, params, plain_errors, value
 
 
 @click.command(help=__doc__)
@@ -18,10 +18,8 @@ def main() -> None:
 
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare
-    from ltood.store.features import FeatureStore
 
-    store = FeatureStore.open(FEATURES)
-    board, timings = compare(store, config, content, device=value("device"))
+    board, timings = compare(features(), config, content, device=value("device"))
     write_leaderboard(RESULTS, board, timings)
     check_any(board)
 

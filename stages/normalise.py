@@ -4,10 +4,10 @@ import click
 
 from stages._shell import (
     CALIBRATION,
-    FEATURES,
     FINAL_SCORES,
     RAW_SCORES,
     choice,
+    features,
     plain_errors,
     value,
 )
@@ -27,10 +27,9 @@ def main() -> None:
     name, _, config = choice("normaliser", "normalisers")
 
     from ltood.scoring import Choice, Workbench, normalise_scores, restore_calibrator
-    from ltood.store.features import FeatureStore
     from ltood.store.fitted import read_fitted
 
-    bench = Workbench.open(FeatureStore.open(FEATURES), value("device"))
+    bench = Workbench.open(features(), value("device"))
     bench = restore_calibrator(bench, read_fitted(CALIBRATION))
     normalise_scores(bench, raw, Choice(name, to_section(config)), FINAL_SCORES, overwrite=True)
 

@@ -2,7 +2,7 @@
 
 import click
 
-from stages._shell import CALIBRATION, FEATURES, RAW_SCORES, choice, plain_errors, value
+from stages._shell import CALIBRATION, RAW_SCORES, choice, features, plain_errors, value
 
 
 @click.command(help=__doc__)
@@ -15,11 +15,10 @@ def main() -> None:
     name, _, config = choice("method", "methods")
 
     from ltood.scoring import Choice, Workbench, restore_calibrator, write_scores
-    from ltood.store.features import FeatureStore
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
-    bench = Workbench.open(FeatureStore.open(FEATURES), value("device"))
+    bench = Workbench.open(features(), value("device"))
     bench = restore_calibrator(bench, calibration)
     chosen = Choice(name, to_section(config))
     scores = write_scores(bench, calibration, chosen, RAW_SCORES, overwrite=True)
