@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
-from ltood.cli.options import Device, Published, Store
+from ltood.cli.options import Device, Head, Published, Store
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,7 @@ def compare(
     preset: Annotated[
         str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
     ] = "pascl",
+    head: Head = None,
     device: Device = "auto",
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
@@ -60,9 +61,12 @@ def compare(
 
     from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard
     from ltood.comparing.running import compare as run
+    from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
-    board, timings = run(FeatureStore.open(store), config, chosen, device=device)
+    board, timings = run(
+        with_adapted_head(FeatureStore.open(store), head), config, chosen, device=device
+    )
     write_leaderboard(out, board, timings, preset)
     check_any(board)
     typer.echo(text_table(board, timings, preset))

@@ -8,6 +8,10 @@ import typer
 from ltood.cli.completion import calibrators, methods, normalisers
 
 Store = Annotated[Path, typer.Option(help="Feature store.")]
+Head = Annotated[
+    Path | None,
+    typer.Option(help="Head of the adapt stage, read in the place of the store's own."),
+]
 Method = Annotated[
     str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
 ]

@@ -9,6 +9,7 @@ from ltood.cli.options import (
     Calibrator,
     CalibratorSettings,
     Device,
+    Head,
     Method,
     Normaliser,
     NormaliserSettings,
@@ -36,6 +37,7 @@ def score(
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this split; repeatable.")
     ] = None,
+    head: Head = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
 ) -> None:
@@ -53,10 +55,11 @@ def score(
     normalisation = parse_assignments(normaliser_settings or [])
 
     from ltood.scoring import Choice, score_store
+    from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
     scores = score_store(
-        FeatureStore.open(store),
+        with_adapted_head(FeatureStore.open(store), head),
         out,
         Choice(method, chosen),
         Choice(calibrator, calibration),

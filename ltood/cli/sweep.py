@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import methods
-from ltood.cli.options import Calibrator, CalibratorSettings, Device
+from ltood.cli.options import Calibrator, CalibratorSettings, Device, Head
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +48,7 @@ def sweep(
             help="Let --validation-ood be a test set, as papers did that tuned on theirs.",
         ),
     ] = False,
+    head: Head = None,
     device: Device = "auto",
 ) -> None:
     """Try a grid or random draws of settings on validation rows and name the best."""
@@ -77,13 +78,14 @@ def sweep(
     import warnings
 
     from ltood.scoring import Choice
+    from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
     from ltood.sweeping.searching import described
     from ltood.sweeping.searching import sweep as search
     from ltood.sweeping.writing import BEST, write_sweep
 
     result = search(
-        FeatureStore.open(store),
+        with_adapted_head(FeatureStore.open(store), head),
         method,
         candidates,
         fixed=fixed,

@@ -201,13 +201,13 @@ def weights_digest(store: FeatureStore) -> str:
     return str(store.provenance.get("checkpoint", {}).get("weights_sha256", ""))
 
 
-def with_adapted_head(store: FeatureStore, folder: Path) -> FeatureStore:
-    """The store, seen through the head in `folder` where one was adapted.
+def with_adapted_head(store: FeatureStore, folder: Path | None) -> FeatureStore:
+    """The store, seen through the head in `folder` where one was adapted; None for no folder.
 
     Raises:
         StoreError: If the head is missing, unreadable or was made for other features.
     """
-    head = read_adapted(folder)
+    head = None if folder is None else read_adapted(folder)
     return store if head is None else AdaptedStore(store, head)
 
 

@@ -1,0 +1,71 @@
+"""The head of the adapt stage on the command line."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ltood.cli import app
+from ltood.importing import import_folder
+from ltood.store.adapted import AdaptedHead, write_adapted
+from ltood.store.features import FeatureStore
+from ltood.store.scores import ScoreStore
+
+NAMES = ("0", "1", "2")
+
+
+@pytest.fixture
+def store(tmp_path, rng) -> FeatureStore:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.savez(folder / "head.npz", weight=np.ones((3, 4)), bias=np.zeros(3))
+    for name, rows in (("train", 12), ("val", 9), ("test", 9), ("aux", 6), ("ood_far", 6)):
+        labels = {} if name in ("aux", "ood_far") else {"labels": np.arange(rows) % 3}
+        np.savez(folder / f"{name}.npz", features=rng.normal(size=(rows, 4)), **labels)
+    return import_folder(folder, tmp_path / "features.zarr")
+
+
+@pytest.fixture
+def head(tmp_path, store, rng) -> AdaptedHead:
+    weight = rng.normal(size=(3, 4)).astype(np.float32)
+    arrays = {"weight": weight, "bias": np.zeros(3, np.float32)}
+    head = AdaptedHead(tuple(store.class_names), "", {"recipe": "test"}, arrays)
+    write_adapted(tmp_path / "head", head)
+    return head
+
+
+def ltood(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_score_reads_the_adapted_head(tmp_path, store, head):
+    common = ("score", "--store", store.path, "--method", "maxlogit", "--device", "cpu")
+    ltood(*common, "--out", tmp_path / "own.zarr")
+    ltood(*common, "--out", tmp_path / "new.zarr", "--head", tmp_path / "head")
+    features = store.split("test").load(["features"])["features"]
+    own, new = (ScoreStore.open(tmp_path / f"{name}.zarr") for name in ("own", "new"))
+    expected = -(features @ head.arrays["weight"].T).max(1)
+    np.testing.assert_allclose(new.split("test").scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(own.split("test").scores, -features.sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_compare_reads_the_adapted_head(tmp_path, store, head):
+    common = ("compare", "--store", store.path, "--method", "maxlogit", "--device", "cpu")
+    tables = [
+        ltood(*common, "--out", tmp_path / name, *more).output
+        for name, more in (("own", ()), ("new", ("--head", tmp_path / "head")))
+    ]
+    assert "maxlogit" in tables[1]
+    assert tables[0] != tables[1]
+
+
+@pytest.mark.filterwarnings("ignore:the best")
+def test_sweep_reads_the_adapted_head(tmp_path, store, head):
+    common = ("sweep", "energy", "--store", store.path, "--grid", "temperature=1,2")
+    values = []
+    for name, more in (("own", ()), ("new", ("--head", tmp_path / "head"))):
+        where = ("--out", tmp_path / name, "--device", "cpu")
+        ltood(*common, *where, *more)
+        values.append((tmp_path / name / "sweep.csv").read_text())
+    assert values[0] != values[1]
