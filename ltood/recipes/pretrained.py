@@ -12,14 +12,29 @@ from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 from ltood.core.backbone import Backbone
-from ltood.core.errors import TrainingError
+from ltood.core.errors import ConfigError, TrainingError
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe, StepBatch
 
 
 @dataclass(frozen=True)
 class Config:
-    """No settings."""
+    """Settings of published weights.
+
+    Attributes:
+        num_extra: Detector nodes that the head of the file has beside the classes, such as the
+            one of BinDisc.
+    """
+
+    num_extra: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.num_extra < 0:
+            raise ConfigError(
+                f"recipes.pretrained.num_extra is {self.num_extra}; it counts detector nodes, so "
+                "set it to 0 or more."
+            )
 
 
 class Pretrained(Recipe):
@@ -28,9 +43,14 @@ class Pretrained(Recipe):
     trains_backbone: ClassVar[bool] = False
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
-        """Take the (empty) settings and the class counts, which it does not use."""
+        """Take settings and the class counts, which it does not use."""
         super().__init__(prior)
         self.config = config
+
+    @property
+    def num_extra(self) -> int:
+        """Detector nodes that the file has."""
+        return self.config.num_extra
 
     def losses(self, backbone: Backbone, batch: StepBatch) -> NoReturn:
         """Refuse: there is nothing to train.

@@ -33,6 +33,8 @@ class TrainingConfig:
         amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
         deterministic: Refuse algorithms whose result may differ from run to run.
+        weights: File of weights, or folder of a checkpoint, that training starts from; null
+            starts afresh, or from what the backbone's own settings name.
         validation_epochs: Epochs between looks at the validation split.
         checkpoint_epochs: Epochs after which the state is saved.
         checkpoint_minutes: Minutes after which it is saved in the middle of an epoch.
@@ -54,6 +56,7 @@ class TrainingConfig:
     amp: Literal["auto", "off", "bf16"] = "auto"
     channels_last: bool | None = None
     deterministic: bool = True
+    weights: str | None = None
     validation_epochs: int = 1
     checkpoint_epochs: int = 5
     checkpoint_minutes: float = 2.0

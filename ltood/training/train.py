@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ltood.core.backbone import ImageSpec, build_backbone
+from ltood.core.backbone import Backbone
 from ltood.core.checkpoint import (
     EXTRAS,
     HISTORY,
@@ -33,15 +35,19 @@ from ltood.core.provenance import code_digest, differences, digest, library_vers
 from ltood.core.recipe import Recipe, build_recipe
 from ltood.core.resume import load_state
 from ltood.training.batches import counted_seed
+from ltood.training.given import build, describe_weights, inputs_of_given
 from ltood.training.loop import Run, history_csv
 from ltood.training.plan import Plan
 
-#: Settings that decide when work is saved, not what comes out; precision stands for amp.
-_WITHOUT_EFFECT = ("amp", "checkpoint_epochs", "checkpoint_minutes")
+#: Settings that decide when work is saved, not what comes out; precision stands for amp, and
+#: the digest of the weights for their path.
+_NOT_SETTINGS = ("amp", "checkpoint_epochs", "checkpoint_minutes", "weights")
 
 
 def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> dict[str, Any]:
     """Train to the end, going on where a killed run of the same plan stopped.
+
+    A recipe that trains no backbone gives a checkpoint of the weights as they are.
 
     Args:
         plan: What to train.
@@ -54,7 +60,8 @@ def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> 
         The description in checkpoint.json.
 
     Raises:
-        ConfigError: If a setting or the device is wrong.
+        ConfigError: If a setting or the device is wrong, or there are no weights to take.
+        DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
         TrainingError: If a loss term is no finite number.
         StoreError: If `out` holds something else, or cannot be written.
@@ -74,30 +81,26 @@ def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> 
         state = _open(out, inputs, device)
         if state is None:
             return read_meta(out)
-        images = ImageSpec.of(
-            data.split("train").images, len(data.class_names), num_extra=recipe.num_extra
-        )
-        backbone = build_backbone(plan.backbone, plan.backbone_settings, images)
+        backbone, extras = build(plan, recipe, data)
+        if not recipe.trains_backbone:
+            return _finish(backbone, extras, None, out, inputs)
         recipe.attach(backbone)
         run = Run(plan, data, backbone, recipe, device, number_format)
         run.restore(state)
         run.go(out, inputs)
-        return _finish(run, out, inputs)
+        return _finish(backbone, recipe.head_extras(), run.at.history, out, inputs)
 
 
 def _inputs(
     plan: Plan, data: ImageData, recipe: Recipe, number_format: Precision
 ) -> dict[str, Any]:
     """Everything that decides the weights, as plain values."""
-    used = ("train", "val", "aux") if recipe.aux_per_image > 0 else ("train", "val")
+    used: tuple[str, ...] = ("train", "val", "aux")[: 3 if recipe.aux_per_image > 0 else 2]
+    if not recipe.trains_backbone:
+        used = ("train",)  # its pixel statistics, which weights may not bring along
     splits = {name: data.manifest["splits"][name] for name in used if name in data.splits()}
-    settings = to_section(plan.training)
-    return {
+    common = {
         "backbone": {"name": plan.backbone, "settings": dict(plan.backbone_settings)},
-        "recipe": {"name": plan.recipe, "settings": dict(plan.recipe_settings)},
-        "training": {key: settings[key] for key in settings if key not in _WITHOUT_EFFECT},
-        "precision": number_format,
-        "seed": plan.seed,
         "dataset": {
             "name": data.manifest["dataset"],
             "settings": dict(data.manifest["settings"]),
@@ -105,10 +108,22 @@ def _inputs(
         },
         "class_names": list(data.class_names),
         "class_counts": data.class_counts.tolist(),
+    }
+    backbone = f"ltood.backbones.{plan.backbone}"
+    if not recipe.trains_backbone:
+        code = {"code_sha256": code_digest("ltood.training.given", backbone)}
+        return {**common, **inputs_of_given(plan, recipe), **code}
+    settings = to_section(plan.training)
+    source = plan.training.weights
+    return {
+        **common,
+        "recipe": {"name": plan.recipe, "settings": dict(plan.recipe_settings)},
+        "training": {key: settings[key] for key in settings if key not in _NOT_SETTINGS},
+        "precision": number_format,
+        "seed": plan.seed,
+        **({} if source is None else {"weights": describe_weights(source)}),
         "code_sha256": code_digest(
-            "ltood.training.train",
-            f"ltood.backbones.{plan.backbone}",
-            f"ltood.recipes.{plan.recipe}",
+            "ltood.training.train", backbone, f"ltood.recipes.{plan.recipe}"
         ),
     }
 
@@ -157,17 +172,23 @@ def _refuse_strangers(out: Path) -> None:
         )
 
 
-def _finish(run: Run, out: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the checkpoint and drop the state."""
-    accuracy = run.at.history[-1]["val_accuracy"]
+def _finish(
+    backbone: Backbone,
+    extras: Mapping[str, NDArray[np.float32]],
+    history: list[dict[str, float | None]] | None,
+    out: Path,
+    inputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the checkpoint and drop the state; without a history nothing was trained."""
     content = {
         **inputs,
         "fingerprint": digest(inputs),
         "libraries": library_versions(),
-        "val_accuracy": accuracy,
+        "val_accuracy": history[-1]["val_accuracy"] if history else None,
     }
-    # Written once more: a killed run may have left the rows of a later epoch.
-    write_atomically(out / HISTORY, history_csv(run.at.history).encode())
-    write_checkpoint(out, run.backbone, content, run.recipe.head_extras())
+    if history:
+        # Written once more: a killed run may have left the rows of a later epoch.
+        write_atomically(out / HISTORY, history_csv(history).encode())
+    write_checkpoint(out, backbone, content, extras)
     shutil.rmtree(out / STATE, ignore_errors=True)
     return read_meta(out)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ltood.core.errors import TrainingError
+from ltood.core.errors import ConfigError, TrainingError
 from ltood.core.priors import ClassPrior
 from ltood.recipes.pretrained import Config, Entry
 
@@ -17,3 +17,9 @@ def test_asking_for_its_loss_is_refused():
     recipe = Entry(Config(), ClassPrior(np.array([3, 2])))
     with pytest.raises(TrainingError, match="recipe pretrained takes weights as they are"):
         recipe.losses(None, None)
+
+
+def test_a_negative_number_of_nodes_is_refused():
+    with pytest.raises(ConfigError, match="num_extra is -1"):
+        Config(num_extra=-1)
+    assert Entry(Config(num_extra=2), ClassPrior(np.array([3, 2]))).num_extra == 2

@@ -1,0 +1,75 @@
+"""Weights that training starts from, or that are taken as they are."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.backbone import Backbone, ImageSpec, build_backbone
+from ltood.core.checkpoint import read_meta
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.images import ImageData
+from ltood.core.recipe import Recipe
+from ltood.core.weights import load_weights
+from ltood.training.plan import Plan
+
+Extras = dict[str, NDArray[np.float32]]
+
+
+def describe_weights(source: str) -> dict[str, Any]:
+    """What tells given weights apart, as plain values: no path, since a file may move.
+
+    Args:
+        source: A file of weights, or the folder of a checkpoint.
+
+    Raises:
+        DataError: If there is no such file or it cannot be read.
+        StoreError: If the folder holds no whole checkpoint.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return {"sha256": read_meta(path)["weights_sha256"]}
+    try:
+        with path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise DataError(
+            f"training.weights is {source!r}, which cannot be read ({error.strerror or error}); "
+            "put the file there, or set training.weights to null."
+        ) from error
+
+
+def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras]:
+    """The backbone as training or taking starts, and what its weights bring beside the head.
+
+    Raises:
+        ConfigError: If nothing is to be trained and no weights are named.
+        DataError: If weights cannot be read or do not fit.
+    """
+    source = plan.training.weights
+    images = ImageSpec.of(
+        data.split("train").images, len(data.class_names), num_extra=recipe.num_extra
+    )
+    backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=source is None)
+    if source is not None:
+        return backbone, load_weights(backbone, Path(source))
+    if not recipe.trains_backbone and not backbone.own_weights:
+        raise ConfigError(
+            f"recipe {plan.recipe} trains no backbone, and {plan.backbone} has no weights of its "
+            "own as it is set; name a file or a checkpoint folder in training.weights."
+        )
+    return backbone, {}
+
+
+def inputs_of_given(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+    """What decides weights that are taken as they are: neither recipe, loop nor seed."""
+    source = plan.training.weights
+    return {
+        "recipe": {"name": "pretrained", "settings": {"num_extra": recipe.num_extra}},
+        "training": {},
+        "precision": "float32",
+        "seed": 0,
+        "weights": {} if source is None else describe_weights(source),
+    }

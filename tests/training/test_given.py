@@ -1,0 +1,125 @@
+"""Weights from outside: training starts from them, or takes them as they are."""
+
+import json
+
+import pytest
+import torch
+from image_samples import TinyImages, make_plan, train_tiny, tree
+from safetensors.torch import load_file, save_file
+
+from ltood.core.checkpoint import HISTORY, META, WEIGHTS, load_checkpoint
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.recipe import Recipe
+from ltood.training import train as driver
+from ltood.training.given import describe_weights
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    out = tmp_path_factory.mktemp("first") / "checkpoint"
+    train_tiny(out, make_plan(epochs=1))
+    return out
+
+
+def taken(out, weights, **plan):
+    return train_tiny(out, make_plan(recipe="pretrained", weights=str(weights), **plan))
+
+
+def test_weights_are_taken_as_they_are(tmp_path, first):
+    meta = taken(tmp_path / "taken", first)
+    assert tree(tmp_path / "taken")[WEIGHTS] == tree(first)[WEIGHTS]
+    assert not (tmp_path / "taken" / HISTORY).exists()
+    assert meta["weights"] == {"sha256": json.loads((first / META).read_text())["weights_sha256"]}
+    assert meta["val_accuracy"] is None
+    backbone, _ = load_checkpoint(tmp_path / "taken")
+    assert not backbone.training
+
+
+def test_a_file_serves_as_well_as_a_folder_and_only_its_content_counts(tmp_path, first):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        torch.save({"state_dict": load_file(first / WEIGHTS)}, tmp_path / name / "net.pth")
+        taken(tmp_path / f"from {name}", tmp_path / name / "net.pth")
+    assert tree(tmp_path / "from here") == tree(tmp_path / "from there")
+    assert tree(tmp_path / "from here")[WEIGHTS] == tree(first)[WEIGHTS]
+
+
+class Taking(Recipe):
+    trains_backbone = False
+
+    def losses(self, backbone, batch):
+        raise AssertionError
+
+
+def test_neither_recipe_nor_loop_nor_seed_changes_the_checkpoint(tmp_path, first, monkeypatch):
+    taken(tmp_path / "a", first)
+    monkeypatch.setattr(driver, "build_recipe", lambda name, settings, prior: Taking(prior))
+    plan = make_plan(
+        recipe="coop", recipe_settings={"n_ctx": 4}, seed=5, epochs=9, weights=str(first)
+    )
+    train_tiny(tmp_path / "b", plan)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_training_starts_from_the_weights(tmp_path, first):
+    slow = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0}
+    meta = train_tiny(tmp_path / "more", make_plan(weights=str(first), **slow))
+    start, end = load_file(first / WEIGHTS), load_file(tmp_path / "more" / WEIGHTS)
+    for name, value in start.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(end[name], value, atol=1e-6, rtol=0)
+    assert meta["recipe"]["name"] == "cross_entropy"
+    assert meta["weights"]["sha256"] == describe_weights(str(first))["sha256"]
+    assert "weights" not in meta["training"]
+
+
+def test_other_weights_start_over(tmp_path, first, capsys):
+    taken(tmp_path / "out", first)
+    other = load_file(first / WEIGHTS)
+    other["head.bias"] += 1
+    save_file(other, tmp_path / "other.safetensors")
+    taken(tmp_path / "out", tmp_path / "other.safetensors")
+    assert "training starts over" in capsys.readouterr().err
+    found = load_file(tmp_path / "out" / WEIGHTS)["head.bias"]
+    assert torch.equal(found, other["head.bias"])
+
+
+def test_finished_work_is_left_as_it_is(tmp_path, first, monkeypatch):
+    taken(tmp_path / "out", first)
+    before = tree(tmp_path / "out")
+    monkeypatch.setattr(driver, "build", None)
+    taken(tmp_path / "out", first)
+    assert tree(tmp_path / "out") == before
+
+
+def test_nothing_to_take_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="recipe pretrained trains no backbone, and cifar_resnet"):
+        train_tiny(tmp_path / "out", make_plan(recipe="pretrained"))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"training.weights is .*none.pth.*put the file there"):
+        taken(tmp_path / "out", tmp_path / "none.pth")
+
+
+def test_a_folder_without_checkpoint_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoreError, match="holds no checkpoint"):
+        taken(tmp_path / "out", tmp_path / "empty")
+
+
+def test_weights_of_another_network_are_refused(tmp_path, first):
+    part = load_file(first / WEIGHTS)
+    del part["head.bias"]
+    save_file(part, tmp_path / "part.safetensors")
+    with pytest.raises(DataError, match=r"lacks head\.bias"):
+        taken(tmp_path / "out", tmp_path / "part.safetensors")
+
+
+def test_detector_nodes_of_a_file_are_kept(tmp_path):
+    plan = make_plan(recipe="bin_disc", epochs=1)
+    train_tiny(tmp_path / "first", plan, TinyImages())
+    settings = {"num_extra": 1}
+    taken(tmp_path / "taken", tmp_path / "first", recipe_settings=settings)
+    backbone, _ = load_checkpoint(tmp_path / "taken")
+    assert backbone.head_arrays()["extra_weight"].shape[0] == 1
