@@ -209,6 +209,25 @@ def test_another_training_in_the_folder_leaves_no_gamma_layer(tmp_path):
     assert names == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("base", "auxiliary"), [("bin_disc", "simclr"), ("energy", "none"), ("maha", "pascl")]
+)
+def test_mixed_precision_leaves_the_detector_in_float32(base, auxiliary):
+    step = ImoodStep(base=base, auxiliary=auxiliary)
+    recipe, backbone = step.recipe, step.backbone.float()
+    views = tuple(view.detach().float() for view in step.batch.views)
+    batch = replace(step.batch, views=views, aux=step.batch.aux.detach().float())
+    full = recipe.losses(backbone, batch)
+    if base == "maha":
+        recipe.pool = full_pool(step.arrays["trainpool_queue"])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = recipe.losses(backbone, batch)
+    for term, value in mixed.items():
+        assert value.dtype == torch.float32
+        # The logits and features that come in have 8 bits.
+        assert value.item() == pytest.approx(full[term].item(), rel=0.05)
+
+
 def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
     training = {"epochs": 3, "optimiser": "adam", "learning_rate": 1e-3, "checkpoint_minutes": 0.0}
     plan = make_plan(recipe="imood", recipe_settings={"base": "maha"}, **training)
