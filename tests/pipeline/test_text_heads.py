@@ -1,0 +1,54 @@
+"""Heads from text in the whole pipeline: what is encoded once, and what a setting costs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ltood.store.adapted import read_adapted
+from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE, Workspace
+
+#: DVC asks the train stage, which finds its weights as they were: nothing is encoded again.
+AFTER_RECIPE = ["train", *AFTER_EXTRACT]
+SMALL = [f"recipes.coop.{setting}" for setting in ("n_ctx=4", "epochs=2", "shots=4")]
+CHANGES = [
+    (["recipe=zero_shot"], ["train", "extract", *AFTER_EXTRACT]),
+    (["recipe=coop", *SMALL], AFTER_RECIPE),
+    (["recipes.coop.n_ctx=5"], AFTER_RECIPE),
+    (["recipes.coop.position=front"], AFTER_RECIPE),
+    (["method=max_cosine"], AFTER_SCORE),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("text_heads") / "copy")
+    entry = Path(__file__).with_name("tiny_clip.py").read_bytes()
+    (workspace.path / "ltood/backbones/tiny_clip.py").write_bytes(entry)
+    params = workspace.path / "params.yaml"
+    text = params.read_text().replace("\nbackbones:\n", "\nbackbones:\n  tiny_clip: {}\n")
+    for key, value in (("backbone", "tiny_clip"), ("method", "mcm")):
+        text = re.sub(rf"(?m)^{key}: .*$", f"{key}: {value}", text)
+    text = re.sub(r"(?m)^  methods: all.*$", "  methods: [mcm, max_cosine]", text)
+    params.write_text(text)
+    workspace.run("git", "add", "-A")
+    workspace.run("git", "commit", "-qm", "tiny")
+    return workspace
+
+
+@pytest.mark.timeout(900)
+def test_a_change_of_the_prompt_never_encodes_an_image_again(workspace):
+    metrics, names = [], None
+    for overrides, expected in CHANGES:
+        done = workspace.experiment(*overrides)
+        assert [stage for stage in done if stage != "prepare"] == expected, overrides
+        head = read_adapted(workspace.path / "data/work/head")
+        names = names or head.class_names
+        assert head.class_names == names
+        found = json.loads((workspace.path / "results/metrics.json").read_text())
+        metrics.append((found["id"]["accuracy"], found["mean"]["auroc"]))
+    assert len(set(metrics[:4])) == 4
+    # Another score asks the same head for the same classes.
+    assert metrics[4][0] == metrics[3][0]
+    assert not (workspace.path / "data/work/adapting").exists()
