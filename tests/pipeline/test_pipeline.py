@@ -53,7 +53,7 @@ class Workspace:
     def _git_files() -> list[str]:
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        wanted = ("ltood/", "stages/", "data/demo/", ".dvc/")
+        wanted = ("ltood/", "stages/", "data/demo/", "data/weights/", ".dvc/")
         names = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
         return [
             name
