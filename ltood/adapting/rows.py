@@ -76,7 +76,8 @@ def training_rows(
 
     Raises:
         MissingNeedError: If the store lacks the split or its local features.
-        DataError: If the listed rows cannot be read or are none of the store's.
+        DataError: If the listed rows cannot be read or are none of the store's, or views and
+            training rows differ in number.
     """
     name = VIEWS_SPLIT if VIEWS_SPLIT in store.splits else "train"
     if name not in store.splits:
@@ -90,7 +91,14 @@ def training_rows(
             f"split {name} of {store.path} has no local features, on which this recipe learns; "
             "extract them (backbones.clip.local: true) or choose the recipe coop."
         )
-    held = split.load(["labels", "ids"])
+    # Views may be stored without labels: they are those of the training rows, in their order.
+    labelled = split if {"labels", "ids"} <= set(split.arrays) else store.split("train")
+    if len(labelled) != len(split):
+        raise DataError(
+            f"split {name} of {store.path} has {len(split)} rows and no labels but train has "
+            f"{len(labelled)}; extract both from the same images."
+        )
+    held = labelled.load(["labels", "ids"])
     labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
     if config.rows is not None:
         rows = _listed(Path(config.rows), ids, config.section, seed)

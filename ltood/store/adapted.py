@@ -124,8 +124,10 @@ class AdaptedSplit(FeatureSplit):
         """See the rows of `split` through `head`."""
         # The rows are those of the split: its checked chunks are shared, not checked again.
         vars(self).update(vars(split))
-        arrays = {**split.spec.arrays, _LOGITS: ArraySpec("float32", head["bias"].shape)}
-        self.spec = dataclasses.replace(split.spec, arrays=arrays)
+        self._computed = len(split.array_spec("features").shape) == 1
+        if self._computed:  # Rows of several views have no logits of their own.
+            arrays = {**split.spec.arrays, _LOGITS: ArraySpec("float32", head["bias"].shape)}
+            self.spec = dataclasses.replace(split.spec, arrays=arrays)
         self._weight = np.asarray(head["weight"], dtype=np.float32)
         self._bias = np.asarray(head["bias"], dtype=np.float32)
 
@@ -136,7 +138,7 @@ class AdaptedSplit(FeatureSplit):
             StoreError: If the split has no such array or no such rows.
             CorruptStoreError: If a chunk is missing, truncated or changed.
         """
-        if array != _LOGITS:
+        if array != _LOGITS or not self._computed:
             return super().read(array, start, stop)
         features = super().read("features", start, stop).astype(np.float32)
         logits: NDArray[Any] = features @ self._weight.T + self._bias

@@ -3,9 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from ltood.adapting.rows import drawn, epoch_order, training_rows
+from ltood.adapting.rows import TrainingRows, drawn, epoch_order, training_rows
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.text_heads import PromptConfig
+from ltood.store.layout import ArraySpec
 from tests import prompt_samples
 
 NAMES = ["a", "b", "c"]
@@ -106,3 +107,64 @@ def test_what_a_store_lacks_is_named(tmp_path, rng):
     assert len(training_rows(plain, PromptConfig(), 0, local=False)) == 24
     with pytest.raises(MissingNeedError, match=r"split train of .* has no local features"):
         training_rows(plain, PromptConfig(), 0, local=True)
+
+
+class Views:
+    """A split of several views, in memory."""
+
+    def __init__(self, **arrays):
+        self.name, self.held = "train_views", arrays
+        self.arrays = sorted(arrays)
+
+    def __len__(self):
+        return len(self.held["features"])
+
+    def array_spec(self, name):
+        return ArraySpec(str(self.held[name].dtype), self.held[name].shape[1:])
+
+    def read(self, name, start, stop):
+        return self.held[name][start:stop]
+
+    def load(self, names):
+        return {name: self.held[name] for name in names}
+
+
+class WithViews:
+    """A store of which one split is replaced by views."""
+
+    def __init__(self, store, views):
+        self.path, self._store, self._views = store.path, store, views
+        self.splits = [*store.splits, views.name]
+
+    def split(self, name):
+        return self._views if name == self._views.name else self._store.split(name)
+
+
+def test_the_drawn_view_of_each_row_is_read(rng):
+    features = rng.normal(size=(6, 3, 4)).astype(np.float16)
+    local = rng.normal(size=(6, 3, 2, 4)).astype(np.float16)
+    views = Views(features=features, local=local)
+    numbers = np.array([5, 1, 2])
+    rows = TrainingRows(views, numbers, np.zeros(3, np.int64), numbers, 3)
+    chosen, drawn_views = np.array([2, 0, 1, 0]), np.array([0, 2, 1, 1])
+    for name, held in (("features", features), ("local", local)):
+        found = rows.read(name, chosen, drawn_views)
+        np.testing.assert_array_equal(found, held[[2, 5, 1, 5], drawn_views])
+        assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_views_come_before_plain_rows_and_share_their_labels(store, rng, labelled):
+    plain = store.split("train").load(["labels", "ids"])
+    arrays = {"features": rng.normal(size=(13, 5, 32)).astype(np.float32)}
+    views = Views(**arrays, **(plain if labelled else {}))
+    rows = training_rows(WithViews(store, views), PromptConfig(shots=2), 0, local=False)
+    assert (rows.split, rows.num_views) == (views, 5)
+    np.testing.assert_array_equal(rows.labels, plain["labels"][rows.rows])
+    np.testing.assert_array_equal(rows.ids, plain["ids"][rows.rows])
+
+
+def test_views_of_other_images_are_refused(store, rng):
+    views = Views(features=rng.normal(size=(12, 2, 32)))
+    with pytest.raises(DataError, match="has 12 rows and no labels but train has 13"):
+        training_rows(WithViews(store, views), PromptConfig(), 0, local=False)

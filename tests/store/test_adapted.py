@@ -9,6 +9,7 @@ from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.scoring import Choice, score_store
 from ltood.store.adapted import (
     AdaptedHead,
+    AdaptedSplit,
     AdaptedStore,
     read_adapted,
     weights_digest,
@@ -172,3 +173,16 @@ def test_reading_needs_no_torch(tmp_path, rng):
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "head")], check=True)
+
+
+def test_logits_are_given_where_a_row_has_one_view(store, rng):
+    head = adapted(rng).head
+    split = store.split("train")
+    kept = {key: split.spec.arrays[key] for key in ("features", "labels")}
+    split.spec = SplitSpec(7, kept)
+    assert AdaptedSplit(split, head).arrays == ["features", "labels", "logits"]
+    split.spec = SplitSpec(7, {**kept, "features": ArraySpec("float16", (2, 5))})
+    several = AdaptedSplit(split, head)
+    assert several.arrays == ["features", "labels"]
+    with pytest.raises(StoreError, match="has no array 'logits'"):
+        several.read("logits", 0, 1)
