@@ -98,11 +98,10 @@ def adapt(
         else:
             assert rows is not None  # found above for every recipe that learns
             arrays = _learned(Learner(recipe, names, moved, rows, seed), inputs, state_folder)
-            arrays["row_ids"] = rows.ids
     arrays["bias"] = np.zeros(len(names), dtype=np.float32)
     arrays["logit_scale"] = np.array(moved.tower.logit_scale, dtype=np.float32)
     head = AdaptedHead(tuple(store.class_names), encoder.weights_sha256, inputs, arrays)
-    write_adapted(out, head)
+    write_adapted(out, head, rows.to_csv(seed, store.class_names) if rows is not None else None)
     shutil.rmtree(state_folder, ignore_errors=True)
     return head
 

@@ -1,6 +1,7 @@
 """The stored rows that prompts are learned from, and their order in every epoch."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,15 @@ class TrainingRows:
             parts.append(found[view] if self.has_views else found)
         return np.stack(parts).astype(np.float32)
 
+    def to_csv(self, seed: int, class_names: Sequence[str]) -> str:
+        """The rows as a CSV file that `rows` of the recipe takes, one line per row."""
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["seed", "id", "label", "class_name"])
+        for number, label in zip(self.ids.tolist(), self.labels.tolist(), strict=True):
+            lines.writerow([seed, number, label, class_names[label]])
+        return text.getvalue()
+
     @property
     def has_views(self) -> bool:
         """Whether a row holds an array of views."""
@@ -76,8 +86,8 @@ def training_rows(
 
     Raises:
         MissingNeedError: If the store lacks the split or its local features.
-        DataError: If the listed rows cannot be read or are none of the store's, or views and
-            training rows differ in number.
+        DataError: If the listed rows cannot be read or are none of the store's, if views and
+            training rows differ in number, or if a label has no class name.
     """
     name = VIEWS_SPLIT if VIEWS_SPLIT in store.splits else "train"
     if name not in store.splits:
@@ -106,6 +116,13 @@ def training_rows(
         rows = drawn(labels, ids, config.shots, seed)
     else:
         rows = np.arange(len(split))
+    num_classes = len(store.class_names)
+    strange = rows[(labels[rows] < 0) | (labels[rows] >= num_classes)]
+    if len(strange):
+        raise DataError(
+            f"row {strange[0]} of split {name} has label {labels[strange[0]]}, but there are "
+            f"{num_classes} class names; labels run from 0 to {num_classes - 1}."
+        )
     shape = split.array_spec("features").shape
     num_views = shape[0] if len(shape) == 2 else 1
     return TrainingRows(split, rows, labels[rows], ids[rows], num_views)

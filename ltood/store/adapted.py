@@ -2,6 +2,7 @@
 
     head/head.json          what the head was learned from; class names, checksum
     head/head.safetensors   its arrays, and the context vectors behind them where there are any
+    head/rows.csv           the rows that they were learned from, where there are any
 
 Where nothing was to be adapted, `head.json` says so and is all there is. The folder appears in
 one rename; reading it executes no code and needs no torch.
@@ -28,6 +29,7 @@ from ltood.store.layout import ArraySpec
 SCHEMA = 1
 DOCUMENT = "head.json"
 ARRAYS = "head.safetensors"
+ROWS = "rows.csv"
 _LOGITS = "logits"
 
 
@@ -54,8 +56,14 @@ class AdaptedHead:
         return {name: self.arrays[name] for name in self.arrays if name in HEAD_ARRAYS}
 
 
-def write_adapted(folder: Path, head: AdaptedHead | None) -> None:
-    """Write `head` to `folder` in one rename, replacing what was there; None writes the marker."""
+def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None = None) -> None:
+    """Write `head` to `folder` in one rename, replacing what was there.
+
+    Args:
+        folder: Folder to write.
+        head: None writes that nothing was to be adapted.
+        rows_csv: Content of rows.csv, for people; it is not read back.
+    """
     content: dict[str, Any] = {"schema": SCHEMA, "adapted": head is not None}
     raw = None
     if head is not None:
@@ -72,6 +80,8 @@ def write_adapted(folder: Path, head: AdaptedHead | None) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     if raw is not None:
         (temporary / ARRAYS).write_bytes(raw)
+    if rows_csv is not None:
+        (temporary / ROWS).write_text(rows_csv, encoding="utf-8")
     (temporary / DOCUMENT).write_bytes(to_json_bytes(content))
     temporary.chmod(0o755)
     shutil.rmtree(folder, ignore_errors=True)

@@ -135,6 +135,7 @@ class WithViews:
     def __init__(self, store, views):
         self.path, self._store, self._views = store.path, store, views
         self.splits = [*store.splits, views.name]
+        self.class_names = store.class_names
 
     def split(self, name):
         return self._views if name == self._views.name else self._store.split(name)
@@ -167,4 +168,13 @@ def test_views_come_before_plain_rows_and_share_their_labels(store, rng, labelle
 def test_views_of_other_images_are_refused(store, rng):
     views = Views(features=rng.normal(size=(12, 2, 32)))
     with pytest.raises(DataError, match="has 12 rows and no labels but train has 13"):
+        training_rows(WithViews(store, views), PromptConfig(), 0, local=False)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_without_a_name_are_refused(store, label):
+    ids, labels = np.arange(4), np.array([0, 1, label, 2])
+    views = Views(features=np.ones((4, 2, 32)), ids=ids, labels=labels)
+    sentence = f"row 2 of split train_views has label {label}, but there are 3 class names"
+    with pytest.raises(DataError, match=sentence):
         training_rows(WithViews(store, views), PromptConfig(), 0, local=False)
