@@ -156,7 +156,11 @@ class PromptBatch:
         self._ends = prompts.ends.to(tower.device)
         #: Number of the context vector at each position, -1 where there is none.
         self._slots = torch.where((order > 0) & (order <= self._num), order - 1, -1)
-        self._lengths = [int(end) + 1 for end in torch.unique(prompts.ends)]
+        #: Length and rows of the prompts that are equally long.
+        self._groups = [
+            (int(end) + 1, (prompts.ends == end).nonzero().flatten().to(tower.device))
+            for end in torch.unique(prompts.ends)
+        ]
 
     def arrange(self, context: Tensor) -> Tensor:
         """Embeddings of whole prompts up to the last position that the mode needs.
@@ -182,10 +186,10 @@ class PromptBatch:
             return self._tower.encode(self.arrange(context), self._ends)
         shared = 1 + (self._before if context.ndim == 2 else 0)
         prefix = self._filled(context, slice(1), slice(shared))[0]
-        groups = []
-        for length in self._lengths:
-            rows = (self._ends == length - 1).nonzero().flatten()
-            groups.append(Group(rows, self._filled(context, rows, slice(shared, length))))
+        groups = [
+            Group(rows, self._filled(context, rows, slice(shared, length)))
+            for length, rows in self._groups
+        ]
         return self._tower.encode_after(prefix, groups)
 
     def _filled(self, context: Tensor, rows: Tensor | slice, columns: slice) -> Tensor:
