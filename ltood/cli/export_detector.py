@@ -9,6 +9,7 @@ from ltood.cli.options import (
     Calibrator,
     CalibratorSettings,
     Device,
+    Head,
     Method,
     Normaliser,
     NormaliserSettings,
@@ -39,6 +40,7 @@ def export_detector(
     threshold_split: Annotated[
         str | None, typer.Option(help="ID split that sets the threshold; val by default.")
     ] = None,
+    head: Head = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
 ) -> None:
@@ -56,11 +58,12 @@ def export_detector(
     from ltood.detecting.exporting import fit_detector
     from ltood.detecting.files import detector_paths, refuse_existing, save_detector
     from ltood.scoring import Choice
+    from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
     refuse_existing(out, overwrite=overwrite)
     detector = fit_detector(
-        FeatureStore.open(store),
+        with_adapted_head(FeatureStore.open(store), head),
         Choice(method, chosen),
         Choice(calibrator, calibration),
         Choice(normaliser, normalisation),

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ltood.cli import app
+from ltood.detecting.files import load_detector
 from ltood.importing import import_folder
 from ltood.store.adapted import AdaptedHead, write_adapted
 from ltood.store.features import FeatureStore
@@ -69,3 +70,16 @@ def test_sweep_reads_the_adapted_head(tmp_path, store, head):
         ltood(*common, *where, *more)
         values.append((tmp_path / name / "sweep.csv").read_text())
     assert values[0] != values[1]
+
+
+def test_a_detector_takes_the_adapted_head_along(tmp_path, store, head, rng):
+    out = tmp_path / "detector.safetensors"
+    common = ("--store", store.path, "--method", "maxlogit", "--device", "cpu")
+    ltood("export-detector", *common, "--out", out, "--head", tmp_path / "head")
+    detector = load_detector(out, "cpu")
+    rows = rng.normal(size=(5, 4)).astype(np.float32)
+    found = detector.predict(rows)
+    logits = rows @ head.arrays["weight"].T
+    np.testing.assert_allclose(found.scores, -logits.max(1), rtol=1e-5)
+    np.testing.assert_array_equal(found.classes, logits.argmax(1))
+    assert detector.description["provenance"]["head"] == {"recipe": "test"}
