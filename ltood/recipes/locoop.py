@@ -8,6 +8,7 @@ CoOp. Score its features with mcm or gl_mcm.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -62,11 +63,17 @@ class LoCoOp(PromptRecipe):
     config: Config
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
-        """Take settings and class counts."""
+        """Take settings and class counts; warns where no patch can leave the label out."""
         super().__init__(config, prior)
         self.needs_local = config.entropy_weight > 0
-        chosen = config.top_k
-        self.top_k = max(1, round(_SHARE * prior.num_classes)) if chosen == "auto" else chosen
+        chosen, num = config.top_k, prior.num_classes
+        self.top_k = max(1, round(_SHARE * num)) if chosen == "auto" else chosen
+        if self.needs_local and self.top_k >= num:
+            warnings.warn(
+                f"recipes.locoop.top_k is {self.top_k} of {num} classes, so that no patch leaves "
+                "the label out and the entropy is always 0; set it lower, or take the recipe coop",
+                stacklevel=2,
+            )
 
     @property
     def in_use(self) -> dict[str, float]:

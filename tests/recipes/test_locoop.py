@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ def prior(num_classes):
 def test_its_loss_is_the_published_one(case):
     g = {k.removeprefix(f"loss/{case}/"): v for k, v in load_golden("local_entropy").items()}
     config = Config(entropy_weight=float(g["lambda"]), top_k=int(g["topk"]))
-    recipe = Entry(config, prior(g["logits_global"].shape[1]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="recipes.locoop.top_k is 8 of 8 classes")
+        recipe = Entry(config, prior(g["logits_global"].shape[1]))
     tensors = [torch.tensor(g[key]) for key in ("logits_global", "logits_local", "labels")]
     terms = recipe.prompt_losses(*tensors)
     assert sum(terms.values()).item() == pytest.approx(float(g["loss"]), rel=1e-5)
@@ -66,3 +70,11 @@ def test_bad_settings_are_refused(settings, sentence):
 
 def test_it_says_that_it_adapts_the_head():
     assert flag("recipes", "locoop", "ADAPTS_HEAD")
+
+
+def test_a_rank_that_no_patch_reaches_is_warned_of():
+    with pytest.warns(UserWarning, match=r"top_k is 3 of 3 classes, so that no patch leaves"):
+        Entry(Config(top_k=3), prior(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Entry(Config(top_k=3, entropy_weight=0.0), prior(3))
