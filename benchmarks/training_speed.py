@@ -57,6 +57,8 @@ class Pictures:
         assert name == "train"
         return self.train
 
+    source = split
+
 
 class PlainDataset(Dataset):
     """What published code reads: one PIL image at a time."""

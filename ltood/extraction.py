@@ -8,6 +8,7 @@ device.
 
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ltood.core.console import progress, say
 from ltood.core.errors import ConfigError, DataError, FingerprintError
+from ltood.core.image_files import ImageFiles, decode
 from ltood.core.images import ImageData, ImageSplit
 from ltood.core.params import to_section
 from ltood.core.provenance import code_digest, digest, library_versions
@@ -91,7 +93,7 @@ def extract(
     ranks = ranks or Ranks()
     device = choose_device(ranks.device_name(device_name))
     backbone, meta = load_checkpoint(checkpoint, device)
-    _check_images(data, meta)
+    _check_images(data, backbone, meta)
     number_format = precision(config.amp, device)
     spec = _store_spec(data, backbone, config)
     provenance = _provenance(data, backbone, meta, config, number_format)
@@ -110,14 +112,14 @@ def extract(
         total = sum(stop - start for _, (start, stop) in share)
         with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
             for name, (start, stop) in share:
-                writer.write(name, start, network.rows(data.split(name), start, stop))
+                writer.write(name, start, network.rows(data.source(name), start, stop))
                 advance(stop - start)
     ranks.wait()
     if ranks.rank == 0:
         writer.finish()
 
 
-def _check_images(data: ImageData, meta: Mapping[str, Any]) -> None:
+def _check_images(data: ImageData, backbone: "Backbone", meta: Mapping[str, Any]) -> None:
     """Refuse images and classes that the backbone was not trained for."""
     trained = meta["images"]
     shape = [trained["height"], trained["width"], trained["channels"]]
@@ -128,8 +130,11 @@ def _check_images(data: ImageData, meta: Mapping[str, Any]) -> None:
             f"({_some(data.class_names)}); run the train stage again."
         )
     for name in data.splits():
-        found = list(data.split(name).images.shape[1:])
-        if found != shape:
+        source = data.split(name) if backbone.geometry is None else data.source(name)
+        if not isinstance(source, ImageSplit):
+            continue
+        found = list(source.images.shape[1:])
+        if found != shape and not backbone.fixed_size:
             raise DataError(
                 f"images of {name} have the shape {found}, the checkpoint was trained on {shape}; "
                 "run the train stage again."
@@ -149,7 +154,7 @@ def _store_spec(data: ImageData, backbone: "Backbone", config: ExtractionConfig)
         "labels": ArraySpec("int64"),
         "ids": ArraySpec("int64"),
     }
-    splits = {name: SplitSpec(len(data.split(name)), arrays) for name in data.splits()}
+    splits = {name: SplitSpec(len(data.source(name)), arrays) for name in data.splits()}
     return StoreSpec(splits, config.rows_per_chunk)
 
 
@@ -174,7 +179,7 @@ def _provenance(
             "weights_sha256": meta["weights_sha256"],
             "fingerprint": meta["fingerprint"],
         },
-        "preprocessing": dict(backbone.preprocessing),
+        "preprocessing": {**backbone.preprocessing, **_geometry(data, backbone)},
         "extraction": {key: settings[key] for key in settings if key != "amp"},
         "precision": number_format,
         "libraries": library_versions(),
@@ -182,6 +187,15 @@ def _provenance(
             "ltood.extraction", f"ltood.backbones.{meta['backbone']['name']}"
         ),
     }
+
+
+def _geometry(data: ImageData, backbone: "Backbone") -> dict[str, Any]:
+    """How pictures were brought to size, where some were."""
+    geometry = backbone.geometry
+    if geometry is None:
+        return {}
+    files = any(not isinstance(data.source(name), ImageSplit) for name in data.splits())
+    return {"geometry": geometry.describe()} if files or backbone.fixed_size else {}
 
 
 def _open(out: Path, inputs: tuple[Any, ...]) -> FeatureWriter:
@@ -218,7 +232,9 @@ class _Network:
         self._device, self._number_format = device, number_format
         self._batch_size = config.batch_size
 
-    def rows(self, split: ImageSplit, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def rows(
+        self, split: ImageSplit | ImageFiles, start: int, stop: int
+    ) -> dict[str, NDArray[Any]]:
         """Arrays of the rows `start` to `stop`, in batches that begin at `start`."""
         import torch
 
@@ -226,10 +242,8 @@ class _Network:
 
         features, logits = [], []
         with torch.inference_mode(), autocast(self._device, self._number_format):
-            for first in range(start, stop, self._batch_size):
-                block = split.images[first : min(first + self._batch_size, stop)]
-                # A copy, because memory-mapped rows are read-only, which torch does not know.
-                pixels = torch.from_numpy(np.array(block)).to(self._device)
+            for block in self._blocks(split, start, stop):
+                pixels = torch.from_numpy(block).to(self._device)
                 scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(
                     memory_format=self._layout
                 )
@@ -242,3 +256,26 @@ class _Network:
             "labels": np.array(split.labels[start:stop]),
             "ids": np.array(split.ids[start:stop]),
         }
+
+    def _blocks(
+        self, split: ImageSplit | ImageFiles, start: int, stop: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Pixels of one batch after another, [n, H, W, C], the next being decoded meanwhile."""
+        firsts = range(start, stop, self._batch_size)
+        batches = [range(first, min(first + self._batch_size, stop)) for first in firsts]
+        geometry = self._backbone.geometry
+        if isinstance(split, ImageSplit):
+            fits = geometry is None or tuple(split.images.shape[1:3]) == geometry.size
+            if fits or not self._backbone.fixed_size:
+                for rows in batches:
+                    # A copy: memory-mapped rows are read-only, which torch does not know.
+                    yield np.array(split.images[rows.start : rows.stop])
+                return
+        assert geometry is not None  # _check_images refuses files otherwise
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(decode, split, batches[0], geometry)
+            for rows in batches[1:]:
+                block = waiting.result()
+                waiting = ahead.submit(decode, split, rows, geometry)
+                yield block
+            yield waiting.result()

@@ -15,22 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from ltood.core.console import progress
+from ltood.core.console import progress, say
 from ltood.core.errors import DataError, StoreError
+from ltood.core.image_files import ImageFiles, check_files
 from ltood.core.images import ImageDataset, ImageSplit
 from ltood.core.prepared import (
     ARRAYS,
+    FILE_ARRAYS,
     MANIFEST,
+    PATHS,
     SCHEMA,
     PreparedData,
     array_sha256,
     open_prepared,
+    paths_sha256,
 )
 from ltood.store.layout import ID_SPLITS, check_split_name
 
 __all__ = ["PreparedData", "open_prepared", "prepare"]
 
 _REQUIRED = ("train", "test")
+#: Files left out that are told one by one.
+_SHOWN = 5
 
 
 def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: Path) -> None:
@@ -113,26 +119,47 @@ def _write_splits(
     entries: dict[str, Any] = {}
     class_counts: list[int] = []
     shape: list[int] = []
+    shown = ""
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
             split = dataset.split(split_name)
+            if isinstance(split, ImageFiles):
+                split, skipped = _checked_files(split_name, split)
+            else:
+                skipped = ()
+                found = list(split.images.shape[1:])
+                shape, shown = shape or found, shown or split_name
+                if found != shape:
+                    raise DataError(
+                        f"images of {split_name} have the shape {found}, those of {shown} {shape}; "
+                        "bring all splits to one [H, W, C]."
+                    )
             _check_rows(split_name, split, len(dataset.class_names))
-            found = list(split.images.shape[1:])
-            shape = shape or found
-            if found != shape:
-                raise DataError(
-                    f"images of {split_name} have the shape {found}, those of {names[0]} {shape}; "
-                    "bring all splits to one [H, W, C]."
-                )
             if split_name == "train":
                 class_counts = _class_counts(split, dataset.class_names)
             with _writing(folder):
-                entries[split_name] = _write_split(split, folder / split_name)
+                entry = _write_split(split, folder / split_name)
+            entries[split_name] = {**entry, "skipped": list(skipped)} if skipped else entry
             advance(1)
     return {"class_counts": class_counts, "splits": entries}
 
 
-def _check_rows(name: str, split: ImageSplit, num_classes: int) -> None:
+def _checked_files(name: str, files: ImageFiles) -> tuple[ImageFiles, tuple[str, ...]]:
+    """Readable pictures of a split with their checksums, and what was wrong with the others."""
+    try:
+        checked = check_files(files)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    for text in checked.faults[:_SHOWN]:
+        say(f"{name}: left out: {text}")
+    if len(checked.faults) > _SHOWN:
+        say(f"{name}: {len(checked.faults)} files are left out; the manifest lists them all.")
+    if checked.num_repeats:
+        say(f"{name}: {checked.num_repeats} files have the same bytes as another one.")
+    return checked.files, checked.faults
+
+
+def _check_rows(name: str, split: ImageSplit | ImageFiles, num_classes: int) -> None:
     """Refuse labels outside the classes and ids that occur twice."""
     # Rows of an OOD set may show an ID class: SC-OOD benchmarks mark such rows.
     lowest = 0 if name in ID_SPLITS else -1
@@ -153,7 +180,7 @@ def _check_rows(name: str, split: ImageSplit, num_classes: int) -> None:
         )
 
 
-def _class_counts(train: ImageSplit, class_names: Sequence[str]) -> list[int]:
+def _class_counts(train: ImageSplit | ImageFiles, class_names: Sequence[str]) -> list[int]:
     """Training images of each class, none without."""
     counts: list[int] = np.bincount(train.labels, minlength=len(class_names)).tolist()
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
@@ -165,11 +192,17 @@ def _class_counts(train: ImageSplit, class_names: Sequence[str]) -> list[int]:
     return counts
 
 
-def _write_split(split: ImageSplit, folder: Path) -> dict[str, Any]:
+def _write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
     """Write the arrays of one split, flushed to disk; returns its manifest entry."""
     folder.mkdir()
-    entry: dict[str, Any] = {"rows": len(split), "shape": list(split.images.shape[1:])}
-    for key in ARRAYS:
+    entry: dict[str, Any] = {"rows": len(split)}
+    if isinstance(split, ImageFiles):
+        entry["root"] = str(split.root)
+        entry["paths_sha256"] = paths_sha256(split.paths)
+        _write(folder / PATHS, ("\n".join(split.paths) + "\n").encode())
+    else:
+        entry["shape"] = list(split.images.shape[1:])
+    for key in FILE_ARRAYS if isinstance(split, ImageFiles) else ARRAYS:
         values = np.ascontiguousarray(getattr(split, key))
         with (folder / f"{key}.npy").open("wb") as file:
             np.save(file, values, allow_pickle=False)
@@ -180,8 +213,12 @@ def _write_split(split: ImageSplit, folder: Path) -> dict[str, Any]:
 
 
 def _write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    _write(path, (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
-        file.write((json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode())
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

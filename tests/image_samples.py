@@ -82,6 +82,8 @@ class TinyImages:
         self.read.append(name)
         return self._splits[name]
 
+    source = split
+
 
 def make_plan(seed=0, recipe="cross_entropy", recipe_settings=None, backbone=None, **training):
     settings = {"epochs": 3, "batch_size": 8, "crop_padding": 1, "horizontal_flip": False}

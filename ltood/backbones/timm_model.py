@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ltood.core.backbone import ImageSpec
 from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.image_files import Geometry, Interpolation
 from ltood.core.scaled_backbone import ScaledBackbone, check_std
 from ltood.core.weights import assign_weights
 
@@ -121,6 +122,23 @@ class TimmModel(ScaledBackbone):
         return norm
 
     @property
+    def geometry(self) -> Geometry:
+        """Crops as timm evaluates the model."""
+        _, height, width = self.data_config["input_size"]
+        shorter = int(max(height, width) / self.data_config["crop_pct"])
+        kind: Interpolation = (
+            "bicubic" if self.data_config["interpolation"] == "bicubic" else "bilinear"
+        )
+        if self.data_config["crop_mode"] == "squash":
+            return Geometry((height, width), "squash", None, kind)
+        return Geometry((height, width), "centre_crop", shorter, kind)
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether the model sees images of one size only, as most transformers do."""
+        return bool(self.timm.pretrained_cfg.get("fixed_input_size"))
+
+    @property
     def own_weights(self) -> bool:
         """Whether timm's weights are asked for and their head is that of the data."""
         classes = self.timm.pretrained_cfg.get("num_classes")
@@ -186,7 +204,9 @@ class TimmModel(ScaledBackbone):
             # Where a block ends in a sum, the branch counts and not the shortcut beside it.
             if isinstance(module, nn.BatchNorm2d) and "downsample" not in norm
         ]
-        images = torch.zeros(1, self.images.channels, self.images.height, self.images.width)
+        known = self.images.height > 0 and not self.fixed_size
+        size = (self.images.height, self.images.width) if known else self.geometry.size
+        images = torch.zeros(1, self.images.channels, *size)
         training = self.net.training
         self.net.eval()
         try:

@@ -7,18 +7,24 @@ the images look like and how many outputs are wanted.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltood.core.errors import DataError
+from ltood.core.images import ImageSplit
 from ltood.core.params import parse
 from ltood.core.registry import load
 
+if TYPE_CHECKING:
+    from ltood.core.image_files import Geometry, ImageFiles
+
 _BLOCK_ROWS = 4096
+#: Picture files that the pixel statistics of a split are taken from.
+_SAMPLE = 1024
 
 
 class BackboneOutput(NamedTuple):
@@ -41,8 +47,8 @@ class ImageSpec:
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
-        height: Pixels.
-        width: Pixels.
+        height: Pixels; 0 where pictures are files of any size.
+        width: Pixels, likewise.
         mean: Mean of each channel over the training images, scaled to [0, 1].
         std: Standard deviation likewise, above 0.
         num_classes: Number of classes C.
@@ -70,6 +76,19 @@ class ImageSpec:
                 f"the image std is {list(self.std)}; pixels are divided by it, so every value "
                 "must be above 0 (images of one constant colour cannot be learned from)."
             )
+
+    @classmethod
+    def of_source(
+        cls, source: "ImageSplit | ImageFiles", num_classes: int, *, num_extra: int = 0
+    ) -> "ImageSpec":
+        """Describe training images in memory, or files by a sample of at most 1,024 of them."""
+        if isinstance(source, ImageSplit):
+            return cls.of(source.images, num_classes, num_extra=num_extra)
+        from ltood.core.image_files import Geometry, decode
+
+        rows = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)
+        sample = cls.of(decode(source, rows, Geometry((64, 64))), num_classes, num_extra=num_extra)
+        return replace(sample, height=0, width=0)
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], num_classes: int, *, num_extra: int = 0) -> "ImageSpec":
@@ -143,6 +162,16 @@ class Backbone(nn.Module, ABC):
     def entry_name(self) -> str:
         """Name of the file it stands in, such as "cifar_resnet"."""
         return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def geometry(self) -> "Geometry | None":
+        """How pictures are brought to the size that the network expects; None for any size."""
+        return None
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether arrays of another size than `geometry` gives cannot be fed either."""
+        return False
 
     @property
     def own_weights(self) -> bool:

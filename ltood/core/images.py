@@ -7,12 +7,15 @@ A dataset entry (`ltood/datasets/<name>.py`) holds a frozen dataclass `Config`, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+
+if TYPE_CHECKING:
+    from ltood.core.image_files import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ class ImageDataset(Protocol):
     def splits(self) -> tuple[str, ...]:
         """Names of all splits: train, test, optional val and aux, and ood_<name>."""
 
-    def split(self, name: str) -> ImageSplit:
+    def split(self, name: str) -> "ImageSplit | ImageFiles":
         """Images of one split, the training split already cut to its long tail.
+
+        Pictures may stay on disk, for backbones that bring them to a size of their own.
 
         Raises:
             DataError: If there is no such split or its files are unusable.
@@ -115,4 +120,11 @@ class ImageData(Protocol):
         """Names of all splits."""
 
     def split(self, name: str) -> ImageSplit:
-        """Arrays of one split, read-only."""
+        """Arrays of one split, read-only.
+
+        Raises:
+            DataError: If its pictures are files.
+        """
+
+    def source(self, name: str) -> "ImageSplit | ImageFiles":
+        """Arrays or picture files of one split."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ltood.core.backbone import ImageSpec
 from ltood.core.console import say
 from ltood.core.errors import DataError
+from ltood.core.image_files import Geometry
 from ltood.core.scaled_backbone import ScaledBackbone, check_std, rename
 from ltood.core.weights import assign_weights, read_weights
 
@@ -98,6 +99,12 @@ class TorchvisionBackbone(ScaledBackbone):
         norm = self.net.get_submodule(self.norm_name)
         assert isinstance(norm, nn.BatchNorm2d)
         return norm
+
+    @property
+    def geometry(self) -> Geometry:
+        """Crops of 224 pixels, as torchvision evaluates its weights."""
+        shorter = 232 if self.config.weights == "IMAGENET1K_V2" else 256
+        return Geometry((224, 224), "centre_crop", shorter)
 
     @property
     def own_weights(self) -> bool:

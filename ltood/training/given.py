@@ -49,9 +49,9 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
         DataError: If weights cannot be read or do not fit.
     """
     source = plan.training.weights
-    images = ImageSpec.of(
-        data.split("train").images, len(data.class_names), num_extra=recipe.num_extra
-    )
+    # Nothing but training needs the pixels themselves.
+    train = data.split("train") if recipe.trains_backbone else data.source("train")
+    images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=source is None)
     if source is not None:
         return backbone, load_weights(backbone, Path(source))

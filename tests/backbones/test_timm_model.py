@@ -133,13 +133,13 @@ def test_weights_that_cannot_be_had_are_explained(monkeypatch):
         ("resnet1818", r"'resnet1818', which timm .* does not have\. Did you mean resnet18"),
         ("test_resnet.absent", r"'test_resnet\.absent', which timm .* does not have"),
         ("zzzzzzzz", r"'zzzzzzzz', which timm [\d.]+ does not have\.$"),
-        ("vit_tiny_patch16_224", r"cannot see images of 32 x 32 pixels \(Input height \(32\)"),
+        ("vgg11", r"cannot see images of 8 x 8 pixels \(Given input size"),
         ("levit_128s", r"last layer is tuple and not one linear layer"),
         ("resnetv2_50x1_bit", r"last layer is Conv2d and not one linear layer"),
     ],
 )
 def test_other_models_are_refused_by_name(model, sentence):
-    side = 224 if model == "levit_128s" else 32
+    side = {"levit_128s": 224, "vgg11": 8}.get(model, 32)
     with pytest.raises(ConfigError, match=sentence):
         Entry(Config(model), spec(side=side))
 
@@ -170,3 +170,15 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingNeedError, match=r"pip install 'ltood\[timm\]'"):
         Entry(Config(TINY), spec())
+
+
+def test_pictures_are_brought_to_the_models_size():
+    net = Entry(Config(model="vit_tiny_patch16_224"), spec())
+    assert net.fixed_size  # arrays of 32 pixels are scaled too
+    assert net.geometry.describe() == {
+        "size": [224, 224],
+        "mode": "centre_crop",
+        "resize": 248,
+        "interpolation": "bicubic",
+    }
+    assert not Entry(Config(model="test_resnet"), spec()).fixed_size

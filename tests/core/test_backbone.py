@@ -37,7 +37,7 @@ def test_images_without_contrast_are_refused():
 
 
 def test_names_and_settings_are_checked():
-    with pytest.raises(UnknownNameError, match=r"Did you mean cifar_resnet\?"):
+    with pytest.raises(UnknownNameError, match="Did you mean cifar_resnet"):
         build_backbone("cifar_resnets", {}, GREY)
     with pytest.raises(ConfigError, match=r"backbones\.cifar_resnet has no key 'depth'"):
         build_backbone("cifar_resnet", {"depth": 18}, GREY)

@@ -1,0 +1,357 @@
+"""Pictures that stay on disk until somebody needs their pixels.
+
+`ImageFiles` is a split whose images are files; `Geometry` says how a picture becomes an array of
+a fixed size; `decode` reads many pictures at once, in order, by a few threads (Pillow decodes
+without holding Python's lock).
+
+A picture becomes RGB as in torchvision's image folders: grey values in all three channels, the
+palette looked up, transparency dropped, CMYK and 16 bits brought to 8 bits a channel, of animated
+pictures the first frame. The orientation tag of cameras is not applied, as there.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.console import progress, say
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.images import ImageSplit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Turns one picture of a split (and its row number) into pixels, [H, W, 3] uint8.
+Transform = Callable[["Image", int], NDArray[np.uint8]]
+
+Interpolation = Literal["bilinear", "bicubic"]
+OnError = Literal["raise", "skip"]
+#: Suffixes of files that count as pictures, in lower case.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+#: Pictures that are decoded before progress is told.
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Pictures of one split on disk, aligned by row.
+
+    Attributes:
+        root: Folder that the paths start from.
+        paths: Path of each picture relative to the root, with forward slashes, [N].
+        labels: Classes, [N] int64; -1 for pictures outside the ID classes.
+        ids: Row numbers in the source, [N] int64, none negative.
+        checksums: CRC-32 of each file's bytes when the split was prepared, [N] int64; None
+            before that.
+        on_error: What preparing does about a file that is no readable picture: refuse, or list
+            it and leave it out.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    checksums: NDArray[np.int64] | None = None
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        """Check that there are pictures and that all columns have one value for each."""
+        if not self.paths:
+            raise DataError(
+                f"{self.root} gives no pictures; leave the split out or give it some "
+                f"({', '.join(SUFFIXES[:3])} and others are read)."
+            )
+        for name in ("labels", "ids", "checksums"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (len(self.paths),):
+                raise DataError(
+                    f"{name} have shape {list(column.shape)} but there are {len(self.paths)} "
+                    "pictures; each needs exactly one."
+                )
+
+    def __len__(self) -> int:
+        """Number of pictures N."""
+        return len(self.paths)
+
+    def take(self, rows: NDArray[np.int64]) -> "ImageFiles":
+        """The given rows, in the given order."""
+        return ImageFiles(
+            self.root,
+            tuple(self.paths[row] for row in rows),
+            self.labels[rows],
+            self.ids[rows],
+            None if self.checksums is None else self.checksums[rows],
+            self.on_error,
+        )
+
+    def path(self, row: int) -> Path:
+        """Where picture `row` lies."""
+        return self.root / self.paths[row]
+
+    def content(self, row: int) -> bytes:
+        """Bytes of the file of picture `row`, known to be those that were prepared.
+
+        Raises:
+            DataError: If the file is gone, unreadable, or another one than was prepared.
+        """
+        path = self.path(row)
+        try:
+            found = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}); put the file back or run "
+                "the prepare stage again."
+            ) from error
+        if self.checksums is not None and zlib.crc32(found) != self.checksums[row]:
+            raise DataError(
+                f"{path} was changed after it was prepared (its CRC-32 differs); restore the file "
+                "or run the prepare stage again."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture becomes an array of a fixed size.
+
+    Attributes:
+        size: Height and width of the result in pixels.
+        mode: "squash" brings the whole picture to the size; "centre_crop" scales its shorter
+            side to `resize` and cuts the size out of the middle.
+        resize: Shorter side before a centre crop; null takes the larger of the size's sides.
+        interpolation: Between pixels; both smooth before they shrink (antialias).
+    """
+
+    size: tuple[int, int]
+    mode: Literal["squash", "centre_crop"] = "squash"
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if min(self.size) < 1:
+            raise ConfigError(f"the image size is {list(self.size)}; both sides must be >= 1.")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ConfigError(
+                f"the shorter side is scaled to {self.resize}, less than the crop of "
+                f"{list(self.size)}; raise it to {max(self.size)} or more."
+            )
+
+    def __call__(self, picture: "Image", row: int) -> NDArray[np.uint8]:
+        """Pixels of an RGB picture, [H, W, 3]; the row number does not matter here."""
+        height, width = self.size
+        if self.mode == "squash":
+            return np.asarray(resized(picture, (height, width), self.interpolation))
+        shorter = self.resize or max(self.size)
+        wide, high = picture.size
+        # Truncated, as torchvision's Resize does for the longer side.
+        if wide <= high:
+            target = (int(shorter * high / wide), shorter)
+        else:
+            target = (shorter, int(shorter * wide / high))
+        picture = resized(picture, target, self.interpolation)
+        top = round((target[0] - height) / 2.0)
+        left = round((target[1] - width) / 2.0)
+        return np.asarray(picture.crop((left, top, left + width, top + height)))
+
+    def describe(self) -> dict[str, object]:
+        """The same as plain values, for provenance."""
+        return {
+            "size": list(self.size),
+            "mode": self.mode,
+            "resize": self.resize,
+            "interpolation": self.interpolation,
+        }
+
+
+def resized(picture: "Image", size: tuple[int, int], interpolation: Interpolation) -> "Image":
+    """The picture in `size` (height, width), smoothed where it shrinks."""
+    from PIL import Image
+
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    height, width = size
+    if picture.size == (width, height):
+        return picture
+    return picture.resize((width, height), filters[interpolation])
+
+
+def read_picture(content: bytes, name: str) -> "Image":
+    """Decode one file to RGB.
+
+    Args:
+        content: Its bytes.
+        name: What messages call it, such as its path.
+
+    Raises:
+        DataError: If it is no picture, or a truncated or otherwise damaged one.
+    """
+    import io
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Odd metadata and transparent palettes do not concern the pixels.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as opened:
+                opened.load()
+                return _rgb(opened)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).replace(repr(content[:0]), "").split())[:120]
+        raise DataError(
+            f"{name} is no readable picture ({reason or type(error).__name__}); replace or remove "
+            "the file, or set on_error to skip."
+        ) from error
+
+
+def _rgb(picture: "Image") -> "Image":
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        # Pillow would clip 16 bits to 255; the high byte keeps the picture.
+        from PIL import Image
+
+        values = np.asarray(picture).astype(np.float64)
+        if values.max(initial=0) > 255 or picture.mode.startswith("I;16"):
+            values = values / 257
+        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def as_picture(pixels: NDArray[np.uint8]) -> "Image":
+    """Array [H, W, 1 or 3] as an RGB picture."""
+    from PIL import Image
+
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def decode(
+    split: ImageSplit | ImageFiles,
+    rows: Sequence[int] | NDArray[np.int64],
+    transform: Transform,
+    *,
+    workers: int | None = None,
+) -> NDArray[np.uint8]:
+    """Pixels of some rows of a split.
+
+    Args:
+        split: Images in memory or on disk.
+        rows: Row numbers, n at least 1.
+        transform: Makes one picture an array; all of one shape.
+        workers: Threads; None takes as many as there are processors, at most 16.
+
+    Returns:
+        [n, H, W, 3] uint8, in the order of the rows.
+
+    Raises:
+        DataError: If a file is missing, changed or no picture.
+    """
+    blocks = list(_decoded(split, rows, transform, workers))
+    return np.stack(blocks)
+
+
+def _decoded(
+    split: ImageSplit | ImageFiles,
+    rows: Sequence[int] | NDArray[np.int64],
+    transform: Transform,
+    workers: int | None,
+) -> Iterator[NDArray[np.uint8]]:
+    def one(row: int) -> NDArray[np.uint8]:
+        if isinstance(split, ImageSplit):
+            return transform(as_picture(np.asarray(split.images[row])), row)
+        return transform(read_picture(split.content(row), str(split.path(row))), row)
+
+    numbers = [int(row) for row in rows]
+    threads = workers or _threads()
+    if threads == 1 or len(numbers) == 1:
+        yield from map(one, numbers)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(one, numbers)
+
+
+class Checked(NamedTuple):
+    """Files that were all decoded once.
+
+    Attributes:
+        files: Those that are readable, with their checksums.
+        faults: What is wrong with each of the others.
+        num_repeats: Files whose bytes another one has too.
+    """
+
+    files: ImageFiles
+    faults: tuple[str, ...]
+    num_repeats: int
+
+
+def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
+    """Read and decode every file once; nothing but checksums is kept.
+
+    Raises:
+        DataError: If a file is no readable picture and `files.on_error` is "raise", or if none
+            is.
+    """
+    checksums = np.zeros(len(files), dtype=np.int64)
+
+    def fault(row: int) -> str:
+        try:
+            content = files.content(row)
+            read_picture(content, str(files.path(row)))
+        except DataError as error:
+            return str(error)
+        checksums[row] = zlib.crc32(content)
+        return ""
+
+    found: list[str] = []
+    with (
+        ThreadPoolExecutor(workers or _threads()) as pool,
+        progress(f"check {files.root.name}", len(files), "pictures") as advance,
+    ):
+        for start in range(0, len(files), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(files)))
+            found += pool.map(fault, rows)
+            advance(len(rows))
+    faults = tuple(text for text in found if text)
+    if faults and files.on_error == "raise":
+        more = f" {len(faults) - 1} more are like it." if len(faults) > 1 else ""
+        raise DataError(f"{faults[0]}{more}")
+    kept = np.flatnonzero([not text for text in found])
+    if not len(kept):
+        raise DataError(
+            f"none of the {len(files)} files under {files.root} is a readable picture; the first: "
+            f"{faults[0]}"
+        )
+    known = ImageFiles(
+        files.root, files.paths, files.labels, files.ids, checksums, files.on_error
+    ).take(kept)
+    return Checked(known, faults, len(kept) - len(np.unique(checksums[kept])))
+
+
+def load(files: ImageFiles, geometry: Geometry) -> ImageSplit:
+    """All pictures as arrays of one size, for sets that are small enough to stay in memory.
+
+    Raises:
+        DataError: As `check_files` raises it.
+    """
+    checked = check_files(files)
+    for text in checked.faults[:3]:
+        say(f"left out: {text}")
+    kept = checked.files
+    pixels = np.empty((len(kept), *geometry.size, 3), dtype=np.uint8)
+    with progress(f"decode {files.root.name}", len(kept), "pictures") as advance:
+        for start in range(0, len(kept), _BLOCK):
+            stop = min(start + _BLOCK, len(kept))
+            pixels[start:stop] = decode(kept, range(start, stop), geometry)
+            advance(stop - start)
+    return ImageSplit(pixels, kept.labels, kept.ids)
+
+
+def _threads() -> int:
+    return min(16, os.cpu_count() or 1)
