@@ -6,16 +6,19 @@ is described at https://www.cs.toronto.edu/~kriz/cifar.html. A record is one lab
 row by row. NumPy only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.image_archives import Profile, cut_long_tail, read_archive
+from ltood.core.image_archives import check_long_tail, cut_long_tail
+from ltood.core.image_files import OnError
 from ltood.core.images import ImageSplit
+from ltood.core.outlier_sets import open_outliers, outlier_sources
 
 SIDE = 32
 PIXEL_BYTES = 3 * SIDE * SIDE
@@ -101,37 +104,62 @@ class CifarFiles:
         )
 
 
+@dataclass(frozen=True)
+class CifarConfig:
+    """Settings that both CIFAR sets have.
+
+    Attributes:
+        root: Folder of the unpacked archive, relative to where the command runs.
+        imbalance: Profile of the training class counts; "none" keeps all 50,000 images.
+        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
+            effect where `imbalance` is "none".
+        ood: OOD test sets, each a name and where its images are, such as svhn=data/svhn.npz, or
+            the bare name of a known set (`ltood data list`).
+        aux: Where auxiliary outliers are, likewise; null for none.
+        on_error: What is done about pictures of theirs that cannot be decoded: "raise" or "skip".
+    """
+
+    section: ClassVar[str]
+
+    root: str
+    imbalance: Literal["exponential", "step", "none"] = "exponential"
+    imbalance_ratio: float = 0.01
+    ood: tuple[str, ...] = ()
+    aux: str | None = None
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_long_tail(self.section, self.imbalance_ratio, self.imbalance)
+        outlier_sources(self.ood, self.aux, self.section)
+        if not self.root:
+            raise ConfigError(
+                f"{self.section}.root is empty; name the folder of the unpacked archive."
+            )
+
+
 class CifarImages:
-    """Official images, the training split long-tailed, beside outliers from archives.
+    """Official images, the training split long-tailed, beside outliers from elsewhere.
 
     Files are read when a split is asked for.
     """
 
     def __init__(
-        self,
-        files: CifarFiles,
-        class_names: tuple[str, ...],
-        *,
-        root: Path,
-        ratio: float,
-        profile: Profile,
-        outliers: Mapping[str, Path],
+        self, files: CifarFiles, class_names: tuple[str, ...], config: CifarConfig
     ) -> None:
         """Take what to read.
 
         Args:
             files: The official files.
             class_names: Names of the classes, [C].
-            root: Folder of the official files.
-            ratio: Smallest over largest training class.
-            profile: How training class counts fall.
-            outliers: Archives by split name.
+            config: Settings.
         """
         self._files = files
         self._class_names = class_names
-        self._root = root
-        self._ratio, self._profile = ratio, profile
-        self._outliers = outliers
+        self._root = Path(config.root)
+        self._ratio, self._profile = config.imbalance_ratio, config.imbalance
+        self._outliers = outlier_sources(config.ood, config.aux, config.section)
+        self._on_error: OnError = config.on_error
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -153,53 +181,11 @@ class CifarImages:
             known = ", ".join(self.splits())
             raise DataError(f"{self._files.title} has no split {name!r}; it has {known}.")
         if name in self._outliers:
-            return read_outliers(self._outliers[name])
+            found = open_outliers(self._outliers, name, (SIDE, SIDE, 3), on_error=self._on_error)
+            assert isinstance(found, ImageSplit)  # a shape was asked for
+            return found
         images = self._files.read(self._root, name)
         if name == "test":
             return images
         num_classes = len(self._class_names)
         return cut_long_tail(images, num_classes, ratio=self._ratio, profile=self._profile)
-
-
-def outlier_paths(outliers: Sequence[str], aux: str | None, where: str) -> dict[str, Path]:
-    """Files of the OOD sets and of the auxiliary outliers, by split name.
-
-    Args:
-        outliers: Items such as "svhn=data/svhn.npz".
-        aux: Archive of auxiliary outliers, or None.
-        where: The entry's section, such as "datasets.cifar10".
-
-    Raises:
-        ConfigError: If an item has no name or no path, a name comes twice, or a path is empty.
-    """
-    paths: dict[str, Path] = {}
-    if aux is not None:
-        if not aux:
-            raise ConfigError(f"{where}.aux is empty; name an .npz archive or set it to null.")
-        paths["aux"] = Path(aux)
-    for item in outliers:
-        name, _, path = item.partition("=")
-        if not name or not path:
-            raise ConfigError(
-                f"{where}.ood holds {item!r}; each item is a name and an archive, such as "
-                "svhn=data/svhn.npz."
-            )
-        if f"ood_{name}" in paths:
-            raise ConfigError(f"{where}.ood names {name!r} twice; give each set its own name.")
-        paths[f"ood_{name}"] = Path(path)
-    return paths
-
-
-def read_outliers(path: Path) -> ImageSplit:
-    """Outliers of an archive, checked to be 32x32 RGB as the ID images are.
-
-    Raises:
-        DataError: If the archive is unusable or its images have another shape.
-    """
-    split = read_archive(path, outliers=True)
-    if split.images.shape[1:] != (SIDE, SIDE, 3):
-        raise DataError(
-            f"{path} holds images of shape {list(split.images.shape[1:])}, CIFAR [32, 32, 3]; "
-            "resize them, and repeat grey values three times."
-        )
-    return split

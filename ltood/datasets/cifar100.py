@@ -7,12 +7,9 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-from ltood.core.cifar_records import CifarFiles, CifarImages, outlier_paths
-from ltood.core.errors import ConfigError
-from ltood.core.image_archives import check_long_tail
+from ltood.core.cifar_records import CifarConfig, CifarFiles, CifarImages
 
 SOURCE = (
     "CIFAR-100 by Krizhevsky, Nair and Hinton, https://www.cs.toronto.edu/~kriz/cifar.html; its "
@@ -46,44 +43,17 @@ FILES = CifarFiles(
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of CIFAR-100.
+class Config(CifarConfig):
+    """Settings of CIFAR-100, as `CifarConfig` describes them."""
 
-    Attributes:
-        root: Folder of the unpacked archive, relative to where the command runs.
-        imbalance: Profile of the training class counts; "none" keeps all 50,000 images.
-        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
-            effect where `imbalance` is "none".
-        ood: OOD test sets, each as name=archive, such as svhn=data/svhn.npz.
-        aux: Archive of auxiliary outliers; null for none.
-    """
+    section: ClassVar[str] = "datasets.cifar100"
 
     root: str = "data/cifar-100-binary"
-    imbalance: Literal["exponential", "step", "none"] = "exponential"
-    imbalance_ratio: float = 0.01
-    ood: tuple[str, ...] = ()
-    aux: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_long_tail("datasets.cifar100", self.imbalance_ratio, self.imbalance)
-        outlier_paths(self.ood, self.aux, "datasets.cifar100")
-        if not self.root:
-            raise ConfigError(
-                "datasets.cifar100.root is empty; name the folder of the unpacked archive."
-            )
 
 
 class Dataset(CifarImages):
-    """CIFAR-100 beside outliers from archives; an `ImageDataset`."""
+    """CIFAR-100 beside outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:
         """Take the settings."""
-        super().__init__(
-            FILES,
-            CLASS_NAMES,
-            root=Path(config.root),
-            ratio=config.imbalance_ratio,
-            profile=config.imbalance,
-            outliers=outlier_paths(config.ood, config.aux, "datasets.cifar100"),
-        )
+        super().__init__(FILES, CLASS_NAMES, config)

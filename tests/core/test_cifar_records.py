@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from ltood.core.cifar_records import PIXEL_BYTES, CifarFiles, outlier_paths, read_outliers
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.cifar_records import PIXEL_BYTES, CifarFiles
+from ltood.core.errors import DataError
 
 FILES = CifarFiles("CIFAR-2", "datasets.two.root", "some.address", "abc", ("a", "b"), "c", 4, 2, 2)
 
@@ -51,35 +49,3 @@ def test_labels_that_the_official_files_cannot_hold_are_refused(tmp_path, record
     records[4:].tofile(tmp_path / "b")
     with pytest.raises(DataError, match=rf"{sentence}.* in a, b; the official files have 4 of"):
         FILES.read(tmp_path, "train")
-
-
-def test_outliers_are_named_in_their_order():
-    paths = outlier_paths(["svhn=x/y=z.npz", "art=a.npz"], "aux.npz", "datasets.two")
-    assert paths == {
-        "aux": Path("aux.npz"),
-        "ood_svhn": Path("x/y=z.npz"),
-        "ood_art": Path("a.npz"),
-    }
-    assert outlier_paths([], None, "datasets.two") == {}
-
-
-@pytest.mark.parametrize(
-    ("ood", "aux", "sentence"),
-    [
-        (["a.npz"], None, r"datasets\.two\.ood holds 'a\.npz'; each item is a name"),
-        (["=a.npz"], None, r"ood holds '=a\.npz'"),
-        (["a="], None, r"ood holds 'a='"),
-        (["a=b", "a=c"], None, r"datasets\.two\.ood names 'a' twice"),
-        ([], "", r"datasets\.two\.aux is empty"),
-    ],
-)
-def test_bad_lists_of_outliers_are_refused(ood, aux, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        outlier_paths(ood, aux, "datasets.two")
-
-
-def test_outliers_of_another_shape_are_refused(tmp_path):
-    path = tmp_path / "grey.npz"
-    np.savez(path, images=np.zeros((2, 32, 32), np.uint8))
-    with pytest.raises(DataError, match=r"grey\.npz holds images of shape \[32, 32, 1\], CIFAR"):
-        read_outliers(path)
