@@ -21,6 +21,7 @@ from ltood.core.registry import load
 
 if TYPE_CHECKING:
     from ltood.core.image_files import Geometry, ImageFiles
+    from ltood.core.random_views import RandomViews
 
 _BLOCK_ROWS = 4096
 #: Picture files that the pixel statistics of a split are taken from.
@@ -150,7 +151,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def head_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The head as arrays that the feature store keeps.
+        """The head as arrays that the feature store keeps; none where there is no head.
 
         Returns:
             `weight` [C, D] and `bias` [C]; where there are detector nodes `extra_weight` [e, D]
@@ -172,6 +173,20 @@ class Backbone(nn.Module, ABC):
     def fixed_size(self) -> bool:
         """Whether arrays of another size than `geometry` gives cannot be fed either."""
         return False
+
+    @property
+    def has_head(self) -> bool:
+        """Whether `classify` gives logits; where not, it raises and heads come from elsewhere."""
+        return True
+
+    @property
+    def local_shape(self) -> tuple[int, int] | None:
+        """Number P of patches and width of their features, where `embed` gives any."""
+        return None
+
+    def training_views(self, ids: NDArray[np.int64]) -> "RandomViews | None":
+        """Augmented views that are to be stored of the training images with these ids, [N]."""
+        return None
 
     @property
     def own_weights(self) -> bool:

@@ -210,7 +210,8 @@ def _refuse_other_parts(model: str, content: Mapping[str, Any]) -> None:
         (content["text_cfg"], _TEXT_KEYS),
     ):
         # Parts that have a name come first, for the sake of the message.
-        for key in sorted(set(part) - keys - _IDLE_KEYS, key=lambda key: key not in _KNOWN_PARTS):
+        strange = set(part) - keys - _IDLE_KEYS
+        for key in sorted(strange, key=lambda key: (key not in _KNOWN_PARTS, key)):
             if part[key] and part[key] not in _PLAIN.get(key, ()):
                 known = f" ({_KNOWN_PARTS[key]})" if key in _KNOWN_PARTS else ""
                 raise ConfigError(

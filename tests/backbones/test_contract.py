@@ -7,19 +7,22 @@ import pytest
 import torch
 
 from ltood.core.backbone import Backbone, ImageSpec, build_backbone
+from ltood.core.errors import MissingNeedError
 from ltood.core.heads import ClassifierHead
 from ltood.core.params import read_params, to_section
 from ltood.core.registry import available, load, summary
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 IMAGES = ImageSpec(1, 32, 32, (0.4,), (0.2,), 5, 2)
+#: Where the defaults build a network of a size that no test needs.
+SMALL = {"clip": {"model": str(Path(__file__).with_name("small_clip.json"))}}
 
 pytestmark = pytest.mark.parametrize("name", available("backbones"))
 
 
 def build(name: str, images: ImageSpec = IMAGES) -> Backbone:
     torch.manual_seed(0)
-    return build_backbone(name, {}, images).eval()
+    return build_backbone(name, SMALL.get(name, {}), images).eval()
 
 
 def pixels(num: int = 4, channels: int = 1) -> torch.Tensor:
@@ -31,15 +34,32 @@ def test_output_has_the_promised_shapes(name, channels):
     images = ImageSpec(channels, 32, 32, (0.4,) * channels, (0.2,) * channels, 5, 2)
     backbone = build(name, images)
     with torch.no_grad():
-        output = backbone(pixels(channels=channels))
-    assert output.pooled.shape == (4, backbone.feature_dim)
-    assert output.logits.shape == (4, 7)
-    assert output.pooled.dtype == output.logits.dtype == torch.float32
-    assert output.local is None or output.local.shape[::2] == (4, backbone.feature_dim)
+        pooled, local = backbone.embed(pixels(channels=channels))
+    assert pooled.shape == (4, backbone.feature_dim)
+    assert pooled.dtype == torch.float32
+    assert (None if local is None else local.shape[1:]) == backbone.local_shape
+    if backbone.has_head:
+        with torch.no_grad():
+            output = backbone(pixels(channels=channels))
+        assert torch.equal(output.pooled, pooled)
+        assert output.logits.shape == (4, 7)
+        assert output.logits.dtype == torch.float32
+
+
+def test_without_a_head_logits_are_refused(name):
+    backbone = build(name)
+    if backbone.has_head:
+        assert {"weight", "bias"} <= set(backbone.head_arrays())
+        return
+    assert backbone.head_arrays() == {}
+    with pytest.raises(MissingNeedError, match=f"backbone {name} has no head"):
+        backbone(pixels())
 
 
 def test_head_gives_the_logits(name):
     backbone = build(name)
+    if not backbone.has_head:
+        pytest.skip("no head")
     arrays = backbone.head_arrays()
     assert all(value.dtype == np.float32 for value in arrays.values())
     head = ClassifierHead.from_arrays(arrays)
@@ -53,14 +73,14 @@ def test_head_gives_the_logits(name):
 def test_rows_do_not_see_one_another(name):
     backbone, images = build(name), pixels()
     with torch.no_grad():
-        together, alone = backbone(images).pooled, backbone(images[2:3]).pooled
+        together, alone = backbone.embed(images)[0], backbone.embed(images[2:3])[0]
     torch.testing.assert_close(together[2:3], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_input_is_left_unchanged(name):
     images = pixels()
     before = images.clone()
-    build(name)(images)
+    build(name).embed(images)
     assert torch.equal(images, before)
 
 
@@ -77,6 +97,8 @@ def test_equal_seeds_give_equal_weights(name):
 
 def test_gradients_reach_every_parameter(name):
     backbone = build(name).train()
+    if not backbone.has_head:
+        pytest.skip("nothing is trained")
     for module in backbone.modules():
         # Some nets start their residual branches at zero, behind which no gradient gets at first.
         if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.any():
