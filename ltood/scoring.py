@@ -186,7 +186,7 @@ class Workbench:
 
     def has_local(self) -> bool:
         """Whether every split holds local features."""
-        return all(self.source(split).has_local for split in self.store.splits)
+        return all(self.source(split).has_local for split in self.store.image_splits)
 
 
 def fit_calibrator(bench: Workbench, choice: Choice) -> FittedEntry:
@@ -265,7 +265,7 @@ def write_scores(
     Raises:
         LtoodError: If the method gives a score that is not finite.
     """
-    names = list(splits) if splits is not None else bench.store.splits
+    names = list(splits) if splits is not None else bench.store.image_splits
     rows = {name: len(bench.store.split(name)) for name in names}
     detector, settings = fit_method(bench, choice)
     attributes = {

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.text_heads import PromptConfig
 from ltood.store.features import FeatureSplit, FeatureStore
+from ltood.store.layout import VIEWS_SPLIT
 
-#: Split with several augmented views of every training image.
-VIEWS_SPLIT = "train_views"
 #: Keeps the draws of rows apart from those of their order.
 _DRAW, _ORDER = 1, 2
 

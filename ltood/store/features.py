@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import DataError, FingerprintError, StoreError
+from ltood.core.errors import DataError, FingerprintError, MissingNeedError, StoreError
 from ltood.core.priors import ClassPrior
 from ltood.store.chunks import (
     StoredRows,
@@ -26,6 +26,7 @@ from ltood.store.chunks import (
     seal_root,
     write_chunk,
 )
+from ltood.store.content import HEAD_ARRAYS, check_content
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 from ltood.store.opened import OpenedStore
 from ltood.store.skeleton import create_skeleton
@@ -33,22 +34,15 @@ from ltood.store.skeleton import create_skeleton
 KIND = "features"
 #: Largest amount that `FeatureSplit.load` puts into memory.
 LOAD_LIMIT_GIB = 8.0
-HEAD_ARRAYS = (
-    "weight",
-    "bias",
-    "extra_weight",
-    "extra_bias",
-    "bn_weight",
-    "bn_bias",
-    "logit_scale",
-    "gamma_weight",
-    "gamma_bias",
-    "energy_map",
-    "msp_map",
-    "mahalanobis_map",
-)
-
-__all__ = ["ArraySpec", "FeatureSplit", "FeatureStore", "FeatureWriter", "SplitSpec", "StoreSpec"]
+__all__ = [
+    "HEAD_ARRAYS",
+    "ArraySpec",
+    "FeatureSplit",
+    "FeatureStore",
+    "FeatureWriter",
+    "SplitSpec",
+    "StoreSpec",
+]
 
 
 class FeatureSplit(StoredRows):
@@ -57,7 +51,7 @@ class FeatureSplit(StoredRows):
     @property
     def dim(self) -> int:
         """Feature width D."""
-        return self.spec.arrays["features"].shape[0]
+        return self.spec.arrays["features"].shape[-1]
 
     @property
     def num_outputs(self) -> int:
@@ -134,8 +128,14 @@ class FeatureStore(OpenedStore):
         """Arrays of the classifier head by name; weight [C, D] and bias [C] always.
 
         Raises:
+            MissingNeedError: If the store was written without a head.
             CorruptStoreError: If they are missing or changed.
         """
+        if not self.attributes["head"]:
+            raise MissingNeedError(
+                f"{self.path} has no head, because its backbone has none; adapt one with the "
+                "recipe zero_shot, coop or locoop, and read the store through it."
+            )
         return read_head(self.path, self.attributes["head"])
 
     def prior(self) -> ClassPrior:
@@ -168,7 +168,7 @@ class FeatureWriter:
             spec: Splits and arrays.
             provenance: Plain values that say what the features are made from; no
                 times or host names, so that equal inputs give equal bytes.
-            head: Head arrays by name, as in `ClassifierHead`.
+            head: Head arrays by name, as in `ClassifierHead`; none where the backbone has none.
             class_names: C names in label order.
             class_counts: C training counts.
 
@@ -282,7 +282,7 @@ def _attributes(
 ) -> dict[str, Any]:
     """Attributes of a store, with the fingerprint over all of them."""
     counts = [int(count) for count in class_counts]
-    _check(spec, head, class_names, counts)
+    check_content(spec, head, class_names, counts)
     content: dict[str, Any] = {
         "kind": KIND,
         "provenance": _plain(provenance),
@@ -305,41 +305,6 @@ def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
             f"mappings ({error}); convert it."
         ) from None
     return plain
-
-
-def _check(
-    spec: StoreSpec,
-    head: Mapping[str, NDArray[Any]],
-    class_names: Sequence[str],
-    counts: Sequence[int],
-) -> None:
-    unknown = set(head) - set(HEAD_ARRAYS)
-    if unknown:
-        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
-    if "weight" not in head or "bias" not in head:
-        raise DataError("the head needs weight [C, D] and bias [C].")
-    if head["weight"].ndim != 2 or head["bias"].shape != head["weight"].shape[:1]:
-        raise DataError(
-            f"the head has weight {head['weight'].shape} and bias {head['bias'].shape}; they must "
-            "be [C, D] and [C]."
-        )
-    num_classes, dim = head["weight"].shape
-    outputs = num_classes + (len(head["extra_bias"]) if "extra_bias" in head else 0)
-    for what, items in (("class names", class_names), ("class counts", counts)):
-        if len(items) != num_classes:
-            raise DataError(
-                f"there are {len(items)} {what} but the head has {num_classes} classes."
-            )
-    for name, split in spec.splits.items():
-        needed = {"features": (dim,), "logits": (outputs,), "labels": (), "ids": ()}
-        for key, shape in needed.items():
-            if key not in split.arrays:
-                raise DataError(f"split {name} lacks the array {key}.")
-            if split.arrays[key].shape != shape:
-                raise DataError(
-                    f"{key} of split {name} has rows of shape {split.arrays[key].shape}; "
-                    f"with this head they must be {shape}."
-                )
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:  # noqa: ANN401

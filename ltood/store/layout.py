@@ -24,6 +24,8 @@ CHUNK_BYTES = 16 * 2**20
 OOD_PREFIX = "ood_"
 ID_SPLITS = ("train", "val", "test")
 AUX_SPLIT = "aux"
+#: Training images again, each row several augmented views; only extraction writes it.
+VIEWS_SPLIT = "train_views"
 SPLIT_RULE = "a split is train, val, test, aux or ood_<name> with letters, digits, - and _"
 _SPLIT_PATTERN = re.compile(r"(train|val|test|aux|ood_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
 
@@ -80,7 +82,8 @@ class StoreSpec:
     def __post_init__(self) -> None:
         """Refuse bad split names, empty splits, empty chunks and arrays that hold nothing."""
         for name, split in self.splits.items():
-            check_split_name(name)
+            if name != VIEWS_SPLIT:
+                check_split_name(name)
             if split.rows < 1:
                 raise StoreError(f"split {name} has no rows; leave it out or give it rows.")
             for key, array in split.arrays.items():

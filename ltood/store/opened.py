@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 from ltood.core.errors import StoreError
 from ltood.store.chunks import read_attributes, spec_from_json
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, SplitSpec
+from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VIEWS_SPLIT, SplitSpec
 
-_ORDER = (*ID_SPLITS, AUX_SPLIT)
+_ORDER = (*ID_SPLITS, AUX_SPLIT, VIEWS_SPLIT)
 
 
 class OpenedStore:
@@ -40,9 +40,14 @@ class OpenedStore:
 
     @property
     def splits(self) -> list[str]:
-        """Split names: train, val, test, aux where present, then OOD sets by name."""
+        """Names: train, val, test, aux and train_views where present, then OOD sets by name."""
         known = [name for name in _ORDER if name in self._specs]
         return known + sorted(set(self._specs) - set(_ORDER))
+
+    @property
+    def image_splits(self) -> list[str]:
+        """Names of the splits of which a row is one image, and not several views of it."""
+        return [name for name in self.splits if name != VIEWS_SPLIT]
 
     @property
     def ood_splits(self) -> list[str]:

@@ -1,0 +1,106 @@
+"""What the arrays of a feature store must be like, so that they fit one another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ltood.core.errors import DataError
+from ltood.store.layout import VIEWS_SPLIT, SplitSpec, StoreSpec
+
+HEAD_ARRAYS = (
+    "weight",
+    "bias",
+    "extra_weight",
+    "extra_bias",
+    "bn_weight",
+    "bn_bias",
+    "logit_scale",
+    "gamma_weight",
+    "gamma_bias",
+    "energy_map",
+    "msp_map",
+    "mahalanobis_map",
+)
+
+
+def check_content(
+    spec: StoreSpec,
+    head: Mapping[str, NDArray[Any]],
+    class_names: Sequence[str],
+    counts: Sequence[int],
+) -> None:
+    """Refuse head, names, counts and arrays that do not fit one another.
+
+    Args:
+        spec: Splits and arrays.
+        head: Head arrays by name; none where the backbone has none, and then no split has logits.
+        class_names: C names.
+        counts: C training counts.
+
+    Raises:
+        DataError: If something is missing or has another shape than the rest.
+    """
+    unknown = set(head) - set(HEAD_ARRAYS)
+    if unknown:
+        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
+    dim = outputs = None
+    if head:
+        num_classes, dim, outputs = _sizes(head)
+        for what, items in (("class names", class_names), ("class counts", counts)):
+            if len(items) != num_classes:
+                raise DataError(
+                    f"there are {len(items)} {what} but the head has {num_classes} classes."
+                )
+    elif len(counts) != len(class_names):
+        raise DataError(f"there are {len(counts)} class counts but {len(class_names)} class names.")
+    for name, split in spec.splits.items():
+        dim = _check_split(name, split, dim, outputs)
+
+
+def _sizes(head: Mapping[str, NDArray[Any]]) -> tuple[int, int, int]:
+    """Numbers of classes, features and logits of a head."""
+    if "weight" not in head or "bias" not in head:
+        raise DataError("the head needs weight [C, D] and bias [C].")
+    if head["weight"].ndim != 2 or head["bias"].shape != head["weight"].shape[:1]:
+        raise DataError(
+            f"the head has weight {head['weight'].shape} and bias {head['bias'].shape}; they must "
+            "be [C, D] and [C]."
+        )
+    num_classes, dim = head["weight"].shape
+    return num_classes, dim, num_classes + len(head.get("extra_bias", ()))
+
+
+def _check_split(name: str, split: SplitSpec, dim: int | None, outputs: int | None) -> int:
+    """Refuse arrays of one split that do not fit the head and the splits before.
+
+    Args:
+        name: Split name.
+        split: Its arrays.
+        dim: Feature width D, or None for any.
+        outputs: Number of logits; None where there is no head.
+
+    Returns:
+        The feature width.
+    """
+    features = split.arrays.get("features")
+    found = () if features is None else features.shape
+    width = dim if dim is not None else (found[-1] if found else 1)
+    needed: dict[str, tuple[int, ...]] = {"features": (width,), "labels": (), "ids": ()}
+    if name == VIEWS_SPLIT:
+        needed["features"] = (found[0] if len(found) > 1 else 1, width)
+    elif outputs is not None:
+        needed["logits"] = (outputs,)
+    for key, shape in needed.items():
+        if key not in split.arrays:
+            raise DataError(f"split {name} lacks the array {key}.")
+        if split.arrays[key].shape != shape:
+            raise DataError(
+                f"{key} of split {name} has rows of shape {split.arrays[key].shape}; "
+                f"with {'this head' if outputs is not None else 'the others'} they must be {shape}."
+            )
+    if "logits" in split.arrays and "logits" not in needed:
+        raise DataError(
+            f"split {name} has logits, which no head gives; leave them out or store the head."
+        )
+    return width
