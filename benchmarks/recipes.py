@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--training", nargs="*", default=[], help="settings of the loop")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="*", default=[], help="recipes to run; all if not given")
+    parser.add_argument("--only", nargs="*", default=[], help="recipes or titles to run; all if not given")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--work", type=Path, default=Path("data/work/benchmark"))
     options = parser.parse_args()
@@ -214,7 +214,7 @@ def main() -> None:
         prepare(module.Dataset(config), options.dataset, to_section(config), prepared)
     table: dict[str, list[dict[str, Any]]] = {}
     for run in RUNS:
-        if options.only and run.recipe not in options.only:
+        if options.only and not {run.recipe, run.title} & set(options.only):
             continue
         for seed in options.seeds:
             board = scored(run, seed, options, prepared)

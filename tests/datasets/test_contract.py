@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ltood.core.errors import DataError
 from ltood.core.registry import available, load, summary
 from ltood.store.layout import check_split_name
+
+#: Entries whose classes are folders on disk.
+FOLDERS = ("folder", "imagenet")
 
 
 @pytest.fixture(params=available("datasets"))
@@ -33,6 +37,10 @@ def test_splits_are_well_named_and_complete(name):
         check_split_name(split)
     assert {"train", "test"} <= set(names)
     assert len(set(names)) == len(names)
+    if name in FOLDERS:
+        with pytest.raises(DataError, match="there is no folder"):
+            _ = dataset.class_names
+        return
     assert len(set(dataset.class_names)) == len(dataset.class_names) > 1
 
 

@@ -1,0 +1,105 @@
+"""Own pictures: one folder for each class, or a CSV list, beside any OOD sets.
+
+    root/train/<class>/**/*.jpg
+    root/test/<class>/**/*.jpg
+    root/val/<class>/**/*.jpg     where there is one
+
+or, with `manifest`, a CSV file with the columns path (from the root on), label (a class name) and
+split (train, val or test). Classes are numbered in the order of their sorted names.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ltood.core.errors import DataError
+from ltood.core.image_files import ImageFiles
+from ltood.core.image_lists import check_paths
+from ltood.core.picture_sets import PictureConfig, PictureSet, class_folders
+
+SOURCE = "pictures of the user, under whatever licence they have"
+
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Config(PictureConfig):
+    """Settings of own pictures, beside those of `PictureConfig`.
+
+    Attributes:
+        manifest: CSV list, relative to the root; null reads class folders.
+    """
+
+    section: ClassVar[str] = "datasets.folder"
+
+    root: str = "data/sets/folder"
+    manifest: str | None = None
+
+
+class Dataset(PictureSet):
+    """Class folders or a list; an `ImageDataset`."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings and read the list, where there is one.
+
+        Raises:
+            DataError: If the list is unreadable or malformed.
+        """
+        self._root = Path(config.root)
+        self._folder_config = config
+        self._rows = cache(self._read_manifest)
+        has_val = (self._root / "val").is_dir()
+        if config.manifest is not None and (self._root / config.manifest).is_file():
+            has_val = any(split == "val" for _, _, split in self._rows())
+        names = [name for name in _SPLITS if name != "val" or has_val]
+        listings = {name: partial(self._files, name) for name in names}
+        super().__init__(config, cache(self._class_names), listings)
+
+    def _class_names(self) -> tuple[str, ...]:
+        if self._folder_config.manifest is not None:
+            return tuple(sorted({label for _, label, split in self._rows() if split == "train"}))
+        return class_folders(self._root / "train", None, "raise")[1]
+
+    def _files(self, name: str) -> ImageFiles:
+        on_error = self._folder_config.on_error
+        if self._folder_config.manifest is None:
+            return class_folders(self._root / name, self.class_names, on_error)[0]
+        where = self._root / self._folder_config.manifest
+        chosen = [(path, label) for path, label, split in self._rows() if split == name]
+        numbers = {label: number for number, label in enumerate(self.class_names)}
+        for path, label in chosen:
+            if label not in numbers:
+                raise DataError(
+                    f"{where} gives {path!r} the class {label!r}, which no training picture has; "
+                    f"the classes are {', '.join(self.class_names[:5])}."
+                )
+        paths = tuple(path for path, _ in chosen)
+        check_paths(self._root, paths, str(where))
+        labels = np.array([numbers[label] for _, label in chosen], dtype=np.int64)
+        return ImageFiles(self._root, paths, labels, np.arange(len(paths)), on_error=on_error)
+
+    def _read_manifest(self) -> list[tuple[str, str, str]]:
+        where = self._root / str(self._folder_config.manifest)
+        try:
+            with where.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"the list {where} cannot be read ({error}); correct datasets.folder.manifest."
+            ) from error
+        found = []
+        for number, row in enumerate(rows, 2):
+            path, label, split = (row.get(key) or "" for key in ("path", "label", "split"))
+            if not path or not label or split not in _SPLITS:
+                raise DataError(
+                    f"line {number} of {where} needs a path, a label and a split of "
+                    f"{', '.join(_SPLITS)}; it has {path!r}, {label!r} and {split!r}."
+                )
+            found.append((path, label, split))
+        if not found:
+            raise DataError(f"the list {where} is empty; write one picture a line.")
+        return found

@@ -1,0 +1,100 @@
+"""ImageNet-LT: the long tail that the fixed lists of its authors cut from ImageNet.
+
+Source: Liu, Miao, Zhan, Wang, Gong and Yu, "Large-Scale Long-Tailed Recognition in an Open
+World", CVPR 2019 (arXiv:1904.05160): 115,846 training pictures, 5 to 1,280 of a class; 20,000 for
+validation, which come from ImageNet's training folders; ImageNet's 50,000 validation pictures for
+the test, as PASCL and this entry take them (PATT tests on the 20,000 instead, so its figures are
+not comparable). Class numbers follow the sorted WordNet ids, not the counts.
+
+The lists are the user's: one picture a line, path from the root on and class number.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.image_files import ImageFiles
+from ltood.core.image_lists import ROOT_MARK, read_list
+from ltood.core.picture_sets import PictureConfig, PictureSet, check_classes
+
+SOURCE = (
+    "ImageNet (https://www.image-net.org, for non-commercial research and education) by the lists "
+    "of https://liuziwei7.github.io/projects/LongTail.html"
+)
+
+NUM_CLASSES = 1000
+#: Lines of the published lists.
+LINES = {"train": 115_846, "val": 20_000, "test": 50_000}
+_LARGEST, _SMALLEST = 1280, 5
+
+
+@dataclass(frozen=True)
+class Config(PictureConfig):
+    """Settings of ImageNet-LT, beside those of `PictureConfig`.
+
+    Attributes:
+        train_list: List of the training pictures, relative to the root.
+        val_list: List of the validation pictures; null leaves the split out.
+        test_list: List of the test pictures.
+        official_counts: Refuse lists of other lengths than the published ones.
+    """
+
+    section: ClassVar[str] = "datasets.imagenet_lt"
+
+    root: str = "data/sets/imagenet"
+    train_list: str = "ImageNet_LT_train.txt"
+    val_list: str | None = "ImageNet_LT_val.txt"
+    test_list: str = "ImageNet_LT_test.txt"
+    official_counts: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if self.imbalance != "none":
+            raise ConfigError(
+                f"{self.section}.imbalance is {self.imbalance!r}, but the lists are long-tailed "
+                "already; set it to none, or take the dataset imagenet."
+            )
+
+
+class Dataset(PictureSet):
+    """ImageNet-LT beside outliers; an `ImageDataset`."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings; lists are read when a split is asked for."""
+        self._lists = config
+        names = {"train": config.train_list, "val": config.val_list, "test": config.test_list}
+        listings = {
+            name: partial(self._files, name, path)
+            for name, path in names.items()
+            if path is not None
+        }
+        super().__init__(config, self._class_names, listings)
+
+    def _class_names(self) -> tuple[str, ...]:
+        """The classes by number: the lists know no names."""
+        return tuple(f"{number:04d}" for number in range(NUM_CLASSES))
+
+    def _files(self, name: str, path: str) -> ImageFiles:
+        root = Path(self._lists.root)
+        where = str(root / path)
+        files = read_list(f"{where}{ROOT_MARK}{root}", on_error=self._lists.on_error)
+        check_classes(files, NUM_CLASSES, where)
+        if self._lists.official_counts and len(files) != LINES[name]:
+            raise DataError(
+                f"{where} lists {len(files):,} pictures, the published list {LINES[name]:,}; take "
+                "that, or set datasets.imagenet_lt.official_counts to false."
+            )
+        counts = np.bincount(files.labels, minlength=NUM_CLASSES)
+        extremes = (int(counts.max()), int(counts.min()))
+        if name == "train" and self._lists.official_counts and extremes != (_LARGEST, _SMALLEST):
+            raise DataError(
+                f"{where} has {extremes[0]} pictures of its largest class and {extremes[1]} of its "
+                f"smallest, the published list {_LARGEST} and {_SMALLEST}; take that, or set "
+                "datasets.imagenet_lt.official_counts to false."
+            )
+        return files
