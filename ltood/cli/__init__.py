@@ -4,6 +4,7 @@ import typer
 
 from ltood.cli import (
     compare,
+    data,
     doctor,
     evaluate,
     export,
@@ -37,6 +38,7 @@ sweep.register(app)
 compare.register(app)
 listing.register(app)
 store.register(app)
+data.register(app)
 stage.register(app)
 init.register(app)
 doctor.register(app)

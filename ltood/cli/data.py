@@ -1,0 +1,154 @@
+"""`ltood data`: known image sets, where they come from, and whether they are whole."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ltood.core.catalogue import KnownSet
+
+
+def _names(incomplete: str) -> list[str]:
+    from ltood.core.catalogue import known_sets
+
+    return [name for name in known_sets() if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(help="Known set; see `ltood data list`.", autocompletion=_names)
+]
+Root = Annotated[Path, typer.Option(help="Folder that holds one folder for each set.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_ROOT = Path("data/sets")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="Get known image sets and check them.", no_args_is_help=True)
+    group.command("list")(list_sets)
+    group.command("info")(info)
+    group.command("download")(download)
+    group.command("verify")(verify)
+    app.add_typer(group, name="data")
+
+
+def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
+    """List the known sets, how each is had, and which are there."""
+    from ltood.core.catalogue import known_sets
+
+    sets = known_sets().values()
+    if as_json:
+        typer.echo(json.dumps([_describe(known, root) for known in sets], indent=2))
+        return
+    for known in sets:
+        mark = "there" if (root / known.name).is_dir() else ""
+        typer.echo(f"{known.name:<17}{known.origin:<10}{mark:<7}{known.title}")
+    typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` tells more.")
+
+
+def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
+    """Tell what a set holds, who uses it how, and where it belongs."""
+    from ltood.core.catalogue import known_set
+    from ltood.core.set_checks import how_to_get
+
+    known = known_set(name)
+    if as_json:
+        typer.echo(json.dumps(_describe(known, root), indent=2))
+        return
+    folder = root / name
+    lines = [("title", known.title), ("content", known.content), ("licence", known.licence)]
+    lines += [("page", known.page)]
+    lines += [("used by", paper) for paper in known.papers]
+    lines += [
+        ("from", f"{offer.source.address} {offer.source.checksum or '(no published checksum)'}")
+        for offer in known.files
+    ]
+    lines += [("layout", f"{folder}/{path}") for path in known.layout]
+    lines += [("setting", part.source(folder)) for part in known.parts if part.form == "images"]
+    lines += [("get it", how_to_get(known, folder))]
+    for key, text in lines:
+        typer.echo(f"{key:<9}{text}")
+
+
+def download(
+    name: Name,
+    root: Root = _ROOT,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep archives once unpacked.")] = False,
+) -> None:
+    """Download or make a set; a run that was stopped goes on where it was."""
+    from ltood.core.catalogue import known_set
+    from ltood.core.downloads import fetch, unpack
+    from ltood.core.errors import DataError
+    from ltood.core.set_checks import how_to_get
+
+    known, folder = known_set(name), root / name
+    if known.origin == "by hand":
+        raise DataError(
+            f"{name} is not offered for download without asking; to have it in {folder}, "
+            f"{how_to_get(known, folder)}"
+        )
+    if known.made_by:
+        from ltood.core.made_sets import make
+
+        make(known.made_by, folder)
+    for offer in known.files:
+        if not offer.unpack:
+            fetch(offer.source, folder)
+        elif not folder.is_dir() or not any(folder.iterdir()):
+            archive = fetch(offer.source, root)
+            if folder.is_dir():
+                folder.rmdir()  # Empty: somebody made it as a place to put things.
+            unpack(archive, folder)
+            if not keep:
+                archive.unlink()
+    typer.echo(f"{folder} is there; `ltood data verify {name}` checks it.")
+
+
+def verify(name: Name, root: Root = _ROOT) -> None:
+    """Check checksums, counts, and that every picture decodes."""
+    from ltood.core.catalogue import known_set
+    from ltood.core.errors import DataError
+    from ltood.core.set_checks import verify
+
+    faults = []
+    for finding in verify(known_set(name), root / name):
+        state = "FAULT" if finding.fault else "ok"
+        typer.echo(f"{finding.what:<52}{finding.check:<10}{state:<7}{finding.result}")
+        if finding.fault:
+            faults.append(finding.fault)
+    if faults:
+        more = f" {len(faults) - 1} more checks failed." if len(faults) > 1 else ""
+        raise DataError(f"{name}: {faults[0]}{more}")
+
+
+def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:
+    """All that is known of a set, as plain values."""
+    folder = root / known.name
+    return {
+        "name": known.name,
+        "title": known.title,
+        "content": known.content,
+        "licence": known.licence,
+        "page": known.page,
+        "papers": list(known.papers),
+        "origin": known.origin,
+        "folder": str(folder),
+        "is_there": folder.is_dir(),
+        "layout": list(known.layout),
+        "files": [
+            {
+                "file": offer.source.file,
+                "address": offer.source.address,
+                "checksum": offer.source.checksum,
+                "unpack": offer.unpack,
+            }
+            for offer in known.files
+        ],
+        "parts": [
+            {"source": part.source(folder), "form": part.form, "rows": part.rows}
+            for part in known.parts
+        ],
+    }

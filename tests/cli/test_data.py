@@ -1,0 +1,126 @@
+import io
+import json
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ltood.cli import app
+from ltood.core import catalogue, downloads, made_sets
+from ltood.core.catalogue import Offer, Part, known_set, known_sets
+from ltood.core.downloads import Source
+from ltood.core.errors import DataError, UnknownNameError
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["data", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """A set of two pictures in an archive, and the list of what was fetched."""
+    fetched = []
+
+    def fetch(source, folder):
+        fetched.append(source.file)
+        folder.mkdir(parents=True, exist_ok=True)
+        if source.file.endswith(".npy"):
+            np.save(folder / source.file, np.zeros((2, 4, 4, 3), np.uint8))
+            return folder / source.file
+        picture = io.BytesIO()
+        Image.new("RGB", (4, 4)).save(picture, "PNG")
+        with tarfile.open(folder / source.file, "w") as archive:
+            for name in ("in/a.png", "in/b.png"):
+                info = tarfile.TarInfo(name)
+                info.size = len(picture.getvalue())
+                archive.addfile(info, io.BytesIO(picture.getvalue()))
+        return folder / source.file
+
+    archive = Offer(Source("x.tar", "https://a/x.tar"), unpack=True)
+    plain = Offer(Source("y.npy", "https://a/y.npy"), unpack=False)
+    sets = {
+        "x": replace(known_set("isun"), name="x", files=(archive,), parts=(Part("in", 2),)),
+        "y": replace(known_set("isun"), name="y", files=(plain,), parts=(Part("y.npy", 3),)),
+    }
+    monkeypatch.setattr(catalogue, "known_set", sets.__getitem__)
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    return fetched
+
+
+def test_the_list_names_every_set_and_which_are_there(tmp_path):
+    (tmp_path / "svhn").mkdir()
+    lines = run("list", "--root", tmp_path).splitlines()
+    assert [line.split()[0] for line in lines[:-2]] == list(known_sets())
+    assert [line.split()[0] for line in lines if " there " in line] == ["svhn"]
+    assert lines[-1].startswith("27 sets;")
+
+
+def test_the_list_as_json_says_all(tmp_path):
+    sets = json.loads(run("list", "--json", "--root", tmp_path))
+    by_name = {entry["name"]: entry for entry in sets}
+    assert by_name["svhn"]["files"][0]["checksum"] == "md5:eb5a983be6a315427106f1b164d9cef3"
+    assert by_name["svhn"]["is_there"] is False
+    assert by_name["imagenet"]["origin"] == "by hand"
+    assert json.loads(run("info", "svhn", "--json", "--root", tmp_path)) == by_name["svhn"]
+
+
+def test_info_says_where_from_and_where_to(tmp_path):
+    text = run("info", "tiny_images", "--root", tmp_path)
+    assert "https://people.eecs.berkeley.edu/~hendrycks/300K_random_images.npy md5:64ca64" in text
+    assert f"setting  {tmp_path}/tiny_images/300K_random_images.npy" in text
+    assert "PATT: auxiliary outliers" in text
+    assert "(no published checksum)" in run("info", "sun")
+    assert "by hand (https://image-net.org" in run("info", "imagenet")
+
+
+def test_an_archive_is_unpacked_once_and_removed(offered, tmp_path):
+    for _ in range(2):
+        assert "verify x" in run("download", "x", "--root", tmp_path)
+    assert offered == ["x.tar"]
+    assert sorted(path.name for path in (tmp_path / "x" / "in").iterdir()) == ["a.png", "b.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert "2 images, 1 repeat another one" in run("verify", "x", "--root", tmp_path)
+
+
+def test_an_empty_folder_is_filled_and_the_archive_kept_on_demand(offered, tmp_path):
+    (tmp_path / "x").mkdir()
+    run("download", "x", "--keep", "--root", tmp_path)
+    assert (tmp_path / "x" / "in" / "a.png").is_file()
+    assert (tmp_path / "x.tar").is_file()
+
+
+def test_a_file_goes_to_the_folder_of_its_set(offered, tmp_path):
+    run("download", "y", "--root", tmp_path)
+    assert (tmp_path / "y" / "y.npy").is_file()
+
+
+def test_faults_are_listed_and_end_in_an_error(offered, tmp_path):
+    run("download", "y", "--root", tmp_path)
+    with pytest.raises(DataError, match=r"y: y\.npy holds 2 images, the published set 3\.$"):
+        run("verify", "y", "--root", tmp_path)
+    result = CliRunner().invoke(app, ["data", "verify", "y", "--root", str(tmp_path)])
+    assert "FAULT  2 images" in result.stdout
+
+
+def test_a_set_can_be_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(made_sets, "_NUM_NOISE", 10)
+    run("download", "uniform", "--root", tmp_path)
+    assert (tmp_path / "uniform" / "uniform.npz").is_file()
+
+
+def test_a_set_that_is_not_offered_says_how_to_get_it(tmp_path):
+    with pytest.raises(DataError, match=r"imagenet is not offered .* get imagenet by hand \(https"):
+        run("download", "imagenet", "--root", tmp_path)
+
+
+@pytest.mark.parametrize("command", ["info", "download", "verify"])
+def test_an_unknown_set_is_refused(command):
+    with pytest.raises(UnknownNameError, match="No known set 'svnh'"):
+        run(command, "svnh")
