@@ -6,10 +6,11 @@ A source is a path, and where it leads decides how it is read:
     images.npy            uint8 [N, H, W, 3], such as the 300K random images of TinyImages
     test_32x32.mat        SVHN's cropped digits
     t10k-images-idx3-ubyte.gz    MNIST and its like, packed or not
+    test_batch.bin        test images of CIFAR-10, test.bin those of CIFAR-100
     list.txt              pictures by OpenOOD's or SC-OOD's lists; list.txt@FOLDER
     folder                all pictures below it, or the one file of a form above in it
 
-A bare name such as `svhn` is data/sets/svhn, where `ltood data download` puts it. `#30000` after
+A bare name such as `svhn` is what `ltood data download` puts at data/sets/svhn. `#30000` after
 a source takes its first 30,000 rows. Images of another size are squashed to that of the ID
 images, bilinearly, as the SC-OOD benchmark does; of grey or colour the ID images decide. Labels
 of the sources' own classes are dropped, for they would pass for ID classes.
@@ -24,18 +25,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ltood.core.catalogue import SETS, known_sets
 from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.image_archives import read_archive
 from ltood.core.image_files import Geometry, ImageFiles, OnError, decode, load
 from ltood.core.image_lists import pictures_below, read_list
 from ltood.core.images import ImageSplit
+from ltood.core.registry import load as load_entry
 
-#: Where known sets lie.
-SETS = Path("data/sets")
 _FIRST_MARK = "#"
 #: The name of a known set, and how many rows are taken.
 _BARE = re.compile(r"\w+(#\d+)?")
+#: Test files of the two CIFAR sets, which are OOD sets of one another.
+_CIFAR = {"test_batch.bin": "cifar10", "test.bin": "cifar100"}
 _IDX_IMAGES = 0x00000803
 #: Weights of red, green and blue in the luma of ITU-R BT.601, as Pillow's mode L takes them.
 _LUMA = np.array([299, 587, 114]) / 1000
@@ -149,12 +152,30 @@ def _resolved(text: str, name: str) -> str:
         return text
     known = SETS / text
     if "/" not in text and not path.suffix and known.exists():
-        return str(known)
+        return _readable(known, name)
     where = f"{path} or {known}" if "/" not in text and not path.suffix else str(path)
     raise DataError(
         f"the images of {name} are not at {where}; put them there (`ltood data info` tells where "
         "known sets come from) or correct the path."
     )
+
+
+def _readable(folder: Path, name: str) -> str:
+    """What is read of the folder of a known set."""
+    parts = known_sets()[folder.name].parts if folder.name in known_sets() else ()
+    found = [part for part in parts if (folder / part.path).exists()]
+    if not found:
+        return str(folder)
+    if len(found) > 1:
+        raise DataError(
+            f"{name} names {folder.name}, which has {len(found)} parts; name one of them, such as "
+            f"{found[0].source(folder)}."
+        )
+    if found[0].form == "records":
+        for file in _CIFAR:
+            if (folder / found[0].path / file).is_file():
+                return str(folder / found[0].path / file)
+    return found[0].source(folder)
 
 
 def _read(where: str, on_error: OnError) -> ImageSplit | ImageFiles:
@@ -176,11 +197,14 @@ def _read(where: str, on_error: OnError) -> ImageSplit | ImageFiles:
         return _outside(_svhn(path))
     if "idx3-ubyte" in path.name:
         return _outside(_idx(path))
+    if path.name in _CIFAR:
+        files = load_entry("datasets", _CIFAR[path.name]).FILES
+        return _outside(files.read(path.parent, "test").images)
     if path.suffix == ".txt":
         return read_list(where, on_error=on_error)
     raise DataError(
         f"{path} is no form of images that is known; give an .npz or .npy archive, SVHN's .mat, "
-        "an idx3-ubyte file, a list .txt, or a folder of pictures."
+        "an idx3-ubyte file, CIFAR's test file, a list .txt, or a folder of pictures."
     )
 
 

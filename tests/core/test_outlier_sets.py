@@ -135,6 +135,50 @@ def test_known_names_are_looked_up(tmp_path, monkeypatch):
         opened("isun")
 
 
+def test_of_a_known_set_its_part_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    pictures(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "val", 2)
+    pictures(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "train", 3)
+    assert len(opened("tiny_imagenet")) == 2
+    assert len(opened("tiny_imagenet#1")) == 1
+
+
+def test_of_a_known_set_with_several_parts_one_must_be_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    for part in ("extra_1k", "ood_test_1k"):
+        pictures(tmp_path / "imagenet_10k" / part, 2)
+    with pytest.raises(
+        DataError, match=r"ood_x names imagenet_10k, which has 2 parts; .* as .*/extra_1k\."
+    ):
+        opened("imagenet_10k")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "label_bytes", "num_classes"),
+    [
+        ("cifar10", "cifar-10-batches-bin/test_batch.bin", 1, 10),
+        ("cifar100", "cifar-100-binary/test.bin", 2, 100),
+    ],
+)
+def test_one_cifar_set_is_an_ood_set_of_the_other(
+    tmp_path, monkeypatch, name, file, label_bytes, num_classes
+):
+    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    path = tmp_path / name / file
+    path.parent.mkdir(parents=True)
+    records = np.zeros((10_000, label_bytes + 3072), np.uint8)
+    records[:, label_bytes - 1] = np.arange(10_000) % num_classes
+    records[7, label_bytes] = 99
+    records.tofile(path)
+    for where in (name, path):
+        found = opened(where)
+        assert (len(found), found.labels.max()) == (10_000, -1)
+        assert found.images[7, 0, 0].tolist() == [99, 0, 0]
+    path.unlink()
+    with pytest.raises(DataError, match="holds no pictures"):
+        opened(name)
+
+
 def test_colour_becomes_grey_as_in_pillow():
     images = pixels(3, 8, 8, 3)
     rows = np.arange(3)
