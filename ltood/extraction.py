@@ -7,9 +7,11 @@ device.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,21 +20,24 @@ from numpy.typing import NDArray
 
 from ltood.core.console import progress, say
 from ltood.core.errors import ConfigError, DataError, FingerprintError
-from ltood.core.image_files import ImageFiles, decode
+from ltood.core.image_files import ImageFiles, Transform, decode
 from ltood.core.images import ImageData, ImageSplit
 from ltood.core.params import to_section
 from ltood.core.provenance import code_digest, digest, library_versions
 from ltood.core.ranks import Ranks
 from ltood.store.features import ArraySpec, FeatureWriter, SplitSpec, StoreSpec
+from ltood.store.layout import VIEWS_SPLIT
 
 if TYPE_CHECKING:
     import torch
 
     from ltood.core.backbone import Backbone
     from ltood.core.devices import Precision
+    from ltood.core.random_views import RandomViews
 
 #: What the store's provenance takes over from the checkpoint's description.
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
+_COLUMNS = {"labels": ArraySpec("int64"), "ids": ArraySpec("int64")}
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,9 @@ class ExtractionConfig:
     """Settings of extraction.
 
     Attributes:
-        dtype: Number format of stored features; logits are always float32.
-        batch_size: Images that go through the backbone at once.
+        dtype: Number format of stored features; logits are always float32, and features of
+            patches always float16.
+        batch_size: Images (or views of them) that go through the backbone at once.
         rows_per_chunk: Rows that are stored at once; null chooses chunks of 8 to 16 MiB.
         amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
@@ -108,12 +114,13 @@ def extract(
     work = ranks.share([(name, rows) for name in spec.splits for rows in writer.missing(name)])
     with repeatable(device):
         network = _Network(backbone, device, number_format, config)
-        share = work[ranks.rank :: ranks.world]
-        total = sum(stop - start for _, (start, stop) in share)
+        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world]]
+        total = sum(len(part) for part in share)
+        blocks = _ahead(load for part in share for load in part.loads())
         with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
-            for name, (start, stop) in share:
-                writer.write(name, start, network.rows(data.source(name), start, stop))
-                advance(stop - start)
+            for part in share:
+                writer.write(part.split, part.start, network.rows(part, blocks))
+                advance(len(part))
     ranks.wait()
     if ranks.rank == 0:
         writer.finish()
@@ -148,14 +155,26 @@ def _some(names: Iterator[str] | tuple[str, ...] | list[str]) -> str:
 
 def _store_spec(data: ImageData, backbone: "Backbone", config: ExtractionConfig) -> StoreSpec:
     images = backbone.images
-    arrays = {
-        "features": ArraySpec(config.dtype, (backbone.feature_dim,)),
-        "logits": ArraySpec("float32", (images.num_classes + images.num_extra,)),
-        "labels": ArraySpec("int64"),
-        "ids": ArraySpec("int64"),
-    }
-    splits = {name: SplitSpec(len(data.source(name)), arrays) for name in data.splits()}
+    arrays = {"features": ArraySpec(config.dtype, (backbone.feature_dim,))}
+    if backbone.local_shape is not None:
+        arrays["local"] = ArraySpec("float16", backbone.local_shape)
+    splits = {}
+    views = _views(data, backbone)
+    if views is not None:
+        several = {key: ArraySpec(a.dtype, (views.num, *a.shape)) for key, a in arrays.items()}
+        splits[VIEWS_SPLIT] = SplitSpec(len(views.ids), {**several, **_COLUMNS})
+    if backbone.has_head:
+        arrays["logits"] = ArraySpec("float32", (images.num_classes + images.num_extra,))
+    for name in data.splits():
+        splits[name] = SplitSpec(len(data.source(name)), {**arrays, **_COLUMNS})
     return StoreSpec(splits, config.rows_per_chunk)
+
+
+def _views(data: ImageData, backbone: "Backbone") -> "RandomViews | None":
+    """How views of the training images are made, where the backbone wants some."""
+    if "train" not in data.splits():
+        return None
+    return backbone.training_views(np.array(data.source("train").ids))
 
 
 def _provenance(
@@ -213,6 +232,55 @@ def _open(out: Path, inputs: tuple[Any, ...]) -> FeatureWriter:
     return FeatureWriter.create(out, *inputs)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one split that make a chunk of the store.
+
+    Attributes:
+        split: Split of the store.
+        source: Their images.
+        start: The first row.
+        stop: The row after the last.
+        step: Rows of a batch.
+        transform: Makes a picture an array; None takes the arrays as they are.
+    """
+
+    split: str
+    source: ImageSplit | ImageFiles
+    start: int
+    stop: int
+    step: int
+    transform: Transform | None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def loads(self) -> list[Callable[[], NDArray[np.uint8]]]:
+        """What gives the pixels of each batch, [n, H, W, C], or [n, V, H, W, C] for views."""
+        firsts = range(self.start, self.stop, self.step)
+        return [partial(self._load, first, min(first + self.step, self.stop)) for first in firsts]
+
+    def _load(self, first: int, last: int) -> NDArray[np.uint8]:
+        if self.transform is not None:
+            return decode(self.source, range(first, last), self.transform)
+        assert isinstance(self.source, ImageSplit)  # _check_images refuses files otherwise
+        # A copy, because memory-mapped rows are read-only, which torch does not know.
+        return np.array(self.source.images[first:last])
+
+
+def _ahead(loads: Iterable[Callable[[], NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of pixels in order, the next one being loaded while one is in use."""
+    waiting: Future[NDArray[np.uint8]] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for load in loads:
+            following = pool.submit(load)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
 class _Network:
     """A backbone that turns row ranges of images into the arrays of a store."""
 
@@ -232,50 +300,48 @@ class _Network:
         self._device, self._number_format = device, number_format
         self._batch_size = config.batch_size
 
-    def rows(
-        self, split: ImageSplit | ImageFiles, start: int, stop: int
-    ) -> dict[str, NDArray[Any]]:
-        """Arrays of the rows `start` to `stop`, in batches that begin at `start`."""
+    def part(self, data: ImageData, name: str, rows: tuple[int, int]) -> _Part:
+        """Rows of the split `name` of the store, with their images."""
+        if name == VIEWS_SPLIT:
+            views = _views(data, self._backbone)
+            assert views is not None  # the store has the split
+            step = max(1, self._batch_size // views.num)
+            return _Part(name, data.source("train"), *rows, step, views)
+        source, geometry = data.source(name), self._backbone.geometry
+        if isinstance(source, ImageSplit) and geometry is not None:
+            fits = tuple(source.images.shape[1:3]) == geometry.size
+            geometry = geometry if self._backbone.fixed_size and not fits else None
+        return _Part(name, source, *rows, self._batch_size, geometry)
+
+    def rows(self, part: _Part, blocks: Iterator[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+        """Arrays of one part, the next of whose blocks of pixels are its own."""
         import torch
 
         from ltood.core.devices import autocast
 
-        features, logits = [], []
+        outputs: dict[str, list[torch.Tensor]] = {}
         with torch.inference_mode(), autocast(self._device, self._number_format):
-            for block in self._blocks(split, start, stop):
-                pixels = torch.from_numpy(block).to(self._device)
-                scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(
-                    memory_format=self._layout
-                )
-                output = self._backbone(scaled)
-                features.append(output.pooled.float())
-                logits.append(output.logits.float())
+            for block in islice(blocks, len(part.loads())):
+                for name, values in self._outputs(block).items():
+                    outputs.setdefault(name, []).append(values)
         return {
-            "features": torch.cat(features).cpu().numpy(),
-            "logits": torch.cat(logits).cpu().numpy(),
-            "labels": np.array(split.labels[start:stop]),
-            "ids": np.array(split.ids[start:stop]),
+            **{name: torch.cat(values).cpu().numpy() for name, values in outputs.items()},
+            "labels": np.array(part.source.labels[part.start : part.stop]),
+            "ids": np.array(part.source.ids[part.start : part.stop]),
         }
 
-    def _blocks(
-        self, split: ImageSplit | ImageFiles, start: int, stop: int
-    ) -> Iterator[NDArray[np.uint8]]:
-        """Pixels of one batch after another, [n, H, W, C], the next being decoded meanwhile."""
-        firsts = range(start, stop, self._batch_size)
-        batches = [range(first, min(first + self._batch_size, stop)) for first in firsts]
-        geometry = self._backbone.geometry
-        if isinstance(split, ImageSplit):
-            fits = geometry is None or tuple(split.images.shape[1:3]) == geometry.size
-            if fits or not self._backbone.fixed_size:
-                for rows in batches:
-                    # A copy: memory-mapped rows are read-only, which torch does not know.
-                    yield np.array(split.images[rows.start : rows.stop])
-                return
-        assert geometry is not None  # _check_images refuses files otherwise
-        with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(decode, split, batches[0], geometry)
-            for rows in batches[1:]:
-                block = waiting.result()
-                waiting = ahead.submit(decode, split, rows, geometry)
-                yield block
-            yield waiting.result()
+    def _outputs(self, block: NDArray[np.uint8]) -> "dict[str, torch.Tensor]":
+        """Arrays of one batch of pixels by name."""
+        import torch
+
+        pixels = torch.from_numpy(block).to(self._device).flatten(0, -4)
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=self._layout)
+        pooled, local = self._backbone.embed(scaled)
+        found = {"features": pooled.float()}
+        if local is not None and self._backbone.local_shape is not None:
+            found["local"] = local.half()
+        rows = block.shape[:-3]  # [n], or [n, V] for views
+        found = {key: values.reshape(*rows, *values.shape[1:]) for key, values in found.items()}
+        if self._backbone.has_head and block.ndim == 4:
+            found["logits"] = self._backbone.classify(pooled).float()
+        return found

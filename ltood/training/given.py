@@ -45,7 +45,8 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
     """The backbone as training or taking starts, and what its weights bring beside the head.
 
     Raises:
-        ConfigError: If nothing is to be trained and no weights are named.
+        ConfigError: If nothing is to be trained and no weights are named, or the backbone has
+            no head to train.
         DataError: If weights cannot be read or do not fit.
     """
     source = plan.training.weights
@@ -53,6 +54,11 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
     train = data.split("train") if recipe.trains_backbone else data.source("train")
     images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=source is None)
+    if recipe.trains_backbone and not backbone.has_head:
+        raise ConfigError(
+            f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "
+            "head; choose the recipe zero_shot, coop or locoop, which make one of text."
+        )
     if source is not None:
         return backbone, load_weights(backbone, Path(source))
     if not recipe.trains_backbone and not backbone.own_weights:
