@@ -44,7 +44,7 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([_describe(known, root) for known in sets], indent=2))
         return
     for known in sets:
-        mark = "there" if (root / known.name).is_dir() else ""
+        mark = "there" if (root / known.folder).is_dir() else ""
         typer.echo(f"{known.name:<17}{known.origin:<10}{mark:<7}{known.title}")
     typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` tells more.")
 
@@ -58,7 +58,7 @@ def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(_describe(known, root), indent=2))
         return
-    folder = root / name
+    folder = root / known.folder
     lines = [("title", known.title), ("content", known.content), ("licence", known.licence)]
     lines += [("page", known.page)]
     lines += [("used by", paper) for paper in known.papers]
@@ -84,7 +84,8 @@ def download(
     from ltood.core.errors import DataError
     from ltood.core.set_checks import how_to_get
 
-    known, folder = known_set(name), root / name
+    known = known_set(name)
+    folder = root / known.folder
     if known.origin == "by hand":
         raise DataError(
             f"{name} is not offered for download without asking; to have it in {folder}, "
@@ -113,8 +114,8 @@ def verify(name: Name, root: Root = _ROOT) -> None:
     from ltood.core.errors import DataError
     from ltood.core.set_checks import verify
 
-    faults = []
-    for finding in verify(known_set(name), root / name):
+    known, faults = known_set(name), []
+    for finding in verify(known, root / known.folder):
         state = "FAULT" if finding.fault else "ok"
         typer.echo(f"{finding.what:<52}{finding.check:<10}{state:<7}{finding.result}")
         if finding.fault:
@@ -126,7 +127,7 @@ def verify(name: Name, root: Root = _ROOT) -> None:
 
 def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:
     """All that is known of a set, as plain values."""
-    folder = root / known.name
+    folder = root / known.folder
     return {
         "name": known.name,
         "title": known.title,

@@ -64,7 +64,8 @@ class KnownSet:
     """One known image set.
 
     Attributes:
-        name: Name of its folder.
+        name: What commands and settings call it.
+        folder: Name of its folder; another set's where both belong together.
         title: What it is called.
         content: Number and kind of its images.
         licence: What its authors allow, as far as they say.
@@ -77,6 +78,7 @@ class KnownSet:
     """
 
     name: str
+    folder: str
     title: str
     content: str
     licence: str
@@ -127,6 +129,7 @@ def _known_set(name: str, entry: dict[str, Any]) -> KnownSet:
     )
     return KnownSet(
         name=name,
+        folder=entry.get("folder", name),
         title=entry["title"],
         content=entry["content"],
         licence=entry["licence"],

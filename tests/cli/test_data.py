@@ -46,8 +46,12 @@ def offered(tmp_path, monkeypatch):
     archive = Offer(Source("x.tar", "https://a/x.tar"), unpack=True)
     plain = Offer(Source("y.npy", "https://a/y.npy"), unpack=False)
     sets = {
-        "x": replace(known_set("isun"), name="x", files=(archive,), parts=(Part("in", 2),)),
-        "y": replace(known_set("isun"), name="y", files=(plain,), parts=(Part("y.npy", 3),)),
+        "x": replace(
+            known_set("isun"), name="x", folder="x", files=(archive,), parts=(Part("in", 2),)
+        ),
+        "y": replace(
+            known_set("isun"), name="y", folder="y", files=(plain,), parts=(Part("y.npy", 3),)
+        ),
     }
     monkeypatch.setattr(catalogue, "known_set", sets.__getitem__)
     monkeypatch.setattr(downloads, "fetch", fetch)
@@ -78,6 +82,7 @@ def test_info_says_where_from_and_where_to(tmp_path):
     assert "PATT: auxiliary outliers" in text
     assert "(no published checksum)" in run("info", "sun")
     assert "by hand (https://image-net.org" in run("info", "imagenet")
+    assert "layout   data/sets/imagenet/ImageNet_LT_train.txt" in run("info", "imagenet_lt")
 
 
 def test_an_archive_is_unpacked_once_and_removed(offered, tmp_path):
