@@ -208,6 +208,13 @@ def _read_torch(path: Path) -> dict[str, Any]:
             "weights_only=False)['state_dict'], 'tensors.pth') and give that file."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        if "TorchScript" in str(error):
+            raise DataError(
+                f"{path} is a TorchScript archive, as OpenAI publishes CLIP, which brings code "
+                "along and is not opened; where you trust it, save its tensors alone with "
+                "torch.save(torch.jit.load(path, 'cpu').state_dict(), 'tensors.pth') and give "
+                "that file."
+            ) from error
         raise DataError(_unreadable(path, error)) from error
     return content if isinstance(content, dict) else {}
 

@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -206,3 +207,13 @@ def test_folders_must_hold_a_whole_checkpoint(tmp_path):
     (tmp_path / "state").mkdir()
     with pytest.raises(IncompleteStoreError, match="has not finished"):
         read_weights(tmp_path)
+
+
+def test_a_torchscript_archive_is_refused_with_what_to_do(tmp_path):
+    # Scripting itself is deprecated; published archives remain.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+        torch.jit.save(traced, tmp_path / "ViT-B-16.pt")
+    with pytest.raises(DataError, match=r"is a TorchScript archive, .*torch\.jit\.load\(path"):
+        read_weights(tmp_path / "ViT-B-16.pt")
