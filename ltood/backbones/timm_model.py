@@ -86,12 +86,19 @@ class TimmModel(ScaledBackbone):
 
         Raises:
             ConfigError: If timm has no such model, its last layer is not one linear layer, it
-                cannot see images of this size, or mean or std have another number of channels.
+                cannot see images of this size, its pictures are framed in a way that is not
+                offered, or mean or std have another number of channels.
             MissingNeedError: If timm is not installed.
         """
         outputs = images.num_classes + images.num_extra
         net = _create(config.model, num_classes=outputs)
         own = _data_config(net)
+        if own["crop_mode"] not in ("center", "squash"):
+            raise ConfigError(
+                f"{_WHERE}.model is {config.model!r}, whose pictures timm frames by "
+                f"{own['crop_mode']!r}; only a centre crop and squashing are offered, so choose "
+                "another model."
+            )
         mean = own["mean"] if config.mean is None else config.mean
         std = own["std"] if config.std is None else config.std
         super().__init__(images, mean, std, channels=3)

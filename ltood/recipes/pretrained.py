@@ -5,7 +5,7 @@ classifiers that somebody else trained, such as Huang, Liu, van der Maaten and W
 "Densely Connected Convolutional Networks", CVPR 2017 (arXiv:1608.06993).
 
 The weights come from `training.weights` or, where the backbone can fetch its own, from its
-settings. The checkpoint depends on nothing else.
+settings. The checkpoint depends on nothing else but the number of detector nodes.
 """
 
 from dataclasses import dataclass

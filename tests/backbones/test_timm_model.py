@@ -1,8 +1,10 @@
 import sys
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch import nn
 
 from ltood.backbones import timm_model
@@ -182,3 +184,23 @@ def test_pictures_are_brought_to_the_models_size():
         "interpolation": "bicubic",
     }
     assert not Entry(Config(model="test_resnet"), spec()).fixed_size
+
+
+def test_pictures_with_a_border_are_refused(monkeypatch):
+    net = timm.create_model(TINY, pretrained_cfg_overlay={"crop_mode": "border"})
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: net)
+    with pytest.raises(ConfigError, match="'test_resnet', whose pictures timm frames by 'border'"):
+        Entry(Config(TINY), spec())
+
+
+@pytest.mark.parametrize("model", [TINY, "test_vit", "resnet18"])
+def test_geometry_equals_the_transform_of_timm(model):
+    from timm.data import create_transform
+
+    net = Entry(Config(model), spec(side=160))
+    noise = np.random.default_rng(0).integers(0, 256, (190, 301, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    *geometric, _, _ = create_transform(**net.data_config).transforms
+    for step in geometric:
+        picture = step(picture)
+    assert np.array_equal(net.geometry(Image.fromarray(noise), 0), np.asarray(picture))

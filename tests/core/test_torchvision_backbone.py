@@ -1,9 +1,11 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torchvision.models import get_model
+from PIL import Image
+from torchvision.models import get_model, get_model_weights
 
 from ltood.backbones.mobilenet_v2 import Config, Entry
 from ltood.core import torchvision_backbone
@@ -91,6 +93,23 @@ def test_grey_images_are_repeated():
     assert own.preprocessing["mean"] == [0.5]
     with pytest.raises(ConfigError, match=r"mobilenet_v2\.mean has 2 values"):
         Entry(Config(mean=(0.1, 0.2)), spec(5))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+@pytest.mark.parametrize("weights", ["IMAGENET1K_V1", "IMAGENET1K_V2"])
+def test_geometry_is_that_of_the_weights(name, weights):
+    backbone = build_backbone(name, {"weights": weights}, spec(5), fetch=False)
+    official = get_model_weights(name)[weights].transforms()
+    assert (list(backbone.geometry.size), backbone.geometry.mode) == ([224, 224], "centre_crop")
+    assert official.crop_size == [224]
+    assert official.resize_size == [backbone.geometry.resize]
+    assert official.interpolation.value == backbone.geometry.interpolation
+    assert backbone.preprocessing["mean"] == pytest.approx(official.mean)
+    assert backbone.preprocessing["std"] == pytest.approx(official.std)
+    noise = np.random.default_rng(0).integers(0, 256, (240, 301, 3), dtype=np.uint8)
+    scaled = torch.tensor(backbone.geometry(Image.fromarray(noise), 0)).permute(2, 0, 1) / 255
+    expected = official(Image.fromarray(noise))
+    torch.testing.assert_close(backbone.scaled(scaled[None])[0], expected, rtol=0, atol=1e-6)
 
 
 def test_bad_settings_are_named():
