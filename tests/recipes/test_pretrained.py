@@ -23,10 +23,3 @@ def test_a_negative_number_of_nodes_is_refused():
     with pytest.raises(ConfigError, match="num_extra is -1"):
         Config(num_extra=-1)
     assert Entry(Config(num_extra=2), ClassPrior(np.array([3, 2]))).num_extra == 2
-
-
-def test_detector_nodes_of_the_file_are_counted():
-    prior = ClassPrior(np.array([3, 2]))
-    assert Entry(Config(num_extra=2), prior).num_extra == 2
-    with pytest.raises(ConfigError, match=r"pretrained\.num_extra is -1; it counts detector"):
-        Config(num_extra=-1)
