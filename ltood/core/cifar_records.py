@@ -98,9 +98,10 @@ class CifarFiles:
             )
 
     def _remedy(self) -> str:
+        name = self.setting.split(".")[1]
         return (
-            f"Download the binary version of {self.title} from {self.address} (MD5 {self.md5}), "
-            f"unpack it, and set {self.setting} to the folder; nothing is downloaded by itself."
+            f"Run `ltood data download {name}`, or get the binary version of {self.title} from "
+            f"{self.address} (MD5 {self.md5}), unpack it, and set {self.setting} to the folder."
         )
 
 

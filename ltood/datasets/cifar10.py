@@ -48,7 +48,7 @@ class Config(CifarConfig):
 
     section: ClassVar[str] = "datasets.cifar10"
 
-    root: str = "data/cifar-10-batches-bin"
+    root: str = "data/sets/cifar10/cifar-10-batches-bin"
 
 
 class Dataset(CifarImages):

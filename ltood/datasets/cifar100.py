@@ -48,7 +48,7 @@ class Config(CifarConfig):
 
     section: ClassVar[str] = "datasets.cifar100"
 
-    root: str = "data/cifar-100-binary"
+    root: str = "data/sets/cifar100/cifar-100-binary"
 
 
 class Dataset(CifarImages):

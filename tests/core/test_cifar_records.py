@@ -31,7 +31,8 @@ def test_every_byte_of_a_record_goes_to_its_place(tmp_path, records):
 def test_a_missing_file_says_where_to_get_it(tmp_path, records):
     (tmp_path / "b").unlink()
     with pytest.raises(
-        DataError, match=r"cannot read .*b: No such file.*some\.address \(MD5 abc\).*two\.root"
+        DataError,
+        match=r"cannot read .*b: .*download two`.*some\.address \(MD5 abc\).*two\.root",
     ):
         FILES.read(tmp_path, "train")
 
@@ -39,7 +40,9 @@ def test_a_missing_file_says_where_to_get_it(tmp_path, records):
 @pytest.mark.parametrize("size", [0, 100, 4 * 3074 - 1, 4 * 3074 + 1])
 def test_a_file_of_another_size_is_refused(tmp_path, records, size):
     (tmp_path / "b").write_bytes(b"\0" * size)
-    with pytest.raises(DataError, match=rf"b has {size} bytes, the official file 12296: .*Downl"):
+    with pytest.raises(
+        DataError, match=rf"b has {size} bytes, the official file 12296: .*Run `ltood data"
+    ):
         FILES.read(tmp_path, "train")
 
 
