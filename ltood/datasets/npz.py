@@ -1,7 +1,8 @@
 """Folder of .npz archives: your own images, one archive for each split.
 
 Files: train.npz and test.npz, where wanted val.npz, aux.npz (auxiliary outliers) and
-ood_<name>.npz (OOD test sets); `ltood/core/image_archives.py` says what an archive holds.
+ood_<name>.npz (OOD test sets); `ltood/core/image_archives.py` says what an archive holds. Outliers
+from elsewhere are named in the settings and brought to the size of the training images.
 The folder may hold class names, one a line, in label order; without them classes are called
 0, 1, and so on, up to the largest training label. The default folder is the demo's, which has
 this form.
@@ -13,7 +14,9 @@ from typing import Literal
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.image_archives import check_long_tail, cut_long_tail, read_archive
+from ltood.core.image_files import OnError
 from ltood.core.images import ImageSplit
+from ltood.core.outlier_sets import open_outliers, outlier_sources
 
 SOURCE = "Images that the user saved as .npz archives; their origin and licence are the user's"
 
@@ -35,6 +38,10 @@ class Config:
             effect where `imbalance` is "none".
         num_max: Training images of class 0 after the cut, at least 1; null takes as many as the
             largest class has.
+        ood: OOD test sets beside those of the folder, each a name and where its images are, such
+            as dtd=data/dtd/images, or the bare name of a known set (`ltood data list`).
+        aux: Where auxiliary outliers are, likewise; null takes the folder's, if it has some.
+        on_error: What is done about pictures of theirs that cannot be decoded: "raise" or "skip".
     """
 
     root: str = "data/demo"
@@ -42,10 +49,14 @@ class Config:
     imbalance: Literal["exponential", "step", "none"] = "none"
     imbalance_ratio: float = 0.01
     num_max: int | None = None
+    ood: tuple[str, ...] = ()
+    aux: str | None = None
+    on_error: OnError = "raise"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_long_tail("datasets.npz", self.imbalance_ratio, self.imbalance)
+        outlier_sources(self.ood, self.aux, "datasets.npz")
         if not self.root:
             raise ConfigError("datasets.npz.root is empty; name the folder of the archives.")
         if self.class_names == "":
@@ -67,6 +78,7 @@ class Dataset:
         self._config = config
         self._root = Path(config.root)
         self._class_names: tuple[str, ...] | None = None
+        self._outliers = outlier_sources(config.ood, config.aux, "datasets.npz")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -84,10 +96,13 @@ class Dataset:
         return self._class_names
 
     def splits(self) -> tuple[str, ...]:
-        """Names of all archives: train, val, test and aux first, then the OOD sets by name.
+        """Names of all splits: those of the folder's archives, then those of the settings.
+
+        Train, val, test and aux come first, then the OOD sets by name.
 
         Raises:
             DataError: If there is no such folder.
+            ConfigError: If a setting names a split that has an archive too.
         """
         if not self._root.is_dir():
             raise DataError(
@@ -96,7 +111,13 @@ class Dataset:
             )
         found = sorted(path.stem for path in self._root.glob("*.npz"))
         first = tuple(name for name in _FIRST if name in found)
-        return first + tuple(name for name in found if name not in _FIRST)
+        for name in self._outliers:
+            if name in found:
+                raise ConfigError(
+                    f"datasets.npz names {name} at {self._outliers[name]!r}, but {self._root} "
+                    f"holds {name}.npz too; rename one of them."
+                )
+        return (*first, *(name for name in found if name not in _FIRST), *self._outliers)
 
     def split(self, name: str) -> ImageSplit:
         """Images of one split; the training split is cut where `imbalance` says so.
@@ -110,6 +131,8 @@ class Dataset:
         if name not in names:
             known = ", ".join(names) or "no archive"
             raise DataError(f"{self._root} has no split {name!r}; it has {known}.")
+        if name in self._outliers:
+            return self._from_elsewhere(name)
         images = read_archive(self._root / f"{name}.npz", outliers=name not in _ID_SPLITS)
         if name != "train":
             return images
@@ -120,6 +143,16 @@ class Dataset:
             profile=self._config.imbalance,
             num_max=self._config.num_max,
         )
+
+    def _from_elsewhere(self, name: str) -> ImageSplit:
+        """Outliers of the settings, at the size of the training images."""
+        train = read_archive(self._root / "train.npz", outliers=False)
+        height, width, channels = train.images.shape[1:]
+        found = open_outliers(
+            self._outliers, name, (height, width, channels), on_error=self._config.on_error
+        )
+        assert isinstance(found, ImageSplit)  # a shape was asked for
+        return found
 
 
 def _read_names(path: Path) -> tuple[str, ...]:

@@ -56,6 +56,28 @@ def test_outliers_are_outside_the_classes_whatever_their_labels(folder):
         assert dataset(folder).split(name).labels.tolist() == [-1] * rows
 
 
+def test_outliers_from_elsewhere_take_the_size_of_the_training_images(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    np.save(elsewhere / "grey.npy", np.full((5, 12, 14), 9, np.uint8))
+    (folder / "aux.npz").unlink()
+    where = str(elsewhere / "grey.npy")
+    data = dataset(folder, ood=[f"grey={where}"], aux=f"{where}#2")
+    assert data.splits() == ("train", "test", "ood_art", "ood_digits", "aux", "ood_grey")
+    found = data.split("ood_grey")
+    assert found.images.shape == (5, 6, 7, 3)
+    assert (found.images == 9).all()
+    assert len(data.split("aux")) == 2
+
+
+def test_a_split_cannot_come_from_two_places(folder):
+    data = dataset(folder, ood=[f"art={folder / 'aux.npz'}"])
+    with pytest.raises(
+        ConfigError, match=r"names ood_art at .*aux\.npz', but .* holds ood_art\.npz"
+    ):
+        data.splits()
+
+
 def test_the_folder_can_be_prepared(folder, tmp_path):
     data = dataset(folder, class_names="names.txt", imbalance="exponential", imbalance_ratio=0.1)
     prepare(data, "npz", {}, tmp_path / "out")
@@ -120,6 +142,9 @@ def test_bad_files_of_class_names_are_refused(folder, content, sentence):
         ({"class_names": ""}, r"datasets\.npz\.class_names is empty"),
         ({"imbalance_ratio": 0}, r"datasets\.npz\.imbalance_ratio is 0\.0"),
         ({"imbalance": "linear"}, r"datasets\.npz\.imbalance is 'linear'"),
+        ({"aux": ""}, r"datasets\.npz\.aux is empty"),
+        ({"ood": ["x.npz"]}, r"datasets\.npz\.ood holds 'x\.npz'"),
+        ({"on_error": "hide"}, r"datasets\.npz\.on_error is 'hide'"),
         ({"num_max": 0}, r"datasets\.npz\.num_max is 0; .* 1 or more"),
     ],
 )
