@@ -64,9 +64,9 @@ class Mahalanobis(Detector):
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0; higher means more OOD."""
-        features = batch.features.double()
+        features = batch.features
         if self.config.normalise:
-            features = normalize(features, dim=1)
+            features = normalize(features.double(), dim=1)
         return mahalanobis(features, self.learned("whitening_"), self.learned("means_")).float()
 
 

@@ -66,9 +66,9 @@ class RelativeMahalanobis(Detector):
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD."""
-        features = batch.features.double()
+        features = batch.features
         if self.config.normalise:
-            features = normalize(features, dim=1)
+            features = normalize(features.double(), dim=1)
         nearest = mahalanobis(features, self.learned("whitening_"), self.learned("means_"))
         background = mahalanobis(
             features, self.learned("background_whitening_"), self.learned("background_mean_")

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from ltood.core.errors import DataError
 from ltood.core.types import Features, FitInputs
+from ltood.ops.blas import add_gram, symmetric, times_upper
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, prepared
 
 #: Eigenvalues below this share of the largest one count as zero. Well above the rounding
 #: noise of a float64 covariance, well below the spread of real ones (about 1e-9).
 RELATIVE_FLOOR = 1e-12
 
-#: Column panels of a symmetric product on a processor; more save more of the upper half.
-PANELS = 8
+#: Rows that are added to a Gram matrix at once.
+GRAM_ROWS = 1024
 
 #: Pivots of a Cholesky factor below this share of the largest leave the rank in doubt:
 #: then an eigen-decomposition decides it.
@@ -53,8 +54,10 @@ class TiedGaussian:
 def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian:
     """Class means and shared covariance of the training features, once per `inputs`.
 
-    Two passes, means first: squares of raw features would cancel. The covariance
-    divides by N, the maximum-likelihood estimate of the published methods.
+    Squares of raw features would cancel, so rows are measured from the overall mean; what the
+    class means add to that is subtracted at the end, which costs digits only where classes lie
+    many thousand deviations apart, and float64 has them to spare. The covariance divides by N,
+    the maximum-likelihood estimate of the published methods.
 
     Args:
         inputs: What there is to learn from; needs the training rows.
@@ -68,39 +71,18 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
 
     def compute() -> TiedGaussian:
         classes = class_statistics(inputs, normalise=normalise)
-        means = classes.means
-        scatter = means.new_zeros((source.dim, source.dim))
-        for batch in source.batches(arrays=("features", "labels")):
-            blocks = zip(
-                torch.split(batch.features, WIDE_ROWS),
-                torch.split(batch.labels, WIDE_ROWS),
-                strict=True,
-            )
-            for rows, labels in blocks:
-                add_lower_gram(scatter, prepared(rows, normalise) - means[labels])
-        lower = scatter.tril()
-        return TiedGaussian(classes, (lower + lower.tril(-1).T) / classes.num_rows)
+        centre = classes.mean
+        scatter = centre.new_zeros((source.dim, source.dim))
+        for batch in source.batches(arrays=("features",)):
+            for rows in torch.split(batch.features, GRAM_ROWS):
+                add_gram(scatter, prepared(rows, normalise) - centre)
+        between = (classes.means - centre) * classes.counts.double().sqrt()[:, None]
+        within = symmetric(scatter) - between.T @ between
+        # Rounding may leave a trace below zero where a feature never varies within a class.
+        within.diagonal().clamp_(min=0)
+        return TiedGaussian(classes, within / classes.num_rows)
 
     return inputs.once(("tied_gaussian", normalise), compute)
-
-
-def add_lower_gram(scatter: Tensor, rows: Tensor) -> None:
-    """Add rows^T rows to `scatter` in place, on and below the diagonal.
-
-    Above the diagonal some values are added and some are not: read the lower half alone.
-    A processor skips most of the upper half, which saves nearly half of the work.
-
-    Args:
-        scatter: [D, D].
-        rows: [n, D].
-    """
-    if rows.is_cuda:
-        scatter.addmm_(rows.T, rows)
-        return
-    step = max(64, -(-len(scatter) // PANELS))
-    for start in range(0, len(scatter), step):
-        stop = start + step
-        scatter[start:stop, :stop].addmm_(rows[:, start:stop].T, rows[:, :stop])
 
 
 def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
@@ -169,16 +151,15 @@ def whitened(rows: Tensor, whitening_map: Tensor) -> Tensor:
         rows: [N, D] float64.
         whitening_map: From `whitening` or `triangular_whitening`, [D, r].
     """
+    if is_triangular(whitening_map):
+        return times_upper(rows, whitening_map)
+    return rows @ whitening_map
+
+
+def is_triangular(whitening_map: Tensor) -> bool:
+    """Whether a whitening map, [D, r], is square with zeros below its diagonal."""
     dim, rank = whitening_map.shape
-    if rows.is_cuda or dim != rank or bool(whitening_map.tril(-1).any()):
-        return rows @ whitening_map
-    # Upper triangular: a panel of columns needs no rows below it.
-    step = max(64, -(-dim // PANELS))
-    panels = [
-        rows[:, : start + step] @ whitening_map[: start + step, start : start + step]
-        for start in range(0, dim, step)
-    ]
-    return torch.cat(panels, dim=1)
+    return dim == rank and not bool(whitening_map.tril(-1).any())
 
 
 def min_squared_distance(points: Tensor, centres: Tensor) -> Tensor:
@@ -191,7 +172,7 @@ def min_squared_distance(points: Tensor, centres: Tensor) -> Tensor:
     offset = centres.square().sum(dim=1)
     rows = max(1, CHUNK_VALUES // len(centres))
     nearest = [
-        (offset - 2 * block @ centres.T).amin(dim=1) + block.square().sum(dim=1)
+        torch.addmm(offset, block, centres.T, alpha=-2).amin(dim=1) + block.square().sum(dim=1)
         for block in torch.split(points, rows)
     ]
     return torch.cat(nearest).clamp(min=0) if nearest else points.new_zeros(0)
@@ -205,9 +186,10 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
         whitening_map: From `triangular_whitening`, [D, r].
         whitened_means: Class means times `whitening_map`, [K, r].
     """
+    product = times_upper if is_triangular(whitening_map) else torch.matmul
     # Blocks that stay in the cache save the float64 copies a way to memory and back.
     distances = [
-        min_squared_distance(whitened(rows.double(), whitening_map), whitened_means)
+        min_squared_distance(product(rows.double(), whitening_map), whitened_means)
         for rows in torch.split(features, WIDE_ROWS)
     ]
     return torch.cat(distances)
