@@ -88,8 +88,7 @@ def download(
     folder = root / known.folder
     if known.origin == "by hand":
         raise DataError(
-            f"{name} is not offered for download without asking; to have it in {folder}, "
-            f"{how_to_get(known, folder)}"
+            f"{name} is not offered for download without asking: {how_to_get(known, folder)}"
         )
     if known.made_by:
         from ltood.core.made_sets import make

@@ -66,7 +66,8 @@ def how_to_get(known: KnownSet, folder: Path) -> str:
         folder: Where it is looked for.
     """
     if known.origin == "by hand":
-        return f"get {known.name} by hand ({known.page}) and lay it out as {known.layout[0]} there."
+        layout = " and ".join(known.layout)
+        return f"get {known.name} by hand ({known.page}) and lay it out in {folder} as {layout}."
     return f"run `ltood data download {known.name}`."
 
 

@@ -127,4 +127,4 @@ def test_a_missing_folder_says_how_to_get_the_set(tmp_path):
         list(verify(known_set("svhn"), tmp_path / "nowhere"))
     text = how_to_get(known_set("imagenet"), tmp_path)
     assert text.startswith("get imagenet by hand (https://image-net.org")
-    assert "train/<wnid>/*.JPEG" in text
+    assert f"in {tmp_path} as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG." in text
