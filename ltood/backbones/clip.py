@@ -26,6 +26,7 @@ from ltood.core.clip_models import (
     build_clip,
     clip_layout,
     clip_spec,
+    inline,
     published_file,
 )
 from ltood.core.clip_towers import image_features
@@ -69,7 +70,8 @@ class Config:
     view_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges, and take the content of a configuration file in its place."""
+        object.__setattr__(self, "model", inline(self.model))
         for name, least in (("resolution", 1), ("views", 0), ("view_seed", 0)):
             number = getattr(self, name)
             if number is not None and number < least:
@@ -232,8 +234,8 @@ class Clip(Backbone):
         if _OPENAI in state and not spec.quick_gelu and self.config.quick_gelu is None:
             raise ConfigError(
                 f"the weights are OpenAI's, which were trained with QuickGELU, but {spec.name} "
-                f"computes with GELU; set {WHERE}.quick_gelu to true, or choose "
-                f"{spec.name}-quickgelu."
+                f"computes with GELU; set {WHERE}.quick_gelu to true, or choose a model whose name "
+                "ends in -quickgelu."
             )
         if _DESCRIPTION in state:
             self._refuse_another(state[_DESCRIPTION])

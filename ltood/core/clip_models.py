@@ -60,7 +60,7 @@ class ClipSpec:
     """What decides a CLIP model except for its weights.
 
     Attributes:
-        name: Model name or configuration file, for messages.
+        name: What messages call the model.
         embed_dim: Joint width D of images and text.
         vision: Settings of the image tower, as open_clip names them.
         text: Settings of the text tower likewise.
@@ -107,7 +107,8 @@ def clip_spec(
     """Look a model up.
 
     Args:
-        model: Name in open_clip, or a configuration in its format as a file `*.json`.
+        model: Name in open_clip, or a configuration in its format, as JSON text or as a file
+            `*.json`.
         pretrained: Tag of published weights, which says how they were trained.
         resolution: Image size in pixels; None takes the model's own.
         quick_gelu: None follows the tag, or else the name.
@@ -118,10 +119,12 @@ def clip_spec(
             models lack, or its images are not square or not divisible into patches.
         MissingNeedError: If open_clip is not installed.
     """
-    content, pictures = _from_file(model) if model.endswith(".json") else _from_name(model)
+    model = inline(model)
+    name = _shown(model)
+    content, pictures = _from_text(model) if model.startswith("{") else _from_name(model)
     if pretrained is not None:
         pictures = _tag(model, pretrained)
-    _refuse_other_parts(model, content)
+    _refuse_other_parts(name, content)
     vision = {key: content["vision_cfg"][key] for key in content["vision_cfg"] if key != _TOKENS}
     text = {key: content["text_cfg"][key] for key in content["text_cfg"] if key != _TOKENS}
     found = content.get("quick_gelu", False) or pictures.get("quick_gelu", False)
@@ -132,12 +135,12 @@ def clip_spec(
         own = own[0]
     if not isinstance(own, int):
         raise ConfigError(
-            f"{WHERE}.model is {model!r}, whose images are {own} pixels and not square; {_ADVICE}."
+            f"{WHERE}.model is {name}, whose images are {own} pixels and not square; {_ADVICE}."
         )
     vision = {"layers": 12, "width": 768, "patch_size": 16, **vision}
     vision["image_size"] = own if resolution is None else resolution
     spec = ClipSpec(
-        model,
+        name,
         int(content["embed_dim"]),
         vision,
         text,
@@ -173,19 +176,36 @@ def _from_name(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return open_clip.get_model_config(model), {}
 
 
-def _from_file(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    reason = "it lacks embed_dim, vision_cfg or text_cfg"
+def inline(model: str) -> str:
+    """The configuration in a file as JSON text, so that the file need not be kept; names stay.
+
+    Raises:
+        ConfigError: If the file is missing or no configuration of a CLIP model.
+    """
+    if not model.startswith("{") and not model.endswith(".json"):
+        return model
+    reason = "it lacks a number embed_dim, or a mapping vision_cfg or text_cfg"
     try:
-        content = json.loads(Path(model).read_bytes())
+        content = json.loads(model if model.startswith("{") else Path(model).read_bytes())
         inner = content.get("model_cfg", content)
-        if {"embed_dim", "vision_cfg", "text_cfg"} <= set(inner):
-            return inner, content.get("preprocess_cfg", {})
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        parts = (inner.get("embed_dim"), inner.get("vision_cfg"), inner.get("text_cfg"))
+        if [type(part) for part in parts] == [int, dict, dict]:
+            return json.dumps(content, sort_keys=True, separators=(",", ":"))
+    except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
     raise ConfigError(
         f"{WHERE}.model is {model!r}, which is no configuration of a CLIP model ({reason}); give "
         "a file in open_clip's format with embed_dim, vision_cfg and text_cfg."
     )
+
+
+def _shown(model: str) -> str:
+    return "the configured model" if model.startswith("{") else repr(model)
+
+
+def _from_text(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    content = json.loads(model)
+    return content.get("model_cfg", content), content.get("preprocess_cfg", {})
 
 
 def _tag(model: str, pretrained: str) -> dict[str, Any]:
@@ -196,13 +216,13 @@ def _tag(model: str, pretrained: str) -> dict[str, Any]:
         tags = open_clip.list_pretrained_tags_by_model(model)
         have = ", ".join(tags) if tags else "none"
         raise ConfigError(
-            f"{WHERE}.pretrained is {pretrained!r}, a tag that {model} does not have (it has "
-            f"{have}); choose one of them, or null and a file in training.weights."
+            f"{WHERE}.pretrained is {pretrained!r}, a tag that {_shown(model)} does not have (it "
+            f"has {have}); choose one of them, or null and a file in training.weights."
         )
     return found
 
 
-def _refuse_other_parts(model: str, content: Mapping[str, Any]) -> None:
+def _refuse_other_parts(name: str, content: Mapping[str, Any]) -> None:
     """Refuse by name what plain CLIP models do not have."""
     for part, keys in (
         (content, _MODEL_KEYS),
@@ -215,7 +235,7 @@ def _refuse_other_parts(model: str, content: Mapping[str, Any]) -> None:
             if part[key] and part[key] not in _PLAIN.get(key, ()):
                 known = f" ({_KNOWN_PARTS[key]})" if key in _KNOWN_PARTS else ""
                 raise ConfigError(
-                    f"{WHERE}.model is {model!r}, which has {key}{known}; its local features or "
+                    f"{WHERE}.model is {name}, which has {key}{known}; its local features or "
                     f"its text are not those of CLIP, so {_ADVICE}."
                 )
 

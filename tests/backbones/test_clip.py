@@ -13,7 +13,7 @@ from ltood.backbones.clip import Clip, Config
 from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.checkpoint import load_checkpoint, write_checkpoint
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError
-from ltood.core.params import parse
+from ltood.core.params import parse, to_section
 from ltood.core.weights import load_weights
 
 SMALL = Path(__file__).with_name("small_clip.json")
@@ -88,7 +88,7 @@ def test_grey_images_are_repeated():
 
 
 def test_images_of_another_size_are_refused():
-    with pytest.raises(DataError, match=r"28 x 32 pixels but .*small_clip.json sees 32 x 32"):
+    with pytest.raises(DataError, match=r"28 x 32 pixels but the configured model sees 32 x 32"):
         small().embed(torch.zeros(1, 3, 28, 32))
 
 
@@ -125,8 +125,9 @@ def test_weights_of_a_file_are_taken_as_they_are(tmp_path, dtype, capsys):
     for name, value in tensors(backbone).items():
         assert value.dtype == torch.float32
         assert torch.equal(value, state[name].float())
-    assert "small_clip.json computes with QuickGELU; set backbones.clip.quick_gelu to false" in (
-        capsys.readouterr().err
+    assert (
+        "the configured model computes with QuickGELU; set backbones.clip.quick_gelu to false"
+        in (capsys.readouterr().err)
     )
 
 
@@ -183,6 +184,16 @@ def test_a_checkpoint_holds_both_towers(tmp_path):
     again = small()
     load_weights(again, tmp_path / "checkpoint")
     assert torch.equal(again.clip.token_embedding.weight, given.clip.token_embedding.weight)
+
+
+def test_a_configuration_file_need_not_be_kept(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_bytes(SMALL.read_bytes())
+    config = parse({"model": str(path)}, Config, "backbones.clip")
+    path.unlink()
+    assert json.loads(config.model) == json.loads(SMALL.read_text())
+    assert parse(to_section(config), Config, "backbones.clip") == config
+    build_backbone("clip", to_section(config), IMAGES)
 
 
 def test_a_checkpoint_knows_what_no_tensor_tells(tmp_path):

@@ -119,7 +119,7 @@ def test_a_file_brings_its_own_scaling(tmp_path):
     assert clip_spec(str(path), interpolation="bicubic").interpolation == "bicubic"
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"embed_dim": 8}', None])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"embed_dim": 8}', '{"model_cfg": 3}', None])
 def test_a_file_that_is_no_configuration(tmp_path, content):
     path = tmp_path / "model.json"
     if content is not None:
@@ -128,15 +128,21 @@ def test_a_file_that_is_no_configuration(tmp_path, content):
         clip_spec(str(path))
 
 
+def test_text_of_a_configuration_is_checked_likewise():
+    assert clip_spec(SMALL.read_text()) == clip_spec(str(SMALL))
+    with pytest.raises(ConfigError, match=r"'{\[', which is no configuration of a CLIP model"):
+        clip_spec("{[")
+
+
 def test_an_unknown_name_is_answered_with_near_ones():
     with pytest.raises(ConfigError, match=r"'ViT-B16', which open_clip .*Did you mean ViT-B-16"):
         clip_spec("ViT-B16")
 
 
 def test_an_unknown_tag_is_answered_with_the_known():
-    with pytest.raises(ConfigError, match=r"'opnai', a tag that ViT-B-16 does not .*openai, "):
+    with pytest.raises(ConfigError, match=r"'opnai', a tag that 'ViT-B-16' does not .*openai, "):
         clip_spec("ViT-B-16", pretrained="opnai")
-    with pytest.raises(ConfigError, match=r"small_clip.json does not have \(it has none\)"):
+    with pytest.raises(ConfigError, match=r"the configured model does not have \(it has none\)"):
         clip_spec(str(SMALL), pretrained="openai")
 
 
