@@ -11,38 +11,27 @@ regression over layers, which need the network; the score is the squared distanc
 minus half of it; classes without training rows are left out.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from torch.nn.functional import normalize
 
 from ltood.core.detector import Detector
-from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
-from ltood.ops.gaussian import mahalanobis, tied_gaussian, triangular_whitening
+from ltood.ops.gaussian import (
+    GaussianConfig,
+    mahalanobis,
+    tied_gaussian,
+    triangular_whitening,
+)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of the Mahalanobis distance.
+class Config(GaussianConfig):
+    """Settings of the Mahalanobis distance, as `GaussianConfig` describes them."""
 
-    Attributes:
-        ridge: Added to the diagonal of the covariance, in squared feature units;
-            0 or more. At 0 directions without variance are ignored.
-        normalise: Divide features by their L2 norm before everything else.
-    """
-
-    ridge: float = 0.0
-    normalise: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not 0 <= self.ridge < math.inf:
-            raise ConfigError(
-                f"methods.mahalanobis.ridge is {self.ridge}; it is added to variances, so set "
-                "it to 0 or more (ImOOD uses 1e-4)."
-            )
+    section: ClassVar[str] = "methods.mahalanobis"
+    published_ridge: ClassVar[str] = "ImOOD uses 1e-4"
 
 
 class Mahalanobis(Detector):

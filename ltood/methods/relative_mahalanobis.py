@@ -7,38 +7,29 @@ Mahalanobis++ (ICML 2025, arXiv:2505.18032). Departure: classes without training
 are left out.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from torch.nn.functional import normalize
 
 from ltood.core.detector import Detector
-from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
-from ltood.ops.gaussian import mahalanobis, tied_gaussian, triangular_whitening
+from ltood.ops.gaussian import (
+    GaussianConfig,
+    between_directions,
+    mahalanobis,
+    relative_mahalanobis,
+    tied_gaussian,
+    triangular_whitening,
+)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of the relative Mahalanobis distance.
+class Config(GaussianConfig):
+    """Settings of the relative Mahalanobis distance, as `GaussianConfig` describes them."""
 
-    Attributes:
-        ridge: Added to the diagonal of both covariances, in squared feature units;
-            0 or more. At 0 directions without variance are ignored.
-        normalise: Divide features by their L2 norm before everything else.
-    """
-
-    ridge: float = 0.0
-    normalise: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not 0 <= self.ridge < math.inf:
-            raise ConfigError(
-                f"methods.relative_mahalanobis.ridge is {self.ridge}; it is added to variances, "
-                "so set it to 0 or more (the paper uses 0)."
-            )
+    section: ClassVar[str] = "methods.relative_mahalanobis"
+    published_ridge: ClassVar[str] = "the paper uses 0"
 
 
 class RelativeMahalanobis(Detector):
@@ -60,8 +51,14 @@ class RelativeMahalanobis(Detector):
         model = tied_gaussian(inputs, normalise=self.config.normalise)
         self.whitening_ = triangular_whitening(model.covariance, self.config.ridge)
         self.means_ = model.classes.means[model.classes.present] @ self.whitening_
-        self.background_whitening_ = triangular_whitening(model.total_covariance, self.config.ridge)
-        self.background_mean_ = model.classes.mean[None] @ self.background_whitening_
+        directions = between_directions(model, self.whitening_)
+        if directions is not None:
+            self.directions_ = directions
+            self.mean_ = model.classes.mean[None] @ self.whitening_
+        else:
+            covariance = model.total_covariance
+            self.background_whitening_ = triangular_whitening(covariance, self.config.ridge)
+            self.background_mean_ = model.classes.mean[None] @ self.background_whitening_
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
@@ -69,11 +66,14 @@ class RelativeMahalanobis(Detector):
         features = batch.features
         if self.config.normalise:
             features = normalize(features.double(), dim=1)
-        nearest = mahalanobis(features, self.learned("whitening_"), self.learned("means_"))
+        of_classes = (self.learned("whitening_"), self.learned("means_"))
+        if "directions_" in vars(self):
+            mean, directions = self.learned("mean_"), self.learned("directions_")
+            return relative_mahalanobis(features, *of_classes, mean, directions).float()
         background = mahalanobis(
             features, self.learned("background_whitening_"), self.learned("background_mean_")
         )
-        return (nearest - background).float()
+        return (mahalanobis(features, *of_classes) - background).float()
 
 
 Entry = RelativeMahalanobis

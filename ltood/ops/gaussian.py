@@ -6,12 +6,14 @@ variance are left out, as a pseudo-inverse does, with a cut-off relative to the 
 eigenvalue; an absolute one blows up on rank-deficient data such as few-shot sets.
 """
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ltood.core.errors import DataError
+from ltood.core.errors import ConfigError, DataError
 from ltood.core.types import Features, FitInputs
 from ltood.ops.blas import add_gram, symmetric, times_upper
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, prepared
@@ -29,6 +31,31 @@ PIVOT_FLOOR = 1e-9
 
 #: Most distances [rows, classes] held at once; bounds memory, not results.
 CHUNK_VALUES = 2**24
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    """Settings of methods with one covariance.
+
+    Attributes:
+        ridge: Added to the diagonal of the covariance, in squared feature units;
+            0 or more. At 0 directions without variance are ignored.
+        normalise: Divide features by their L2 norm before everything else.
+    """
+
+    section: ClassVar[str]
+    published_ridge: ClassVar[str]
+
+    ridge: float = 0.0
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 <= self.ridge < math.inf:
+            raise ConfigError(
+                f"{self.section}.ridge is {self.ridge}; it is added to variances, so set it to 0 "
+                f"or more ({self.published_ridge})."
+            )
 
 
 @dataclass(frozen=True)
@@ -193,3 +220,62 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
         for rows in torch.split(features, WIDE_ROWS)
     ]
     return torch.cat(distances)
+
+
+def between_directions(model: TiedGaussian, whitening_map: Tensor) -> Tensor | None:
+    """What tells the distance to all rows from that to a class, where it is cheap.
+
+    In whitened coordinates the covariance of all rows is I + M^T M, M holding the weighted
+    deviations of the C class means, and its inverse I - L^T L with as many rows in L (Woodbury).
+
+    Args:
+        model: Class means and shared covariance.
+        whitening_map: From `triangular_whitening`, [D, r].
+
+    Returns:
+        L, [C, r] float64; None where the rank is in doubt, since two pseudo-inverses then leave
+        out other directions, or where the classes are too many to gain from it.
+    """
+    classes = model.classes
+    present = classes.present
+    if not is_triangular(whitening_map) or 2 * int(present.sum()) > len(whitening_map):
+        return None
+    shares = classes.counts[present].double() / classes.num_rows
+    deviations = (classes.means[present] - classes.mean) * shares.sqrt()[:, None]
+    spread = deviations @ whitening_map
+    identity = torch.eye(len(spread), dtype=spread.dtype, device=spread.device)
+    factor = torch.linalg.cholesky(identity + spread @ spread.T)
+    directions: Tensor = torch.linalg.solve_triangular(factor, spread, upper=False)
+    return directions
+
+
+def relative_mahalanobis(
+    features: Features,
+    whitening_map: Tensor,
+    whitened_means: Tensor,
+    whitened_mean: Tensor,
+    directions: Tensor,
+) -> Tensor:
+    """Squared distance to the nearest class less that to all rows, [N] float64.
+
+    The squared length of a whitened row is part of both and never computed.
+
+    Args:
+        features: [N, D], already normalised where the model was.
+        whitening_map: From `triangular_whitening`, [D, r].
+        whitened_means: Class means times `whitening_map`, [K, r].
+        whitened_mean: Mean of all rows times `whitening_map`, [1, r].
+        directions: From `between_directions`, [C, r].
+    """
+    num = len(whitened_means)
+    joined = torch.cat([whitened_means, whitened_mean, directions])
+    offset = joined.square().sum(dim=1)
+    shift = (directions @ whitened_mean.T)[:, 0]
+    scores = []
+    for rows in torch.split(features, WIDE_ROWS):
+        products = times_upper(rows.double(), whitening_map) @ joined.T
+        nearest = torch.add(offset[:num], products[:, :num], alpha=-2).amin(dim=1)
+        centre = offset[num] - 2 * products[:, num]
+        along = (products[:, num + 1 :] - shift).square().sum(dim=1)
+        scores.append(nearest - (centre - along))
+    return torch.cat(scores) if scores else features.new_zeros(0, dtype=torch.float64)

@@ -13,8 +13,8 @@ from torch.nn.functional import normalize
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.types import Features, FeatureSource, FitInputs, Labels
 
-#: Most training activations that are kept and sorted for exact percentiles (128 MiB).
-EXACT_VALUES = 2**25
+#: Most training activations that are kept and sorted for exact percentiles (256 MiB).
+EXACT_VALUES = 2**26
 
 #: Rows that are widened to float64 at once: small enough for a processor's cache, and for
 #: the allocator to reuse their memory instead of asking the system for fresh pages.

@@ -73,3 +73,22 @@ def test_features_must_vary():
 def test_ridge_must_not_be_negative(ridge):
     with pytest.raises(ConfigError, match=r"methods.relative_mahalanobis.ridge is .*set it to 0"):
         Config(ridge=ridge)
+
+
+def test_many_dimensions_take_the_short_way_with_the_same_scores(rng):
+    train, labels, rows = made(rng, (30, 25, 20), 12)
+    inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels))
+    short = RelativeMahalanobis().fit(inputs)
+    assert "directions_" in short.state()
+    got = short.score(FeatureBatch.of(torch.tensor(rows))).numpy()
+    np.testing.assert_allclose(got, reference(rows, train, labels, 3), rtol=1e-5, atol=1e-5)
+    long = RelativeMahalanobis().fit(FitInputs.of(torch.tensor(train[:, :4]), torch.tensor(labels)))
+    assert "directions_" not in long.state()
+
+
+def test_classes_far_apart_lose_no_digits(rng):
+    train, labels, rows = made(rng, (30, 25, 20), 12)
+    far = (train + 1000 * labels[:, None] * np.linspace(-1, 1, 12)).astype(np.float32)
+    rows = (far[::9] + rng.normal(size=(9, 12))).astype(np.float32)
+    expected = reference(rows, far, labels, 3)
+    np.testing.assert_allclose(scored(far, labels, rows, 3), expected, rtol=1e-4, atol=1e-4)
