@@ -1,6 +1,7 @@
 """A CLIP store holds unit features, features of patches and views, whoever computes them when."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from image_samples import TinyImages, extract_tiny, make_plan, tree
 from PIL import Image
 
 from ltood.core.checkpoint import load_checkpoint
-from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.core.image_files import ImageFiles, as_picture
 from ltood.core.random_views import RandomViews
+from ltood.detecting.images import Embedder, fit_pixels, read_image
 from ltood.store.features import FeatureStore, FeatureWriter
 from ltood.training.train import train
 from tests.backbones.test_clip import SMALL, small, tensors
@@ -195,3 +197,29 @@ def test_the_checkpoint_depends_on_no_recipe(checkpoint, tmp_path):
     )
     train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
     assert tree(tmp_path / "checkpoint") == tree(checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["file", "array"])
+def test_a_detector_sees_images_as_they_were_extracted(tmp_path, checkpoint, undisturbed, kind):
+    store, split = FeatureStore.open(undisturbed), TinyImages().split("test")
+    seen = {"provenance": store.provenance, "preprocessing": store.provenance["preprocessing"]}
+    detector = SimpleNamespace(description=seen, device=torch.device("cpu"))
+    embedder = Embedder.open(checkpoint, detector)
+    images = []
+    for row, pixels in enumerate(split.images[:6]):
+        if kind == "file":
+            as_picture(pixels).save(tmp_path / f"{row}.png")
+            image = read_image(tmp_path / f"{row}.png", embedder.spec, embedder.geometry)
+        else:
+            image = fit_pixels(pixels, embedder.spec, embedder.geometry)
+        images.append(image)
+    pooled, local = embedder.features(np.stack(images))
+    held = store.split("test").load(["features", "local"])
+    np.testing.assert_allclose(pooled, held["features"][:6], atol=1e-5)
+    np.testing.assert_allclose(local, held["local"][:6], atol=1e-3)
+    seen["preprocessing"] = {**seen["preprocessing"], "geometry": {"size": [32, 32]}}
+    with pytest.raises(DataError, match="preprocesses images as"):
+        Embedder.open(checkpoint, detector)
+    unrecorded = SimpleNamespace(description={"provenance": {}}, device=torch.device("cpu"))
+    with pytest.raises(DataError, match="has no head that could be compared"):
+        Embedder.open(checkpoint, unrecorded)

@@ -2,8 +2,8 @@
 
 An image is turned upright, converted to the channels the backbone was trained on and, where
 its size differs, cropped to their aspect ratio around the centre and scaled to their size
-(bilinear, smoothed). From there on the backbone's own preprocessing applies, which must be
-the recorded one.
+(bilinear, smoothed); a backbone with a size of its own, such as CLIP, brings it there itself.
+From there on the backbone's own preprocessing applies, which must be the recorded one.
 """
 
 import json
@@ -21,6 +21,7 @@ from ltood.core.backbone import Backbone, ImageSpec
 from ltood.core.checkpoint import load_checkpoint
 from ltood.core.devices import Precision, autocast, repeatable
 from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.image_files import Geometry
 from ltood.detecting.detector import DeployedDetector
 
 #: Files of a folder that are taken for images; a file named by itself is always opened.
@@ -79,6 +80,8 @@ class Embedder:
             )
         wanted = detector.description["preprocessing"]
         found = json.loads(json.dumps(dict(backbone.preprocessing)))
+        if wanted is not None and "geometry" in wanted and backbone.geometry is not None:
+            found["geometry"] = json.loads(json.dumps(backbone.geometry.describe()))
         if wanted is not None and found != wanted:
             raise DataError(
                 f"the backbone of {checkpoint} preprocesses images as {found}, the detector was "
@@ -93,11 +96,17 @@ class Embedder:
         """What the images must look like."""
         return self._backbone.images
 
+    @property
+    def geometry(self) -> Geometry | None:
+        """How pictures are brought to the size of the backbone; None to that of its images."""
+        backbone = self._backbone
+        return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
+
     def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
         """Pooled [n, D] and local [n, P, D] (or None) features, float32.
 
         Args:
-            images: Pixels in the backbone's shape, [n, H, W, C] uint8.
+            images: Pixels as `read_image` gives them, [n, H, W, C] uint8.
         """
         pixels = torch.from_numpy(np.array(images)).to(self._device)
         scaled = pixels.permute(0, 3, 1, 2).float() / 255
@@ -106,14 +115,14 @@ class Embedder:
             torch.inference_mode(),
             autocast(self._device, self._precision),
         ):
-            output = self._backbone(scaled)
+            pooled, local = self._backbone.embed(scaled)
         # Rounded as the stored features were, so that equal images get equal scores.
-        pooled = output.pooled.float().to(self._dtype).float()
-        return pooled, None if output.local is None else output.local.float()
+        pooled = pooled.float().to(self._dtype).float()
+        return pooled, None if local is None else local.half().float()
 
 
-def read_image(path: Path, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Decode one image file into the shape of `spec`, [H, W, C] uint8.
+def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) -> NDArray[np.uint8]:
+    """Decode one image file into the shape of `spec` or of `geometry`, [H, W, C] uint8.
 
     Raises:
         DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
@@ -124,7 +133,7 @@ def read_image(path: Path, spec: ImageSpec) -> NDArray[np.uint8]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
-                return fit_image(image, spec)
+                return fit_image(image, spec, geometry)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except (
@@ -141,8 +150,10 @@ def read_image(path: Path, spec: ImageSpec) -> NDArray[np.uint8]:
         ) from None
 
 
-def fit_image(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
-    """A decoded picture in the shape of `spec`, [H, W, C] uint8.
+def fit_image(
+    image: Image.Image, spec: ImageSpec, geometry: Geometry | None = None
+) -> NDArray[np.uint8]:
+    """A decoded picture in the shape of `spec` or of `geometry`, [H, W, C] uint8.
 
     Raises:
         DataError: If it has more than 8 bits per channel.
@@ -154,26 +165,36 @@ def fit_image(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
     upright = ImageOps.exif_transpose(image)
     if "transparency" in upright.info:
         upright = upright.convert("RGBA")
+    if geometry is not None:
+        return geometry(upright.convert("RGB"), 0)
     picture = upright.convert("L" if spec.channels == 1 else "RGB")
     if picture.size != (spec.width, spec.height):
         picture = ImageOps.fit(picture, (spec.width, spec.height), Image.Resampling.BILINEAR)
     return np.asarray(picture, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
-def fit_pixels(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
-    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec`, [H, W, C] uint8."""
-    if pixels.shape == (spec.height, spec.width, spec.channels):
+def fit_pixels(
+    pixels: NDArray[np.uint8], spec: ImageSpec, geometry: Geometry | None = None
+) -> NDArray[np.uint8]:
+    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec` or of `geometry`, [H, W, C] uint8."""
+    if geometry is None and pixels.shape == (spec.height, spec.width, spec.channels):
         return pixels
     squeezed: NDArray[Any] = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec)
+    return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec, geometry)
 
 
 def _compare_heads(checkpoint: Path, backbone: Backbone, detector: DeployedDetector) -> None:
     """Refuse a checkpoint whose head is not the one of imported features.
 
     Raises:
-        DataError: If the heads differ.
+        DataError: If the heads differ, or the backbone has none.
     """
+    if not backbone.has_head:
+        raise DataError(
+            f"the backbone of {checkpoint} has no head that could be compared with the detector's, "
+            "and where its features come from is not recorded; extract the features here and "
+            "export the detector again."
+        )
     head = backbone.head_arrays()
     if detector.calibrator is not None:
         # The detector's head is the one its calibrator shows.

@@ -177,7 +177,7 @@ def _image_files(
 ) -> Iterator[Verdict]:
     def decode(file: Path) -> NDArray[np.uint8] | DataError:
         try:
-            return read_image(file, embedder.spec)
+            return read_image(file, embedder.spec, embedder.geometry)
         except DataError as error:
             return error
 
@@ -203,7 +203,8 @@ def _archived_images(
     done = 0
     with _blocks(archive, ["images"], len(ids), batch_size) as blocks:
         for (block,) in blocks:
-            images = np.stack([fit_pixels(image, embedder.spec) for image in block])
+            spec, geometry = embedder.spec, embedder.geometry
+            images = np.stack([fit_pixels(image, spec, geometry) for image in block])
             features, local = embedder.features(images)
             numbers = ids[done : done + len(block)]
             paths = [str(archive.path)] * len(block)
