@@ -17,6 +17,7 @@ from ltood.cli import (
     stage,
     store,
     sweep,
+    visualise,
 )
 from ltood.core.console import one_line_errors
 from ltood.core.threads import yield_cores
@@ -36,6 +37,7 @@ score.register(app)
 evaluate.register(app)
 sweep.register(app)
 compare.register(app)
+visualise.register(app)
 listing.register(app)
 store.register(app)
 data.register(app)
