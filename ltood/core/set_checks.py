@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltood.core.catalogue import KnownSet, Part
+from ltood.core.catalogue import SETS, KnownSet, Part
 from ltood.core.downloads import digest
 from ltood.core.errors import DataError
 from ltood.core.image_files import ImageFiles, check_files
@@ -68,7 +68,8 @@ def how_to_get(known: KnownSet, folder: Path) -> str:
     if known.origin == "by hand":
         layout = " and ".join(known.layout)
         return f"get {known.name} by hand ({known.page}) and lay it out in {folder} as {layout}."
-    return f"run `ltood data download {known.name}`."
+    root = "" if folder.parent == SETS else f" --root {folder.parent}"
+    return f"run `ltood data download {known.name}{root}`."
 
 
 def _checksum(folder: Path, file: str, checksum: str) -> Finding:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltood.core.catalogue import Offer, Part, known_set
+from ltood.core.catalogue import SETS, Offer, Part, known_set
 from ltood.core.downloads import Source
 from ltood.core.errors import DataError
 from ltood.core.set_checks import how_to_get, verify
@@ -123,8 +123,10 @@ def test_a_missing_part_is_a_fault_beside_the_others(pictures):
 
 
 def test_a_missing_folder_says_how_to_get_the_set(tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*nowhere; run `ltood data download svhn`"):
+    sentence = rf"no folder .*nowhere; run `ltood data download svhn --root {tmp_path}`\.$"
+    with pytest.raises(DataError, match=sentence):
         list(verify(known_set("svhn"), tmp_path / "nowhere"))
+    assert how_to_get(known_set("svhn"), SETS / "svhn") == "run `ltood data download svhn`."
     text = how_to_get(known_set("imagenet"), tmp_path)
     assert text.startswith("get imagenet by hand (https://image-net.org")
     assert f"in {tmp_path} as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG." in text
