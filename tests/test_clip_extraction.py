@@ -1,12 +1,13 @@
 """A CLIP store holds unit features, features of patches and views, whoever computes them when."""
 
+import random
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from image_samples import TinyImages, extract_tiny, make_plan, tree
+from image_samples import TinyImages, child, extract_tiny, kill_when, make_plan, tree
 from PIL import Image
 
 from ltood.core.checkpoint import load_checkpoint
@@ -223,3 +224,16 @@ def test_a_detector_sees_images_as_they_were_extracted(tmp_path, checkpoint, und
     unrecorded = SimpleNamespace(description={"provenance": {}}, device=torch.device("cpu"))
     with pytest.raises(DataError, match="has no head that could be compared"):
         Embedder.open(checkpoint, unrecorded)
+
+
+def test_a_killed_process_leaves_no_trace(tmp_path, checkpoint, undisturbed):
+    out, moments = tmp_path / "features.zarr", random.Random(1)
+    process = child(extract_tiny, checkpoint, out, CONFIG)
+
+    def reached():
+        return len(list(out.glob("train_views/.done/*.json"))) >= 2
+
+    assert kill_when(process, reached, moments)
+    extract_tiny(checkpoint, out, CONFIG)
+    assert tree(out) == tree(undisturbed)
+    assert [path.name for path in tmp_path.iterdir()] == ["features.zarr"]
