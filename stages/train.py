@@ -19,6 +19,7 @@ def main() -> None:
     backbone, _, backbone_config = choice("backbone", "backbones")
     recipe, _, recipe_config = choice("recipe", "recipes")
 
+    from ltood.core.ranks import ranks_from_environment
     from ltood.training.train import train
 
     plan = Plan(
@@ -29,7 +30,8 @@ def main() -> None:
         config,
         value("seed"),
     )
-    train(plan, data, CHECKPOINT, value("device"))
+    with ranks_from_environment() as ranks:
+        train(plan, data, CHECKPOINT, value("device"), ranks=ranks)
 
 
 if __name__ == "__main__":

@@ -132,12 +132,12 @@ def tree(folder):
     }
 
 
-def train_tiny(out, plan, images=None):
+def train_tiny(out, plan, images=None, ranks=None):
     # One thread: the number of threads decides the order of sums.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(plan, images or TinyImages(), Path(out), "cpu")
+        return train(plan, images or TinyImages(), Path(out), "cpu", ranks=ranks)
     finally:
         torch.set_num_threads(before)
 

@@ -9,8 +9,8 @@ import torch
 
 from ltood.core.errors import ConfigError
 
-Amp = Literal["auto", "off", "bf16"]
-Precision = Literal["float32", "bfloat16"]
+Amp = Literal["auto", "off", "bf16", "fp16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,7 +63,18 @@ def repeatable(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
 
 
 def precision(amp: Amp, device: torch.device) -> Precision:
-    """Number format of the network's products that an `amp` setting means on `device`."""
+    """Number format of the network's products that an `amp` setting means on `device`.
+
+    Raises:
+        ConfigError: If it is float16 and the device no GPU.
+    """
+    if amp == "fp16":
+        if device.type != "cuda":
+            raise ConfigError(
+                f"training.amp is 'fp16' but the device is {device.type}, where float16 is slow "
+                "and its losses are not scaled; set it to auto, off or bf16."
+            )
+        return "float16"
     if amp == "auto":
         return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     return "bfloat16" if amp == "bf16" else "float32"
@@ -71,4 +82,5 @@ def precision(amp: Amp, device: torch.device) -> Precision:
 
 def autocast(device: torch.device, chosen: Precision) -> torch.autocast:
     """Context in which a network computes in the chosen number format."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bfloat16")
+    dtype = torch.float16 if chosen == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=chosen != "float32")

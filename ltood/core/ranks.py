@@ -73,10 +73,12 @@ def ranks_from_environment() -> Iterator[Ranks]:
     if ranks.world == 1:
         yield ranks
         return
+    import torch
     import torch.distributed
 
-    # Only small lists and barriers are sent; features go straight to the store.
-    torch.distributed.init_process_group("gloo")
+    # Lists and barriers go through the host; tensors of training from GPU to GPU.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend)
     try:
         yield ranks
     finally:

@@ -6,7 +6,7 @@ optimiser and logs each term by its name.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,10 +61,12 @@ class Recipe(nn.Module, ABC):
         aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
         trains_backbone: False where the backbone is taken as it is: no step is run, `losses` is
             never called, and the checkpoint's bytes depend on no setting of the recipe.
+        needs_weights: True where training goes on from weights and never starts afresh.
     """
 
     num_views: ClassVar[int] = 1
     trains_backbone: ClassVar[bool] = True
+    needs_weights: ClassVar[bool] = False
     aux_per_image: float = 0.0
 
     def __init__(self, prior: ClassPrior) -> None:
@@ -80,6 +82,14 @@ class Recipe(nn.Module, ABC):
     def attach(self, backbone: Backbone) -> None:
         """Build what depends on the backbone, such as a projection of its width."""
         del backbone
+
+    def trainable(self, backbone: Backbone) -> Iterable[nn.Parameter]:
+        """Parameters of the backbone that are trained; all by default."""
+        return backbone.parameters()
+
+    def set_modes(self, backbone: Backbone) -> None:
+        """Put the parts of the backbone into the mode of training; called before each step."""
+        backbone.train()
 
     def head_extras(self) -> dict[str, NDArray[np.float32]]:
         """What training learned beside the head and stage two may use; empty by default.

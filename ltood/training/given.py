@@ -61,10 +61,12 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
         )
     if source is not None:
         return backbone, load_weights(backbone, Path(source))
-    if not recipe.trains_backbone and not backbone.own_weights:
+    needs = not recipe.trains_backbone or recipe.needs_weights
+    if needs and not backbone.own_weights:
+        what = "goes on from weights" if recipe.trains_backbone else "trains no backbone"
         raise ConfigError(
-            f"recipe {plan.recipe} trains no backbone, and {plan.backbone} has no weights of its "
-            "own as it is set; name a file or a checkpoint folder in training.weights."
+            f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
+            "set; name a file or a checkpoint folder in training.weights."
         )
     return backbone, {}
 

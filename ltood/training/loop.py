@@ -13,13 +13,16 @@ from torch import Tensor
 from ltood.core.backbone import Backbone
 from ltood.core.checkpoint import HISTORY, STATE, write_atomically
 from ltood.core.console import progress, say
-from ltood.core.devices import Precision, autocast
+from ltood.core.devices import Precision
 from ltood.core.errors import TrainingError
 from ltood.core.images import ImageData
+from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe
 from ltood.core.resume import save_state
 from ltood.training.batches import Batches, as_input, counted_seed, on_device
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
+from ltood.training.sharing import add_gradients, share_batches
+from ltood.training.stepping import Averaged, in_format, micro_batches
 
 #: Steps between looks at the losses on a GPU, where each look makes the host wait.
 _CHECK_STEPS = 20
@@ -54,10 +57,11 @@ class Run:
         recipe: Recipe,
         device: torch.device,
         number_format: Precision,
+        ranks: Ranks | None = None,
     ) -> None:
         """Move everything to the device and build the optimiser."""
         self.plan, self.config, self.device = plan, plan.training, device
-        self.number_format = number_format
+        self.ranks = ranks or Ranks()
         on_gpu = device.type == "cuda"
         last = on_gpu if self.config.channels_last is None else self.config.channels_last
         self.layout = torch.channels_last if last else torch.contiguous_format
@@ -66,7 +70,19 @@ class Run:
         self.batches = Batches(plan, data, recipe, device, self.layout)
         self.val = on_device(data, "val", device) if "val" in data.splits() else None
         self.check_steps = _CHECK_STEPS if on_gpu else 1
-        self.optimiser = _optimiser([*backbone.parameters(), *recipe.parameters()], self.config)
+        self.trained = list(recipe.trainable(backbone))
+        chosen = {id(parameter) for parameter in self.trained}
+        for parameter in backbone.parameters():
+            parameter.requires_grad_(id(parameter) in chosen)
+        in_format(backbone, device, number_format)
+        share_batches(backbone, self.ranks)
+        if self.ranks.world > 1:  # batch norms were replaced
+            self.trained = [value for value in backbone.parameters() if value.requires_grad]
+        if self.config.compile:
+            backbone.compile()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=number_format == "float16")
+        self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
+        self.averaged = Averaged((backbone, recipe), self.config.ema)
         self.at = Standing()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
 
@@ -77,18 +93,26 @@ class Run:
         self.backbone.load_state_dict(state["backbone"])
         self.recipe.load_state_dict(state["recipe"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.averaged.restore(state.get("averaged", {}))
         self.at = Standing(**state["progress"])
         say(f"training resumes after epoch {self.at.epoch}, step {self.at.step}.")
 
     def save(self, out: Path, inputs: Mapping[str, Any]) -> None:
-        """Save everything that the next step depends on."""
-        state = {
+        """Save everything that the next step depends on; only the first rank does."""
+        if self.ranks.rank:
+            return
+        state: dict[str, Any] = {
             "inputs": inputs,
             "backbone": self.backbone.state_dict(),
             "recipe": self.recipe.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.at),
         }
+        if self.scaler.is_enabled():
+            state["scaler"] = self.scaler.state_dict()
+        if self.averaged.decay:
+            state["averaged"] = self.averaged.weights
         save_state(out / STATE, self.at.epoch * self.batches.num_steps + self.at.step, state)
 
     def go(self, out: Path, inputs: Mapping[str, Any]) -> None:
@@ -105,7 +129,8 @@ class Run:
                         self.save(out, inputs)
                         saved = time.monotonic()
             self._end_epoch()
-            write_atomically(out / HISTORY, history_csv(self.at.history).encode())
+            if self.ranks.rank == 0:
+                write_atomically(out / HISTORY, history_csv(self.at.history).encode())
             if self.at.epoch % self.config.checkpoint_epochs == 0:
                 self.save(out, inputs)
                 saved = time.monotonic()
@@ -126,15 +151,29 @@ class Run:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.backbone.train()
+        self.recipe.set_modes(self.backbone)
         self.recipe.train()
-        with autocast(self.device, self.number_format):
-            terms = self.recipe.losses(self.backbone, batch)
-        values = torch.stack([term.float() for term in terms.values()])
         self.optimiser.zero_grad()
-        torch.autograd.backward(values.sum())
-        self.optimiser.step()
-        self.pending.append((step, tuple(terms), values.detach(), len(batch.labels)))
+        names: tuple[str, ...] = ()
+        total: Tensor | None = None
+        for part, share in micro_batches(batch, self.config.accumulate):
+            terms = self.recipe.losses(self.backbone, part)
+            values = torch.stack([term.float() for term in terms.values()])
+            if share < 1:
+                values = values * share
+            torch.autograd.backward(self.scaler.scale(values.sum()))
+            names = tuple(terms)
+            total = values.detach() if total is None else total + values.detach()
+        assert total is not None
+        add_gradients(self.trained, self.ranks)
+        if self.config.clip_norm is not None:
+            self.scaler.unscale_(self.optimiser)
+            parameters = [*self.trained, *self.recipe.parameters()]
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.averaged.update()
+        self.pending.append((step, names, total, len(batch.labels)))
         self.at.step += 1
         if len(self.pending) >= self.check_steps:
             self._look()
@@ -164,10 +203,14 @@ class Run:
             "learning_rate": learning_rate(last_step, self.batches.num_steps, self.config),
             **means,
             "loss": sum(means.values()),
-            "val_accuracy": self._val_accuracy() if looks else None,
+            "val_accuracy": None,
         }
+        if looks:
+            with self.averaged.applied():
+                row["val_accuracy"] = self._val_accuracy()
         self.at = Standing(done, 0, {}, [*self.at.history, row])
-        if done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs:
+        tells = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
+        if tells and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
             seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
             say(f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}")
@@ -183,8 +226,7 @@ class Run:
         images, labels = self.val
         for start in range(0, len(images), _EVAL_ROWS):
             rows = slice(start, start + _EVAL_ROWS)
-            with autocast(self.device, self.number_format):
-                logits = self.backbone(as_input(images[rows], self.layout)).logits
+            logits = self.backbone(as_input(images[rows], self.layout)).logits
             right += int((logits[:, :num_classes].argmax(dim=1) == labels[rows]).sum())
         return right / len(self.val[1])
 

@@ -22,7 +22,11 @@ class TrainingConfig:
         learning_rate: Its largest value.
         momentum: Of SGD, 0 to below 1.
         weight_decay: L2 penalty ("adamw": decoupled), 0 or more.
-        schedule: "cosine" falls to 0 after the last step; "constant" stays.
+        schedule: "cosine" falls to 0 after the last step; "cosine_epoch" does so from epoch to
+            epoch, as the official codes of PATT and ImOOD; "multistep" multiplies by `factor` at
+            each of the `milestones`; "constant" stays.
+        milestones: Epochs, counted from 0, before which "multistep" lowers the rate.
+        factor: By what, above 0 and below 1.
         warmup_epochs: Epochs of linear rise before the schedule; fractions count.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.
@@ -30,7 +34,15 @@ class TrainingConfig:
         later_views: Likewise for the second and further views of recipes that take several;
             null takes that of the first.
         aux_augmentation: Likewise for auxiliary outliers.
-        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
+        accumulate: Parts that a batch goes through the network in, for less memory. Losses of
+            single images stay the same to rounding, batch norm and losses over many images
+            (contrast) see one part at a time.
+        clip_norm: Largest length of the gradient; null leaves it.
+        ema: Share of the old average that each step keeps, such as 0.999; the averaged weights
+            are validated and written. 0 averages nothing.
+        compile: Let torch compile the network; the first steps take longer.
+        amp: "bf16" computes the network in bfloat16, "fp16" in float16 with scaled losses on
+            GPUs; "auto" takes bfloat16 on GPUs that can. Losses are always float32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
         deterministic: Refuse algorithms whose result may differ from run to run.
         weights: File of weights, or folder of a checkpoint, that training starts from; null
@@ -46,14 +58,20 @@ class TrainingConfig:
     learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine_epoch", "multistep", "constant"] = "cosine"
+    milestones: tuple[int, ...] = (60, 80)
+    factor: float = 0.1
     warmup_epochs: float = 0.0
     crop_padding: int = 4
     horizontal_flip: bool = True
     augmentation: Augmentation = "basic"
     later_views: Augmentation | None = None
     aux_augmentation: Augmentation | None = None
-    amp: Literal["auto", "off", "bf16"] = "auto"
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float = 0.0
+    compile: bool = False
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     deterministic: bool = True
     weights: str | None = None
@@ -63,7 +81,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("epochs", "batch_size", "validation_epochs", "checkpoint_epochs"):
+        counts = ("epochs", "batch_size", "accumulate", "validation_epochs", "checkpoint_epochs")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 1.")
         for name in ("weight_decay", "crop_padding", "checkpoint_minutes", "warmup_epochs"):
@@ -76,6 +95,24 @@ class TrainingConfig:
             )
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"training.momentum is {self.momentum}; it lies in 0 to below 1.")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(
+                f"training.ema is {self.ema}; it lies in 0 to below 1 (0.999 is usual, 0 is off)."
+            )
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ConfigError(
+                f"training.clip_norm is {self.clip_norm}; set it above 0, or to null."
+            )
+        if not 0 < self.factor < 1:
+            raise ConfigError(
+                f"training.factor is {self.factor}; the rate is to fall, so set it above 0 and "
+                "below 1 (0.1 is usual)."
+            )
+        if min(self.milestones, default=1) < 1 or list(self.milestones) != sorted(self.milestones):
+            raise ConfigError(
+                f"training.milestones is {list(self.milestones)}; give epochs in rising order, "
+                "such as [60, 80]."
+            )
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"training.warmup_epochs is {self.warmup_epochs}; it must be below epochs "
@@ -116,5 +153,11 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainingConfig) -> fl
         return config.learning_rate * (step + 1) / (warmup + 1)
     if config.schedule == "constant":
         return config.learning_rate
+    epoch = step // steps_per_epoch
+    if config.schedule == "multistep":
+        passed = sum(milestone <= epoch for milestone in config.milestones)
+        return config.learning_rate * config.factor**passed
+    if config.schedule == "cosine_epoch":
+        step = max(epoch * steps_per_epoch, math.ceil(warmup))
     done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
     return config.learning_rate * (1 + math.cos(math.pi * done)) / 2

@@ -32,6 +32,7 @@ from ltood.core.images import ImageData
 from ltood.core.params import to_section
 from ltood.core.priors import ClassPrior
 from ltood.core.provenance import code_digest, differences, digest, library_versions
+from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe, build_recipe
 from ltood.core.resume import load_state
 from ltood.training.batches import counted_seed
@@ -44,7 +45,14 @@ from ltood.training.plan import Plan
 _NOT_SETTINGS = ("amp", "checkpoint_epochs", "checkpoint_minutes", "weights")
 
 
-def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> dict[str, Any]:
+def train(
+    plan: Plan,
+    data: ImageData,
+    out: Path,
+    device_name: str = "auto",
+    *,
+    ranks: Ranks | None = None,
+) -> dict[str, Any]:
     """Train to the end, going on where a killed run of the same plan stopped.
 
     A recipe that trains no backbone gives a checkpoint of the weights as they are.
@@ -55,6 +63,7 @@ def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> 
         out: Folder of the checkpoint. A finished one of the same inputs is left as it is; one
             of other inputs is replaced.
         device_name: As `core.devices.choose_device` takes it.
+        ranks: This process among those that train together; alone if not given.
 
     Returns:
         The description in checkpoint.json.
@@ -66,7 +75,8 @@ def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> 
         TrainingError: If a loss term is no finite number.
         StoreError: If `out` holds something else, or cannot be written.
     """
-    device = choose_device(device_name)
+    ranks = ranks or Ranks()
+    device = choose_device(ranks.device_name(device_name))
     with repeatable(device, enabled=plan.training.deterministic):
         torch.manual_seed(counted_seed(plan.seed, "init"))
         prior = ClassPrior(data.class_counts)
@@ -78,17 +88,18 @@ def train(plan: Plan, data: ImageData, out: Path, device_name: str = "auto") -> 
             )
         number_format = precision(plan.training.amp, device)
         inputs = _inputs(plan, data, recipe, number_format)
-        state = _open(out, inputs, device)
+        state = ranks.share(_open(out, inputs, device) if ranks.rank == 0 else None)
         if state is None:
             return read_meta(out)
         backbone, extras = build(plan, recipe, data)
         if not recipe.trains_backbone:
-            return _finish(backbone, extras, None, out, inputs)
+            return _finish(backbone, extras, None, out, inputs, ranks)
         recipe.attach(backbone)
-        run = Run(plan, data, backbone, recipe, device, number_format)
+        run = Run(plan, data, backbone, recipe, device, number_format, ranks)
         run.restore(state)
         run.go(out, inputs)
-        return _finish(backbone, recipe.head_extras(), run.at.history, out, inputs)
+        run.averaged.apply()
+        return _finish(backbone, recipe.head_extras(), run.at.history, out, inputs, ranks)
 
 
 def _inputs(
@@ -178,8 +189,12 @@ def _finish(
     history: list[dict[str, float | None]] | None,
     out: Path,
     inputs: Mapping[str, Any],
+    ranks: Ranks,
 ) -> dict[str, Any]:
     """Write the checkpoint and drop the state; without a history nothing was trained."""
+    if ranks.rank:
+        ranks.wait()
+        return read_meta(out)
     content = {
         **inputs,
         "fingerprint": digest(inputs),
@@ -191,4 +206,5 @@ def _finish(
         write_atomically(out / HISTORY, history_csv(history).encode())
     write_checkpoint(out, backbone, content, extras)
     shutil.rmtree(out / STATE, ignore_errors=True)
+    ranks.wait()
     return read_meta(out)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -22,6 +23,12 @@ from ltood.training.plan import Plan, TrainingConfig, learning_rate
         ({"learning_rate": math.inf}, r"learning_rate is inf; it must be above 0"),
         ({"momentum": 1.0}, r"training\.momentum is 1\.0; it lies in 0 to below 1\."),
         ({"epochs": 2, "warmup_epochs": 2.0}, r"is 2\.0; it must be below epochs \(2\)\."),
+        ({"accumulate": 0}, r"training\.accumulate is 0; it must be >= 1\."),
+        ({"ema": 1.0}, r"training\.ema is 1\.0; it lies in 0 to below 1"),
+        ({"clip_norm": 0.0}, r"training\.clip_norm is 0\.0; set it above 0, or to null"),
+        ({"factor": 1.0}, r"training\.factor is 1\.0; the rate is to fall"),
+        ({"milestones": [80, 60]}, r"training\.milestones is \[80, 60\]; give epochs in rising"),
+        ({"milestones": [0]}, r"training\.milestones is \[0\]"),
         ({"optimiser": "lion"}, r"training\.optimiser is 'lion'; it must be 'sgd' or 'adam'"),
     ],
 )
@@ -55,3 +62,31 @@ def test_constant_stays():
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ConfigError, match=rf"seed is {seed!r}; it must be a whole number"):
         Plan("cifar_resnet", {}, "cross_entropy", {}, TrainingConfig(), seed)
+
+
+def test_multistep_falls_before_each_milestone():
+    settings = {"epochs": 10, "schedule": "multistep", "milestones": (3, 7), "learning_rate": 2.0}
+    config = TrainingConfig(**settings)
+    rates = [learning_rate(step, 5, config) for step in range(50)]
+    assert rates[:15] == [2.0] * 15
+    assert rates[15:35] == pytest.approx([0.2] * 20)
+    assert rates[35:] == pytest.approx([0.02] * 15)
+
+
+def test_a_cosine_by_epochs_is_that_of_each_first_step():
+    by_step = TrainingConfig(epochs=10, schedule="cosine", learning_rate=1.0)
+    by_epoch = TrainingConfig(epochs=10, schedule="cosine_epoch", learning_rate=1.0)
+    for epoch in range(10):
+        rates = {learning_rate(epoch * 7 + step, 7, by_epoch) for step in range(7)}
+        assert rates == {learning_rate(epoch * 7, 7, by_step)}
+        assert rates.pop() == pytest.approx((1 + math.cos(math.pi * epoch / 10)) / 2)
+
+
+def test_warm_up_comes_before_a_cosine_by_epochs():
+    config = TrainingConfig(
+        epochs=10, schedule="cosine_epoch", learning_rate=1.0, warmup_epochs=1.5
+    )
+    rates = [learning_rate(step, 4, config) for step in range(40)]
+    assert rates[:6] == pytest.approx([(step + 1) / 7 for step in range(6)])
+    assert max(rates) == rates[6] == 1.0
+    assert all(first >= second for first, second in itertools.pairwise(rates[6:]))

@@ -1,0 +1,159 @@
+"""Training on several ranks that gives what one rank gives, up to rounding.
+
+Every rank draws the same batch, sends its own rows through the network and gathers the outputs
+of all, so that losses over the whole batch (contrast, class statistics, feature pools) are
+computed from all rows everywhere and recipes need not know of ranks. The gradient of the rows of
+others is theirs: each rank goes back through its own rows, then the gradients are added up.
+Batch norm takes its statistics from the rows of all ranks. Dropout draws for the rows of each rank
+by itself, so networks with it differ from a run on one rank in their draws.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ltood.core.backbone import Backbone, BackboneOutput
+from ltood.core.ranks import Ranks
+
+
+def share_rows(num: int, ranks: Ranks) -> list[int]:
+    """Rows of each rank among `num`, which differ by at most one."""
+    return [
+        num // ranks.world + (1 if rank < num % ranks.world else 0) for rank in range(ranks.world)
+    ]
+
+
+def share_batches(backbone: Backbone, ranks: Ranks) -> None:
+    """Let `backbone` compute the rows of this rank and give those of all; one rank changes nothing.
+
+    Args:
+        backbone: Changed in place; its tensors keep their names.
+        ranks: This process among the others.
+    """
+    if ranks.world == 1:
+        return
+    _share_norms(backbone)
+    whole = backbone.forward
+
+    def forward(images: Tensor) -> BackboneOutput:
+        if not backbone.training:
+            return whole(images)
+        sizes = share_rows(len(images), ranks)
+        start = sum(sizes[: ranks.rank])
+        output = whole(images[start : start + sizes[ranks.rank]])
+        pooled, logits = (
+            _Gathered.apply(part, sizes, ranks.rank) for part in (output.pooled, output.logits)
+        )
+        local = output.local
+        return BackboneOutput(
+            pooled, logits, None if local is None else _Gathered.apply(local, sizes, ranks.rank)
+        )
+
+    backbone.forward = forward  # type: ignore[method-assign]
+
+
+def add_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+    """Add up the gradients that the ranks found for their own rows, in place."""
+    if ranks.world == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all ranks in order; going back, each rank keeps the gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: list[int], rank: int) -> Tensor:  # noqa: ANN401
+        """Gather [n, ...] to [N, ...]; the shares may differ by a row, so they are padded."""
+        ctx.start, ctx.num = sum(sizes[:rank]), sizes[rank]
+        most = max(sizes)
+        padded = rows.new_zeros((most, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        held = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(held, padded.contiguous())
+        return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        """Gradient of the own rows: the loss behind it is the same on every rank."""
+        return gradients[0][ctx.start : ctx.start + ctx.num], None, None
+
+
+class _Summed(torch.autograd.Function):
+    """Sum over ranks; going back, what all ranks want of the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ANN401
+        """Add up `value` over the ranks."""
+        del ctx
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
+        """Add up the gradients over the ranks."""
+        del ctx
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics come from the rows of all ranks, on any device.
+
+    torch's own form of it is for GPUs only.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalised maps, [n, channels, H, W]."""
+        if not self.training:
+            return super().forward(maps)
+        wide = maps.float()
+        num = wide.new_full((1,), wide.numel() / wide.shape[1])
+        sums = torch.cat([wide.sum((0, 2, 3)), num])
+        totals = _Summed.apply(sums)
+        mean = totals[:-1] / totals[-1]
+        centred = wide - mean[:, None, None]
+        squares = _Summed.apply(centred.square().sum((0, 2, 3)))
+        variance = squares / totals[-1]
+        self._remember(mean.detach(), variance.detach(), float(totals[-1]))
+        scaled = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            scaled = scaled * self.weight[:, None, None] + self.bias[:, None, None]
+        normalised: Tensor = scaled.to(maps.dtype)
+        return normalised
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, num: float) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        share = self.momentum or 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * num / max(1.0, num - 1), share)
+
+
+def _share_norms(module: nn.Module) -> None:
+    """Replace every batch norm inside by one over all ranks, its tensors kept."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SharedBatchNorm2d):
+            shared = SharedBatchNorm2d(
+                child.num_features, child.eps, child.momentum, child.affine,
+                child.track_running_stats,
+            )  # fmt: skip
+            shared.load_state_dict(child.state_dict())
+            shared.to(next(iter(child.state_dict().values())).device)
+            for own, other in zip(shared.parameters(), child.parameters(), strict=True):
+                own.requires_grad_(other.requires_grad)
+            setattr(module, name, shared)
+        else:
+            _share_norms(child)

@@ -1,0 +1,103 @@
+"""Parts of a step: number format of the network, micro-batches, averaged weights."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ltood.core.backbone import Backbone, BackboneOutput
+from ltood.core.devices import Precision, autocast
+from ltood.core.recipe import StepBatch
+
+
+def in_format(backbone: Backbone, device: torch.device, number_format: Precision) -> None:
+    """Let `backbone` compute in the number format and give float32, as losses need it."""
+    if number_format == "float32":
+        return
+    whole = backbone.forward
+
+    def forward(images: Tensor) -> BackboneOutput:
+        with autocast(device, number_format):
+            pooled, logits, local = whole(images)
+        return BackboneOutput(pooled.float(), logits.float(), local)
+
+    backbone.forward = forward  # type: ignore[method-assign]
+
+
+def micro_batches(batch: StepBatch, num: int) -> Iterator[tuple[StepBatch, float]]:
+    """Parts of a batch, each with its share of the ID images.
+
+    Args:
+        batch: What one step sees.
+        num: Parts; fewer where there are fewer images.
+    """
+    num = min(num, len(batch.labels))
+    if num == 1:
+        yield batch, 1.0
+        return
+    views = [view.tensor_split(num) for view in batch.views]
+    labels = batch.labels.tensor_split(num)
+    aux = [None] * num if batch.aux is None else batch.aux.tensor_split(num)
+    for part in range(num):
+        piece = replace(
+            batch, views=tuple(view[part] for view in views), labels=labels[part], aux=aux[part]
+        )
+        yield piece, len(labels[part]) / len(batch.labels)
+
+
+class Averaged:
+    """Exponential averages of the weights of some modules; buffers are those of the last step.
+
+    Attributes:
+        decay: Share of the old average that a step keeps, 0 to below 1; 0 averages nothing.
+        weights: Averages by module number and name.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], decay: float) -> None:
+        """Start from the weights as they are."""
+        self._modules, self.decay = modules, decay
+        self.weights = {
+            name: parameter.detach().clone() for name, parameter in self._named() if decay
+        }
+
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        if self.decay:
+            with torch.no_grad():
+                for name, parameter in self._named():
+                    self.weights[name].lerp_(parameter, 1 - self.decay)
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over saved averages."""
+        for name, value in weights.items():
+            self.weights[name].copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the averages in the place of the weights while the block runs."""
+        if not self.decay:
+            yield
+            return
+        kept = {name: parameter.detach().clone() for name, parameter in self._named()}
+        self._set(self.weights)
+        try:
+            yield
+        finally:
+            self._set(kept)
+
+    def apply(self) -> None:
+        """Put the averages in the place of the weights for good."""
+        if self.decay:
+            self._set(self.weights)
+
+    @torch.no_grad()
+    def _set(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._named():
+            parameter.copy_(values[name])
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for number, module in enumerate(self._modules):
+            for name, parameter in module.named_parameters():
+                yield f"{number}.{name}", parameter

@@ -1,0 +1,115 @@
+"""Two ranks train what one does, up to rounding, with losses over the whole batch."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from image_samples import make_plan, train_tiny
+from safetensors.torch import load_file
+from torch import nn
+
+from ltood.core.checkpoint import HISTORY, WEIGHTS
+from ltood.core.ranks import Ranks
+from ltood.training.sharing import SharedBatchNorm2d, add_gradients, share_batches, share_rows
+
+PROGRAM = """
+import sys
+from image_samples import make_plan, train_tiny
+from ltood.core.ranks import ranks_from_environment
+recipe = sys.argv[2]
+with ranks_from_environment() as ranks:
+    train_tiny(sys.argv[1], make_plan(recipe=recipe, epochs=2, batch_size=9), ranks=ranks)
+"""
+
+
+def run_ranks(program, *arguments, world=2):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(world),
+            },
+        )
+        for rank in range(world)
+    ]
+    assert [process.wait(200) for process in processes] == [0] * world
+
+
+@pytest.mark.parametrize("recipe", ["cross_entropy", "patt"])
+def test_two_ranks_train_as_one(tmp_path, recipe):
+    run_ranks(PROGRAM, tmp_path / "two", recipe)
+    train_tiny(tmp_path / "one", make_plan(recipe=recipe, epochs=2, batch_size=9))
+    two, one = (load_file(tmp_path / name / WEIGHTS) for name in ("two", "one"))
+    assert list(two) == list(one)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3)
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+    rows = [(tmp_path / name / HISTORY).read_text().splitlines() for name in ("two", "one")]
+    assert rows[0][0] == rows[1][0]
+    losses = [[float(row.split(",")[-2]) for row in history[1:]] for history in rows]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+NORM = """
+import sys, torch
+from ltood.core.ranks import ranks_from_environment
+from ltood.training.sharing import SharedBatchNorm2d
+with ranks_from_environment() as ranks:
+    torch.manual_seed(0)
+    maps = torch.randn(7, 3, 4, 5)
+    norm = SharedBatchNorm2d(3)
+    own = maps[:4] if ranks.rank == 0 else maps[4:]
+    own.requires_grad_()
+    out = norm(own)
+    (out ** 3).sum().backward()
+    torch.save((out.detach(), own.grad, norm.state_dict()), f"{sys.argv[1]}/{ranks.rank}.pt")
+"""
+
+
+def test_batch_norm_sees_the_rows_of_all_ranks(tmp_path):
+    run_ranks(NORM, tmp_path)
+    torch.manual_seed(0)
+    maps = torch.randn(7, 3, 4, 5).requires_grad_()
+    norm = nn.BatchNorm2d(3)
+    out = norm(maps)
+    (out**3).sum().backward()
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    torch.testing.assert_close(torch.cat([part[0] for part in found]), out.detach())
+    torch.testing.assert_close(torch.cat([part[1] for part in found]), maps.grad)
+    for _, _, state in found:
+        for name, value in norm.state_dict().items():
+            torch.testing.assert_close(state[name], value)
+
+
+def test_batch_norm_at_test_time_is_the_plain_one():
+    maps = torch.randn(4, 3, 2, 2)
+    shared, plain = SharedBatchNorm2d(3).eval(), nn.BatchNorm2d(3).eval()
+    assert torch.equal(shared(maps), plain(maps))
+
+
+def test_shares_differ_by_one_row_at_most():
+    assert share_rows(7, Ranks(0, 3)) == [3, 2, 2]
+    assert share_rows(2, Ranks(1, 3)) == [1, 1, 0]
+
+
+def test_one_rank_changes_nothing():
+    layer = nn.Linear(2, 2)
+    share_batches(layer, Ranks())
+    assert "forward" not in vars(layer)
+    add_gradients(layer.parameters(), Ranks())
+    assert layer.weight.grad is None
