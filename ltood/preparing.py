@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ltood.core.console import progress, say
+from ltood.core.console import progress
 from ltood.core.errors import DataError, StoreError
 from ltood.core.image_files import ImageFiles, check_files
 from ltood.core.images import ImageDataset, ImageSplit
@@ -35,8 +35,6 @@ from ltood.store.layout import ID_SPLITS, check_split_name
 __all__ = ["PreparedData", "open_prepared", "prepare"]
 
 _REQUIRED = ("train", "test")
-#: Files left out that are told one by one.
-_SHOWN = 5
 
 
 def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: Path) -> None:
@@ -150,12 +148,7 @@ def _checked_files(name: str, files: ImageFiles) -> tuple[ImageFiles, tuple[str,
         checked = check_files(files)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    for text in checked.faults[:_SHOWN]:
-        say(f"{name}: left out: {text}")
-    if len(checked.faults) > _SHOWN:
-        say(f"{name}: {len(checked.faults)} files are left out; the manifest lists them all.")
-    if checked.num_repeats:
-        say(f"{name}: {checked.num_repeats} files have the same bytes as another one.")
+    checked.tell(name)
     return checked.files, checked.faults
 
 

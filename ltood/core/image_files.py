@@ -10,11 +10,13 @@ pictures the first frame. The orientation tag of cameras is not applied, as ther
 """
 
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -36,6 +38,10 @@ OnError = Literal["raise", "skip"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 #: Pictures that are decoded before progress is told.
 _BLOCK = 512
+#: Files left out that are told one by one.
+_SHOWN = 5
+_PILLOW = r"PIL\."
+_FILTERS = Lock()
 
 
 @dataclass(frozen=True)
@@ -192,23 +198,29 @@ def read_picture(content: bytes, name: str) -> "Image":
         DataError: If it is no picture, or a truncated or otherwise damaged one.
     """
     import io
-    import warnings
 
     from PIL import Image
 
+    _quieten()
     try:
-        with warnings.catch_warnings():
-            # Odd metadata and transparent palettes do not concern the pixels.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as opened:
-                opened.load()
-                return _rgb(opened)
+        with Image.open(io.BytesIO(content)) as opened:
+            opened.load()
+            return _rgb(opened)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).replace(repr(content[:0]), "").split())[:120]
         raise DataError(
             f"{name} is no readable picture ({reason or type(error).__name__}); replace or remove "
             "the file, or set on_error to skip."
         ) from error
+
+
+def _quieten() -> None:
+    """Silence Pillow's remarks on odd metadata and transparent palettes; pixels are the same."""
+    # No catch_warnings: it changes the filters of all threads, and threads that leave it in
+    # another order than they entered would silence the whole process for good.
+    with _FILTERS:
+        if not any(getattr(row[3], "pattern", None) == _PILLOW for row in warnings.filters):
+            warnings.filterwarnings("ignore", module=_PILLOW)
 
 
 def _rgb(picture: "Image") -> "Image":
@@ -284,11 +296,24 @@ class Checked(NamedTuple):
         files: Those that are readable, with their checksums.
         faults: What is wrong with each of the others.
         num_repeats: Files whose bytes another one has too.
+        num_animated: Readable files with more than the one frame that is taken.
     """
 
     files: ImageFiles
     faults: tuple[str, ...]
     num_repeats: int
+    num_animated: int
+
+    def tell(self, name: str) -> None:
+        """Say what is odd about the files, which messages call `name`."""
+        for text in self.faults[:_SHOWN]:
+            say(f"{name}: left out: {text}")
+        if len(self.faults) > _SHOWN:
+            say(f"{name}: {len(self.faults):,} files are left out in all.")
+        if self.num_repeats:
+            say(f"{name}: {self.num_repeats:,} files have the same bytes as another one.")
+        if self.num_animated:
+            say(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
 
 
 def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
@@ -299,6 +324,7 @@ def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
             is.
     """
     checksums = np.zeros(len(files), dtype=np.int64)
+    animated = np.zeros(len(files), dtype=np.bool_)
 
     def fault(row: int) -> str:
         try:
@@ -307,6 +333,7 @@ def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
         except DataError as error:
             return str(error)
         checksums[row] = zlib.crc32(content)
+        animated[row] = _is_animated(content)
         return ""
 
     found: list[str] = []
@@ -331,7 +358,19 @@ def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
     known = ImageFiles(
         files.root, files.paths, files.labels, files.ids, checksums, files.on_error
     ).take(kept)
-    return Checked(known, faults, len(kept) - len(np.unique(checksums[kept])))
+    num_repeats = len(kept) - len(np.unique(checksums[kept]))
+    return Checked(known, faults, num_repeats, int(animated.sum()))
+
+
+def _is_animated(content: bytes) -> bool:
+    """Whether a readable picture has several frames."""
+    import io
+
+    from PIL import Image
+
+    _quieten()
+    with Image.open(io.BytesIO(content)) as opened:
+        return bool(getattr(opened, "is_animated", False))
 
 
 def load(files: ImageFiles, geometry: Geometry) -> ImageSplit:
@@ -341,8 +380,7 @@ def load(files: ImageFiles, geometry: Geometry) -> ImageSplit:
         DataError: As `check_files` raises it.
     """
     checked = check_files(files)
-    for text in checked.faults[:3]:
-        say(f"left out: {text}")
+    checked.tell(files.root.name)
     kept = checked.files
     pixels = np.empty((len(kept), *geometry.size, 3), dtype=np.uint8)
     with progress(f"decode {files.root.name}", len(kept), "pictures") as advance:

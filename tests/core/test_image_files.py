@@ -1,4 +1,5 @@
 import io
+import warnings
 import zlib
 
 import numpy as np
@@ -196,6 +197,41 @@ def test_files_of_equal_bytes_are_counted(tmp_path):
     files = folder_of(tmp_path)
     files.path(4).write_bytes(files.path(0).read_bytes())
     assert check_files(files).num_repeats == 1
+
+
+def test_animated_files_are_counted_and_told_once(tmp_path, capsys):
+    files = folder_of(tmp_path)
+    moving = [Image.fromarray(noise(9, 8, seed=seed)) for seed in range(2)]
+    moving[0].save(files.path(2), "GIF", save_all=True, append_images=moving[1:])
+    load(files, Geometry((8, 8)))
+    told = capsys.readouterr().err
+    assert told.count("1 files are animated; their first frame is taken") == 1
+
+
+def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
+    files = folder_of_kept(folder_of(tmp_path, 8))
+    for row in range(6):
+        files.path(row).write_bytes(b"x")
+    check_files(files).tell("train")
+    told = capsys.readouterr().err
+    assert told.count("train: left out:") == 5
+    assert "train: 6 files are left out in all" in told
+
+
+def test_threads_leave_the_warnings_of_others_alone(tmp_path):
+    # A palette with transparent entries makes Pillow warn, which is no fault of the picture.
+    files = folder_of(tmp_path)
+    palette = Image.fromarray(noise(9, 8)).quantize(16)
+    palette.save(files.path(0), "PNG", transparency=bytes(range(16)))
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        decode(files, [0, 1, 2, 3, 4] * 100, Geometry((4, 4)), workers=8)
+        decode(files, [0], Geometry((4, 4)))
+        added = [row for row in warnings.filters if row[0] == "ignore"]
+        assert [row[3].pattern for row in added] == [r"PIL\."]
+        with pytest.raises(UserWarning, match="heard"):
+            warnings.warn("heard", stacklevel=1)
 
 
 def test_small_sets_are_loaded_whole(tmp_path, capsys):
