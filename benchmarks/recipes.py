@@ -198,7 +198,9 @@ def main() -> None:
     parser.add_argument("--training", nargs="*", default=[], help="settings of the loop")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="*", default=[], help="recipes or titles to run; all if not given")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="recipes or titles to run; all if not given"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--work", type=Path, default=Path("data/work/benchmark"))
     options = parser.parse_args()
