@@ -14,6 +14,9 @@ from ltood.core.detector import Detector
 from ltood.core.types import FeatureBatch, Scores
 from ltood.ops.logits import check_temperature
 
+#: Logit distance whose exponential is 0 in float32.
+_FLOOR = -200.0
+
 
 @dataclass(frozen=True)
 class Config:
@@ -41,9 +44,16 @@ class Entropy(Detector):
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
-        # In float32 the largest probability of most ID rows rounds to 1 and they tie.
-        scaled = batch.logits.double() / self.config.temperature
-        entropy: Scores = torch.special.entr(torch.softmax(scaled, dim=1)).sum(dim=1).float()
+        scaled = batch.logits / self.config.temperature
+        largest, index = scaled.max(dim=1, keepdim=True)
+        # At the floor an odds ratio is 0 and an infinite distance would make it NaN.
+        below = (scaled - largest).clamp_(min=_FLOOR)
+        odds = below.exp()
+        # The largest probability of most ID rows rounds to 1 in float32 and they would tie.
+        # Its odds of 1 are therefore left out, and all terms have one sign: no digit is lost.
+        rest = odds.scatter(1, index, 0.0).sum(dim=1)
+        shortfall = -(odds * below).sum(dim=1)
+        entropy: Scores = torch.log1p(rest) + shortfall / (1 + rest)
         return entropy
 
 

@@ -52,12 +52,16 @@ def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:
     Returns:
         Scores, [N], at least 0; higher means more OOD.
     """
-    top, indices = torch.log_softmax(logits, dim=1).topk(min(k, logits.shape[1]), dim=1)
+    log_p = torch.log_softmax(logits, dim=1)
+    largest, indices = log_p.max(dim=1, keepdim=True)
+    others = log_p.scatter(1, indices, -torch.inf)
     # Only the largest p can be near 1, where 1 - p cancels: there it is summed instead.
-    others = logits.scatter(1, indices[:, :1], -torch.inf)
-    log_rest = torch.logsumexp(others, dim=1) - torch.logsumexp(logits, dim=1)
-    log_one_minus = torch.cat([log_rest[:, None], torch.log1p(-top[:, 1:].exp())], dim=1)
-    entropy: Scores = (gamma * (top + log_one_minus)).exp().sum(dim=1)
+    first = largest + torch.logsumexp(others, dim=1, keepdim=True)
+    if k < logits.shape[1]:
+        # One too few for all is left, so the -inf of the largest is never among them.
+        others = others.topk(k - 1, dim=1, sorted=False).values
+    rest = others + torch.log1p(-others.exp())
+    entropy: Scores = (gamma * first).exp().sum(dim=1) + (gamma * rest).exp().sum(dim=1)
     return entropy
 
 

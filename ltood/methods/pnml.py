@@ -15,12 +15,13 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, normalize, pad
+from torch.nn.functional import log_softmax, pad
 
 from ltood.core.detector import Detector
 from ltood.core.errors import DataError
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
-from ltood.ops.gaussian import whitening
+from ltood.ops.blas import add_gram, symmetric
+from ltood.ops.gaussian import is_triangular, triangular_whitening, whitened
 from ltood.ops.statistics import prepared
 
 
@@ -51,9 +52,11 @@ class PNML(Detector):
         gram: Tensor | None = None
         for batch in source.batches(arrays=("features",)):
             rows = with_constant(batch.features)
-            gram = rows.T @ rows if gram is None else gram + rows.T @ rows
+            if gram is None:
+                gram = rows.new_zeros(rows.shape[1], rows.shape[1])
+            add_gram(gram, rows)
         assert gram is not None
-        self.whitening_ = whitening(gram)
+        self.whitening_ = triangular_whitening(symmetric(gram))
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
@@ -72,11 +75,14 @@ def genie_freedom(rows: Tensor, whitening_map: Tensor) -> Tensor:
 
     Args:
         rows: Unit features with their constant, [N, D + 1] float64.
-        whitening_map: From `whitening` of the training Gram matrix, [D + 1, r].
+        whitening_map: From `triangular_whitening` of the training Gram matrix, [D + 1, r].
     """
-    inside = (rows @ whitening_map).square().sum(dim=1)
-    basis = normalize(whitening_map, dim=0)
-    outside = rows.square().sum(dim=1) - (rows @ basis).square().sum(dim=1)
+    squares = whitened(rows, whitening_map).square()
+    inside = squares.sum(dim=1)
+    if is_triangular(whitening_map):
+        return inside / (1 + inside)  # the training rows span everything
+    # The columns are orthogonal; divided by their lengths they are a basis of the span.
+    outside = rows.square().sum(dim=1) - squares @ whitening_map.square().sum(dim=0).reciprocal()
     return torch.maximum(outside, inside / (1 + inside)).clamp(0, 1)
 
 

@@ -99,10 +99,12 @@ def test_an_exported_head_is_compared_with_an_adjusted_one(store):
     seen = restore_calibrator(bench, fit_calibrator(bench, Choice("logit_adjustment")))
     detector = SimpleNamespace(head=seen.head, calibrator=seen.calibrator)
     arrays = store.head_arrays()
-    _compare_heads("folder", SimpleNamespace(head_arrays=lambda: dict(arrays)), detector)
+    same = SimpleNamespace(has_head=True, head_arrays=lambda: dict(arrays))
+    _compare_heads("folder", same, detector)
     other = {**arrays, "bias": arrays["bias"] + 1}
+    differing = SimpleNamespace(has_head=True, head_arrays=lambda: other)
     with pytest.raises(DataError, match=r"the head of folder is not the detector's \(bias differs"):
-        _compare_heads("folder", SimpleNamespace(head_arrays=lambda: other), detector)
+        _compare_heads("folder", differing, detector)
 
 
 def test_unfitted_logits_are_refused():
