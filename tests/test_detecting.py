@@ -28,6 +28,7 @@ from ltood.core.errors import (
     StoreError,
     UnknownNameError,
 )
+from ltood.core.provenance import digest
 from ltood.core.registry import available
 from ltood.detecting.exporting import choose_threshold_split, fit_detector, threshold_at
 from ltood.detecting.files import load_detector, save_detector
@@ -92,7 +93,9 @@ def rows(folder):
 
 def edit(saved: Path, **changes: object) -> Path:
     sidecar = saved.with_suffix(".json")
-    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **changes}))
+    content = {**json.loads(sidecar.read_text()), **changes}
+    content.pop("description_sha256")
+    sidecar.write_text(json.dumps({**content, "description_sha256": digest(content)}))
     return saved
 
 
@@ -363,6 +366,15 @@ def test_tensors_that_are_none(saved):
         load_detector(saved, "cpu")
 
 
+@pytest.mark.parametrize("value", ["0.25", "1e999"])
+def test_a_threshold_changed_by_hand_is_refused(value, saved):
+    sidecar = saved.with_suffix(".json")
+    written = json.dumps(json.loads(sidecar.read_text())["threshold"]["value"])
+    sidecar.write_text(sidecar.read_text().replace(written, value))
+    with pytest.raises(CorruptStoreError, match=r"was changed after it was written .*--threshold"):
+        load_detector(saved, "cpu")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "ltood detector", "schema": 1}'])
 def test_unreadable_description(text, saved):
     saved.with_suffix(".json").write_text(text)
@@ -376,7 +388,6 @@ def test_unreadable_description(text, saved):
         ({"kind": "zoo"}, StoreError, "describes a 'zoo', not a detector"),
         ({"schema": 99}, StoreError, "has schema 99, this version reads 1; .* use ltood 0"),
         ({"threshold": {"value": "high"}}, CorruptStoreError, "must be a finite number"),
-        ({"threshold": {"value": math.inf}}, CorruptStoreError, "must be a finite number"),
         ({"threshold": {}}, CorruptStoreError, "lacks an entry"),
         ({"method": None}, CorruptStoreError, "lacks an entry"),
         ({"class_names": ["cat"]}, CorruptStoreError, "names 1 classes but the head has 4"),
@@ -681,6 +692,10 @@ def test_commands(store, folder, pictures, tmp_path):
     shown = run_ltood("predict", out, folder / "ood_far.npz", "--device", "cpu").stdout
     assert shown.splitlines()[0] == ",".join(COLUMNS)
     assert len(shown.splitlines()) == 41
+    stern = run_ltood("predict", out, folder / "ood_far.npz", "--threshold", "-1e9").stdout
+    assert {row["verdict"] for row in csv.DictReader(io.StringIO(stern))} == {"OOD"}
+    no_number = run_ltood("predict", out, folder / "ood_far.npz", "--threshold", "nan", code=1)
+    assert "--threshold is nan; give a finite score" in no_number.stderr
     table = tmp_path / "rows.jsonl"
     save_detector(tmp_path / "p.safetensors", pictures.detector)
     (pictures.folder / "z.png").write_text("broken")

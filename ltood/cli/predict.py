@@ -46,20 +46,32 @@ def predict(
     on_error: Annotated[
         OnError, typer.Option(help="Stop at an unusable image or row, or report it and go on.")
     ] = OnError.RAISE,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Largest score that counts as ID; that of the detector by default."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images that are judged at once.")] = 256,
     device: Device = "auto",
 ) -> None:
     """Judge images or features: verdict, score, class and the three nearest classes."""
+    import dataclasses
+    import math
     import sys
 
     from ltood.core.console import say
+    from ltood.core.errors import ConfigError
     from ltood.detecting.files import load_detector
     from ltood.detecting.output import write_file, write_rows
     from ltood.detecting.predicting import BadInputs, predict_files
 
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigError(f"--threshold is {threshold}; give a finite score.")
+    loaded = load_detector(detector, device)
+    if threshold is not None:
+        loaded = dataclasses.replace(loaded, threshold=threshold)
     bad = BadInputs(skip=on_error is OnError.SKIP)
     verdicts = predict_files(
-        load_detector(detector, device),
+        loaded,
         inputs,
         checkpoint=checkpoint,
         batch_size=batch_size,

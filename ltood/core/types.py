@@ -311,5 +311,5 @@ class FitInputs:
 
 def _given(value: T | None, need: Need) -> T:
     if value is None:
-        raise MissingNeedError(f"{need.value} are needed and were not given to fit.")
+        raise MissingNeedError(f"fit needs {need.value}, which it was not given.")
     return value

@@ -3,8 +3,8 @@
     detector.safetensors   learned tensors of all slots, head, class means
     detector.json          names, settings, threshold, preprocessing, provenance, versions
 
-Neither can execute code. The description holds the SHA-256 of the tensors and is written
-last, so two files that do not belong together are refused.
+Neither can execute code. The description holds the SHA-256 of the tensors and of itself, and is
+written last: files that do not belong together, or were changed by hand, are refused.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from ltood.core.detector import Fitted
 from ltood.core.devices import choose_device
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.core.heads import ClassifierHead
+from ltood.core.provenance import digest
 from ltood.detecting.detector import DeployedDetector
 from ltood.scoring import NONE, Choice, build_calibrator, build_method, build_normaliser
 from ltood.store.chunks import to_json_bytes, write_atomically
@@ -30,6 +31,7 @@ SCHEMA = 1
 TENSORS = ".safetensors"
 SIDECAR = ".json"
 
+_OWN_DIGEST = "description_sha256"
 _EXPORT_AGAIN = "export the detector again"
 
 
@@ -50,8 +52,10 @@ def save_detector(path: Path, detector: DeployedDetector, *, overwrite: bool = F
     tensors_path, sidecar_path = detector_paths(path)
     refuse_existing(path, overwrite=overwrite)
     tensors = save(_tensors(detector))
-    digest = hashlib.sha256(tensors).hexdigest()
-    description = {**detector.description, "kind": KIND, "schema": SCHEMA, "sha256": digest}
+    description = {**detector.description, "kind": KIND, "schema": SCHEMA}
+    description["sha256"] = hashlib.sha256(tensors).hexdigest()
+    description.pop(_OWN_DIGEST, None)  # a detector that was read and is written again
+    description[_OWN_DIGEST] = digest(description)
     try:
         write_atomically(tensors_path, tensors)
         write_atomically(sidecar_path, to_json_bytes(description))
@@ -195,8 +199,22 @@ def _read_description(path: Path) -> dict[str, Any]:
             f"{path} has schema {schema}, this version reads {SCHEMA}; {_EXPORT_AGAIN}, or use "
             f"ltood {description.get('versions', {}).get('ltood', 'of that version')}."
         )
+    if not _is_whole(description):
+        raise CorruptStoreError(
+            f"{path} was changed after it was written (its SHA-256 differs); {_EXPORT_AGAIN}, or "
+            "pass another threshold to `ltood predict --threshold`."
+        )
     result: dict[str, Any] = description
     return result
+
+
+def _is_whole(description: Mapping[str, Any]) -> bool:
+    """Whether a description still has the digest that it was written with."""
+    content = {key: value for key, value in description.items() if key != _OWN_DIGEST}
+    try:
+        return description.get(_OWN_DIGEST) == digest(content)
+    except ValueError:  # a number that is not finite, which is never written
+        return False
 
 
 def _read_tensors(path: Path, recorded: str) -> dict[str, Tensor]:

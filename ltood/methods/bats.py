@@ -59,7 +59,7 @@ def normalisation(head: ClassifierHead) -> tuple[Tensor, Tensor]:
         MissingNeedError: If the head comes without them.
     """
     if head.bn_bias is None or head.bn_weight is None:
-        raise MissingNeedError(f"{Need.NORM.value} are needed and were not given to fit.")
+        raise MissingNeedError(f"fit needs {Need.NORM.value}, which it was not given.")
     return head.bn_bias, head.bn_weight
 
 

@@ -104,9 +104,16 @@ class TemperatureScaling(Detector):
         """Learn the temperature from the training logits and labels.
 
         Raises:
-            DataError: If there is no training row, or a label that is no class.
+            DataError: If there is no training row, one class alone, or a label that is no
+                class.
         """
-        temperature = best_temperature(inputs.require_train())
+        source = inputs.require_train()
+        if source.num_classes < 2:
+            raise DataError(
+                f"the head has {source.num_classes} class, whose probability is always 1; choose "
+                "a method that reads features, such as mahalanobis."
+            )
+        temperature = best_temperature(source)
         self.temperature_ = torch.tensor(temperature, dtype=torch.float64)
         return self
 

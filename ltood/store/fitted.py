@@ -45,7 +45,7 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
     """Write `entry` to `folder` in one rename, replacing what was there."""
     from safetensors.numpy import save
 
-    raw = save({name: np.ascontiguousarray(values) for name, values in entry.state.items()})
+    raw = save({name: np.asarray(values, order="C") for name, values in entry.state.items()})
     document = {
         "name": entry.name,
         "settings": entry.settings,

@@ -73,7 +73,9 @@ def test_wide_bounds_are_energy(himplos_golden):
 
 def test_a_head_without_batch_norm_is_refused(himplos_golden):
     head = ClassifierHead(torch.tensor(himplos_golden["W"]), torch.tensor(himplos_golden["b"]))
-    with pytest.raises(MissingNeedError, match=r"batch-norm layer's .* are needed and were not"):
+    with pytest.raises(
+        MissingNeedError, match=r"fit needs .* batch-norm layer's .*, which it was not"
+    ):
         Bats().fit(FitInputs(head=head))
 
 

@@ -189,7 +189,7 @@ def test_missing_needs_are_refused(name, toy):
         with pytest.raises(MissingNeedError, match=f"method {name} needs .* does not hold"):
             check_needs(f"method {name}", detector.needs, FitInputs(), has_local=False)
     if fitted(name, toy.inputs).state():
-        with pytest.raises(MissingNeedError, match="are needed and were not given"):
+        with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
             detector.fit(FitInputs())
     else:
         assert detector.fit(FitInputs()) is detector

@@ -78,3 +78,9 @@ def test_rows_and_labels_are_checked():
         fitted(np.zeros((0, 3), dtype=np.float32), np.zeros(0, dtype=np.int64))
     with pytest.raises(DataError, match="the training split holds the label 3"):
         fitted(np.zeros((1, 3), dtype=np.float32), np.array([3]))
+
+
+def test_one_class_has_no_temperature():
+    batch = FeatureBatch.of(None, torch.ones(3, 1), labels=torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(DataError, match="the head has 1 class, whose probability is always 1"):
+        TemperatureScaling().fit(FitInputs(TensorSource(batch, 1)))
