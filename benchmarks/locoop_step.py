@@ -73,7 +73,7 @@ def loss_of(text: Tensor, whole: Tensor, local: Tensor, labels: Tensor, scale: f
     head = F.normalize(text, dim=1)
     logits = scale * F.normalize(whole, dim=1) @ head.T
     patches = scale * F.normalize(local, dim=2) @ head.T
-    entropy = local_entropy_loss(patches, labels, top_k=max(1, round(0.2 * len(text))))
+    entropy = local_entropy_loss(patches, labels, topk=max(1, round(0.2 * len(text))))
     return F.cross_entropy(logits, labels) + LAMBDA * entropy
 
 

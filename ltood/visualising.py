@@ -48,14 +48,14 @@ class Regions:
         labels: Classes that were asked about, [n] int64.
         irrelevant: Whether K classes or more are likelier than that class, [n, P] bool.
         grid: Rows and columns of patches; their product is P.
-        top_k: The K that was used.
+        topk: The K that was used.
     """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     irrelevant: NDArray[np.bool_]
     grid: tuple[int, int]
-    top_k: int
+    topk: int
 
 
 def find_regions(
@@ -63,7 +63,7 @@ def find_regions(
     split: str,
     rows: Sequence[int],
     *,
-    top_k: int | None = None,
+    topk: int | None = None,
     label: int | None = None,
     view: int = 0,
 ) -> Regions:
@@ -73,7 +73,7 @@ def find_regions(
         store: Features with local ones, seen through the head that is to be asked.
         split: Name of the split.
         rows: Row numbers, at least one.
-        top_k: K, 1 or more; None takes a fifth of the classes.
+        topk: K, 1 or more; None takes a fifth of the classes.
         label: Class to ask about; None takes the row's own, and where it has none the likeliest
             one of the whole picture.
         view: Which view of a split of several.
@@ -92,7 +92,7 @@ def find_regions(
     head = store.head_arrays()
     weight = np.asarray(head["weight"], dtype=np.float32)
     classes = len(weight)
-    chosen = max(1, round(_SHARE * classes)) if top_k is None else top_k
+    chosen = max(1, round(_SHARE * classes)) if topk is None else topk
     if chosen < 1:
         raise ConfigError(f"topk is {chosen}; set it to 1 or more (LoCoOp: 200 of 1,000 classes).")
     if label is not None and not 0 <= label < classes:

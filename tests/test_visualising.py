@@ -57,23 +57,23 @@ def test_patches_are_those_that_locoop_selects(store):
     import torch
 
     rows = [0, 5, 11]
-    found = find_regions(store, "test", rows, top_k=1)
+    found = find_regions(store, "test", rows, topk=1)
     held = store.split("test").load(["local", "labels"])
     logits = (
         torch.tensor(held["local"][rows].astype(np.float32))
         @ torch.tensor(np.array(store.head_arrays()["weight"])).mT
     )
     labels = torch.tensor(held["labels"][rows])
-    expected = irrelevant_patches(logits, labels, top_k=1)
+    expected = irrelevant_patches(logits, labels, topk=1)
     assert np.array_equal(found.irrelevant, expected.numpy())
     assert found.labels.tolist() == labels.tolist()
-    assert (found.grid, found.top_k) == ((2, 2), 1)
+    assert (found.grid, found.topk) == ((2, 2), 1)
     assert 0 < found.irrelevant.mean() < 1
 
 
 def test_k_and_class_may_be_chosen(store):
-    assert find_regions(store, "test", [0]).top_k == 1  # a fifth of three classes
-    assert not find_regions(store, "test", [0, 1, 2], top_k=3).irrelevant.any()
+    assert find_regions(store, "test", [0]).topk == 1  # a fifth of three classes
+    assert not find_regions(store, "test", [0, 1, 2], topk=3).irrelevant.any()
     assert find_regions(store, "test", [0], label=2).labels.tolist() == [2]
 
 
@@ -95,7 +95,7 @@ def test_pictures_are_those_that_were_extracted(store, work):
 
 
 def test_views_have_regions_too(store):
-    first = find_regions(store, "train_views", [3], top_k=1, view=0)
+    first = find_regions(store, "train_views", [3], topk=1, view=0)
     assert first.irrelevant.shape == (1, 4)
     with pytest.raises(ConfigError, match="view 4 is none of 0 to 3"):
         find_regions(store, "train_views", [3], view=4)
@@ -148,7 +148,7 @@ def test_rows_are_spread_over_the_split():
     ("settings", "sentence"),
     [
         ({"rows": [99]}, "row 99 is none of 0 to 19"),
-        ({"rows": [0], "top_k": 0}, "topk is 0"),
+        ({"rows": [0], "topk": 0}, "topk is 0"),
         ({"rows": [0], "label": 3}, "the class 3 is none of 0 to 2"),
     ],
 )

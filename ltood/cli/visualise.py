@@ -66,11 +66,11 @@ def visualise(
         opened,
         split,
         rows,
-        top_k=None if topk == "auto" else int(topk),
+        topk=None if topk == "auto" else int(topk),
         label=number,
         view=view,
     )
     images = pictures(opened, open_prepared(prepared), split, rows, view=view)
     write_sheet(out, contact_sheet(images, found, names, style=style.value))
     share = 100 * found.irrelevant.mean()
-    say(f"{out}: {len(rows)} rows of {split}, K = {found.top_k}, {share:.0f} % of the patches.")
+    say(f"{out}: {len(rows)} rows of {split}, K = {found.topk}, {share:.0f} % of the patches.")

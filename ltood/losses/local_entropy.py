@@ -18,30 +18,30 @@ from ltood.core.errors import ConfigError
 _EPSILON = 1e-5
 
 
-def irrelevant_patches(local_logits: Tensor, labels: Tensor, *, top_k: int) -> Tensor:
-    """Patches whose `top_k` best classes leave the image's label out.
+def irrelevant_patches(local_logits: Tensor, labels: Tensor, *, topk: int) -> Tensor:
+    """Patches whose `topk` best classes leave the image's label out.
 
     Args:
         local_logits: Class logits of P patches of each image, [N, P, C].
         labels: Classes of the images, [N] int64.
-        top_k: K, at least 1; from K = C on no patch is left out.
+        topk: K, at least 1; from K = C on no patch is left out.
 
     Returns:
         Whether at least K classes have a greater logit than the label, [N, P] bool.
 
     Raises:
-        ConfigError: If `top_k` is below 1.
+        ConfigError: If `topk` is below 1.
     """
-    if top_k < 1:
+    if topk < 1:
         raise ConfigError(
-            f"top_k is {top_k}; a patch has at least one best class, so set it to 1 or more "
+            f"topk is {topk}; a patch has at least one best class, so set it to 1 or more "
             "(the paper uses 200 of 1,000 classes)."
         )
     own = labels[:, None, None].expand(-1, local_logits.shape[1], 1)
-    return (local_logits > local_logits.gather(2, own)).sum(dim=2) >= top_k
+    return (local_logits > local_logits.gather(2, own)).sum(dim=2) >= topk
 
 
-def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, top_k: int) -> Tensor:
+def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, topk: int) -> Tensor:
     """Minus the mean entropy of the patches that `irrelevant_patches` finds.
 
     Lower where those patches look more like no class. The choice of patches has no gradient.
@@ -49,15 +49,15 @@ def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, top_k: int) -> T
     Args:
         local_logits: Class logits of P patches of each image, [N, P, C], scaled as in training.
         labels: Classes of the images, [N] int64.
-        top_k: K, at least 1.
+        topk: K, at least 1.
 
     Returns:
         Loss in nats, 0-d, 0 or less; exactly 0 where no patch is found.
 
     Raises:
-        ConfigError: If `top_k` is below 1.
+        ConfigError: If `topk` is below 1.
     """
-    chosen = local_logits[irrelevant_patches(local_logits.detach(), labels, top_k=top_k)]
+    chosen = local_logits[irrelevant_patches(local_logits.detach(), labels, topk=topk)]
     if len(chosen) == 0:
         return chosen.sum()
     shares = torch.softmax(chosen, dim=1)

@@ -33,14 +33,14 @@ class Config(PromptConfig):
 
     Attributes:
         entropy_weight: Lambda, of the entropy on patches that leave the label out, 0 or more.
-        top_k: A patch leaves the label out where K classes or more are likelier; "auto" is a
+        topk: A patch leaves the label out where K classes or more are likelier; "auto" is a
             fifth of the classes, 200 for ImageNet.
     """
 
     section: ClassVar[str] = "recipes.locoop"
 
     entropy_weight: float = 0.25
-    top_k: int | Literal["auto"] = "auto"
+    topk: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -50,9 +50,9 @@ class Config(PromptConfig):
                 f"recipes.locoop.entropy_weight is {self.entropy_weight}; a negative weight would "
                 "make patches look more like a class, so set it to 0 or more (the paper uses 0.25)."
             )
-        if self.top_k != "auto" and self.top_k < 1:
+        if self.topk != "auto" and self.topk < 1:
             raise ConfigError(
-                f"recipes.locoop.top_k is {self.top_k}; a patch has at least one likeliest class, "
+                f"recipes.locoop.topk is {self.topk}; a patch has at least one likeliest class, "
                 "so set it to 1 or more, or to auto (the paper uses 200 of 1,000 classes)."
             )
 
@@ -66,11 +66,11 @@ class LoCoOp(PromptRecipe):
         """Take settings and class counts; warns where no patch can leave the label out."""
         super().__init__(config, prior)
         self.needs_local = config.entropy_weight > 0
-        chosen, num = config.top_k, prior.num_classes
-        self.top_k = max(1, round(_SHARE * num)) if chosen == "auto" else chosen
-        if self.needs_local and self.top_k >= num:
+        chosen, num = config.topk, prior.num_classes
+        self.topk = max(1, round(_SHARE * num)) if chosen == "auto" else chosen
+        if self.needs_local and self.topk >= num:
             warnings.warn(
-                f"recipes.locoop.top_k is {self.top_k} of {num} classes, so that no patch leaves "
+                f"recipes.locoop.topk is {self.topk} of {num} classes, so that no patch leaves "
                 "the label out and the entropy is always 0; set it lower, or take the recipe coop",
                 stacklevel=2,
             )
@@ -78,7 +78,7 @@ class LoCoOp(PromptRecipe):
     @property
     def in_use(self) -> dict[str, float]:
         """The K that is used."""
-        return {"top_k": float(self.top_k)}
+        return {"topk": float(self.topk)}
 
     def prompt_losses(
         self, logits: Tensor, local_logits: Tensor | None, labels: Tensor
@@ -86,7 +86,7 @@ class LoCoOp(PromptRecipe):
         """The terms `cross_entropy` and `local_entropy`, in nats."""
         entropy = torch.zeros((), device=logits.device)
         if local_logits is not None:
-            entropy = local_entropy_loss(local_logits, labels, top_k=self.top_k)
+            entropy = local_entropy_loss(local_logits, labels, topk=self.topk)
         return {
             "cross_entropy": cross_entropy(logits, labels),
             "local_entropy": self.config.entropy_weight * entropy,

@@ -61,9 +61,9 @@ def test_a_learned_head_is_the_text_of_its_context(store, tmp_path, capsys):
     lines = (tmp_path / "head/rows.csv").read_text().splitlines()
     assert lines[:3] == ["seed,id,label,class_name", "0,100,0,cat", "0,101,1,11 12"]
     assert len(lines) == 12
-    assert head.inputs["in_use"] == {"top_k": 1}
+    assert head.inputs["in_use"] == {"topk": 1}
     said = capsys.readouterr().err
-    assert "locoop: top_k in use 1 of 3 classes" in said
+    assert "locoop: topk in use 1 of 3 classes" in said
     assert "learning from 11 rows of train with 1 views each" in said
     assert "epoch 2 of 2: cross_entropy" in said
 

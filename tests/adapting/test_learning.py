@@ -43,7 +43,7 @@ def test_three_steps_from_a_store_lead_to_the_published_context(tmp_path, monkey
         batch_size=3,
         warmup_learning_rate=0.002,
         entropy_weight=float(g["train/lambda"]),
-        top_k=int(g["train/topk"]),
+        topk=int(g["train/topk"]),
         text_mode=mode,
     )
     run = learner(store, locoop, config, names)

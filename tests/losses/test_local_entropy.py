@@ -16,9 +16,9 @@ def test_gives_the_published_losses_and_gradients(case):
     g = {k.removeprefix(start): golden[k] for k in golden if k.startswith(start)}
     pooled = torch.tensor(g["logits_global"], requires_grad=True)
     local = torch.tensor(g["logits_local"], requires_grad=True)
-    labels, top_k = torch.tensor(g["labels"]), int(g["topk"])
-    assert irrelevant_patches(local, labels, top_k=top_k).tolist() == g["selected"].tolist()
-    entropy = local_entropy_loss(local, labels, top_k=top_k)
+    labels, topk = torch.tensor(g["labels"]), int(g["topk"])
+    assert irrelevant_patches(local, labels, topk=topk).tolist() == g["selected"].tolist()
+    entropy = local_entropy_loss(local, labels, topk=topk)
     assert entropy.item() == pytest.approx(float(g["loss_en"]), rel=1e-5)
     loss = cross_entropy(pooled, labels) + float(g["lambda"]) * entropy
     assert loss.item() == pytest.approx(float(g["loss"]), rel=1e-5)
@@ -31,24 +31,24 @@ def test_equals_one_patch_at_a_time(rng):
     logits, labels = 4 * rng.normal(size=(5, 7, 6)), rng.integers(6, size=5)
     expected, chosen = reference.local_entropy(logits.tolist(), labels.tolist(), 2)
     tensors = torch.tensor(logits), torch.tensor(labels)
-    assert irrelevant_patches(*tensors, top_k=2).tolist() == chosen
-    assert local_entropy_loss(*tensors, top_k=2).item() == pytest.approx(expected, rel=1e-12)
+    assert irrelevant_patches(*tensors, topk=2).tolist() == chosen
+    assert local_entropy_loss(*tensors, topk=2).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_tie_with_the_label_does_not_push_it_out():
     logits = torch.tensor([[[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [2.0, 1.0, 1.0]]])
-    found = irrelevant_patches(logits, torch.tensor([1]), top_k=1)
+    found = irrelevant_patches(logits, torch.tensor([1]), topk=1)
     assert found.tolist() == [[False, True, True]]
 
 
 def test_nothing_chosen_is_exactly_zero_and_part_of_the_graph(rng):
     logits = torch.tensor(rng.normal(size=(2, 4, 3)), requires_grad=True)
-    loss = local_entropy_loss(logits, torch.tensor([0, 2]), top_k=3)
+    loss = local_entropy_loss(logits, torch.tensor([0, 2]), topk=3)
     assert loss.item() == 0
     loss.backward()
     assert logits.grad.abs().max() == 0
 
 
 def test_no_best_class_is_refused():
-    with pytest.raises(ConfigError, match="top_k is 0; a patch has at least one best class"):
-        local_entropy_loss(torch.zeros(1, 1, 2), torch.zeros(1, dtype=torch.int64), top_k=0)
+    with pytest.raises(ConfigError, match="topk is 0; a patch has at least one best class"):
+        local_entropy_loss(torch.zeros(1, 1, 2), torch.zeros(1, dtype=torch.int64), topk=0)

@@ -22,7 +22,7 @@ def losses(g, encoded):
     pooled = 100 * normalize(torch.tensor(g["vit/global"]), dim=-1) @ text.T
     local = 100 * normalize(torch.tensor(g["vit/local"]), dim=-1) @ text.T
     labels = torch.tensor(g["train/labels"])
-    entropy = local_entropy_loss(local, labels, top_k=int(g["train/topk"]))
+    entropy = local_entropy_loss(local, labels, topk=int(g["train/topk"]))
     return cross_entropy(pooled, labels), entropy, pooled, local
 
 
@@ -53,7 +53,7 @@ def test_logits_and_chosen_patches_are_the_published_ones():
     np.testing.assert_allclose(pooled.numpy(), g["train/logits_global"], atol=2e-4)
     np.testing.assert_allclose(local.numpy(), g["train/logits_local"], atol=2e-4)
     labels = torch.tensor(g["train/labels"])
-    found = irrelevant_patches(local, labels, top_k=int(g["train/topk"]))
+    found = irrelevant_patches(local, labels, topk=int(g["train/topk"]))
     assert found.tolist() == g["train/selected"].tolist()
 
 

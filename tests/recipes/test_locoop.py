@@ -20,9 +20,9 @@ def prior(num_classes):
 @pytest.mark.parametrize("case", ["basic", "sharp", "none_selected", "all_selected", "k1"])
 def test_its_loss_is_the_published_one(case):
     g = {k.removeprefix(f"loss/{case}/"): v for k, v in load_golden("local_entropy").items()}
-    config = Config(entropy_weight=float(g["lambda"]), top_k=int(g["topk"]))
+    config = Config(entropy_weight=float(g["lambda"]), topk=int(g["topk"]))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="recipes.locoop.top_k is 8 of 8 classes")
+        warnings.filterwarnings("ignore", message="recipes.locoop.topk is 8 of 8 classes")
         recipe = Entry(config, prior(g["logits_global"].shape[1]))
     tensors = [torch.tensor(g[key]) for key in ("logits_global", "logits_local", "labels")]
     terms = recipe.prompt_losses(*tensors)
@@ -31,7 +31,7 @@ def test_its_loss_is_the_published_one(case):
 
 
 def test_its_terms_equal_one_patch_at_a_time(rng):
-    recipe = Entry(Config(entropy_weight=0.7, top_k=2), prior(5))
+    recipe = Entry(Config(entropy_weight=0.7, topk=2), prior(5))
     logits, local = rng.normal(size=(4, 5)), 3 * rng.normal(size=(4, 6, 5))
     labels = np.array([0, 4, 2, 2])
     terms = recipe.prompt_losses(*(torch.tensor(part) for part in (logits, local, labels)))
@@ -52,14 +52,14 @@ def test_no_weight_is_coop(rng):
 @pytest.mark.parametrize(("num_classes", "expected"), [(1000, 200), (100, 20), (12, 2), (2, 1)])
 def test_auto_is_a_fifth_of_the_classes(num_classes, expected):
     recipe = Entry(Config(), prior(num_classes))
-    assert recipe.in_use == {"top_k": expected}
+    assert recipe.in_use == {"topk": expected}
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"entropy_weight": -1.0}, r"recipes\.locoop\.entropy_weight is -1\.0; a negative weight"),
-        ({"top_k": 0}, r"recipes\.locoop\.top_k is 0; a patch has at least one likeliest class"),
+        ({"topk": 0}, r"recipes\.locoop\.topk is 0; a patch has at least one likeliest class"),
         ({"n_ctx": 0}, r"recipes\.locoop\.n_ctx is 0"),
     ],
 )
@@ -73,8 +73,8 @@ def test_it_says_that_it_adapts_the_head():
 
 
 def test_a_rank_that_no_patch_reaches_is_warned_of():
-    with pytest.warns(UserWarning, match=r"top_k is 3 of 3 classes, so that no patch leaves"):
-        Entry(Config(top_k=3), prior(3))
+    with pytest.warns(UserWarning, match=r"topk is 3 of 3 classes, so that no patch leaves"):
+        Entry(Config(topk=3), prior(3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Entry(Config(top_k=3, entropy_weight=0.0), prior(3))
+        Entry(Config(topk=3, entropy_weight=0.0), prior(3))

@@ -3,14 +3,14 @@
 import math
 
 
-def local_entropy(local_logits, labels, top_k):
+def local_entropy(local_logits, labels, topk):
     """Loss and [N][P] list of whether a patch was chosen."""
     entropies, chosen = [], []
     for patches, label in zip(local_logits, labels, strict=True):
         row = []
         for logits in patches:
             better = [value for value in logits if value > logits[label]]
-            row.append(len(better) >= top_k)
+            row.append(len(better) >= topk)
             if row[-1]:
                 peak = max(logits)
                 powers = [math.exp(value - peak) for value in logits]
