@@ -1,0 +1,121 @@
+"""A sheet of pictures with their irrelevant regions, kept for the report.
+
+    regions/regions.json   what is shown, of which features; checksum
+    regions/regions.png    the sheet
+
+Where there is nothing to show, `regions.json` says why and is all there is. The folder appears in
+one rename; neither writing nor reading needs the pictures or a package that opens them.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.store.chunks import checksum, to_json_bytes
+
+SCHEMA = 1
+DOCUMENT = "regions.json"
+SHEET = "regions.png"
+
+
+@dataclass(frozen=True)
+class RegionSheet:
+    """Pictures of one split and the patches that do not show their class.
+
+    Attributes:
+        features: Fingerprint of the features, seen through the head that was asked.
+        split: Name of the split.
+        rows: Row numbers, in the order of the sheet.
+        class_names: Class that was asked about, for each row.
+        shares: Share of irrelevant patches of each row, 0 to 1.
+        topk: A patch is irrelevant where this many classes or more are likelier.
+        num_classes: Number of classes C.
+        png: The sheet as a PNG file.
+    """
+
+    features: str
+    split: str
+    rows: tuple[int, ...]
+    class_names: tuple[str, ...]
+    shares: tuple[float, ...]
+    topk: int
+    num_classes: int
+    png: bytes
+
+
+def write_regions(folder: Path, sheet: RegionSheet | str) -> None:
+    """Write a sheet, or the reason why there is none, to `folder` in one rename.
+
+    Args:
+        folder: Folder to write; what was there is replaced.
+        sheet: The sheet, or a sentence.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    content: dict[str, Any] = {"schema": SCHEMA}
+    if isinstance(sheet, str):
+        content["absent"] = sheet
+    else:
+        shown = {field.name: getattr(sheet, field.name) for field in fields(sheet)}
+        png = shown.pop("png")
+        content |= {**shown, "crc32c": checksum(png)}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(
+            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent)
+        )
+        if not isinstance(sheet, str):
+            (temporary / SHEET).write_bytes(sheet.png)
+        (temporary / DOCUMENT).write_bytes(to_json_bytes(content))
+        temporary.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder} ({error.strerror or error}); free space or choose another "
+            "folder."
+        ) from error
+
+
+def read_regions(folder: Path) -> RegionSheet | None:
+    """Read what `write_regions` wrote; None where there is nothing to show.
+
+    Raises:
+        StoreError: If it is missing or another version wrote it.
+        CorruptStoreError: If it is unreadable or changed.
+    """
+    if not (folder / DOCUMENT).is_file():
+        raise StoreError(f"{folder} holds no {DOCUMENT}; run the visualise stage.")
+    try:
+        content = json.loads((folder / DOCUMENT).read_bytes())
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise StoreError(
+                f"{folder} was written with schema {schema}, this version reads {SCHEMA}; run the "
+                "visualise stage again."
+            )
+        return None if "absent" in content else _sheet(folder, content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptStoreError(
+            f"{folder} is unreadable ({type(error).__name__}: {error}); run the visualise stage "
+            "again."
+        ) from None
+
+
+def _sheet(folder: Path, content: Mapping[str, Any]) -> RegionSheet:
+    """The sheet with its checked picture."""
+    png = (folder / SHEET).read_bytes()
+    if checksum(png) != content["crc32c"]:
+        raise CorruptStoreError(
+            f"{folder / SHEET} changed after it was written; run the visualise stage again."
+        )
+    held = {field.name: content[field.name] for field in fields(RegionSheet) if field.name != "png"}
+    for name in ("rows", "class_names", "shares"):
+        held[name] = tuple(held[name])
+    return RegionSheet(**held, png=png)
