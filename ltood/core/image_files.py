@@ -281,7 +281,7 @@ def _decoded(
         return transform(read_picture(split.content(row), str(split.path(row))), row)
 
     numbers = [int(row) for row in rows]
-    threads = workers or _threads()
+    threads = workers or decoding_threads()
     if threads == 1 or len(numbers) == 1:
         yield from map(one, numbers)
         return
@@ -338,7 +338,7 @@ def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
 
     found: list[str] = []
     with (
-        ThreadPoolExecutor(workers or _threads()) as pool,
+        ThreadPoolExecutor(workers or decoding_threads()) as pool,
         progress(f"check {files.root.name}", len(files), "pictures") as advance,
     ):
         for start in range(0, len(files), _BLOCK):
@@ -391,5 +391,6 @@ def load(files: ImageFiles, geometry: Geometry) -> ImageSplit:
     return ImageSplit(pixels, kept.labels, kept.ids)
 
 
-def _threads() -> int:
+def decoding_threads() -> int:
+    """Threads that decode where nobody says how many: one a processor, at most 16."""
     return min(16, os.cpu_count() or 1)

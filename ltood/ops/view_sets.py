@@ -23,12 +23,19 @@ from ltood.ops.augmentation import (
 from ltood.ops.policies import autoaugment, randaugment
 
 Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
+Crop = Literal["shift", "resized"]
 #: The names, from weak to strong.
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 
 
 def augmented(
-    images: Tensor, kind: Augmentation, generator: torch.Generator, *, padding: int, flip: bool
+    images: Tensor,
+    kind: Augmentation,
+    generator: torch.Generator,
+    *,
+    padding: int,
+    flip: bool,
+    crop: Crop | None = "shift",
 ) -> Tensor:
     """Augment each image by itself.
 
@@ -36,15 +43,17 @@ def augmented(
         images: [N, channels, H, W] uint8.
         kind: Name of the augmentation.
         generator: Random numbers on the CPU.
-        padding: Largest random shift in pixels (all but "contrast").
+        padding: Largest random shift in pixels.
         flip: Mirror half of the images.
+        crop: "shift", which "contrast" replaces by "resized": a random part, stretched to the
+            full size. None where parts were cut already.
 
     Returns:
         New images of the same shape, type and device.
     """
-    if kind == "contrast":
+    if crop == "resized" or (crop == "shift" and kind == "contrast"):
         images = random_resized_crop(images, generator)
-    else:
+    elif crop == "shift":
         images = random_crop(images, padding, generator)
     if flip:
         images = random_flip(images, generator)

@@ -1,42 +1,32 @@
 """Batches as a function of (seed, epoch, step), so that a resumed run sees the same ones.
 
-All images lie on the device as one uint8 tensor and are augmented there; there are no worker
-processes. Random numbers are counted, not streamed: each draw has a generator of its own.
+Small images lie on the device, picture files are decoded ahead (`ltood/training/pixels.py`); both
+are augmented on the device, batch by batch. There are no worker processes.
 """
 
-import hashlib
 import math
 
 import torch
 from torch import Tensor
 
+from ltood.core.backbone import Backbone
 from ltood.core.images import ImageData
+from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe, StepBatch
 from ltood.ops.view_sets import augmented
-from ltood.training.plan import Augmentation, Plan
+from ltood.training.counted import counted_generator
+from ltood.training.pixels import Pixels, Wanted, pixels_of
+from ltood.training.plan import Augmentation, Crop, Plan
 
-
-def counted_seed(seed: int, *counters: int | str) -> int:
-    """Number from 0 to 2^63 - 1 that depends on the seed and the counters only."""
-    text = "/".join(str(counter) for counter in (seed, *counters))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def counted_generator(seed: int, *counters: int | str) -> torch.Generator:
-    """Random numbers on the CPU that depend on the seed and the counters only."""
-    return torch.Generator().manual_seed(counted_seed(seed, *counters))
+#: Batches that are decoded ahead of the one in use.
+_AHEAD = 2
+#: Orders that are remembered: those of an epoch and its outliers, and of what comes next.
+_ORDERS = 6
 
 
 def as_input(images: Tensor, layout: torch.memory_format) -> Tensor:
     """Pixels [N, channels, H, W] uint8 as floats in [0, 1]."""
     return (images.float() / 255).contiguous(memory_format=layout)
-
-
-def on_device(data: ImageData, split: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images [N, channels, H, W] uint8 and labels [N] int64 of a split, as tensors."""
-    found = data.split(split)
-    images = torch.from_numpy(found.images.copy()).to(device)
-    return images.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(found.labels.copy()).to(device)
 
 
 class Batches:
@@ -52,53 +42,109 @@ class Batches:
         plan: Plan,
         data: ImageData,
         recipe: Recipe,
+        backbone: Backbone,
         device: torch.device,
         layout: torch.memory_format,
+        ranks: Ranks | None = None,
     ) -> None:
-        """Move the images to the device."""
+        """Move small images to the device; larger ones are read when they are needed."""
+        ranks = ranks or Ranks()
         self._plan, self._config, self._layout = plan, plan.training, layout
-        self._images, self._labels = on_device(data, "train", device)
+        train = data.source("train")
+        self._images = pixels_of(train, backbone, device, ranks)
+        self._labels = torch.from_numpy(train.labels.copy()).to(device)
         self._num_views, self._aux_per_image = recipe.num_views, recipe.aux_per_image
-        self._aux = on_device(data, "aux", device)[0] if recipe.aux_per_image > 0 else None
-        self._epoch = -1
-        self._rows: tuple[Tensor, ...] = ()
+        self._aux: Pixels | None = None
+        if recipe.aux_per_image > 0:
+            # Of held images the outliers have the shape; of others they come to their size.
+            aux = data.source("aux") if self._images.cuts_parts else data.split("aux")
+            self._aux = pixels_of(aux, backbone, device, ranks)
+        self._orders: dict[tuple[int | str, ...], Tensor] = {}
         self.num_images = len(self._images)
         self.num_steps = math.ceil(self.num_images / self._config.batch_size)
+
+    def close(self) -> None:
+        """End the threads that decode."""
+        self._images.close()
+        if self._aux is not None:
+            self._aux.close()
 
     def batch(self, epoch: int, step: int) -> StepBatch:
         """Batch `step` of epoch `epoch`, both counted from 0.
 
         The batches of an epoch together hold each image once and differ by at most one image,
         because a last batch of a few images would upset batch norm.
+
+        Raises:
+            DataError: If a picture file is missing, changed or no picture.
         """
+        last = self._config.epochs * self.num_steps
+        number = epoch * self.num_steps + step
+        for ahead in range(number, min(number + _AHEAD + 1, last)):
+            self._expect(*divmod(ahead, self.num_steps))
+        rows = self._rows(epoch, step)
+        pixels = self._images.views(self._wanted(epoch, step))
         seed = self._plan.seed
-        if epoch != self._epoch:
-            order = torch.randperm(
-                self.num_images, generator=counted_generator(seed, epoch, "order")
-            )
-            self._rows = order.to(self._images.device).tensor_split(self.num_steps)
-            self._epoch = epoch
-        rows = self._rows[step]
         return StepBatch(
             views=tuple(
-                self._augmented(self._images[rows], epoch, step, view)
-                for view in range(self._num_views)
+                self._augmented(images, self._images, epoch, step, view)
+                for view, images in enumerate(pixels)
             ),
-            labels=self._labels[rows],
-            aux=self._outliers(len(rows), epoch, step),
+            labels=self._labels[rows.to(self._labels.device)],
+            aux=self._outliers(epoch, step),
             epoch=epoch,
             num_epochs=self._config.epochs,
             generator=counted_generator(seed, epoch, step, "recipe"),
         )
 
-    def _augmented(self, images: Tensor, *counters: int | str) -> Tensor:
-        config = self._config
+    def _rows(self, epoch: int, step: int) -> Tensor:
+        """Rows of a batch, [B] on the CPU; the first batches hold what cannot be shared evenly."""
+        least, more = divmod(self.num_images, self.num_steps)
+        start = step * least + min(step, more)
+        return self._order(self.num_images, epoch, "order")[start : start + least + (step < more)]
+
+    def _order(self, num: int, *counters: int | str) -> Tensor:
+        """A random order of `num` rows; the last few are remembered."""
+        if counters not in self._orders:
+            if len(self._orders) >= _ORDERS:
+                del self._orders[next(iter(self._orders))]
+            generator = counted_generator(self._plan.seed, *counters)
+            self._orders[counters] = torch.randperm(num, generator=generator)
+        return self._orders[counters]
+
+    def _expect(self, epoch: int, step: int) -> None:
+        """Let pictures be decoded that are not held."""
+        if self._images.cuts_parts:
+            self._images.expect(self._wanted(epoch, step))
+        if self._aux is not None and self._aux.cuts_parts:
+            self._aux.expect(self._wanted_outliers(self._aux, epoch, step))
+
+    def _wanted(self, epoch: int, step: int) -> Wanted:
+        rows = tuple(self._rows(epoch, step).tolist())
+        cuts = tuple(self._cuts(self._images, self._kind(view)) for view in range(self._num_views))
+        return Wanted(rows, cuts, self._plan.seed, (epoch, step))
+
+    def _wanted_outliers(self, aux: Pixels, epoch: int, step: int) -> Wanted:
+        rows = self._outlier_rows(len(aux), epoch, step)
+        cuts = (self._cuts(aux, self._kind("aux")),)
+        return Wanted(rows, cuts, self._plan.seed, (epoch, step, "aux"))
+
+    def _crop(self, pixels: Pixels) -> Crop:
+        return self._config.crop or ("resized" if pixels.cuts_parts else "shift")
+
+    def _cuts(self, pixels: Pixels, kind: Augmentation) -> bool:
+        """Whether parts of the pictures themselves are cut."""
+        return pixels.cuts_parts and (self._crop(pixels) == "resized" or kind == "contrast")
+
+    def _augmented(self, images: Tensor, pixels: Pixels, *counters: int | str) -> Tensor:
+        config, kind = self._config, self._kind(counters[-1])
         images = augmented(
             images,
-            self._kind(counters[-1]),
+            kind,
             counted_generator(self._plan.seed, *counters),
             padding=config.crop_padding,
             flip=config.horizontal_flip,
+            crop=None if self._cuts(pixels, kind) else self._crop(pixels),
         )
         return as_input(images, self._layout)
 
@@ -107,18 +153,20 @@ class Batches:
         chosen = config.aux_augmentation if view == "aux" else config.later_views if view else None
         return chosen or config.augmentation
 
-    def _outliers(self, num_images: int, epoch: int, step: int) -> Tensor | None:
-        """Augmented outliers for a batch; within a round no outlier comes twice."""
+    def _outliers(self, epoch: int, step: int) -> Tensor | None:
+        """Augmented outliers for a batch."""
         if self._aux is None:
             return None
-        total, wanted = len(self._aux), math.ceil(self._aux_per_image * num_images)
+        (images,) = self._aux.views(self._wanted_outliers(self._aux, epoch, step))
+        return self._augmented(images, self._aux, epoch, step, "aux")
+
+    def _outlier_rows(self, total: int, epoch: int, step: int) -> tuple[int, ...]:
+        """Rows of the outliers for a batch; within a round no outlier comes twice."""
+        num_images = len(self._rows(epoch, step))
+        wanted = math.ceil(self._aux_per_image * num_images)
         most = math.ceil(self._aux_per_image * self._config.batch_size)
         first = (epoch * self.num_steps + step) * most
         rounds = range(first // total, (first + wanted - 1) // total + 1)
-        orders = [
-            torch.randperm(total, generator=counted_generator(self._plan.seed, "aux", number))
-            for number in rounds
-        ]
+        orders = [self._order(total, "aux", number) for number in rounds]
         begin = first - rounds[0] * total
-        rows = torch.cat(orders)[begin : begin + wanted].to(self._aux.device)
-        return self._augmented(self._aux[rows], epoch, step, "aux")
+        return tuple(torch.cat(orders)[begin : begin + wanted].tolist())

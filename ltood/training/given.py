@@ -50,10 +50,11 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
         DataError: If weights cannot be read or do not fit.
     """
     source = plan.training.weights
-    # Nothing but training needs the pixels themselves.
-    train = data.split("train") if recipe.trains_backbone else data.source("train")
+    train = data.source("train")
     images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=source is None)
+    if recipe.trains_backbone and backbone.geometry is None:
+        data.split("train")  # says what to do where its pictures are files
     if recipe.trains_backbone and not backbone.has_head:
         raise ConfigError(
             f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "

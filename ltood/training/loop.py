@@ -19,14 +19,15 @@ from ltood.core.images import ImageData
 from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe
 from ltood.core.resume import save_state
-from ltood.training.batches import Batches, as_input, counted_seed, on_device
+from ltood.training.batches import Batches, as_input
+from ltood.training.counted import counted_seed
+from ltood.training.pixels import Pixels, pixels_of
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
 from ltood.training.sharing import add_gradients, share_batches
 from ltood.training.stepping import Averaged, in_format, micro_batches
 
 #: Steps between looks at the losses on a GPU, where each look makes the host wait.
 _CHECK_STEPS = 20
-_EVAL_ROWS = 1000
 
 
 @dataclass
@@ -67,8 +68,8 @@ class Run:
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.backbone = backbone.to(device).to(memory_format=self.layout)
         self.recipe = recipe.to(device)
-        self.batches = Batches(plan, data, recipe, device, self.layout)
-        self.val = on_device(data, "val", device) if "val" in data.splits() else None
+        self.batches = Batches(plan, data, recipe, backbone, device, self.layout, self.ranks)
+        self.val = _validation(data, backbone, device)
         self.check_steps = _CHECK_STEPS if on_gpu else 1
         self.trained = list(recipe.trainable(backbone))
         chosen = {id(parameter) for parameter in self.trained}
@@ -85,6 +86,12 @@ class Run:
         self.averaged = Averaged((backbone, recipe), self.config.ema)
         self.at = Standing()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
+
+    def close(self) -> None:
+        """End the threads that decode."""
+        self.batches.close()
+        if self.val is not None:
+            self.val[0].close()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state; an empty one is a fresh start."""
@@ -222,13 +229,25 @@ class Run:
             return None
         self.backbone.eval()
         num_classes = self.backbone.images.num_classes
-        right = 0
-        images, labels = self.val
-        for start in range(0, len(images), _EVAL_ROWS):
-            rows = slice(start, start + _EVAL_ROWS)
-            logits = self.backbone(as_input(images[rows], self.layout)).logits
-            right += int((logits[:, :num_classes].argmax(dim=1) == labels[rows]).sum())
-        return right / len(self.val[1])
+        right = start = 0
+        pixels, labels = self.val
+        for images in pixels.blocks():
+            logits = self.backbone(as_input(images, self.layout)).logits
+            wanted = labels[start : start + len(images)]
+            right += int((logits[:, :num_classes].argmax(dim=1) == wanted).sum())
+            start += len(images)
+        return right / len(labels)
+
+
+def _validation(
+    data: ImageData, backbone: Backbone, device: torch.device
+) -> tuple[Pixels, Tensor] | None:
+    """Pixels and labels [N] of the validation split, or None; every rank looks at all of it."""
+    if "val" not in data.splits():
+        return None
+    source = data.source("val")
+    labels = torch.from_numpy(source.labels.copy()).to(device)
+    return pixels_of(source, backbone, device, Ranks()), labels
 
 
 def _optimiser(

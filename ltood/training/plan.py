@@ -9,6 +9,7 @@ from ltood.core.errors import ConfigError
 
 #: What `ltood.ops.view_sets` can do, named here because reading settings needs no torch.
 Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
+Crop = Literal["shift", "resized"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class TrainingConfig:
         milestones: Epochs, counted from 0, before which "multistep" lowers the rate.
         factor: By what, above 0 and below 1.
         warmup_epochs: Epochs of linear rise before the schedule; fractions count.
+        crop: "shift" moves each image by a few pixels, "resized" stretches a random part of it
+            to the full size; null takes "resized" for picture files and "shift" for arrays.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.
         augmentation: What else is done to the images, as `ltood/ops/view_sets.py` lists it.
@@ -62,6 +65,7 @@ class TrainingConfig:
     milestones: tuple[int, ...] = (60, 80)
     factor: float = 0.1
     warmup_epochs: float = 0.0
+    crop: Crop | None = None
     crop_padding: int = 4
     horizontal_flip: bool = True
     augmentation: Augmentation = "basic"

@@ -66,19 +66,29 @@ def add_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
             dist.all_reduce(parameter.grad)
 
 
+def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
+    """Rows of all ranks in order, [N, ...]; no gradient goes back.
+
+    Args:
+        rows: Those of this rank, [n, ...].
+        sizes: Rows of each rank.
+    """
+    # Ranks can only send what is of one size.
+    padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    held = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(held, padded)
+    return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
+
+
 class _Gathered(torch.autograd.Function):
     """Rows of all ranks in order; going back, each rank keeps the gradient of its own."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: list[int], rank: int) -> Tensor:  # noqa: ANN401
-        """Gather [n, ...] to [N, ...]; the shares may differ by a row, so they are padded."""
+        """Gather [n, ...] to [N, ...]."""
         ctx.start, ctx.num = sum(sizes[:rank]), sizes[rank]
-        most = max(sizes)
-        padded = rows.new_zeros((most, *rows.shape[1:]))
-        padded[: len(rows)] = rows
-        held = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(held, padded.contiguous())
-        return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
+        return gathered(rows, sizes)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401

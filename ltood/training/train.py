@@ -35,7 +35,7 @@ from ltood.core.provenance import code_digest, differences, digest, library_vers
 from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe, build_recipe
 from ltood.core.resume import load_state
-from ltood.training.batches import counted_seed
+from ltood.training.counted import counted_seed
 from ltood.training.given import build, describe_weights, inputs_of_given
 from ltood.training.loop import Run, history_csv
 from ltood.training.plan import Plan
@@ -96,8 +96,11 @@ def train(
             return _finish(backbone, extras, None, out, inputs, ranks)
         recipe.attach(backbone)
         run = Run(plan, data, backbone, recipe, device, number_format, ranks)
-        run.restore(state)
-        run.go(out, inputs)
+        try:
+            run.restore(state)
+            run.go(out, inputs)
+        finally:
+            run.close()
         run.averaged.apply()
         return _finish(backbone, recipe.head_extras(), run.at.history, out, inputs, ranks)
 

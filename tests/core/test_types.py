@@ -65,7 +65,7 @@ def test_inputs_from_tensors(head):
 def test_missing_inputs_are_named():
     empty = FitInputs.of()
     for require in (empty.require_train, empty.require_aux, empty.require_head):
-        with pytest.raises(MissingNeedError, match="needed and were not given to fit"):
+        with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
             require()
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from image_samples import GreedyRecipe, TinyImages, make_plan
 
+from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.priors import ClassPrior
 from ltood.core.recipe import Recipe
 from ltood.ops.view_sets import AUGMENTATIONS
-from ltood.training.batches import Batches, counted_generator, counted_seed
+from ltood.training.batches import Batches
+from ltood.training.counted import counted_generator, counted_seed
 from ltood.training.plan import Augmentation
 
 
@@ -22,7 +24,9 @@ def make_batches(recipe=OneView, images=None, **training):
     plan = make_plan(**training)
     layout = torch.contiguous_format
     prior = ClassPrior(data.class_counts)
-    return Batches(plan, data, recipe(prior), torch.device("cpu"), layout)
+    spec = ImageSpec.of_source(data.source("train"), 3)
+    backbone = build_backbone(plan.backbone, plan.backbone_settings, spec)
+    return Batches(plan, data, recipe(prior), backbone, torch.device("cpu"), layout)
 
 
 def test_an_epoch_holds_each_image_once_in_batches_of_nearly_equal_size():

@@ -65,6 +65,35 @@ def test_two_ranks_train_as_one(tmp_path, recipe):
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+PIXELS = """
+import sys
+import numpy as np, torch
+from ltood.core.image_files import Geometry
+from ltood.core.images import ImageSplit
+from ltood.core.ranks import ranks_from_environment
+from ltood.training.pixels import Streamed, Wanted
+images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), dtype=np.uint8)
+split = ImageSplit(images, np.zeros(6, np.int64), np.arange(6))
+with ranks_from_environment() as ranks:
+    pixels = Streamed(split, Geometry((5, 5)), torch.device("cpu"), ranks)
+    for rows in ((4, 2, 0, 5, 1), (3,)):
+        views = pixels.views(Wanted(rows, (True, False), 7, (1, 2)))
+        torch.save(views, f"{sys.argv[1]}/{ranks.world}-{ranks.rank}-{len(rows)}.pt")
+    pixels.close()
+"""
+
+
+def test_ranks_decode_their_shares_and_see_all(tmp_path):
+    run_ranks(PIXELS, tmp_path, world=1)
+    run_ranks(PIXELS, tmp_path)
+    for num in (5, 1):  # of one row the second rank has none
+        expected = torch.load(tmp_path / f"1-0-{num}.pt", weights_only=True)
+        assert [len(view) for view in expected] == [num, num]
+        for rank in range(2):
+            found = torch.load(tmp_path / f"2-{rank}-{num}.pt", weights_only=True)
+            assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
 NORM = """
 import sys, torch
 from ltood.core.ranks import ranks_from_environment

@@ -1,0 +1,266 @@
+"""Pixels of a split for training: held on the device whole, or decoded ahead of the steps.
+
+Small images lie on the device as one uint8 tensor. Picture files, and arrays that must come to
+another size, are decoded and cut by threads while the device computes (Pillow works outside
+Python's lock); what waits is at most the batches that were asked for. Every random part depends
+on the counters of its step, the row and the view alone, never on threads or on what was decoded
+before.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltood.core.backbone import Backbone
+from ltood.core.image_files import (
+    Geometry,
+    ImageFiles,
+    as_picture,
+    decoding_threads,
+    read_picture,
+    resized,
+)
+from ltood.core.images import ImageSplit
+from ltood.core.random_views import crop_box
+from ltood.core.ranks import Ranks
+from ltood.training.counted import counted_seed
+from ltood.training.sharing import gathered, share_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Rows of one look at a validation split.
+_EVAL_ROWS = 1000
+#: Likewise where whole pictures wait.
+_EVAL_PICTURES = 128
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which pixels a step needs.
+
+    Attributes:
+        rows: Rows of the split, n at least 1.
+        cuts: For each view whether it is a random part of the picture, stretched to the size;
+            otherwise the whole picture is brought to it.
+        seed: Decides the parts.
+        counters: Likewise; those of the step.
+    """
+
+    rows: tuple[int, ...]
+    cuts: tuple[bool, ...]
+    seed: int
+    counters: tuple[int | str, ...]
+
+
+class Pixels(Protocol):
+    """Pixels of one split."""
+
+    #: Whether random parts were cut already, so that nothing may be cut again.
+    cuts_parts: bool
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+
+    def expect(self, wanted: Wanted) -> None:
+        """Say what `views` will soon be asked for, in that order."""
+
+    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+        """Each view of the rows, [n, channels, H, W] uint8 on the device."""
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows in order and whole, [n, channels, H, W] uint8 on the device."""
+
+    def close(self) -> None:
+        """End the threads; what was expected is dropped."""
+
+
+def pixels_of(
+    source: ImageSplit | ImageFiles, backbone: Backbone, device: torch.device, ranks: Ranks
+) -> Pixels:
+    """Pixels of a split in the size that the backbone takes.
+
+    Args:
+        source: Arrays or picture files; files only for a backbone with a geometry.
+        backbone: What they are for.
+        device: Where the views are wanted.
+        ranks: This process among others that decode the same batches.
+    """
+    geometry = backbone.geometry
+    if isinstance(source, ImageSplit):
+        fits = geometry is None or tuple(source.images.shape[1:3]) == geometry.size
+        if fits or not backbone.fixed_size:
+            return Held(source, device)
+    assert geometry is not None
+    return Streamed(source, geometry, device, ranks)
+
+
+class Held:
+    """Images that lie on the device as one tensor."""
+
+    cuts_parts = False
+
+    def __init__(self, source: ImageSplit, device: torch.device) -> None:
+        """Move the images to the device."""
+        images = torch.from_numpy(source.images.copy()).to(device)
+        self._images = images.permute(0, 3, 1, 2).contiguous()
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self._images)
+
+    def expect(self, wanted: Wanted) -> None:
+        """Do nothing: all rows are there."""
+
+    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+        """The same whole images for every view."""
+        rows = torch.tensor(wanted.rows, device=self._images.device)
+        return (self._images[rows],) * len(wanted.cuts)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows in order."""
+        yield from torch.split(self._images, _EVAL_ROWS)
+
+    def close(self) -> None:
+        """Do nothing: there are no threads."""
+
+
+class Streamed:
+    """Pictures that threads decode before they are needed."""
+
+    cuts_parts = True
+
+    def __init__(
+        self,
+        source: ImageSplit | ImageFiles,
+        geometry: Geometry,
+        device: torch.device,
+        ranks: Ranks,
+        *,
+        workers: int | None = None,
+    ) -> None:
+        """Take the pictures; threads start with the first demand.
+
+        Args:
+            source: Picture files, or arrays of another size than that of the geometry.
+            geometry: Size of the views, and how whole pictures come to it.
+            device: Where the views are wanted.
+            ranks: Each of them decodes its share of every batch and gets that of the others.
+            workers: Threads; None takes one for each processor, at most 16.
+        """
+        self._source, self._geometry, self._device = source, geometry, device
+        self._ranks = ranks
+        self._workers = workers or decoding_threads()
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[tuple[Wanted, list[Future[NDArray[np.uint8]]]]] = deque()
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self._source)
+
+    def expect(self, wanted: Wanted) -> None:
+        """Begin to decode, unless it was begun already."""
+        if all(known is not wanted and known != wanted for known, _ in self._waiting):
+            self._waiting.append((wanted, self._begin(wanted)))
+
+    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+        """The views, once they are decoded.
+
+        Raises:
+            DataError: If a file is missing, changed or no picture.
+        """
+        self.expect(wanted)
+        while self._waiting[0][0] != wanted:  # demanded once, and passed over
+            _cancel(self._waiting.popleft()[1])
+        futures = self._waiting.popleft()[1]
+        images = self._on_device([future.result() for future in futures], len(wanted.cuts))
+        if self._ranks.world > 1:
+            images = gathered(images, share_rows(len(wanted.rows), self._ranks))
+        return images.permute(1, 0, 4, 2, 3).contiguous().unbind()
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows in order, the next block being decoded while one is used."""
+        alone = Streamed(self._source, self._geometry, self._device, Ranks(), workers=self._workers)
+        starts = range(0, len(self), _EVAL_PICTURES)
+        demands = [
+            Wanted(tuple(range(start, min(start + _EVAL_PICTURES, len(self)))), (False,), 0, ())
+            for start in starts
+        ]
+        try:
+            for number, wanted in enumerate(demands):
+                alone.expect(wanted)
+                if number + 1 < len(demands):
+                    alone.expect(demands[number + 1])
+                yield alone.views(wanted)[0]
+        finally:
+            alone.close()
+
+    def close(self) -> None:
+        """End the threads after the pictures at hand."""
+        self._waiting.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _begin(self, wanted: Wanted) -> "list[Future[NDArray[np.uint8]]]":
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        sizes = share_rows(len(wanted.rows), self._ranks)
+        first = sum(sizes[: self._ranks.rank])
+        rows = wanted.rows[first : first + sizes[self._ranks.rank]]
+        return [self._pool.submit(self._decoded, row, wanted) for row in rows]
+
+    def _decoded(self, row: int, wanted: Wanted) -> NDArray[np.uint8]:
+        """Views of one picture, [V, H, W, 3]; the file is read and decoded once for all."""
+        source = self._source
+        if isinstance(source, ImageSplit):
+            picture = as_picture(np.asarray(source.images[row]))
+        else:
+            picture = read_picture(source.content(row), str(source.path(row)))
+        return np.stack(
+            [
+                random_part(
+                    picture,
+                    self._geometry,
+                    counted_seed(wanted.seed, *wanted.counters, "part", row, view),
+                )
+                if cut
+                else self._geometry(picture, row)
+                for view, cut in enumerate(wanted.cuts)
+            ]
+        )
+
+    def _on_device(self, decoded: Sequence[NDArray[np.uint8]], num_views: int) -> Tensor:
+        """Views [n, V, H, W, 3] of the pictures; n may be 0 on a rank without a share."""
+        on_gpu = self._device.type == "cuda"
+        shape = (len(decoded), num_views, *self._geometry.size, 3)
+        # Only from pinned memory does the copy run beside the device's other work.
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+        if decoded:
+            np.stack(decoded, out=images.numpy())
+        return images.to(self._device, non_blocking=on_gpu)
+
+
+def random_part(picture: "Image", geometry: Geometry, seed: int) -> NDArray[np.uint8]:
+    """A random part of an RGB picture, stretched to the size, [H, W, 3].
+
+    The part is drawn by the rules of `core.random_views.crop_box` and smoothed where it shrinks.
+    """
+    rng = np.random.default_rng(seed)
+    top, left, height, width = crop_box(
+        picture.height, picture.width, rng.uniform, lambda stop: int(rng.integers(stop))
+    )
+    part = picture.crop((left, top, left + width, top + height))
+    return np.asarray(resized(part, geometry.size, geometry.interpolation))
+
+
+def _cancel(futures: "list[Future[NDArray[np.uint8]]]") -> None:
+    for future in futures:
+        future.cancel()
