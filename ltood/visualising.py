@@ -25,6 +25,7 @@ from ltood.core.random_views import RandomViews
 from ltood.store.chunks import write_atomically
 from ltood.store.features import FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
+from ltood.store.regions import RegionSheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +36,8 @@ _FRAME = (230, 30, 30)
 #: Share of the classes that K is by default: 200 of ImageNet's 1,000.
 _SHARE = 0.2
 _CAPTION = 14
+#: Pictures of the sheet in the report, and the width in pixels to which small ones are enlarged.
+_SHOWN, _LEAST_WIDTH = 8, 112
 
 Style = Literal["hide", "frame"]
 
@@ -232,6 +235,48 @@ def contact_sheet(
     return sheet
 
 
+def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
+    """Test pictures with their regions, for the report, or a sentence that says why none.
+
+    Args:
+        store: Features, seen through the head that is to be asked.
+        data: Prepared pictures that they were made from.
+
+    Returns:
+        At most eight pictures, evenly spaced over the split; K is the one that the head was
+        learned with, and a fifth of the classes where it was learned without.
+
+    Raises:
+        StoreError: If the store was made from other pictures.
+        DataError: If a picture cannot be read.
+    """
+    head = store.provenance.get("head")
+    if head is None:
+        return "The head is not made of text, which patches could be compared with."
+    split = store.split("test")
+    if "local" not in split.spec.arrays or not store.provenance.get("preprocessing", {}).get(
+        "grid"
+    ):
+        return "The features hold none of patches."
+    used = head.get("in_use", {}).get("topk")
+    rows = spaced_rows(len(split), _SHOWN)
+    found = find_regions(store, "test", rows, topk=None if used is None else int(used))
+    images = pictures(store, data, "test", rows)
+    times = math.ceil(_LEAST_WIDTH / images.shape[2])
+    images = images.repeat(times, axis=1).repeat(times, axis=2)
+    names = list(store.class_names)
+    return RegionSheet(
+        features=store.fingerprint,
+        split="test",
+        rows=tuple(rows),
+        class_names=tuple(names[label] for label in found.labels),
+        shares=tuple(round(float(mask.mean()), 4) for mask in found.irrelevant),
+        topk=found.topk,
+        num_classes=len(names),
+        png=_png(contact_sheet(images, found, names)),
+    )
+
+
 def _picture(source: ImageSplit | ImageFiles, row: int) -> "Image":
     if isinstance(source, ImageSplit):
         return as_picture(np.asarray(source.images[row]))
@@ -244,11 +289,16 @@ def write_sheet(path: Path, sheet: "Image") -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    content = _png(sheet)
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, content)
     except OSError as error:
         raise StoreError(
             f"cannot write {path} ({error.strerror or error}); free space or choose another file."
         ) from error
+
+
+def _png(sheet: "Image") -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -23,6 +23,7 @@ FEATURES = WORK / "features.zarr"
 #: State of an unfinished adapt stage; no output, so that DVC leaves it to a killed run.
 ADAPTING = WORK / "adapting"
 HEAD = WORK / "head"
+REGIONS = WORK / "regions"
 CALIBRATION = WORK / "calibration"
 RAW_SCORES = WORK / "scores" / "raw.zarr"
 FINAL_SCORES = WORK / "scores" / "final.zarr"

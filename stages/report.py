@@ -2,21 +2,30 @@
 
 import click
 
-from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REPORT, plain_errors
+from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, plain_errors
 
 
 @click.command(help=__doc__)
 @plain_errors
 def main() -> None:
-    """Read final scores, metrics and leaderboard, write report.html."""
+    """Read final scores, metrics, leaderboard and regions, write report.html."""
     from ltood.core.console import say
     from ltood.evaluation import bootstrap, breakdown
     from ltood.reporting import read_leaderboard, read_metrics, write_report
+    from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
 
     metrics, leaderboard = read_metrics(METRICS), read_leaderboard(LEADERBOARD)
     scores = ScoreStore.open(FINAL_SCORES)
-    write_report(REPORT, scores, metrics, breakdown(scores), bootstrap(scores), leaderboard)
+    write_report(
+        REPORT,
+        scores,
+        metrics,
+        breakdown(scores),
+        bootstrap(scores),
+        leaderboard,
+        regions=read_regions(REGIONS),
+    )
     say(f"wrote {REPORT}")
 
 

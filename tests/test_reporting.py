@@ -25,6 +25,7 @@ from ltood.reporting import (
     wording,
     write_report,
 )
+from ltood.store.regions import RegionSheet, write_regions
 from ltood.store.scores import ScoreSplit, ScoreWriter
 
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -143,6 +144,33 @@ def test_the_page_loads_nothing(page):
     policy = next(meta for meta in elements.all("meta") if "http-equiv" in meta)
     assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'"
     assert len(page.encode()) < 2**20
+
+
+def test_regions_stand_in_the_page_itself(store, pieces, tmp_path):
+    names = ("cat", NASTY)
+    sheet = RegionSheet("9f2c" * 16, "test", (0, 7), names, (0.25, 1.0), 2, 10, b"\x89PNG")
+    write_report(tmp_path / "report.html", store, *pieces, regions=sheet)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    elements = Elements(page)
+    (picture,) = elements.all("img")
+    assert picture["src"] == "data:image/png;base64,iVBORw=="
+    assert picture["alt"].endswith(f"row 0 (cat): 25 %; row 7 ({NASTY}): 100 %.")
+    assert NASTY not in page
+    assert "for which 2 or more of the 10 classes are likelier" in " ".join(elements.texts)
+    policy = next(meta for meta in elements.all("meta") if "http-equiv" in meta)
+    assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    targets = {link["href"] for link in elements.all("a")}
+    assert "#regions" in targets
+    assert {"id": "regions"} in elements.all("section")
+
+
+def test_regions_of_other_features_are_refused(store, pieces, tmp_path):
+    sheet = RegionSheet("77" * 32, "test", (0,), ("cat",), (0.5,), 2, 10, b"")
+    with pytest.raises(
+        DataError, match=r"regions were drawn from features 777777777777… but .* 9f2c"
+    ):
+        write_report(tmp_path / "report.html", store, *pieces, regions=sheet)
+    assert not list(tmp_path.iterdir())
 
 
 def test_links_and_ids_fit_together(page):
@@ -500,6 +528,7 @@ def workplace(store, tmp_path, monkeypatch):
     write_metrics(tmp_path / "results" / "metrics.json", evaluate(store))
     leaderboard = json.dumps({"rows": LEADERBOARD})
     (tmp_path / "results" / "leaderboard.json").write_text(leaderboard)
+    write_regions(tmp_path / "data" / "work" / "regions", "nothing to show")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,5 +1,8 @@
 """Regions come from stored local features and lie where the picture shows them."""
 
+import dataclasses
+import io
+
 import numpy as np
 import pytest
 from image_samples import TinyImages, extract_tiny
@@ -12,7 +15,14 @@ from ltood.core.image_files import as_picture
 from ltood.core.random_views import RandomViews
 from ltood.losses.local_entropy import irrelevant_patches
 from ltood.preparing import open_prepared, prepare
-from ltood.store.adapted import AdaptedHead, weights_digest, with_adapted_head, write_adapted
+from ltood.store.adapted import (
+    AdaptedHead,
+    AdaptedStore,
+    read_adapted,
+    weights_digest,
+    with_adapted_head,
+    write_adapted,
+)
 from ltood.store.features import FeatureStore
 from ltood.visualising import (
     GREY,
@@ -21,9 +31,11 @@ from ltood.visualising import (
     find_regions,
     painted,
     pictures,
+    region_sheet,
     spaced_rows,
     write_sheet,
 )
+from tests import prompt_samples
 from tests.test_clip_extraction import CONFIG, take
 
 
@@ -188,3 +200,32 @@ def test_the_command(work):
     for extra in (["--topk", "x"], ["--label", "nobody"]):
         failed = CliRunner().invoke(app, [*(str(part) for part in arguments), *extra])
         assert isinstance(failed.exception, ConfigError)
+
+
+def test_the_report_gets_a_sheet_with_the_learned_k(work, store):
+    data = open_prepared(work / "prepared")
+    sheet = region_sheet(store, data)
+    rows = spaced_rows(len(store.split("test")), 8)
+    found = find_regions(store, "test", rows)
+    assert (sheet.rows, sheet.topk, sheet.num_classes) == (tuple(rows), 1, 3)
+    assert sheet.shares == tuple(found.irrelevant.mean(axis=1).tolist())
+    assert sheet.class_names == tuple(store.class_names[label] for label in found.labels)
+    assert sheet.features == store.fingerprint != FeatureStore.open(store.path).fingerprint
+    with Image.open(io.BytesIO(sheet.png)) as picture:
+        assert picture.format == "PNG"
+        assert picture.width >= 4 * 2 * 112  # small pictures are enlarged
+    assert region_sheet(store, data) == sheet
+    head = read_adapted(work / "head")
+    head = dataclasses.replace(head, inputs={"in_use": {"topk": 2.0}})
+    assert region_sheet(AdaptedStore(FeatureStore.open(store.path), head), data).topk == 2
+
+
+def test_no_sheet_where_there_is_nothing_to_draw(work, tmp_path):
+    data = open_prepared(work / "prepared")
+    assert "not made of text" in region_sheet(FeatureStore.open(work / "features.zarr"), data)
+    splits = prompt_samples.random_splits(np.random.default_rng(0), 3)
+    splits = {name: (*rows[:2], None) for name, rows in splits.items()}
+    plain = prompt_samples.write_store(tmp_path / "plain", splits, ["a", "b", "c"])
+    arrays = {"weight": np.ones((3, 32), np.float32), "bias": np.zeros(3, np.float32)}
+    head = AdaptedHead(("a", "b", "c"), prompt_samples.WEIGHTS, {}, arrays)
+    assert region_sheet(AdaptedStore(plain, head), data) == "The features hold none of patches."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ltood.core.errors import DataError, LtoodError
 
 if TYPE_CHECKING:
+    from ltood.store.regions import RegionSheet
     from ltood.store.scores import ScoreStore
 
 __all__ = ["read_leaderboard", "read_metrics", "write_report"]
@@ -25,6 +26,7 @@ def write_report(
     intervals: Mapping[str, Any] | None = None,
     leaderboard: Sequence[Mapping[str, Any]] | None = None,
     title: str | None = None,
+    regions: "RegionSheet | None" = None,
 ) -> None:
     """Write the report; an existing one is replaced only when the new one is complete.
 
@@ -37,6 +39,7 @@ def write_report(
         leaderboard: Rows of all methods, for a table that compares them: names such as
             "method" and "calibrator", and metrics in fractions, flat or below "mean" and "id".
         title: Heading of the page; the chosen entries by default.
+        regions: Pictures with the regions that do not show their class; None leaves them out.
 
     Raises:
         DataError: If a piece is missing, not finite, or made from other scores.
@@ -46,7 +49,7 @@ def write_report(
     from ltood.reporting.page import render
     from ltood.store.chunks import write_atomically
 
-    page = render(build(store, metrics, breakdown, intervals, leaderboard, title))
+    page = render(build(store, metrics, breakdown, intervals, leaderboard, title, regions))
     try:
         write_atomically(out, page.encode())
     except OSError as error:

@@ -1,5 +1,6 @@
 """What a report holds: the pieces checked against one another and put into one value."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ltood.reporting.classes import ClassPanel, class_panel
 from ltood.reporting.wording import COLUMNS
 
 if TYPE_CHECKING:
+    from ltood.store.regions import RegionSheet
     from ltood.store.scores import ScoreStore
 
 _OOD = "ood_"
@@ -39,6 +41,21 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture that stands in the page itself.
+
+    Attributes:
+        address: The PNG file as a data address.
+        words: What it shows, for those who do not see it.
+        lead: How it is to be read.
+    """
+
+    address: str
+    words: str
+    lead: str
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything the page shows, ready for the template."""
 
@@ -51,6 +68,7 @@ class Content:
     sets: list[panels.SetPanel]
     classes: ClassPanel
     leaderboard: tables.Leaderboard | None
+    regions: "Picture | None"
     provenance: Mapping[str, Any]
     data: str
 
@@ -62,6 +80,7 @@ def build(
     intervals: Mapping[str, Any] | None,
     leaderboard: Sequence[Mapping[str, Any]] | None,
     title: str | None,
+    regions: "RegionSheet | None" = None,
 ) -> Content:
     """Check the pieces of a report and put them together; see `write_report`.
 
@@ -101,8 +120,31 @@ def build(
         panels.set_panels(sides, metrics, prior.groups()),
         classes,
         board,
+        None if regions is None else region_picture(regions, fingerprint),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
         embedded,
+    )
+
+
+def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
+    """A sheet of regions as it stands in the page.
+
+    Raises:
+        DataError: If it was drawn from other features than the scores.
+    """
+    if sheet.features != fingerprint:
+        raise DataError(
+            f"the regions were drawn from features {sheet.features[:12]}… but the scores were made "
+            f"from {str(fingerprint)[:12]}…; run the visualise stage again."
+        )
+    rows = zip(sheet.rows, sheet.class_names, sheet.shares, strict=True)
+    shown = [f"row {row} ({name}): {100 * share:.0f} %" for row, name, share in rows]
+    return Picture(
+        f"data:image/png;base64,{base64.b64encode(sheet.png).decode()}",
+        f"Share of patches that leave the class out, in {'; '.join(shown)}.",
+        f"Images of {sheet.split} beside their patches for which {sheet.topk} or more of the "
+        f"{sheet.num_classes} classes are likelier than their own; the other patches are grey. "
+        "LoCoOp takes such patches for OOD.",
     )
 
 

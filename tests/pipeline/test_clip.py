@@ -7,7 +7,8 @@ import pytest
 
 from ltood.store.adapted import read_adapted
 from ltood.store.features import FeatureStore
-from tests.pipeline.test_pipeline import ALL, ROOT, Workspace
+from ltood.store.regions import read_regions
+from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE, ALL, ROOT, Workspace
 
 SCRIPT = ROOT / "benchmarks" / "make_small_clip.py"
 SETTINGS = [
@@ -33,6 +34,10 @@ def workspace(tmp_path_factory) -> Workspace:
     return workspace
 
 
+def arrays_of(workspace):
+    return read_adapted(workspace.path / "data/work/head").arrays
+
+
 @pytest.mark.timeout(900)
 def test_images_to_a_table_of_scores(workspace):
     assert workspace.experiment(*SETTINGS) == ALL
@@ -44,9 +49,33 @@ def test_images_to_a_table_of_scores(workspace):
     assert head.arrays["weight"].shape == (10, 64)
     metrics = json.loads((workspace.path / "results/metrics.json").read_text())
     assert 0 < metrics["mean"]["auroc"] < 1
-    # Another score asks neither for images nor for another head.
-    done = workspace.experiment("method=mcm")
-    assert done == ["score", "normalise", "evaluate", "report"]
+    report = (workspace.path / "results/report.html").read_text()
+    assert report.count('src="data:image/png;base64,') == 1
+
+
+@pytest.mark.timeout(600)
+def test_another_score_asks_neither_for_images_nor_for_another_head(workspace):
+    before = arrays_of(workspace)
+    assert workspace.experiment("method=mcm") == AFTER_SCORE
+    assert all((arrays_of(workspace)[name] == before[name]).all() for name in before)
+
+
+@pytest.mark.timeout(900)
+def test_other_prompts_are_learned_from_the_features_that_are_there(workspace):
+    chunks = sorted((workspace.path / "data/work/features.zarr").rglob("*"))
+    written = [path.stat().st_mtime_ns for path in chunks]
+    before = arrays_of(workspace)
+    # The train stage finds its weights as they were; no image is encoded.
+    done = workspace.experiment("recipes.locoop.entropy_weight=4", "recipes.locoop.topk=1")
+    assert done == ["train", *AFTER_EXTRACT]
+    weighted = arrays_of(workspace)
+    assert weighted["context"].shape == before["context"].shape == (4, 64)
+    assert (weighted["context"] != before["context"]).any()
+    assert read_regions(workspace.path / "data/work/regions").topk == 1
+    done = workspace.experiment("recipes.locoop.n_ctx=5", "recipes.locoop.position=front")
+    assert done == ["train", *AFTER_EXTRACT]
+    assert arrays_of(workspace)["context"].shape == (5, 64)
+    assert [path.stat().st_mtime_ns for path in chunks] == written
 
 
 @pytest.mark.timeout(600)

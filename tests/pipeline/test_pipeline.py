@@ -17,7 +17,7 @@ AFTER_SCORE = ["score", "normalise", "evaluate", "report"]
 #: The leaderboard does not depend on the chosen entries, only on features and settings.
 COMPARE = ["compare", "report"]
 AFTER_SCORE_AND_COMPARE = ["score", "normalise", "evaluate", *COMPARE]
-AFTER_EXTRACT = ["adapt", "calibrate", *AFTER_SCORE_AND_COMPARE]
+AFTER_EXTRACT = ["adapt", "visualise", "calibrate", *AFTER_SCORE_AND_COMPARE]
 ALL = ["prepare", "train", "extract", *AFTER_EXTRACT]
 
 

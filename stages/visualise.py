@@ -1,0 +1,27 @@
+"""Draw which regions of test pictures the head takes for something else, for the report.
+
+Needs a head made of text and stored features of patches; without them it notes that there is
+nothing to draw. No image is encoded.
+"""
+
+import click
+
+from stages._shell import PREPARED, REGIONS, features, plain_errors
+
+
+@click.command(help=__doc__)
+@plain_errors
+def main() -> None:
+    """Read features, head and pictures, write the sheet."""
+    from ltood.core.console import say
+    from ltood.preparing import open_prepared
+    from ltood.store.regions import write_regions
+    from ltood.visualising import region_sheet
+
+    sheet = region_sheet(features(), open_prepared(PREPARED))
+    write_regions(REGIONS, sheet)
+    say(f"no regions: {sheet}" if isinstance(sheet, str) else f"wrote {REGIONS}")
+
+
+if __name__ == "__main__":
+    main()
