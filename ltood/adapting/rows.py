@@ -110,7 +110,7 @@ def training_rows(
     held = labelled.load(["labels", "ids"])
     labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
     if config.rows is not None:
-        rows = _listed(Path(config.rows), ids, config.section, seed)
+        rows = _listed(Path(config.rows), ids, config, seed)
     elif config.shots is not None:
         rows = drawn(labels, ids, config.shots, seed)
     else:
@@ -152,24 +152,39 @@ def epoch_order(
     return rng.permutation(num_rows), rng.integers(num_views, size=num_rows)
 
 
-def _listed(path: Path, ids: NDArray[np.int64], section: str, seed: int) -> NDArray[np.int64]:
-    """Rows that a CSV file names by their ids, for this seed where it has such a column."""
+def _listed(
+    path: Path, ids: NDArray[np.int64], config: PromptConfig, seed: int
+) -> NDArray[np.int64]:
+    """Rows that a CSV file names by their ids, for this seed and these shots where it has both."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         lines = [line for line in lines if "seed" not in line or int(line["seed"]) == seed]
+        known = {int(line["shots"]) for line in lines if "shots" in line}
+        if config.shots is not None:
+            lines = [line for line in lines if int(line["shots"]) == config.shots]
         wanted = [int(line["id"]) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        also = "" if config.shots is None else " and shots"
         raise DataError(
-            f"{section}.rows {path} cannot be read ({type(error).__name__}: {error}); give a CSV "
-            "file with the column id, and optionally seed."
+            f"{config.section}.rows {path} cannot be read ({type(error).__name__}: {error}); give "
+            f"a CSV file with the column id{also}, and optionally seed."
         ) from error
-    return _positions(wanted, ids, path, seed)
+    if config.shots is None and len(known) > 1:
+        listed = ", ".join(map(str, sorted(known)))
+        raise DataError(
+            f"{path} lists rows for {listed} shots; set {config.section}.shots to one of them."
+        )
+    if not wanted:
+        shots = "" if config.shots is None else f" and {config.shots} shots"
+        raise DataError(
+            f"{path} lists no row for seed {seed}{shots}; list at least one, or choose another "
+            "seed."
+        )
+    return _positions(wanted, ids, path)
 
 
-def _positions(
-    wanted: Sequence[int], ids: NDArray[np.int64], path: Path, seed: int
-) -> NDArray[np.int64]:
+def _positions(wanted: Sequence[int], ids: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
     """Rows of some ids, in the order of the store."""
     where: dict[int, Any] = {int(number): row for row, number in enumerate(ids)}
     unknown = [number for number in wanted if number not in where]
@@ -177,9 +192,5 @@ def _positions(
         raise DataError(
             f"{path} lists id {unknown[0]}, which no training row of the store has; list ids of "
             "its training split."
-        )
-    if not wanted:
-        raise DataError(
-            f"{path} lists no row for seed {seed}; list at least one, or choose another seed."
         )
     return np.array(sorted({where[number] for number in wanted}))

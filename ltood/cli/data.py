@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command("info")(info)
     group.command("download")(download)
     group.command("verify")(verify)
+    group.command("few-shot")(few_shot)
     app.add_typer(group, name="data")
 
 
@@ -122,6 +123,63 @@ def verify(name: Name, root: Root = _ROOT) -> None:
     if faults:
         more = f" {len(faults) - 1} more checks failed." if len(faults) > 1 else ""
         raise DataError(f"{name}: {faults[0]}{more}")
+
+
+def few_shot(
+    dataset: Annotated[
+        str, typer.Argument(help="ID dataset of pictures, such as imagenet or folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    shots: Annotated[
+        list[int] | None, typer.Option(help="Pictures of each class; repeatable, 16 if none.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed of a selection; repeatable, 1 to 3 if none.")
+    ] = None,
+    params: Annotated[Path, typer.Option(help="Where the dataset's settings stand.")] = Path(
+        "params.yaml"
+    ),
+    root: Annotated[
+        str | None, typer.Option(help="Folder of the dataset, in the place of the setting.")
+    ] = None,
+) -> None:
+    """Draw few training pictures of each class, the same on every machine, and list them."""
+    import dataclasses
+
+    from ltood.core.errors import DataError, StoreError
+    from ltood.core.fewshot import split_table
+    from ltood.core.image_files import ImageFiles
+    from ltood.core.params import parse, read_params
+    from ltood.core.picture_sets import PictureConfig
+    from ltood.core.registry import load
+    from ltood.store.chunks import write_atomically
+
+    module = load("datasets", dataset)
+    # Without settings a folder is enough.
+    sections = {} if root and not params.is_file() else read_params(params).get("datasets") or {}
+    section = {**(sections.get(dataset) or {}), **({"root": root} if root else {})}
+    config = parse(section, module.Config, f"datasets.{dataset}")
+    if not isinstance(config, PictureConfig):
+        raise DataError(
+            f"dataset {dataset} is no set of picture files; its shots need no list, set "
+            "recipes.locoop.shots, by which they are drawn."
+        )
+    # Drawn from all pictures, whatever was cut before.
+    whole = dataclasses.replace(
+        config, size=None, imbalance="none", shots=None, shots_list=None, ood=(), aux=None
+    )
+    source = module.Dataset(whole)
+    files, names = source.split("train"), source.class_names
+    assert isinstance(files, ImageFiles)
+    numbers, seeds = shots or [16], seed or [1, 2, 3]
+    table = split_table(files.labels, files.paths, names, files.ids, shots=numbers, seeds=seeds)
+    try:
+        write_atomically(out, table.encode())
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {out} ({error.strerror or error}); free space or choose another file."
+        ) from error
+    typer.echo(f"{out}: {table.count(chr(10)) - 1:,} lines for {len(names):,} classes.")
 
 
 def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:

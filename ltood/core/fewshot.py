@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, DataError
 
 #: Columns of a list of splits.
-COLUMNS = ("split", "seed", "shots", "label", "class", "path")
+COLUMNS = ("split", "seed", "shots", "label", "class", "path", "id")
 
 
 def few_shot_rows(
@@ -54,11 +54,24 @@ def split_table(
     labels: NDArray[np.int64],
     paths: Sequence[str],
     class_names: Sequence[str],
+    ids: NDArray[np.int64],
     *,
     shots: Sequence[int],
     seeds: Sequence[int],
 ) -> str:
-    """Selections for all seeds and numbers of shots, as comma-separated text."""
+    """Selections for all seeds and numbers of shots, as comma-separated text.
+
+    Args:
+        labels: Classes of all rows, [N].
+        paths: Path of each row, by which rows are put in order.
+        class_names: Names of the classes.
+        ids: Id of each row, [N], by which a feature store knows it.
+        shots: Numbers of rows of each class.
+        seeds: Seeds of the selections.
+
+    Raises:
+        ConfigError: If a number of shots is below 1 or a seed below 0.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -66,18 +79,19 @@ def split_table(
         for number in shots:
             for row in few_shot_rows(labels, paths, shots=number, seed=seed):
                 label = int(labels[row])
-                writer.writerow(("train", seed, number, label, class_names[label], paths[row]))
+                what = (label, class_names[label], paths[row], int(ids[row]))
+                writer.writerow(("train", seed, number, *what))
     return text.getvalue()
 
 
-def listed_paths(content: str, where: str, *, shots: int | None, seed: int) -> list[str]:
-    """Paths of one selection of a table.
+def listed_paths(content: str, where: str, *, shots: int | None, seed: int | None) -> list[str]:
+    """Paths of one selection of a table, or of several together, each path once.
 
     Args:
         content: The table; columns other than path may be missing.
         where: What messages call it.
         shots: Number of shots to take, where the table has this column; None takes all rows.
-        seed: Seed to take, where the table has this column.
+        seed: Seed to take, where the table has this column; None takes all.
 
     Raises:
         DataError: If there is no column path or no such row.
@@ -85,7 +99,8 @@ def listed_paths(content: str, where: str, *, shots: int | None, seed: int) -> l
     rows = list(csv.DictReader(io.StringIO(content)))
     if not rows or "path" not in rows[0]:
         raise DataError(f"{where} has no column path; its columns are {', '.join(COLUMNS)}.")
-    wanted = {"seed": str(seed)} | ({} if shots is None else {"shots": str(shots)})
+    asked = {"seed": seed, "shots": shots}
+    wanted = {key: str(value) for key, value in asked.items() if value is not None}
     kept = [
         row["path"]
         for row in rows
@@ -93,6 +108,6 @@ def listed_paths(content: str, where: str, *, shots: int | None, seed: int) -> l
         and all(row[key] == value for key, value in wanted.items() if key in row)
     ]
     if not kept:
-        asked = ", ".join(f"{key} {value}" for key, value in wanted.items())
-        raise DataError(f"{where} has no row of the split train with {asked}; correct the setting.")
-    return kept
+        sought = " with " + ", ".join(f"{key} {wanted[key]}" for key in wanted) if wanted else ""
+        raise DataError(f"{where} has no row of the split train{sought}; correct the setting.")
+    return list(dict.fromkeys(kept))

@@ -37,7 +37,7 @@ class PictureConfig:
         imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
             effect where `imbalance` is "none".
         shots: Training pictures of each class, drawn by `shots_seed`; null takes all.
-        shots_seed: Chooses the few shots.
+        shots_seed: Chooses the few shots; null takes those of all seeds in `shots_list`.
         shots_list: CSV file of few-shot selections with the columns path and optionally seed and
             shots, in the place of a draw; null draws.
         ood: OOD test sets, each a name and where its images are, such as dtd=data/dtd/images, or
@@ -54,7 +54,7 @@ class PictureConfig:
     imbalance: Literal["exponential", "step", "none"] = "none"
     imbalance_ratio: float = 0.01
     shots: int | None = None
-    shots_seed: int = 1
+    shots_seed: int | None = 1
     shots_list: str | None = None
     ood: tuple[str, ...] = ()
     aux: str | None = None
@@ -71,6 +71,11 @@ class PictureConfig:
                 raise ConfigError(
                     f"{self.section}.{name} is {value}; set it to 1 or more, or null."
                 )
+        if self.shots is not None and self.shots_seed is None and self.shots_list is None:
+            raise ConfigError(
+                f"{self.section}.shots_seed is null, which takes the shots of all seeds in a list, "
+                f"but {self.section}.shots_list is null too; set one of them."
+            )
         if self.imbalance != "none" and (self.shots is not None or self.shots_list is not None):
             raise ConfigError(
                 f"{self.section}.imbalance is {self.imbalance!r} and shots are asked for too; "
@@ -139,7 +144,7 @@ class PictureSet:
         config = self._config
         if config.shots_list is not None:
             return self._listed(train, config.shots_list)
-        if config.shots is not None:
+        if config.shots is not None and config.shots_seed is not None:
             rows = few_shot_rows(
                 train.labels, train.paths, shots=config.shots, seed=config.shots_seed
             )

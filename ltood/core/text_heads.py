@@ -64,9 +64,10 @@ class PromptConfig:
         position: Where the class name stands among the context vectors.
         class_names: File with a class name per line, "imagenet" for the names that open_clip
             brings along; null takes those of the store.
-        shots: Training rows of each class, drawn by the seed; null takes all.
-        rows: CSV file with the column id, and optionally seed, of the training rows; null draws
-            them.
+        shots: Training rows of each class, drawn by the seed, or of the file `rows` those with
+            so many shots; null takes all.
+        rows: CSV file with the column id, and optionally seed and shots, of the training rows
+            (`ltood data few-shot` writes one); null draws them.
         epochs: Passes over the rows; the last context is kept.
         batch_size: Rows of one step; the incomplete last batch of an epoch is left out.
         learning_rate: Of SGD, from the second epoch on, falling by a cosine.
@@ -119,11 +120,6 @@ class PromptConfig:
             raise ConfigError(
                 f"{self.section}.weight_decay is {self.weight_decay}; set it to 0 or more (the "
                 "paper uses 5e-4)."
-            )
-        if self.shots is not None and self.rows is not None:
-            raise ConfigError(
-                f"{self.section}.shots is {self.shots} and {self.section}.rows is {self.rows!r}; "
-                "rows are either drawn or listed, so set one of them to null."
             )
         if self.ctx_init is not None and not self.ctx_init.strip():
             raise ConfigError(

@@ -78,6 +78,24 @@ def test_shots_are_drawn_and_listed_rows_are_taken(store, tmp_path):
     assert training_rows(store, PromptConfig(rows=str(file)), 1, local=False).rows.tolist() == [3]
 
 
+def test_a_list_of_several_shots_is_asked_for_one_of_them(store, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("seed,shots,id\n1,1,104\n1,2,104\n1,2,101\n2,1,102\n", encoding="utf-8")
+    for shots, expected in ((1, [104]), (2, [101, 104])):
+        config = PromptConfig(rows=str(file), shots=shots)
+        assert training_rows(store, config, 1, local=False).ids.tolist() == expected
+    assert training_rows(store, PromptConfig(rows=str(file)), 2, local=False).ids.tolist() == [102]
+    for shots, said in (
+        (None, r"rows\.csv lists rows for 1, 2 shots; set recipes\.coop\.shots to one"),
+        (4, r"rows\.csv lists no row for seed 1 and 4 shots"),
+    ):
+        with pytest.raises(DataError, match=said):
+            training_rows(store, PromptConfig(rows=str(file), shots=shots), 1, local=False)
+    file.write_text("id\n104\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"KeyError: 'shots'\); give .* the column id and shots"):
+        training_rows(store, PromptConfig(rows=str(file), shots=1), 1, local=False)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import tarfile
@@ -12,7 +13,9 @@ from ltood.cli import app
 from ltood.core import catalogue, downloads, made_sets
 from ltood.core.catalogue import Offer, Part, known_set, known_sets
 from ltood.core.downloads import Source
-from ltood.core.errors import DataError, UnknownNameError
+from ltood.core.errors import ConfigError, DataError, StoreError, UnknownNameError
+from ltood.core.params import parse
+from ltood.datasets import folder
 
 
 def run(*arguments):
@@ -129,3 +132,52 @@ def test_a_set_that_is_not_offered_says_how_to_get_it(tmp_path):
 def test_an_unknown_set_is_refused(command):
     with pytest.raises(UnknownNameError, match="No known set 'svnh'"):
         run(command, "svnh")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for split, num in (("train", 5), ("test", 1)):
+        for name in ("cat", "dog"):
+            place = tmp_path / "set" / split / name
+            place.mkdir(parents=True)
+            for number in range(num):
+                Image.new("RGB", (4, 4)).save(place / f"{number}.png")
+    return tmp_path / "set"
+
+
+def test_few_shots_are_listed_for_the_dataset_and_the_recipe(pictures, tmp_path):
+    out = tmp_path / "lists" / "shots.csv"
+    options = ("--shots", 2, "--seed", 1, "--seed", 2, "--root", pictures, "--out", out)
+    assert "shots.csv: 8 lines for 2 classes." in run("few-shot", "folder", *options)
+    lines = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert {line["seed"] for line in lines} == {"1", "2"}
+    settings = {"root": str(pictures), "shots_list": str(out), "shots_seed": None}
+    train = folder.Dataset(parse(settings, folder.Config, "datasets.folder")).split("train")
+    # The ids of the pictures that are kept are those by which the recipe finds its rows.
+    assert set(train.ids.tolist()) == {int(line["id"]) for line in lines}
+    first = out.read_bytes()
+    run("few-shot", "folder", *options)
+    assert out.read_bytes() == first
+
+
+def test_few_shots_take_the_folder_of_the_settings(pictures, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(f"datasets:\n  folder: {{root: {pictures}, shots: 1, ood: [svhn]}}\n")
+    text = run("few-shot", "folder", "--params", params, "--out", tmp_path / "shots.csv")
+    assert "shots.csv: 30 lines for 2 classes." in text  # three seeds, and five of a class at most
+
+
+def test_few_shots_of_arrays_need_no_list(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("datasets: {}\n")
+    with pytest.raises(DataError, match=r"demo is no set of picture files; .* recipes\.locoop"):
+        run("few-shot", "demo", "--params", params, "--out", tmp_path / "shots.csv")
+
+
+def test_few_shots_say_what_is_missing(pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    where = tmp_path / "file" / "shots.csv"
+    with pytest.raises(StoreError, match=r"cannot write .*shots\.csv \("):
+        run("few-shot", "folder", "--root", pictures, "--out", where)
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        run("few-shot", "folder", "--params", tmp_path / "none.yaml", "--out", where)

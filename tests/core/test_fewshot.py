@@ -11,6 +11,7 @@ from ltood.core.fewshot import COLUMNS, few_shot_rows, listed_paths, split_table
 
 LABELS = np.array([0] * 9 + [1] * 3 + [-1] * 2 + [2] * 6)
 PATHS = [f"class{label}/{row:02d}.jpg" for row, label in enumerate(LABELS)]
+IDS = np.arange(len(LABELS)) + 100
 
 
 def rows(**changes):
@@ -57,7 +58,7 @@ def test_impossible_settings_are_refused(changes):
 
 def test_tables_hold_every_selection_and_are_read_back():
     names = ("a", "b", "c")
-    text = split_table(LABELS, PATHS, names, shots=(1, 4), seeds=(1, 2))
+    text = split_table(LABELS, PATHS, names, IDS, shots=(1, 4), seeds=(1, 2))
     table = list(csv.DictReader(io.StringIO(text)))
     assert tuple(table[0]) == COLUMNS
     assert len(table) == 2 * (3 + 11)
@@ -65,6 +66,12 @@ def test_tables_hold_every_selection_and_are_read_back():
     for seed in (1, 2):
         expected = [PATHS[row] for row in rows(seed=seed)]
         assert listed_paths(text, "x.csv", shots=4, seed=seed) == expected
+    ids = {PATHS[row]: str(IDS[row]) for row in range(len(LABELS))}
+    assert all(line["id"] == ids[line["path"]] for line in table)
+    # All seeds together name every picture once.
+    union = listed_paths(text, "x.csv", shots=4, seed=None)
+    assert len(union) == len(set(union))
+    assert set(union) == {PATHS[row] for seed in (1, 2) for row in rows(seed=seed)}
 
 
 def test_a_list_of_paths_only_is_taken_whole():
@@ -74,9 +81,11 @@ def test_a_list_of_paths_only_is_taken_whole():
 def test_lists_without_rows_are_refused():
     with pytest.raises(DataError, match=r"x\.csv has no column path"):
         listed_paths("a,b\n1,2\n", "x.csv", shots=1, seed=1)
-    text = split_table(LABELS, PATHS, ("a", "b", "c"), shots=(1,), seeds=(1,))
+    text = split_table(LABELS, PATHS, ("a", "b", "c"), IDS, shots=(1,), seeds=(1,))
     with pytest.raises(DataError, match="no row of the split train with seed 1, shots 16"):
         listed_paths(text, "x.csv", shots=16, seed=1)
+    with pytest.raises(DataError, match="no row of the split train; correct"):
+        listed_paths("split,path\nval,a\n", "x.csv", shots=None, seed=None)
 
 
 def test_no_rows_at_all():

@@ -37,7 +37,6 @@ def test_the_schedule_equals_the_chained_one_of_torch():
         ({"warmup_learning_rate": math.inf}, r"coop\.warmup_learning_rate is inf"),
         ({"momentum": 1.0}, r"recipes\.coop\.momentum is 1\.0; set it to 0 or more and below 1"),
         ({"weight_decay": -0.1}, r"recipes\.coop\.weight_decay is -0\.1; set it to 0 or more"),
-        ({"shots": 1, "rows": "a.csv"}, r"shots is 1 and recipes\.coop\.rows is 'a\.csv'; rows"),
         ({"ctx_init": "  "}, r"recipes\.coop\.ctx_init is '  '; give words"),
     ],
 )

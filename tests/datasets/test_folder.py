@@ -74,11 +74,18 @@ def test_few_shots_are_a_policy(root):
 
 def test_a_list_of_shots_is_taken(root, tmp_path):
     whole = dataset(root).split("train")
-    text = split_table(whole.labels, whole.paths, ("cat", "dog", "eel"), shots=(1, 2), seeds=(5,))
+    text = split_table(
+        whole.labels, whole.paths, ("cat", "dog", "eel"), whole.ids, shots=(1, 2), seeds=(5,)
+    )
     path = tmp_path / "shots.csv"
     path.write_text(text)
     listed = dataset(root, shots_list=str(path), shots=2, shots_seed=5).split("train")
     assert listed.paths == dataset(root, shots=2, shots_seed=5).split("train").paths
+    both = dataset(root, shots_list=str(path), shots_seed=None).split("train")
+    assert set(both.paths) == set(listed.paths)
+    assert len(both) == 6
+    with pytest.raises(ConfigError, match=r"shots_seed is null, .*shots_list is null too"):
+        dataset(root, shots=2, shots_seed=None)
     path.write_text("path\ncat/99.png\n")
     with pytest.raises(DataError, match=r"lists 'cat/99\.png', which is no training picture"):
         dataset(root, shots_list=str(path)).split("train")
