@@ -113,6 +113,17 @@ def test_learning_lowers_the_loss_and_records_it(store, tmp_path):
     torch.testing.assert_close(run.text().norm(dim=1), torch.ones(3))
 
 
+def test_batches_without_an_irrelevant_patch_add_exactly_nothing(store, tmp_path):
+    settings = {"n_ctx": 2, "epochs": 2, "batch_size": 5}
+    with pytest.warns(UserWarning, match="topk is 3 of 3 classes, so that no patch leaves"):
+        none = learner(store, locoop, locoop.Config(topk=3, entropy_weight=4.0, **settings))
+    plain = learner(store, coop, coop.Config(**settings))
+    none.go(tmp_path / "none", {})
+    plain.go(tmp_path / "plain", {})
+    assert [row[1] for row in none.at.history] == [0.0, 0.0]
+    assert torch.equal(none.context, plain.context)
+
+
 def test_batches_are_whole_unless_there_is_only_a_part_of_one(store):
     assert learner(store, coop, coop.Config(n_ctx=2, batch_size=4)).steps_per_epoch == 2
     assert learner(store, coop, coop.Config(n_ctx=2, batch_size=12)).steps_per_epoch == 1
