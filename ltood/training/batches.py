@@ -57,8 +57,9 @@ class Batches:
         self._aux: Pixels | None = None
         if recipe.aux_per_image > 0:
             # Of held images the outliers have the shape; of others they come to their size.
-            aux = data.source("aux") if self._images.cuts_parts else data.split("aux")
-            self._aux = pixels_of(aux, backbone, device, ranks)
+            streamed = self._images.cuts_parts
+            aux = data.source("aux") if streamed else data.split("aux")
+            self._aux = pixels_of(aux, backbone, device, ranks, beside_files=streamed)
         self._orders: dict[tuple[int | str, ...], Tensor] = {}
         self.num_images = len(self._images)
         self.num_steps = math.ceil(self.num_images / self._config.batch_size)

@@ -83,7 +83,12 @@ class Pixels(Protocol):
 
 
 def pixels_of(
-    source: ImageSplit | ImageFiles, backbone: Backbone, device: torch.device, ranks: Ranks
+    source: ImageSplit | ImageFiles,
+    backbone: Backbone,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    beside_files: bool = False,
 ) -> Pixels:
     """Pixels of a split in the size that the backbone takes.
 
@@ -92,11 +97,13 @@ def pixels_of(
         backbone: What they are for.
         device: Where the views are wanted.
         ranks: This process among others that decode the same batches.
+        beside_files: Whether arrays go through the network together with picture files, and so
+            must come to their size.
     """
     geometry = backbone.geometry
     if isinstance(source, ImageSplit):
         fits = geometry is None or tuple(source.images.shape[1:3]) == geometry.size
-        if fits or not backbone.fixed_size:
+        if fits or not (beside_files or backbone.fixed_size):
             return Held(source, device)
     assert geometry is not None
     return Streamed(source, geometry, device, ranks)

@@ -45,6 +45,9 @@ class TinyFiles(TinyImages):
 
     def __init__(self, root, aux="files"):
         super().__init__(channels=3)
+        if aux == "larger arrays":
+            small = self._splits["aux"]
+            self._splits["aux"] = replace(small, images=small.images.repeat(2, 1).repeat(2, 2))
         labels = {
             "train": np.repeat(np.arange(3), COUNTS),
             "val": np.arange(20) % 3,
@@ -182,7 +185,7 @@ def test_arrays_that_a_network_cannot_see_come_to_its_size(rng, monkeypatch):
 
 
 @pytest.mark.usefixtures("framed")
-@pytest.mark.parametrize("aux", ["files", "arrays"])
+@pytest.mark.parametrize("aux", ["files", "arrays", "larger arrays"])
 def test_a_batch_of_files_depends_on_its_counters_only(tmp_path, aux):
     (tmp_path / "data").mkdir()
     data = TinyFiles(tmp_path / "data", aux)
