@@ -67,6 +67,8 @@ def crop_box(
     width: int,
     uniform: Callable[[float, float], float],
     below: Callable[[int], int],
+    *,
+    smallest: float = AREA[0],
 ) -> tuple[int, int, int, int]:
     """Draw a part of a picture.
 
@@ -75,13 +77,14 @@ def crop_box(
         width: Likewise.
         uniform: Draws a number between two.
         below: Draws a whole number from 0 to below its argument.
+        smallest: Least share of the area, above 0 and at most 1.
 
     Returns:
         Top, left, height and width of the part. Where ten draws do not fit into the picture, its
         middle, as near to its own shape as the ratios allow.
     """
     for _ in range(_ATTEMPTS):
-        area = height * width * uniform(*AREA)
+        area = height * width * uniform(smallest, AREA[1])
         ratio = math.exp(uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -36,6 +36,7 @@ def augmented(
     padding: int,
     flip: bool,
     crop: Crop | None = "shift",
+    area: float = 0.08,
 ) -> Tensor:
     """Augment each image by itself.
 
@@ -47,12 +48,13 @@ def augmented(
         flip: Mirror half of the images.
         crop: "shift", which "contrast" replaces by "resized": a random part, stretched to the
             full size. None where parts were cut already.
+        area: Least share of an image that "resized" shows.
 
     Returns:
         New images of the same shape, type and device.
     """
     if crop == "resized" or (crop == "shift" and kind == "contrast"):
-        images = random_resized_crop(images, generator)
+        images = random_resized_crop(images, generator, area=(area, 1.0))
     elif crop == "shift":
         images = random_crop(images, padding, generator)
     if flip:

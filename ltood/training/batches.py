@@ -123,12 +123,15 @@ class Batches:
     def _wanted(self, epoch: int, step: int) -> Wanted:
         rows = tuple(self._rows(epoch, step).tolist())
         cuts = tuple(self._cuts(self._images, self._kind(view)) for view in range(self._num_views))
-        return Wanted(rows, cuts, self._plan.seed, (epoch, step))
+        return self._asked(rows, cuts, epoch, step)
 
     def _wanted_outliers(self, aux: Pixels, epoch: int, step: int) -> Wanted:
         rows = self._outlier_rows(len(aux), epoch, step)
         cuts = (self._cuts(aux, self._kind("aux")),)
-        return Wanted(rows, cuts, self._plan.seed, (epoch, step, "aux"))
+        return self._asked(rows, cuts, epoch, step, "aux")
+
+    def _asked(self, rows: tuple[int, ...], cuts: tuple[bool, ...], *counters: int | str) -> Wanted:
+        return Wanted(rows, cuts, self._plan.seed, counters, self._config.crop_area)
 
     def _crop(self, pixels: Pixels) -> Crop:
         return self._config.crop or ("resized" if pixels.cuts_parts else "shift")
@@ -146,6 +149,7 @@ class Batches:
             padding=config.crop_padding,
             flip=config.horizontal_flip,
             crop=None if self._cuts(pixels, kind) else self._crop(pixels),
+            area=config.crop_area,
         )
         return as_input(images, self._layout)
 

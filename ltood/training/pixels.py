@@ -28,7 +28,7 @@ from ltood.core.image_files import (
     resized,
 )
 from ltood.core.images import ImageSplit
-from ltood.core.random_views import crop_box
+from ltood.core.random_views import AREA, crop_box
 from ltood.core.ranks import Ranks
 from ltood.training.counted import counted_seed
 from ltood.training.sharing import gathered, share_rows
@@ -52,12 +52,14 @@ class Wanted:
             otherwise the whole picture is brought to it.
         seed: Decides the parts.
         counters: Likewise; those of the step.
+        smallest: Least share of a picture that a part shows.
     """
 
     rows: tuple[int, ...]
     cuts: tuple[bool, ...]
     seed: int
     counters: tuple[int | str, ...]
+    smallest: float = AREA[0]
 
 
 class Pixels(Protocol):
@@ -237,6 +239,7 @@ class Streamed:
                     picture,
                     self._geometry,
                     counted_seed(wanted.seed, *wanted.counters, "part", row, view),
+                    wanted.smallest,
                 )
                 if cut
                 else self._geometry(picture, row)
@@ -255,14 +258,20 @@ class Streamed:
         return images.to(self._device, non_blocking=on_gpu)
 
 
-def random_part(picture: "Image", geometry: Geometry, seed: int) -> NDArray[np.uint8]:
+def random_part(
+    picture: "Image", geometry: Geometry, seed: int, smallest: float = AREA[0]
+) -> NDArray[np.uint8]:
     """A random part of an RGB picture, stretched to the size, [H, W, 3].
 
     The part is drawn by the rules of `core.random_views.crop_box` and smoothed where it shrinks.
     """
     rng = np.random.default_rng(seed)
     top, left, height, width = crop_box(
-        picture.height, picture.width, rng.uniform, lambda stop: int(rng.integers(stop))
+        picture.height,
+        picture.width,
+        rng.uniform,
+        lambda stop: int(rng.integers(stop)),
+        smallest=smallest,
     )
     part = picture.crop((left, top, left + width, top + height))
     return np.asarray(resized(part, geometry.size, geometry.interpolation))

@@ -31,6 +31,7 @@ class TrainingConfig:
         warmup_epochs: Epochs of linear rise before the schedule; fractions count.
         crop: "shift" moves each image by a few pixels, "resized" stretches a random part of it
             to the full size; null takes "resized" for picture files and "shift" for arrays.
+        crop_area: Least share of an image that "resized" shows, above 0 and at most 1.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.
         augmentation: What else is done to the images, as `ltood/ops/view_sets.py` lists it.
@@ -66,6 +67,7 @@ class TrainingConfig:
     factor: float = 0.1
     warmup_epochs: float = 0.0
     crop: Crop | None = None
+    crop_area: float = 0.08
     crop_padding: int = 4
     horizontal_flip: bool = True
     augmentation: Augmentation = "basic"
@@ -106,6 +108,11 @@ class TrainingConfig:
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ConfigError(
                 f"training.clip_norm is {self.clip_norm}; set it above 0, or to null."
+            )
+        if not 0 < self.crop_area <= 1:
+            raise ConfigError(
+                f"training.crop_area is {self.crop_area}; set it above 0 and to 1 at most (0.08 "
+                "is usual)."
             )
         if not 0 < self.factor < 1:
             raise ConfigError(

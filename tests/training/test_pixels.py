@@ -220,12 +220,30 @@ def test_crops_of_files(files):
     assert not torch.equal(mixed.views[1], whole.images)
 
 
+@pytest.mark.usefixtures("framed")
+def test_parts_are_as_large_as_wanted(files, rng):
+    picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    own = np.random.default_rng(1)
+    areas = [
+        np.prod(crop_box(40, 40, own.uniform, lambda n: int(own.integers(n)), smallest=0.9)[2:])
+        for _ in range(50)
+    ]
+    assert min(areas) > 0.85 * picture.height * picture.width
+    found = [batches_of(files, crop_area=area) for area in (0.08, 0.9)]
+    small, large = (batches.batch(0, 0) for batches in found)
+    assert not torch.equal(small.images, large.images)
+    for batches in found:
+        batches.close()
+
+
 def test_arrays_can_be_cut_too():
     data = TinyImages(channels=3)
     shifted, cut = (batches_of(data, crop=crop).batch(0, 0) for crop in ("shift", "resized"))
     same(shifted, batches_of(data).batch(0, 0))
     assert not torch.equal(shifted.images, cut.images)
     assert cut.images.shape == shifted.images.shape
+    larger = batches_of(data, crop="resized", crop_area=0.9).batch(0, 0)
+    assert not torch.equal(larger.images, cut.images)
 
 
 @pytest.mark.usefixtures("framed", "greedy")
