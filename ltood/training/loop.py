@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,11 +232,13 @@ class Run:
         num_classes = self.backbone.images.num_classes
         right = start = 0
         pixels, labels = self.val
-        for images in pixels.blocks():
-            logits = self.backbone(as_input(images, self.layout)).logits
-            wanted = labels[start : start + len(images)]
-            right += int((logits[:, :num_classes].argmax(dim=1) == wanted).sum())
-            start += len(images)
+        # Closed here: an error's traceback would keep the threads of a half-read split alive.
+        with closing(pixels.blocks()) as blocks:
+            for images in blocks:
+                logits = self.backbone(as_input(images, self.layout)).logits
+                wanted = labels[start : start + len(images)]
+                right += int((logits[:, :num_classes].argmax(dim=1) == wanted).sum())
+                start += len(images)
         return right / len(labels)
 
 

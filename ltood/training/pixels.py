@@ -8,7 +8,7 @@ before.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -77,7 +77,7 @@ class Pixels(Protocol):
     def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
         """Each view of the rows, [n, channels, H, W] uint8 on the device."""
 
-    def blocks(self) -> Iterator[Tensor]:
+    def blocks(self) -> Generator[Tensor]:
         """All rows in order and whole, [n, channels, H, W] uint8 on the device."""
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Held:
         rows = torch.tensor(wanted.rows, device=self._images.device)
         return (self._images[rows],) * len(wanted.cuts)
 
-    def blocks(self) -> Iterator[Tensor]:
+    def blocks(self) -> Generator[Tensor]:
         """All rows in order."""
         yield from torch.split(self._images, _EVAL_ROWS)
 
@@ -194,7 +194,7 @@ class Streamed:
             images = gathered(images, share_rows(len(wanted.rows), self._ranks))
         return images.permute(1, 0, 4, 2, 3).contiguous().unbind()
 
-    def blocks(self) -> Iterator[Tensor]:
+    def blocks(self) -> Generator[Tensor]:
         """All rows in order, the next block being decoded while one is used."""
         alone = Streamed(self._source, self._geometry, self._device, Ranks(), workers=self._workers)
         starts = range(0, len(self), _EVAL_PICTURES)

@@ -1,20 +1,33 @@
 """Pictures on disk come to training as arrays do: by counters alone, whole, and by name if bad."""
 
+import os
+import random
+import signal
 import threading
+import time
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from image_samples import COUNTS, GreedyRecipe, TinyImages, draw, make_plan, train_tiny, tree
+from file_samples import SMALL, TinyFiles, train_framed
+from image_samples import (
+    GreedyRecipe,
+    TinyImages,
+    child,
+    kill_when,
+    make_plan,
+    train_tiny,
+    tree,
+)
 from PIL import Image
 from torchvision.transforms import functional as official
 
 from ltood.backbones.cifar_resnet import CifarResNet
 from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.errors import DataError, TrainingError
-from ltood.core.image_files import Geometry, ImageFiles
 from ltood.core.images import ImageSplit
 from ltood.core.priors import ClassPrior
 from ltood.core.random_views import crop_box
@@ -26,49 +39,6 @@ from ltood.training.loop import Run
 from ltood.training.pixels import Held, Streamed, Wanted, pixels_of, random_part
 
 CPU = torch.device("cpu")
-SMALL = Geometry((8, 8), "centre_crop", 10)
-
-
-def write_split(folder, labels, seed):
-    folder.mkdir()
-    rng = np.random.default_rng(seed)
-    images = draw(labels, rng, 3)
-    for row, image in enumerate(images):
-        size = (10 + row % 7, 9 + row % 4)
-        Image.fromarray(image).resize(size).save(folder / f"{row}.jpg", quality=90)
-    paths = tuple(f"{row}.jpg" for row in range(len(labels)))
-    return ImageFiles(folder, paths, labels, np.arange(len(labels)))
-
-
-class TinyFiles(TinyImages):
-    """The same classes as pictures on disk of several sizes; outliers may be arrays."""
-
-    def __init__(self, root, aux="files"):
-        super().__init__(channels=3)
-        if aux == "larger arrays":
-            small = self._splits["aux"]
-            self._splits["aux"] = replace(small, images=small.images.repeat(2, 1).repeat(2, 2))
-        labels = {
-            "train": np.repeat(np.arange(3), COUNTS),
-            "val": np.arange(20) % 3,
-            "aux": np.full(20, -1),
-        }
-        for seed, (name, values) in enumerate(labels.items()):
-            if name != "aux" or aux == "files":
-                self._splits[name] = write_split(root / name, values, seed)
-
-    @property
-    def manifest(self):
-        return {"dataset": "tiny", "settings": {}, "splits": {key: {} for key in self._splits}}
-
-    def split(self, name):
-        found = self.source(name)
-        if isinstance(found, ImageFiles):
-            raise DataError("files of many sizes")
-        return found
-
-    def source(self, name):
-        return self._splits[name]
 
 
 @pytest.fixture
@@ -85,6 +55,10 @@ def framed(monkeypatch):
 @pytest.fixture
 def greedy(monkeypatch):
     monkeypatch.setattr(training, "build_recipe", lambda name, settings, prior: GreedyRecipe(prior))
+
+
+def decoding():
+    return [thread.name for thread in threading.enumerate() if "decode" in thread.name]
 
 
 def streamed(files, **options):
@@ -155,11 +129,11 @@ def test_what_was_passed_over_is_dropped(files):
 def test_threads_end(files):
     pixels = streamed(files, workers=3)
     pixels.expect(Wanted((1, 2, 3), (True,), 0, (0, 0)))
-    assert any("decode" in thread.name for thread in threading.enumerate())
+    assert decoding()
     pixels.close()
-    assert not any("decode" in thread.name for thread in threading.enumerate())
+    assert not decoding()
     list(pixels.blocks())
-    assert not any("decode" in thread.name for thread in threading.enumerate())
+    assert not decoding()
 
 
 def test_arrays_of_the_right_size_are_held(rng):
@@ -261,10 +235,85 @@ def test_interrupted_training_on_files_ends_alike(files, tmp_path, monkeypatch):
         patch.setattr(Run, "_step", failing)
         with pytest.raises(TrainingError, match="stopped"):
             train_tiny(tmp_path / "broken", make_plan(epochs=2, checkpoint_minutes=0.0), files)
-    assert not any("decode" in thread.name for thread in threading.enumerate())
+    assert not decoding()
     monkeypatch.setattr(driver, "decoding_threads", lambda: 5)
     train_tiny(tmp_path / "broken", plan, files)
     assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("framed", "greedy")
+def test_killed_training_on_files_leaves_no_trace(files, tmp_path):
+    train_tiny(tmp_path / "whole", make_plan(epochs=2), files)
+    out, plan = tmp_path / "killed", make_plan(epochs=2, checkpoint_minutes=0.0)
+
+    def reached(least):
+        return any(int(path.name[:9]) >= least for path in out.glob("state/*.pt"))
+
+    process = child(train_framed, out, plan, files)
+    assert kill_when(process, lambda: reached(1), random.Random())
+    process = child(train_framed, out, plan, files)
+    while process.is_alive() and not reached(6):
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(10)
+    assert process.exitcode == 1
+    process = child(train_framed, out, plan, files)
+    process.join()
+    assert process.exitcode == 0
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("framed", "greedy")
+@pytest.mark.parametrize("moment", ["a step", "validation"])
+def test_threads_end_when_somebody_interrupts(files, tmp_path, monkeypatch, moment):
+    seen = []
+
+    def interrupted(*args):
+        seen.append(decoding())
+        raise KeyboardInterrupt
+
+    if moment == "a step":
+        monkeypatch.setattr(GreedyRecipe, "losses", interrupted)
+    else:
+        monkeypatch.setattr(Run, "_val_accuracy", interrupted_look(interrupted))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train_tiny(tmp_path / "out", make_plan(), files)
+    assert caught.tb is not None
+    assert seen[0]
+    assert not decoding()
+
+
+def interrupted_look(interrupted):
+    """The look at the validation split, of which the network is interrupted."""
+    look = Run._val_accuracy
+
+    def changed(run):
+        run.backbone.forward = interrupted
+        return look(run)
+
+    return changed
+
+
+@pytest.mark.usefixtures("framed")
+def test_no_more_waits_than_was_asked_for(files, monkeypatch):
+    held, assemble = [], Streamed._on_device
+
+    def counting(pixels, decoded, num_views):
+        ahead = [future for _, futures in pixels._waiting for future in futures]
+        wait(ahead)
+        held.append(sum(array.nbytes for array in decoded))
+        held[-1] += sum(future.result().nbytes for future in ahead)
+        return assemble(pixels, decoded, num_views)
+
+    batches = batches_of(files)
+    monkeypatch.setattr(batches._aux, "_on_device", partial(counting, batches._aux))
+    monkeypatch.setattr(batches._images, "_on_device", partial(counting, batches._images))
+    for number in range(2 * batches.num_steps):
+        batches.batch(*divmod(number, batches.num_steps))
+    batches.close()
+    one_view = 8 * 8 * 3
+    # The batch in use and two ahead, of 7 images in 2 views and of their 11 outliers.
+    assert held == [3 * 14 * one_view, 3 * 11 * one_view] * (2 * batches.num_steps)
 
 
 @pytest.mark.usefixtures("framed")
@@ -274,7 +323,7 @@ def test_a_file_damaged_meanwhile_is_named(files):
     with pytest.raises(DataError, match=r"train/5.jpg is no readable picture"):
         list(map(partial(batches.batch, 0), range(batches.num_steps)))
     batches.close()
-    assert not any("decode" in thread.name for thread in threading.enumerate())
+    assert not decoding()
 
 
 def test_files_need_a_backbone_with_a_size(files, tmp_path):
