@@ -41,6 +41,23 @@ def describe_weights(source: str) -> dict[str, Any]:
         ) from error
 
 
+def check_source(source: str | None, out: Path) -> None:
+    """Refuse to start from weights that training would replace.
+
+    Args:
+        source: A file of weights or the folder of a checkpoint, if any.
+        out: Folder that training writes.
+
+    Raises:
+        ConfigError: If the weights lie in that folder.
+    """
+    if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"training.weights is {source!r}, in the folder {out} that training writes; copy them "
+            "elsewhere, such as to data/weights, and name the copy."
+        )
+
+
 def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras]:
     """The backbone as training or taking starts, and what its weights bring beside the head.
 

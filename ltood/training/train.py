@@ -36,7 +36,7 @@ from ltood.core.ranks import Ranks
 from ltood.core.recipe import Recipe, build_recipe
 from ltood.core.resume import load_state
 from ltood.training.counted import counted_seed
-from ltood.training.given import build, describe_weights, inputs_of_given
+from ltood.training.given import build, check_source, describe_weights, inputs_of_given
 from ltood.training.loop import Run, history_csv
 from ltood.training.plan import Plan
 
@@ -69,13 +69,15 @@ def train(
         The description in checkpoint.json.
 
     Raises:
-        ConfigError: If a setting or the device is wrong, or there are no weights to take.
+        ConfigError: If a setting or the device is wrong, there are no weights to take, or they lie
+            in `out`.
         DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
         TrainingError: If a loss term is no finite number.
         StoreError: If `out` holds something else, or cannot be written.
     """
     ranks = ranks or Ranks()
+    check_source(plan.training.weights, out)
     device = choose_device(ranks.device_name(device_name))
     with repeatable(device, enabled=plan.training.deterministic):
         torch.manual_seed(counted_seed(plan.seed, "init"))

@@ -123,3 +123,13 @@ def test_detector_nodes_of_a_file_are_kept(tmp_path):
     taken(tmp_path / "taken", tmp_path / "first", recipe_settings=settings)
     backbone, _ = load_checkpoint(tmp_path / "taken")
     assert backbone.head_arrays()["extra_weight"].shape[0] == 1
+
+
+@pytest.mark.parametrize("inside", ["", WEIGHTS])
+def test_weights_that_training_would_replace_are_refused(tmp_path, inside):
+    out = tmp_path / "out"
+    train_tiny(out, make_plan(epochs=1))
+    before = tree(out)
+    with pytest.raises(ConfigError, match=r"in the folder .* that training writes; copy them"):
+        taken(out, out / inside)
+    assert tree(out) == before
