@@ -3,6 +3,7 @@
 import typer
 
 from ltood.cli import (
+    bench,
     compare,
     data,
     doctor,
@@ -37,6 +38,7 @@ score.register(app)
 evaluate.register(app)
 sweep.register(app)
 compare.register(app)
+bench.register(app)
 visualise.register(app)
 listing.register(app)
 store.register(app)
