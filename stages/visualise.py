@@ -20,7 +20,8 @@ def main() -> None:
 
     sheet = region_sheet(features(), open_prepared(PREPARED))
     write_regions(REGIONS, sheet)
-    say(f"no regions: {sheet}" if isinstance(sheet, str) else f"wrote {REGIONS}")
+    if not isinstance(sheet, str):
+        say(f"wrote {REGIONS}")
 
 
 if __name__ == "__main__":
