@@ -8,15 +8,21 @@ and pipes stay clean.
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from ltood.core.errors import LtoodError
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPT = 130
 
-Advance = Callable[[int], None]
+
+class Advance(Protocol):
+    """What a block that shows its progress calls."""
+
+    def __call__(self, amount: int, note: str = "") -> None:
+        """Say that `amount` steps were done, and what else there is to see."""
 
 
 @contextmanager
@@ -56,10 +62,10 @@ def progress(description: str, total: int | None, unit: str = "rows") -> Iterato
         unit: What one step is, for the rate.
 
     Yields:
-        A function that takes the number of steps just done.
+        A function that takes the number of steps just done, and words to show behind the bar.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _nothing
         return
     from rich.console import Console
     from rich.progress import (
@@ -76,16 +82,21 @@ def progress(description: str, total: int | None, unit: str = "rows") -> Iterato
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, rate="")
+        task = bar.add_task(description, total=total, rate="", note="")
 
-        def advance(amount: int) -> None:
+        def advance(amount: int, note: str = "") -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:,.0f} {unit}/s" if speed else ""
-            bar.update(task, advance=amount, rate=rate)
+            bar.update(task, advance=amount, rate=rate, note=note)
 
         yield advance
+
+
+def _nothing(amount: int, note: str = "") -> None:
+    del amount, note
 
 
 def say(text: str) -> None:

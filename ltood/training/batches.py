@@ -64,6 +64,11 @@ class Batches:
         self.num_images = len(self._images)
         self.num_steps = math.ceil(self.num_images / self._config.batch_size)
 
+    def images_before(self, step: int) -> int:
+        """Images of the first `step` batches of an epoch."""
+        least, more = divmod(self.num_images, self.num_steps)
+        return step * least + min(step, more)
+
     def close(self) -> None:
         """End the threads that decode."""
         self._images.close()
@@ -100,9 +105,8 @@ class Batches:
 
     def _rows(self, epoch: int, step: int) -> Tensor:
         """Rows of a batch, [B] on the CPU; the first batches hold what cannot be shared evenly."""
-        least, more = divmod(self.num_images, self.num_steps)
-        start = step * least + min(step, more)
-        return self._order(self.num_images, epoch, "order")[start : start + least + (step < more)]
+        rows = slice(self.images_before(step), self.images_before(step + 1))
+        return self._order(self.num_images, epoch, "order")[rows]
 
     def _order(self, num: int, *counters: int | str) -> Tensor:
         """A random order of `num` rows; the last few are remembered."""

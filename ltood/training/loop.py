@@ -86,6 +86,7 @@ class Run:
         self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
         self.averaged = Averaged((backbone, recipe), self.config.ema)
         self.at = Standing()
+        self.num_seen, self.begun = 0, time.monotonic()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
 
     def close(self) -> None:
@@ -127,11 +128,11 @@ class Run:
         """Train the epochs that are left."""
         saved = time.monotonic()
         while self.at.epoch < self.config.epochs:
-            with progress(self._title(), self.batches.num_steps, "steps") as advance:
-                advance(self.at.step)
+            title = f"epoch {self.at.epoch + 1} of {self.config.epochs}"
+            with progress(title, self.batches.num_images, "images") as advance:
+                advance(self.batches.images_before(self.at.step))
                 while self.at.step < self.batches.num_steps:
-                    self._step()
-                    advance(1)
+                    advance(self._step(), self._means())
                     if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                         self._look()
                         self.save(out, inputs)
@@ -143,13 +144,13 @@ class Run:
                 self.save(out, inputs)
                 saved = time.monotonic()
 
-    def _title(self) -> str:
-        last = self.at.history[-1]["loss"] if self.at.history else None
-        loss = "" if last is None else f", loss {last:.3f}"
-        return f"epoch {self.at.epoch + 1} of {self.config.epochs}{loss}"
+    def _means(self) -> str:
+        """Mean of each loss term over the epoch so far, as far as it was looked at."""
+        seen = self.batches.images_before(self.at.step) - sum(row[3] for row in self.pending)
+        return ", ".join(f"{name} {total / seen:.3f}" for name, total in self.at.sums.items())
 
-    def _step(self) -> None:
-        """Take the next step of the optimiser."""
+    def _step(self) -> int:
+        """Take the next step of the optimiser; gives the number of its images."""
         epoch, step = self.at.epoch, self.at.step
         # For layers such as dropout that draw from the global state.
         torch.manual_seed(counted_seed(self.plan.seed, epoch, step, "layers"))
@@ -183,8 +184,10 @@ class Run:
         self.averaged.update()
         self.pending.append((step, names, total, len(batch.labels)))
         self.at.step += 1
+        self.num_seen += len(batch.labels)
         if len(self.pending) >= self.check_steps:
             self._look()
+        return len(batch.labels)
 
     def _look(self) -> None:
         """Add up the losses of the last steps and refuse what is no finite number."""
@@ -221,7 +224,19 @@ class Run:
         if tells and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
             seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
-            say(f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}")
+            news = f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}"
+            say(f"{news}, {self._pace()}")
+
+    def _pace(self) -> str:
+        """Images a second since this process began, and what is left at that pace."""
+        rate = self.num_seen / max(time.monotonic() - self.begun, 1e-9)
+        left = (self.config.epochs - self.at.epoch) * self.batches.num_images / max(rate, 1e-9)
+        words = f"{rate:,.0f} images/s"
+        if self.at.epoch == self.config.epochs:
+            return words
+        return (
+            f"{words}, {left / 60:,.0f} min left" if left > 90 else f"{words}, {left:,.0f} s left"
+        )
 
     @torch.no_grad()
     def _val_accuracy(self) -> float | None:

@@ -37,3 +37,15 @@ def test_progress_is_silent_without_a_terminal(capsys):
         advance(1)
     say("news")
     assert capsys.readouterr().err == "news\n"
+
+
+def test_progress_shows_rate_and_words_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress("work", 3, "images") as advance:
+        for _ in range(3):
+            advance(1, "loss 0.25")
+    shown = capsys.readouterr().err
+    assert "work" in shown
+    assert "3/3" in shown
+    assert "loss 0.25" in shown

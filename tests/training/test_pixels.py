@@ -230,6 +230,7 @@ def test_interrupted_training_on_files_ends_alike(files, tmp_path, monkeypatch):
         if len(taken) == 8:
             raise TrainingError("stopped")
         taken.append(step(run))
+        return taken[-1]
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_step", failing)

@@ -41,7 +41,7 @@ def stop_after(monkeypatch, num_steps):
         if not left[0]:
             raise Stopped
         left[0] -= 1
-        step(run)
+        return step(run)
 
     monkeypatch.setattr(Run, "_step", counting)
 
