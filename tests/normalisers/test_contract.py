@@ -82,7 +82,7 @@ def test_unfitted_and_missing_needs_are_refused(name, toy):
         normaliser.normalise(energy(toy.id_batch.logits), toy.id_batch)
     with pytest.raises(MissingNeedError, match=f"normaliser {name} needs class counts"):
         check_needs(f"normaliser {name}", normaliser.needs, FitInputs(), has_local=False)
-    with pytest.raises(MissingNeedError, match="class counts of the training set are needed"):
+    with pytest.raises(MissingNeedError, match="fit needs class counts of the training set"):
         normaliser.fit(FitInputs())
 
 

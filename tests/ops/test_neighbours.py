@@ -88,7 +88,7 @@ def test_more_neighbours_than_rows_are_refused(bank):
     searcher = Neighbours(bank[:4], normalise=False)
     with pytest.raises(ConfigError, match=r"methods.x.k is 5 but there are only 4 training rows"):
         searcher.reserve(5, "methods.x.k")
-    with pytest.raises(MissingNeedError, match="training features are needed"):
+    with pytest.raises(MissingNeedError, match="fit needs training features"):
         training_neighbours(FitInputs(), normalise=True)
     empty = FitInputs.of(torch.zeros(0, 3))
     with pytest.raises(ConfigError, match="only 0 training rows"):

@@ -34,7 +34,7 @@ def test_a_ceiling_comes_from_the_setting():
     assert clip_ceiling(1.5, 98.0, FitInputs()) == 1.5
     assert clip_ceiling(None, 98.0, FitInputs()) == math.inf
     assert clip_ceiling("auto", 98.0, inputs) == pytest.approx(98.0)
-    with pytest.raises(MissingNeedError, match="training features are needed"):
+    with pytest.raises(MissingNeedError, match="fit needs training features"):
         clip_ceiling("auto", 98.0, FitInputs())
 
 

@@ -64,7 +64,7 @@ def test_rows_are_needed():
     for gather in (class_statistics, activations):
         with pytest.raises(DataError, match="training split has no rows"):
             gather(inputs_of(torch.zeros(0, 3)))
-        with pytest.raises(MissingNeedError, match="training features are needed"):
+        with pytest.raises(MissingNeedError, match="fit needs training features"):
             gather(FitInputs())
 
 

@@ -244,8 +244,8 @@ def test_interrupted_training_on_files_ends_alike(files, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("framed", "greedy")
 def test_killed_training_on_files_leaves_no_trace(files, tmp_path):
-    train_tiny(tmp_path / "whole", make_plan(epochs=2), files)
-    out, plan = tmp_path / "killed", make_plan(epochs=2, checkpoint_minutes=0.0)
+    train_tiny(tmp_path / "whole", make_plan(epochs=5), files)
+    out, plan = tmp_path / "killed", make_plan(epochs=5, checkpoint_minutes=0.0)
 
     def reached(least):
         return any(int(path.name[:9]) >= least for path in out.glob("state/*.pt"))
@@ -256,7 +256,7 @@ def test_killed_training_on_files_leaves_no_trace(files, tmp_path):
     while process.is_alive() and not reached(6):
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGINT)
-    process.join(10)
+    process.join(100)
     assert process.exitcode == 1
     process = child(train_framed, out, plan, files)
     process.join()
