@@ -175,7 +175,9 @@ class Learner:
         if at.step == self.steps_per_epoch:
             means = {name: total / at.step for name, total in at.sums.items()}
             shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-            say(f"epoch {at.epoch + 1} of {self._config.epochs}: {shown}")
+            done, epochs = at.epoch + 1, self._config.epochs
+            if done % max(1, epochs // 10) == 0 or done == epochs:
+                say(f"epoch {done} of {epochs}: {shown}")
             at.history.append(list(means.values()))
             at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
 
