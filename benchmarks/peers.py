@@ -27,7 +27,17 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from peer_pairs import METHODS, OTHER_DEFINITION, PEER_ROWS, SETS, TEST_ROWS, Data, ours, theirs
+from peer_pairs import (
+    METHODS,
+    OTHER_DEFINITION,
+    PEER_ROWS,
+    SETS,
+    TEST_ROWS,
+    Data,
+    Runner,
+    ours,
+    theirs,
+)
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peers.md"
 REPEATS = 3
@@ -36,17 +46,22 @@ SLOW_SECONDS = 15.0
 
 def work(name: str, method: str, library: str, scores_file: str) -> None:
     """Measure one method in this process and print the figures as JSON."""
-    import numpy as np
-    import torch
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     data = Data(name)
     rows = PEER_ROWS.get((name, method), TEST_ROWS) if library == "peer" else TEST_ROWS
     fit, score = (ours if library == "ltood" else theirs)(method, data)
     if library == "peer":
         # Imports that the peer puts off belong to no method.
         import_module("sklearn.neighbors")
+    repeat((fit, score), rows, scores_file)
 
+
+def repeat(runner: Runner, rows: int, scores_file: str) -> None:
+    """Time fit and score, print medians for all test rows as JSON and keep the scores."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    fit, score = runner
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     laps = []
@@ -85,10 +100,37 @@ def _memory(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _measure(name: str, method: str, library: str, folder: Path, threads: int) -> dict[str, float]:
+def compare(
+    script: str, name: str, method: str, folder: Path, threads: int
+) -> tuple[list[str], float]:
+    """Run both libraries as workers of a script.
+
+    Returns:
+        The cells from the method on, and how many times faster ours is.
+    """
+    mine = _measure(script, name, method, "ltood", folder, threads)
+    peer = _measure(script, name, method, "peer", folder, threads)
+    ratio = (peer["fit"] + peer["score"]) / (mine["fit"] + mine["score"])
+    mark = "" if peer["rows"] == TEST_ROWS else f" ({peer['rows']:.0f} rows, scaled)"
+    cells = [
+        method,
+        f"{mine['fit']:.3g} + {mine['score']:.3g}",
+        f"{peer['fit']:.3g} + {peer['score']:.3g}{mark}",
+        f"**{ratio:.3g}**",
+        f"{peer['wall'] / mine['wall']:.3g}",
+        f"{mine['memory']:.0f}",
+        f"{peer['memory']:.0f}",
+        f"{_agreement(folder, name, method):.6f}",
+    ]
+    return cells, ratio
+
+
+def _measure(
+    script: str, name: str, method: str, library: str, folder: Path, threads: int
+) -> dict[str, float]:
     target = folder / f"{name}-{method}-{library}.npy"
     finished = subprocess.run(
-        [sys.executable, __file__, "--worker", name, method, library, str(target)],
+        [sys.executable, script, "--worker", name, method, library, str(target)],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
@@ -120,23 +162,9 @@ def main() -> None:
         folder = Path(temporary)
         for name in options.sets:
             for method in options.only:
-                mine = _measure(name, method, "ltood", folder, options.threads)
-                peer = _measure(name, method, "peer", folder, options.threads)
-                ratio = (peer["fit"] + peer["score"]) / (mine["fit"] + mine["score"])
+                cells, ratio = compare(__file__, name, method, folder, options.threads)
                 ratios[name].append(ratio)
-                mark = "" if peer["rows"] == TEST_ROWS else f" ({peer['rows']:.0f} rows, scaled)"
-                cells = [
-                    name,
-                    method,
-                    f"{mine['fit']:.3g} + {mine['score']:.3g}",
-                    f"{peer['fit']:.3g} + {peer['score']:.3g}{mark}",
-                    f"**{ratio:.3g}**",
-                    f"{peer['wall'] / mine['wall']:.3g}",
-                    f"{mine['memory']:.0f}",
-                    f"{peer['memory']:.0f}",
-                    f"{_agreement(folder, name, method):.6f}",
-                ]
-                lines.append("| " + " | ".join(cells) + " |")
+                lines.append("| " + " | ".join([name, *cells]) + " |")
                 print(lines[-1], flush=True)
     if tuple(options.only) == METHODS and options.sets == sorted(SETS):
         RESULT.parent.mkdir(parents=True, exist_ok=True)
