@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ltood.core.detector import Detector
+from ltood.core.errors import DataError
 from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
-from ltood.ops.statistics import class_statistics
+from ltood.ops.statistics import check_labels, class_statistics
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,24 @@ def class_patterns(inputs: FitInputs) -> Tensor:
         MissingNeedError: If there are no training rows.
         DataError: If a training label is no class or there is not one row.
     """
+    source = inputs.require_train()
+    num = source.num_classes
+    counts = sums = None
+    for batch in source.batches(arrays=("features", "logits", "labels")):
+        check_labels(batch.labels, num)
+        # Rows that are wrong go to a row of their own behind the classes.
+        own = torch.where(batch.logits.argmax(dim=1) == batch.labels, batch.labels, num)
+        if counts is None or sums is None:
+            counts = batch.labels.new_zeros(num + 1)
+            sums = batch.features.new_zeros((num + 1, source.dim), dtype=torch.float64)
+        counts += torch.bincount(own, minlength=num + 1)
+        sums.index_add_(0, own, batch.features.double())
+    if counts is None or sums is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    counts, sums = counts[:num], sums[:num]
+    if bool((counts > 0).all()):
+        return sums / counts[:, None]
     classes = class_statistics(inputs)
-    counts, sums = torch.zeros_like(classes.counts), torch.zeros_like(classes.sums)
-    for batch in inputs.require_train().batches(arrays=("features", "logits", "labels")):
-        right = batch.logits.argmax(dim=1) == batch.labels
-        labels = batch.labels[right]
-        counts += torch.bincount(labels, minlength=len(counts))
-        sums.index_add_(0, labels, batch.features[right].double())
     known = torch.where(classes.present[:, None], classes.means, classes.mean)
     return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], known)
 
