@@ -7,9 +7,10 @@ The real shape with random weights, random images of the model's size. The bare 
 open_clip's own `visual` on ready batches in memory, which gives global features only and writes
 nothing. Ours is the whole extract stage: a store with global features, local ones in float16,
 checksums and markers; what it costs once (reading the checkpoint, making the store) is measured
-on one batch and taken off. Both run in turn in one process with equally many threads. The medians
-of processor seconds are compared (on a GPU, of wall seconds), and the exit code is 1 where ours
-has less than 95 % of the bare tower's speed. The table goes to docs/results/clip-extraction.md.
+on one batch and taken off. Both run in turn in one process with equally many threads. Processor
+seconds are compared (on a GPU, wall seconds), those of each round with one another; the table shows
+smallest, median and largest ratio, and the exit code is 1 where the median says that ours has less
+than 95 % of the bare tower's speed. The table goes to docs/results/clip-extraction.md.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from ltood.core.backbone import Backbone, ImageSpec, build_backbone
 from ltood.core.checkpoint import write_checkpoint
 from ltood.core.devices import autocast, precision, repeatable
 from ltood.core.images import ImageSplit
+from ltood.core.memory import reuse_memory
 from ltood.extraction import ExtractionConfig, extract
 from ltood.store.features import FeatureStore
 
@@ -80,8 +82,8 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """Images per second of the bare tower, of our tower, and of the whole stage."""
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+    """Seconds of every round of the bare tower, of our tower, and of the whole stage."""
     device = torch.device(options.device)
     settings = {"model": options.model}
     images = ImageSpec(3, 224, 224, (0.5,) * 3, (0.25,) * 3, 2)
@@ -123,7 +125,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         once = seconds(lambda: stage(one_batch), device)
         more = options.images / (options.images - options.batch)
         times["stage"].append((seconds(lambda: stage(data), device) - once) * more)
-    return {name: options.images / statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def main() -> int:
@@ -140,8 +142,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.images < 2 * options.batch:
         parser.error("give at least two batches of images")
+    reuse_memory()  # as every command does; the bare tower gains as much
     with tempfile.TemporaryDirectory() as folder:
-        speeds = measure(options, Path(folder))
+        times = measure(options, Path(folder))
     where, wall = options.device, options.device.startswith("cuda")
     if wall:
         where = torch.cuda.get_device_name(torch.device(where))
@@ -152,16 +155,24 @@ def main() -> int:
         "ours": "our tower, global and local features",
         "stage": "extract stage, global and local features in the store",
     }
+    ratios = {
+        name: [bare / own for bare, own in zip(times["tower"], values, strict=True)]
+        for name, values in times.items()
+    }
     rows = [
-        f"| {title[name]} | {speed:.1f} | {speed / speeds['tower']:.3f} |"
-        for name, speed in speeds.items()
+        f"| {title[name]} | {options.images / statistics.median(times[name]):.1f} | "
+        f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}) |"
+        for name, values in ratios.items()
     ]
     lines = [
         f"### {options.model}, {where}, amp {options.amp}",
         "",
-        f"{options.images} images in batches of {options.batch}, median of {options.rounds}.",
+        f"{options.images} images in batches of {options.batch}, random weights, {options.rounds} "
+        "rounds. From the stage is taken off what it costs once, whatever the number of images "
+        "(reading the checkpoint, making the store).",
         "",
-        f"| What | Images per {'' if wall else 'processor '}second | To the bare tower |",
+        f"| What | Images per {'' if wall else 'processor '}second, median | Speed, to the bare "
+        "tower's in the same round: median (smallest to largest) |",
         "|---|---|---|",
         *rows,
         "",
@@ -169,7 +180,7 @@ def main() -> int:
     print("\n".join(lines))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("\n".join(lines))
-    return int(speeds["stage"] < BOUND * speeds["tower"])
+    return int(statistics.median(ratios["stage"]) < BOUND)
 
 
 if __name__ == "__main__":
