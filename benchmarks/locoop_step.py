@@ -8,8 +8,9 @@ step is computed as its code does it: every step encodes the images, every block
 also computes a value branch (three projections and a second MLP) of which only the last image
 block's is used, and all 77 positions of a prompt are encoded. Ours reads image features from
 memory, as from a store, and encodes the text in each of the three modes. All run in one process
-in turn; loss and gradient are compared, FLOPs counted by torch. The table goes to
-docs/results/locoop-step.md.
+in turn; loss and gradient are compared, FLOPs counted by torch. The times are processor seconds (on
+a GPU, wall seconds), each round is compared with its own official step, and the table shows
+smallest, median and largest ratio. It goes to docs/results/locoop-step.md.
 """
 
 import argparse
@@ -133,11 +134,12 @@ def main() -> None:
                 losses[name] = float(loss.detach())
                 gradients[name] = context.grad.clone()
                 continue
-            start = time.perf_counter()
+            clock = time.process_time if device.type == "cpu" else time.perf_counter
+            start = clock()
             way().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
             print(f"round {number}, {name}: {seconds[name][-1]:.2f} s", flush=True)
     write(options, seconds, flops, losses, gradients)
 
@@ -151,25 +153,29 @@ def write(
 ) -> None:
     """Write the table."""
     reference = gradients["official"]
-    base = statistics.median(seconds["official"])
-    threads = f"{torch.get_num_threads()} threads" if options.device == "cpu" else options.device
+    cpu = options.device == "cpu"
+    threads = f"{torch.get_num_threads()} thread(s)" if cpu else options.device
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     lines = [
         "# One training step of LoCoOp",
         "",
         f"`python benchmarks/locoop_step.py --classes {options.classes} --images "
         f"{options.images}`: ViT-B/16, random weights, {threads}, float32, forward and backward, "
-        f"median of {options.rounds} rounds; peak memory of the process {peak:.1f} GiB.",
+        f"{options.rounds} rounds after one that warms up; peak memory of the process "
+        f"{peak:.1f} GiB. Cached images are read from memory.",
         "",
-        "| step | GFLOP | FLOPs, official over this | time, official over this | loss | "
-        "gradient, relative difference |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"| step | GFLOP | FLOPs, official over this | {'processor' if cpu else 'wall'} seconds, "
+        "median | official over this: median (smallest to largest) | loss | gradient, relative "
+        "difference |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, times in seconds.items():
         apart = float((gradients[name] - reference).norm() / reference.norm())
+        ratios = [base / own for base, own in zip(seconds["official"], times, strict=True)]
         lines.append(
             f"| {name} | {flops[name] / 1e9:.0f} | {flops['official'] / flops[name]:.1f} | "
-            f"{base / statistics.median(times):.1f} | {losses[name]:.6f} | {apart:.1e} |"
+            f"{statistics.median(times):.2f} | {statistics.median(ratios):.1f} "
+            f"({min(ratios):.1f} to {max(ratios):.1f}) | {losses[name]:.6f} | {apart:.1e} |"
         )
     text = "\n".join(lines) + "\n"
     print(text)
