@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ltood.core.console import one_line_errors
 from ltood.core.errors import ConfigError
-from ltood.core.memory import reuse_memory
 from ltood.core.params import parse, read_params
 from ltood.core.registry import load
 from ltood.core.threads import yield_cores
@@ -43,7 +42,6 @@ def plain_errors(command: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(command)
     def run() -> None:
         yield_cores()
-        reuse_memory()
         with one_line_errors():
             command()
 

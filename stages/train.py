@@ -9,10 +9,12 @@ from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, va
 @plain_errors
 def main() -> None:
     """Read prepared images, write the checkpoint."""
+    from ltood.core.memory import reuse_memory
     from ltood.core.params import parse, to_section
     from ltood.preparing import open_prepared
     from ltood.training.plan import Plan, TrainingConfig
 
+    reuse_memory()
     # Settings and data are checked before torch is loaded, which takes seconds.
     config = parse(params().get("training"), TrainingConfig, "training")
     data = open_prepared(PREPARED)

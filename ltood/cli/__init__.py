@@ -21,7 +21,6 @@ from ltood.cli import (
     visualise,
 )
 from ltood.core.console import one_line_errors
-from ltood.core.memory import reuse_memory
 from ltood.core.threads import yield_cores
 
 app = typer.Typer(
@@ -52,6 +51,5 @@ doctor.register(app)
 def main() -> None:
     """Run the command line; expected failures end in one line."""
     yield_cores()
-    reuse_memory()
     with one_line_errors():
         app()

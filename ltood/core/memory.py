@@ -8,9 +8,9 @@ def reuse_memory() -> bool:
     """Let this process keep freed blocks for later ones instead of giving them to the system.
 
     glibc gives every block above 32 MiB back at once, and the system hands it out again page by
-    page, zeroed: encoding images in batches then spends a fifth of its processor time there. The
-    process holds its largest memory until it ends. Where the C library has no such settings,
-    nothing happens.
+    page, zeroed: encoding images in batches then spends a fifth of its processor time there. It
+    is for processes that do the same over and over, as networks do; what takes blocks of many
+    sizes would hold more and more. Where the C library has no such settings, nothing happens.
 
     Returns:
         Whether the settings were taken.

@@ -23,6 +23,8 @@ from ltood.core.errors import DataError
 
 #: Width of one attention head wherever OpenAI's names are read without a module.
 HEAD_WIDTH = 64
+#: Slope of QuickGELU's sigmoid.
+_QUICK = 1.702
 _BLOCK = "transformer.resblocks"
 _OUTER = (
     "token_embedding.weight",
@@ -210,55 +212,54 @@ class TextTower:
         """
         shared = len(prefix)
         positions = self.parameters["positional_embedding"]
-        x = prefix + positions[:shared]
         lengths = [part.embeddings.shape[1] for part in groups]
         starts = [
             part.embeddings + positions[shared : shared + length]
             for part, length in zip(groups, lengths, strict=True)
         ]
         shapes = [part.shape[:2] for part in starts]
-        # Tokens of all groups lie in one row: everything but their attention is one product.
-        y = torch.cat([part.flatten(0, 1) for part in starts])
+        sizes = [shared, *(math.prod(shape) for shape in shapes)]
+        # The beginning and the tokens of all groups lie in one row: everything but attention is
+        # one product, and the weights are read once.
+        x = torch.cat([prefix + positions[:shared], *(part.flatten(0, 1) for part in starts)])
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            query, key, value = self._heads(layer, x)
-            mixed = self._after(self._heads(layer, y), key, value, shapes, only_end=last)
+            parts = (torch.split(part, sizes, dim=1) for part in self._heads(layer, x))
+            past, *own = zip(*parts, strict=True)
+            mixed = self._after(own, past[1], past[2], shapes, only_end=last)
             if last:
-                y = y[_last_tokens(shapes).to(y.device)]  # Nothing else is read.
+                x = x[shared + _last_tokens(shapes).to(x.device)]  # Nothing else is read.
             else:
-                seen = F.scaled_dot_product_attention(
-                    query[None], key[None], value[None], is_causal=True
-                )
-                x = self._rest(layer, x, seen[0].transpose(0, 1).flatten(1))
-            y = self._rest(layer, y, mixed)
+                query, key, value = (part[None] for part in past)
+                seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+                mixed = [seen[0].transpose(0, 1).flatten(1), *mixed]
+            x = self._rest(layer, x, torch.cat(mixed))
         order = torch.cat([part.rows for part in groups])
-        return self._project(y)[torch.argsort(order)]
+        return self._project(x)[torch.argsort(order)]
 
     def _after(
         self,
-        heads: tuple[Tensor, Tensor, Tensor],
+        heads: Sequence[tuple[Tensor, Tensor, Tensor]],
         past_key: Tensor,
         past_value: Tensor,
         shapes: Sequence[Sequence[int]],
         *,
         only_end: bool,
-    ) -> Tensor:
+    ) -> list[Tensor]:
         """Attention of packed tokens to the shared beginning and to their own prompt so far.
 
         Args:
-            heads: Queries, keys and values of the packed tokens, [h, sum of c·s, d] each.
+            heads: Queries, keys and values of the tokens of each group, [h, c·s, d] each.
             past_key: Keys of the beginning, [h, n, d].
             past_value: Its values, likewise.
             shapes: Prompts c and tokens s of each group, in packed order.
             only_end: Answer for the last token of each prompt only.
 
         Returns:
-            Values, [sum of c·s, W], or [C, W] for the last tokens.
+            Values of each group, [c·s, W], or [c, W] for the last tokens.
         """
-        sizes = [math.prod(shape) for shape in shapes]
         outputs = []
-        parts = zip(*(torch.split(part, sizes, dim=1) for part in heads), strict=True)
-        for (query, key, value), (num, length) in zip(parts, shapes, strict=True):
+        for (query, key, value), (num, length) in zip(heads, shapes, strict=True):
             query, key, value = (part.unflatten(1, (num, length)) for part in (query, key, value))
             if only_end:
                 query = query[:, :, -1:]
@@ -273,7 +274,7 @@ class TextTower:
             mixed = joined[..., split:] @ value
             mixed = mixed.flatten(1, 2) + joined[..., :split].flatten(1, 2) @ past_value
             outputs.append(mixed.transpose(0, 1).flatten(1))
-        return torch.cat(outputs)
+        return outputs
 
     def _heads(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of tokens [..., L, W], [..., h, L, d] each."""
@@ -295,7 +296,7 @@ class TextTower:
         inner = self._norm(x, f"{at}.ln_2")
         inner = F.linear(inner, p[f"{at}.mlp.c_fc.weight"], p[f"{at}.mlp.c_fc.bias"])
         if self.activation == "quick_gelu":
-            inner = inner * torch.sigmoid(1.702 * inner)
+            inner = F.silu(_QUICK * inner) / _QUICK  # x·sigmoid(1.702x), in fewer passes
         else:
             inner = F.gelu(inner)
         return x + F.linear(inner, p[f"{at}.mlp.c_proj.weight"], p[f"{at}.mlp.c_proj.bias"])
