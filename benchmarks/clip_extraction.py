@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ltood.core.allocation import reuse_memory
 from ltood.core.backbone import Backbone, ImageSpec, build_backbone
 from ltood.core.checkpoint import write_checkpoint
 from ltood.core.devices import autocast, precision, repeatable
 from ltood.core.images import ImageSplit
-from ltood.core.memory import reuse_memory
 from ltood.extraction import ExtractionConfig, extract
 from ltood.store.features import FeatureStore
 

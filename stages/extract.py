@@ -13,7 +13,7 @@ from stages._shell import CHECKPOINT, FEATURES, PREPARED, params, plain_errors, 
 @plain_errors
 def main() -> None:
     """Read checkpoint and prepared images, write the feature store."""
-    from ltood.core.memory import reuse_memory
+    from ltood.core.allocation import reuse_memory
     from ltood.core.params import parse
     from ltood.core.ranks import ranks_from_environment
     from ltood.extraction import ExtractionConfig, extract

@@ -9,7 +9,7 @@ from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, va
 @plain_errors
 def main() -> None:
     """Read prepared images, write the checkpoint."""
-    from ltood.core.memory import reuse_memory
+    from ltood.core.allocation import reuse_memory
     from ltood.core.params import parse, to_section
     from ltood.preparing import open_prepared
     from ltood.training.plan import Plan, TrainingConfig

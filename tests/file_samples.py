@@ -3,6 +3,7 @@
 Imported by tests and, for the processes, by name from another interpreter.
 """
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +62,8 @@ class TinyFiles(TinyImages):
 
 def train_framed(out, plan, files):
     """As `train_tiny`, in a process of its own, where nothing was patched."""
+    # Shells that start tests in the background let their children ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     CifarResNet.geometry = SMALL
     training.build_recipe = lambda name, settings, prior: GreedyRecipe(prior)
     train_tiny(out, plan, files)

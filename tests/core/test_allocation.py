@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from ltood.core.memory import reuse_memory
+from ltood.core.allocation import reuse_memory
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from ltood.core.memory import reuse_memory
+from ltood.core.allocation import reuse_memory
 if sys.argv[1] == "reuse":
     assert reuse_memory()
 for _ in range(2):
