@@ -11,8 +11,6 @@ one rename; reading it executes no code and needs no torch.
 import dataclasses
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.store.chunks import checksum, to_json_bytes
 from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore
+from ltood.store.folders import write_folder
 from ltood.store.layout import ArraySpec
 
 SCHEMA = 1
@@ -63,29 +62,26 @@ def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None =
         folder: Folder to write.
         head: None writes that nothing was to be adapted.
         rows_csv: Content of rows.csv, for people; it is not read back.
+
+    Raises:
+        StoreError: If it cannot be written.
     """
     content: dict[str, Any] = {"schema": SCHEMA, "adapted": head is not None}
-    raw = None
+    files: dict[str, bytes] = {}
     if head is not None:
         from safetensors.numpy import save
 
         raw = save({name: np.array(head.arrays[name], order="C") for name in head.arrays})
+        files[ARRAYS] = raw
         content |= {
             "class_names": list(head.class_names),
             "weights_sha256": head.weights_sha256,
             "inputs": dict(head.inputs),
             "crc32c": checksum(raw),
         }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    if raw is not None:
-        (temporary / ARRAYS).write_bytes(raw)
     if rows_csv is not None:
-        (temporary / ROWS).write_text(rows_csv, encoding="utf-8")
-    (temporary / DOCUMENT).write_bytes(to_json_bytes(content))
-    temporary.chmod(0o755)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+        files[ROWS] = rows_csv.encode()
+    write_folder(folder, {**files, DOCUMENT: to_json_bytes(content)})
 
 
 def read_adapted(folder: Path) -> AdaptedHead | None:

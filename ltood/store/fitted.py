@@ -5,8 +5,6 @@ and reading or writing it needs no torch.
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.store.chunks import checksum, to_json_bytes
+from ltood.store.folders import write_folder
 
 _DOCUMENT = "fitted.json"
 _STATE = "state.safetensors"
@@ -42,7 +41,11 @@ class FittedEntry:
 
 
 def write_fitted(folder: Path, entry: FittedEntry) -> None:
-    """Write `entry` to `folder` in one rename, replacing what was there."""
+    """Write `entry` to `folder` in one rename, replacing what was there.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
     from safetensors.numpy import save
 
     raw = save({name: np.asarray(values, order="C") for name, values in entry.state.items()})
@@ -53,13 +56,7 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
         "in_use": entry.in_use,
         "crc32c": checksum(raw),
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    (temporary / _STATE).write_bytes(raw)
-    (temporary / _DOCUMENT).write_bytes(to_json_bytes(document))
-    temporary.chmod(0o755)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    write_folder(folder, {_STATE: raw, _DOCUMENT: to_json_bytes(document)})
 
 
 def read_fitted(folder: Path) -> FittedEntry:

@@ -8,8 +8,6 @@ one rename; neither writing nor reading needs the pictures or a package that ope
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.store.chunks import checksum, to_json_bytes
+from ltood.store.folders import write_folder
 
 SCHEMA = 1
 DOCUMENT = "regions.json"
@@ -59,28 +58,14 @@ def write_regions(folder: Path, sheet: RegionSheet | str) -> None:
         StoreError: If it cannot be written.
     """
     content: dict[str, Any] = {"schema": SCHEMA}
+    files: dict[str, bytes] = {}
     if isinstance(sheet, str):
         content["absent"] = sheet
     else:
         shown = {field.name: getattr(sheet, field.name) for field in fields(sheet)}
-        png = shown.pop("png")
-        content |= {**shown, "crc32c": checksum(png)}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent)
-        )
-        if not isinstance(sheet, str):
-            (temporary / SHEET).write_bytes(sheet.png)
-        (temporary / DOCUMENT).write_bytes(to_json_bytes(content))
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {folder} ({error.strerror or error}); free space or choose another "
-            "folder."
-        ) from error
+        files[SHEET] = shown.pop("png")
+        content |= {**shown, "crc32c": checksum(files[SHEET])}
+    write_folder(folder, {**files, DOCUMENT: to_json_bytes(content)})
 
 
 def read_regions(folder: Path) -> RegionSheet | None:
