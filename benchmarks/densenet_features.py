@@ -49,6 +49,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python benchmarks/densenet_features.py DATA_FOLDER")
     sys.exit(main(Path(sys.argv[1])))

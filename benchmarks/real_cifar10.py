@@ -77,7 +77,7 @@ ROWS = (
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print(__doc__)
         return 2
     folder = Path(sys.argv[1])
