@@ -44,6 +44,7 @@ class Run:
         scores: Combinations to report, such as "patt+energy": as the leaderboard titles them.
         settings: Of the recipe, where they differ from the defaults.
         training: Of the loop, for images as in CIFAR, where the paper augments in its own way.
+        after: Title of the row whose network is trained on, with the settings in `training` alone.
     """
 
     title: str
@@ -51,8 +52,17 @@ class Run:
     scores: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
 
+SECOND_STAGE = {
+    "epochs": 10,
+    "batch_size": 128,
+    "optimiser": "adam",
+    "learning_rate": 0.0005,
+    "weight_decay": 0.0005,
+    "schedule": "cosine_epoch",
+}
 PATT_VIEWS = {
     "augmentation": "autoaugment",
     "later_views": "contrast",
@@ -67,6 +77,7 @@ RUNS = (
     Run("Energy-OE", "energy_oe", COMMON),
     Run("BinDisc", "bin_disc", ("bin_disc", "bin_disc+imood", *COMMON)),
     Run("PASCL", "pascl", COMMON),
+    Run("PASCL, second stage", "pascl_finetune", COMMON, {}, SECOND_STAGE, "PASCL"),
     Run("PATT", "patt", ("patt+energy", *COMMON), {}, PATT_VIEWS),
     Run(
         "PATT, isac official",
@@ -120,17 +131,19 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     from ltood.training.plan import Plan, TrainingConfig
     from ltood.training.train import train
 
-    slug = "".join(char if char.isalnum() else "-" for char in run.title.lower())
-    folder = options.work / options.dataset / f"{slug}-{options.epochs}-{seed}"
+    folder = folder_of(run.title, seed, options)
     done = folder / "leaderboard.json"
     if done.is_file():
         content: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return content
     folder.mkdir(parents=True, exist_ok=True)
     backbone, recipe = load("backbones", "cifar_resnet"), load("recipes", run.recipe)
-    own = run.training if options.dataset.startswith("cifar") else {}
-    given = {"validation_epochs": options.epochs, **pairs(options.training), **own}
-    config = TrainingConfig(epochs=options.epochs, **given)
+    if run.after is None:
+        own = run.training if options.dataset.startswith("cifar") else {}
+        given = {"epochs": options.epochs, **pairs(options.training), **own}
+    else:
+        given = {**run.training, "weights": str(folder_of(run.after, seed, options) / "checkpoint")}
+    config = TrainingConfig(**{"validation_epochs": given["epochs"], **given})
     plan = Plan(
         "cifar_resnet",
         to_section(parse(pairs(options.backbone), backbone.Config, "backbones.cifar_resnet")),
@@ -157,6 +170,13 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     result = {"rows": board["rows"], "seconds": seconds}
     done.write_text(json.dumps(result), encoding="utf-8")
     return result
+
+
+def folder_of(title: str, seed: int, options: argparse.Namespace) -> Path:
+    """Where a row of the table keeps what it made."""
+    slug = "".join(char if char.isalnum() else "-" for char in title.lower())
+    folder: Path = options.work / options.dataset / f"{slug}-{options.epochs}-{seed}"
+    return folder
 
 
 def parts(title: str) -> tuple[str, tuple[str, ...]]:
