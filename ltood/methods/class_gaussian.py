@@ -8,22 +8,29 @@ the same, whatever its share of the training rows; "auto" is our rule (see `Conf
 classes without training rows are left out.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
 from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.ops.blas import times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
-from ltood.ops.statistics import prepared
+from ltood.ops.statistics import WIDE_ROWS, prepared
 
 #: Most values of class scatters gathered in one pass over the training rows (512 MiB).
 FIT_VALUES = 2**26
+
+#: Least share of the shared covariance with which a class may have a triangular factor: with
+#: less, its inverse covariance spans more than float64 can add up.
+LEAST_WIDE_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,9 @@ class ClassGaussian(Detector):
     """Scores rows by the least negative log likelihood over the classes.
 
     All happens in coordinates in which the shared covariance is the identity. There a class
-    of n rows differs from a multiple of it in fewer than n directions, and only those are
-    kept: what is learned is never larger than the training features.
+    of n rows differs from a multiple of it in fewer than n directions. A class with few keeps
+    those, one with many a triangular factor of its inverse covariance, half of which no product
+    touches: what is learned is never larger than twice the training features.
     """
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
@@ -82,19 +90,23 @@ class ClassGaussian(Detector):
             self.shrinkage_ = torch.full_like(counts, self.config.shrinkage)
 
         whitened = Whitened(inputs.require_train(), self.whitening_, self.config.normalise)
-        directions, shifts, gains, log_determinants, sizes = [], [], [], [], []
-        for i, (values, vectors) in enumerate(whitened.spreads(present, counts, self.means_)):
+        is_wide = (2 * counts > rank) & (self.shrinkage_ >= LEAST_WIDE_SHARE)
+        narrow, sizes, factors, log_determinants = [], [], [], []
+        for i, scatter in enumerate(whitened.scatters(present, counts, self.means_)):
             share = self.shrinkage_[i]
-            variances = (1 - share) * values + share
-            directions.append(vectors)
-            shifts.append(self.means_[i] @ vectors)
-            gains.append(1 / share - 1 / variances)
-            log_determinants.append(variances.log().sum() + (rank - len(values)) * share.log())
-            sizes.append(len(values))
-        self.directions_ = torch.cat(directions, dim=1)
-        self.shifts_, self.gains_ = torch.cat(shifts), torch.cat(gains)
+            if is_wide[i]:
+                moment = scatter if counts[i] > rank else scatter.T @ scatter
+                factor, log_determinant = _wide(moment / counts[i], share)
+                factors.append(factor)
+            else:
+                axes, log_determinant = _narrow(scatter, counts[i], share)
+                narrow.append(axes)
+                sizes.append(axes.shape[1])
+            log_determinants.append(log_determinant)
+        self.is_wide_, self.sizes_ = is_wide, torch.tensor(sizes, dtype=torch.int64)
+        self.axes_ = torch.cat(narrow, dim=1) if narrow else self.means_.new_empty((rank, 0))
+        self.factors_ = torch.stack(factors) if factors else self.means_.new_empty((0, rank, rank))
         self.log_determinants_ = torch.stack(log_determinants)
-        self.sizes_ = torch.tensor(sizes)
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
@@ -103,22 +115,42 @@ class ClassGaussian(Detector):
         Twice the negative log likelihood of the likeliest class, less a constant that is
         the same for all rows and classes.
         """
-        points = prepared(batch.features, self.config.normalise) @ self.learned("whitening_")
-        rows = max(1, CHUNK_VALUES // max(1, len(self.learned("gains_"))))
-        nearest = [self._distances(block).amin(dim=1) for block in torch.split(points, rows)]
-        return (torch.cat(nearest) if nearest else points.new_zeros(0)).float()
+        whitening_map = self.learned("whitening_")
+        nearest = []
+        for rows in torch.split(batch.features, WIDE_ROWS):
+            points = prepared(rows, self.config.normalise) @ whitening_map
+            nearest.append(torch.minimum(self._of_wide(points), self._of_narrow(points)))
+        return torch.cat(nearest).float() if nearest else batch.features.new_zeros(0)
 
-    def _distances(self, points: Tensor) -> Tensor:
-        """Distance plus log determinant of each row and class, [N, K] float64."""
-        means = self.learned("means_")
-        plain = points.square().sum(dim=1)[:, None] - 2 * points @ means.T
-        plain = plain + means.square().sum(dim=1)
-        along = points @ self.learned("directions_") - self.learned("shifts_")
+    def _of_wide(self, points: Tensor) -> Tensor:
+        """Least distance plus log determinant over classes with a factor, [n] float64."""
+        is_wide, constants = self.learned("is_wide_"), self.learned("log_determinants_")
+        means, constants = self.learned("means_")[is_wide], constants[is_wide]
+        nearest = torch.full_like(points[:, 0], math.inf)
+        for factor, mean, constant in zip(self.learned("factors_"), means, constants, strict=True):
+            along = times_upper(points - mean, factor, overwrite=True)
+            nearest = torch.minimum(nearest, vector_norm(along, dim=1).square() + constant)
+        return nearest
+
+    def _of_narrow(self, points: Tensor) -> Tensor:
+        """Least distance plus log determinant over the other classes, [n] float64."""
+        others = ~self.learned("is_wide_")
+        if not others.any():
+            return torch.full_like(points[:, 0], math.inf)
+        means, axes = self.learned("means_")[others], self.learned("axes_")
+        shares, constants = self.learned("shrinkage_")[others], self.learned("log_determinants_")
         sizes: list[int] = self.learned("sizes_").tolist()
-        saved = along.square() * self.learned("gains_")
-        sums = [part.sum(dim=1) for part in torch.split(saved, sizes, dim=1)]
-        distances = plain / self.learned("shrinkage_") - torch.stack(sums, dim=1)
-        return distances.clamp(min=0) + self.learned("log_determinants_")
+        own = zip(means, torch.split(axes, sizes, dim=1), strict=True)
+        shifts = torch.cat([mean @ of_class for mean, of_class in own])
+        nearest = []
+        for rows in torch.split(points, max(1, CHUNK_VALUES // max(1, axes.shape[1]))):
+            plain = rows.square().sum(dim=1)[:, None] - 2 * rows @ means.T
+            plain = plain + means.square().sum(dim=1)
+            saved = (rows @ axes).sub_(shifts).square_()
+            sums = [part.sum(dim=1) for part in torch.split(saved, sizes, dim=1)]
+            distances = (plain / shares - torch.stack(sums, dim=1)).clamp(min=0)
+            nearest.append((distances + constants[others]).amin(dim=1))
+        return torch.cat(nearest)
 
 
 @dataclass(frozen=True)
@@ -135,31 +167,20 @@ class Whitened:
     whitening_map: Tensor
     normalise: bool
 
-    def spreads(
-        self, classes: Tensor, counts: Tensor, means: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield variances and directions of each class about its mean, class by class.
+    def scatters(self, classes: Tensor, counts: Tensor, means: Tensor) -> Iterator[Tensor]:
+        """Yield centred rows of each class [n, r], or where they are more than r, X^T X [r, r].
 
         Args:
             classes: Class numbers, [K] int64, ascending.
             counts: Their training rows, [K].
             means: Their whitened means, [K, r] float64.
-
-        Yields:
-            Variances, [s] float64, above 0, and orthonormal directions, [r, s] float64; s is
-            less than the rows of the class, and 0 for a single row.
         """
         rank = self.whitening_map.shape[1]
         for first, last in _groups((counts.clamp(max=rank) * rank).tolist()):
-            scatters = self._scatters(classes[first:last], counts[first:last], means[first:last])
-            for scatter, count in zip(scatters, counts[first:last], strict=True):
-                yield _principal_axes(scatter, count)
+            yield from self._scatters(classes[first:last], counts[first:last], means[first:last])
 
     def _scatters(self, classes: Tensor, counts: Tensor, means: Tensor) -> list[Tensor]:
-        """Centred rows of each class [n, r], or where they are more than r, X^T X [r, r].
-
-        Either has the singular values that matter, the second their squares.
-        """
+        """See `scatters`; all classes in one pass over the training rows."""
         rank = self.whitening_map.shape[1]
         rows: list[list[Tensor]] = [[] for _ in classes]
         moments = [means.new_zeros((rank, rank)) if n > rank else None for n in counts]
@@ -190,9 +211,38 @@ def _groups(sizes: list[float]) -> Iterator[tuple[int, int]]:
     yield first, len(sizes)
 
 
-def _principal_axes(scatter: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances [s] and directions [r, s] of a class, from what `_scatters` gives."""
-    if count > scatter.shape[1]:
+def _wide(covariance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Triangular factor and log determinant of a class that varies in many directions.
+
+    Args:
+        covariance: Of the class about its mean, [r, r] float64.
+        share: Share of the identity in its shrunk covariance S.
+
+    Returns:
+        Upper triangular R with R R^T = S^-1, [r, r]; log determinant of S.
+    """
+    shrunk = (1 - share) * covariance
+    shrunk.diagonal().add_(share)
+    factor = torch.linalg.cholesky(shrunk)
+    identity = torch.eye(len(shrunk), dtype=shrunk.dtype, device=shrunk.device)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse.T.triu(), 2 * factor.diagonal().log().sum()
+
+
+def _narrow(scatter: Tensor, count: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Axes and log determinant of a class that varies in few directions.
+
+    Args:
+        scatter: What `Whitened.scatters` gives.
+        count: Rows of the class.
+        share: Share of the identity in its shrunk covariance S.
+
+    Returns:
+        Axes A with S^-1 = I / share - A A^T, [r, s], s less than the rows of the class and 0
+        for a single row; log determinant of S.
+    """
+    rank = scatter.shape[1]
+    if count > rank:
         values, vectors = torch.linalg.eigh(scatter / count)
     else:
         # The rows' products with one another have the same eigenvalues and are fewer.
@@ -200,7 +250,9 @@ def _principal_axes(scatter: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         vectors = scatter.T @ vectors
     # Rows that are equal to their mean have no direction, only rounding noise.
     kept = values > RELATIVE_FLOOR * values[-1].clamp(min=RELATIVE_FLOOR)
-    return values[kept], normalize(vectors[:, kept], dim=0)
+    variances = (1 - share) * values[kept] + share
+    axes = normalize(vectors[:, kept], dim=0) * (1 / share - 1 / variances).sqrt()
+    return axes, variances.log().sum() + (rank - len(variances)) * share.log()
 
 
 Entry = ClassGaussian

@@ -32,18 +32,20 @@ def symmetric(scatter: Tensor) -> Tensor:
     return lower + lower.tril(-1).T
 
 
-def times_upper(rows: Tensor, upper: Tensor) -> Tensor:
+def times_upper(rows: Tensor, upper: Tensor, *, overwrite: bool = False) -> Tensor:
     """Rows times an upper triangular matrix, [n, D] float64.
 
     Args:
-        rows: [n, D] float64, left as they are.
+        rows: [n, D] float64, left as they are unless `overwrite`.
         upper: [D, D] float64 with zeros below the diagonal.
+        overwrite: Let the product take the place of contiguous `rows`.
     """
     if rows.is_cuda or rows.requires_grad or upper.requires_grad:
         return rows @ upper
     from scipy.linalg.blas import dtrmm
 
     # Transposed on both sides: what is contiguous for us is column-major there.
-    target = rows.clone(memory_format=torch.contiguous_format).numpy().T
+    kept = rows.contiguous() if overwrite else rows.clone(memory_format=torch.contiguous_format)
+    target = kept.numpy().T
     product = dtrmm(1.0, upper.contiguous().numpy().T, target, lower=1, overwrite_b=1)
     return torch.from_numpy(product.T)

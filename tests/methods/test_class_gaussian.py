@@ -32,13 +32,15 @@ def made(rng, counts, dim, rows=12):
         ((30, 20, 10), {"normalise": True}),
         ((8, 9, 5), {}),  # as many rows as dimensions, one more, fewer
         ((30, 1, 2), {"shrinkage": 0.1}),  # classes of one and of two rows
+        ((30, 3, 4, 1), {}),  # classes with a triangular factor and others beside one another
+        ((30, 20, 10), {"shrinkage": 1e-7}),  # too little of the shared one for a factor
         ((30, 0, 10), {}),  # a class without rows
     ],
 )
 def test_textbook(rng, counts, settings):
     train, labels, rows = made(rng, counts, 8)
-    expected = reference(rows, train, labels, 3, **settings)
-    got = scored(train, labels, rows, 3, **settings)
+    expected = reference(rows, train, labels, len(counts), **settings)
+    got = scored(train, labels, rows, len(counts), **settings)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -85,7 +87,7 @@ def test_a_class_of_equal_rows(rng):
 def test_what_is_learned_is_no_larger_than_the_training_features(rng):
     train, labels, _ = made(rng, (40, 3, 1), 8)
     detector = ClassGaussian().fit(FitInputs.of(torch.tensor(train), torch.tensor(labels)))
-    assert detector.sizes_.tolist() == [8, 2, 0]
+    assert detector.sizes_.tolist() == [2, 0]
 
 
 def test_no_rows_give_no_scores(rng):
