@@ -29,7 +29,10 @@ FEATURE_FLOOR = 0.01
 PERTURBED_FLOOR = 0.025
 
 #: Most perturbed logits [rows, repeats x classes] held at once; bounds memory, not results.
-CHUNK_VALUES = 2**22
+CHUNK_VALUES = 2**20
+
+#: Values that are counted or exponentiated at once: few enough to stay in a processor's cache.
+CACHED_VALUES = 2**18
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ class WeiPerKLD(Detector):
         for batch in source.batches(arrays=("features",)):
             for features in torch.split(batch.features, self._chunk_rows):
                 for kind, values in enumerate((features, self._perturbed_logits(features))):
-                    bounds[kind, 0] = torch.minimum(bounds[kind, 0], values.min().cpu())
-                    bounds[kind, 1] = torch.maximum(bounds[kind, 1], values.max().cpu())
+                    low, high = torch.aminmax(values)
+                    bounds[kind, 0] = torch.minimum(bounds[kind, 0], low.cpu())
+                    bounds[kind, 1] = torch.maximum(bounds[kind, 1], high.cpu())
         # The extremes lie inside the first and last bin by the mean gap between rows.
         gap = (bounds[:, 1] - bounds[:, 0]) / len(source)
         self.ranges_ = torch.stack([bounds[:, 0] - gap, bounds[:, 1] + gap], dim=1)
@@ -134,7 +138,7 @@ class WeiPerKLD(Detector):
             PERTURBED_FLOOR,
         )
         by_repeat = perturbed.reshape(len(features), config.repeats, len(self.learned("bias_")))
-        confidence = torch.softmax(by_repeat, dim=2).amax(dim=2).mean(dim=1)
+        confidence = torch.cat([_confidence(few) for few in _cached(by_repeat)])
         return plain_gap + config.weight_perturbed * perturbed_gap - config.weight_msp * confidence
 
     @property
@@ -150,7 +154,8 @@ class WeiPerKLD(Detector):
             noisy = perturbed_weights(weight, config.repeats, config.distance, config.seed)
             self._perturbed = weight, noisy
         # float64 so that no logit changes its bin with the size of the batch.
-        return features.double() @ self._perturbed[1].T + bias.double().repeat(self.config.repeats)
+        biases = bias.double().repeat(self.config.repeats)
+        return torch.addmm(biases, features.double(), self._perturbed[1].T)
 
     def _histograms(self, values: Tensor, kind: int) -> Tensor:
         """Histogram of each row of features (kind 0) or perturbed logits (1), [n, bins]."""
@@ -193,11 +198,29 @@ def histograms(values: Tensor, low: float, high: float, bins: int) -> Tensor:
         bins: Number of bins.
     """
     scale = bins / (high - low) if high > low else 0.0
-    inside = (values >= low) & (values <= high)
-    places = torch.where(inside, (values - low) * scale, 0.0).long().clamp(max=bins - 1)
     counts = values.new_zeros((len(values), bins))
-    counts.scatter_add_(1, places, inside.to(values.dtype))
+    for few, of_few in zip(_cached(values), _cached(counts, values.shape[1]), strict=True):
+        least, most = torch.aminmax(few)
+        places = (few - low).mul_(scale)
+        if low <= least and most <= high:  # As in training, from whose rows the range comes.
+            weights = few.new_ones(()).expand_as(few)
+        else:
+            inside = (few >= low) & (few <= high)
+            places.masked_fill_(~inside, 0)
+            weights = inside.to(few.dtype)
+        of_few.scatter_add_(1, places.long().clamp_(max=bins - 1), weights)
     return counts / values.shape[1]
+
+
+def _cached(rows: Tensor, width: int | None = None) -> tuple[Tensor, ...]:
+    """Rows in blocks of `CACHED_VALUES`, counting `width` values a row."""
+    return torch.split(rows, max(1, CACHED_VALUES // (width or rows.shape[1:].numel())))
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    """Mean maximum softmax of the repeats, [n], from logits [n, repeats, C]."""
+    gaps = logits - logits.amax(dim=2, keepdim=True)
+    return gaps.exp_().sum(dim=2).reciprocal_().mean(dim=1)
 
 
 def divergence(usual: Tensor, density: Tensor, smoothing: int, floor: float) -> Tensor:
