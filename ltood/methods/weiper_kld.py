@@ -12,6 +12,7 @@ that scores neither change from run to run nor with the order of the classes.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -28,8 +29,10 @@ from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 FEATURE_FLOOR = 0.01
 PERTURBED_FLOOR = 0.025
 
-#: Most perturbed logits [rows, repeats x classes] held at once; bounds memory, not results.
-CHUNK_VALUES = 2**20
+#: Rows that meet the noisy heads together, and most perturbed logits of them held at once; the
+#: weights are far more than a cache holds and are read once for all these rows.
+BLOCK_ROWS = 512
+CHUNK_VALUES = 2**22
 
 #: Values that are counted or exponentiated at once: few enough to stay in a processor's cache.
 CACHED_VALUES = 2**18
@@ -102,8 +105,8 @@ class WeiPerKLD(Detector):
         self.weight_, self.bias_ = head.weight, head.bias
         bounds = torch.tensor([[math.inf, -math.inf]] * 2, dtype=torch.float64)
         for batch in source.batches(arrays=("features",)):
-            for features in torch.split(batch.features, self._chunk_rows):
-                for kind, values in enumerate((features, self._perturbed_logits(features))):
+            for features in torch.split(batch.features, BLOCK_ROWS):
+                for kind, values in self._kinds(features):
                     low, high = torch.aminmax(values)
                     bounds[kind, 0] = torch.minimum(bounds[kind, 0], low.cpu())
                     bounds[kind, 1] = torch.maximum(bounds[kind, 1], high.cpu())
@@ -112,55 +115,58 @@ class WeiPerKLD(Detector):
         self.ranges_ = torch.stack([bounds[:, 0] - gap, bounds[:, 1] + gap], dim=1)
         sums = torch.zeros((2, self.config.bins), dtype=torch.float64, device=head.weight.device)
         for batch in source.batches(arrays=("features",)):
-            for features in torch.split(batch.features, self._chunk_rows):
-                sums[0] += self._histograms(features, 0).sum(dim=0)
-                sums[1] += self._histograms(self._perturbed_logits(features), 1).sum(dim=0)
-        self.densities_ = sums / len(source)
+            for features in torch.split(batch.features, BLOCK_ROWS):
+                for kind, values in self._kinds(features):
+                    sums[kind] += self._counts(values, kind).sum(dim=0)
+        self.densities_ = sums / sums.sum(dim=1, keepdim=True)
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         self.learned("densities_")
-        parts = [self._score(part) for part in torch.split(batch.features, self._chunk_rows)]
+        parts = [self._score(part) for part in torch.split(batch.features, BLOCK_ROWS)]
         return torch.cat(parts).float()
 
     def _score(self, features: Features) -> Tensor:
         """OOD scores of few rows, [n] float64."""
         config, usual = self.config, self.learned("densities_")
-        perturbed = self._perturbed_logits(features)
-        plain_gap = divergence(
-            usual[0], self._histograms(features, 0), config.smoothing, FEATURE_FLOOR
-        )
+        plain = perturbed = usual.new_zeros((len(features), config.bins))
+        confidence = usual.new_zeros(len(features))
+        for kind, values in self._kinds(features):
+            if kind == 0:
+                plain = plain + self._counts(values, kind)
+            else:
+                perturbed = perturbed + self._counts(values, kind)
+                confidence += _confidence(values, len(self.learned("bias_")))
+        width = config.repeats * len(self.learned("bias_"))
+        plain_gap = divergence(usual[0], plain / features.shape[1], config.smoothing, FEATURE_FLOOR)
         perturbed_gap = divergence(
-            usual[1],
-            self._histograms(perturbed, 1),
-            config.smoothing_perturbed,
-            PERTURBED_FLOOR,
+            usual[1], perturbed / width, config.smoothing_perturbed, PERTURBED_FLOOR
         )
-        by_repeat = perturbed.reshape(len(features), config.repeats, len(self.learned("bias_")))
-        confidence = torch.cat([_confidence(few) for few in _cached(by_repeat)])
-        return plain_gap + config.weight_perturbed * perturbed_gap - config.weight_msp * confidence
+        certainty = config.weight_msp * confidence / config.repeats
+        return plain_gap + config.weight_perturbed * perturbed_gap - certainty
 
-    @property
-    def _chunk_rows(self) -> int:
-        """Rows whose perturbed logits fit into memory together."""
-        return max(1, CHUNK_VALUES // (self.config.repeats * len(self.learned("bias_"))))
+    def _kinds(self, features: Features) -> Iterator[tuple[int, Tensor]]:
+        """Yield features (kind 0), then logits of the noisy heads (1), [n, ...] float64.
 
-    def _perturbed_logits(self, features: Features) -> Tensor:
-        """Logits of all noisy heads, [n, repeats x C] float64."""
-        weight, bias = self.learned("weight_"), self.learned("bias_")
+        The logits come in groups of whole heads, head by head.
+        """
+        # float64 so that no logit changes its bin with the size of the batch.
+        wide = features.double()
+        yield 0, wide
+        weight, bias = self.learned("weight_"), self.learned("bias_").double()
         if self._perturbed is None or self._perturbed[0] is not weight:
             config = self.config
             noisy = perturbed_weights(weight, config.repeats, config.distance, config.seed)
             self._perturbed = weight, noisy
-        # float64 so that no logit changes its bin with the size of the batch.
-        biases = bias.double().repeat(self.config.repeats)
-        return torch.addmm(biases, features.double(), self._perturbed[1].T)
+        heads = max(1, CHUNK_VALUES // (BLOCK_ROWS * len(bias)))
+        for group in torch.split(self._perturbed[1], heads * len(bias)):
+            yield 1, torch.addmm(bias.repeat(len(group) // len(bias)), wide, group.T)
 
-    def _histograms(self, values: Tensor, kind: int) -> Tensor:
-        """Histogram of each row of features (kind 0) or perturbed logits (1), [n, bins]."""
+    def _counts(self, values: Tensor, kind: int) -> Tensor:
+        """Values of each row in each bin of their kind, [n, bins] float64."""
         low, high = self.learned("ranges_")[kind].tolist()
-        return histograms(values.double(), low, high, self.config.bins)
+        return counts(values, low, high, self.config.bins)
 
 
 def perturbed_weights(weight: Tensor, repeats: int, distance: float, seed: int) -> Tensor:
@@ -186,10 +192,10 @@ def perturbed_weights(weight: Tensor, repeats: int, distance: float, seed: int) 
     return torch.cat(copies).to(weight.device)
 
 
-def histograms(values: Tensor, low: float, high: float, bins: int) -> Tensor:
-    """Share of the values of each row in each of `bins` equal bins, [n, bins] float64.
+def counts(values: Tensor, low: float, high: float, bins: int) -> Tensor:
+    """How many values of each row lie in each of `bins` equal bins, [n, bins] float64.
 
-    Values outside `low` to `high` are in no bin, so that a row may sum to less than 1.
+    Values outside `low` to `high` are in no bin.
 
     Args:
         values: [n, V] float64.
@@ -198,8 +204,11 @@ def histograms(values: Tensor, low: float, high: float, bins: int) -> Tensor:
         bins: Number of bins.
     """
     scale = bins / (high - low) if high > low else 0.0
-    counts = values.new_zeros((len(values), bins))
-    for few, of_few in zip(_cached(values), _cached(counts, values.shape[1]), strict=True):
+    found = values.new_zeros((len(values), bins))
+    rows = max(1, CACHED_VALUES // values.shape[1])
+    for few, of_few in zip(torch.split(values, rows), torch.split(found, rows), strict=True):
+        if not len(few):
+            continue
         least, most = torch.aminmax(few)
         places = (few - low).mul_(scale)
         if low <= least and most <= high:  # As in training, from whose rows the range comes.
@@ -209,18 +218,17 @@ def histograms(values: Tensor, low: float, high: float, bins: int) -> Tensor:
             places.masked_fill_(~inside, 0)
             weights = inside.to(few.dtype)
         of_few.scatter_add_(1, places.long().clamp_(max=bins - 1), weights)
-    return counts / values.shape[1]
+    return found
 
 
-def _cached(rows: Tensor, width: int | None = None) -> tuple[Tensor, ...]:
-    """Rows in blocks of `CACHED_VALUES`, counting `width` values a row."""
-    return torch.split(rows, max(1, CACHED_VALUES // (width or rows.shape[1:].numel())))
-
-
-def _confidence(logits: Tensor) -> Tensor:
-    """Mean maximum softmax of the repeats, [n], from logits [n, repeats, C]."""
-    gaps = logits - logits.amax(dim=2, keepdim=True)
-    return gaps.exp_().sum(dim=2).reciprocal_().mean(dim=1)
+def _confidence(logits: Tensor, classes: int) -> Tensor:
+    """Sum over the heads of their maximum softmax, [n], from logits [n, heads x classes]."""
+    sums = []
+    for few in torch.split(logits, max(1, CACHED_VALUES // logits.shape[1])):
+        by_head = few.reshape(len(few), few.shape[1] // classes, classes)
+        gaps = by_head - by_head.amax(dim=2, keepdim=True)
+        sums.append(gaps.exp_().sum(dim=2).reciprocal_().sum(dim=1))
+    return torch.cat(sums)
 
 
 def divergence(usual: Tensor, density: Tensor, smoothing: int, floor: float) -> Tensor:

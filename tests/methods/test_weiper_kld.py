@@ -76,7 +76,9 @@ def test_chunks_do_not_matter(rng, monkeypatch):
     case = made(rng)
     detector, batch = fitted(case, repeats=4)
     whole = detector.score(batch)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 3)
     monkeypatch.setattr(module, "CHUNK_VALUES", 3 * 4 * 2)
+    monkeypatch.setattr(module, "CACHED_VALUES", 11)
     again, _ = fitted(case, repeats=4)
     torch.testing.assert_close(again.score(batch), whole)
 
