@@ -247,9 +247,9 @@ def test_the_metric_decides_and_has_a_direction(store):
 
 def test_every_k_comes_from_one_search(store, monkeypatch):
     searches = []
-    search = Neighbours._search
+    start = Neighbours.start
     monkeypatch.setattr(
-        Neighbours, "_search", lambda *given: searches.append(given[2]) or search(*given)
+        Neighbours, "start", lambda self, *given: searches.append(self.k_max) or start(self, *given)
     )
     sweep(store, "knn", grid_candidates({"k": [1, 3, 5, 40, 7]}))
     assert searches == [40, 40]  # the ID side and the OOD side

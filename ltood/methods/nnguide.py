@@ -7,19 +7,20 @@ in a split sorted by class would be the head classes alone; OpenOOD's 1e-10 on e
 coordinate of a unit feature is left out.
 """
 
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.banks import check_fraction, training_bank
 from ltood.ops.logits import energy
-from ltood.ops.neighbours import BANK_ROWS, QUERY_ROWS
+from ltood.ops.pairs import Cosines, Pairs, largest
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class NNGuide(Detector):
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""
         self.config = config or Config()
+        self._reader: Similarities | None = None
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the training features and their confidences.
@@ -63,48 +65,77 @@ class NNGuide(Detector):
             ConfigError: If the bank has fewer than `k` rows.
         """
         bank = training_bank(inputs, self.config.fraction)
-        if self.config.k > len(bank.features):
+        if self.config.k > len(bank.logits):
             raise ConfigError(
                 f"methods.nnguide.k is {self.config.k} but the bank has only "
-                f"{len(bank.features)} rows; set it to at most {len(bank.features)}, or raise "
+                f"{len(bank.logits)} rows; set it to at most {len(bank.logits)}, or raise "
                 "methods.nnguide.fraction."
             )
         # Kept apart, not multiplied: the directions are shared with other methods.
-        self.bank_, self.confidence_ = bank.features, -energy(bank.logits)
+        self.bank_, self.confidence_ = bank.pairs.bank, -energy(bank.logits)
+        self._reader = Similarities(bank.pairs, self.confidence_, self.config.k)
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in squared units of logits; higher means more OOD."""
-        queries = normalize(batch.features, dim=1)
         bank, confidence = self.learned("bank_"), self.learned("confidence_")
-        guidance = [
-            mean_of_largest(block, bank, confidence, self.config.k)
-            for block in torch.split(queries, QUERY_ROWS)
-        ]
-        similarity = torch.cat(guidance) if guidance else queries.new_zeros(0)
-        return similarity * energy(batch.logits)
+        if self._reader is None or self._reader.pairs.bank is not bank:
+            # Restored from saved arrays: there is nobody to share with.
+            self._reader = Similarities(Pairs(bank, normalise=True), confidence, self.config.k)
+        return self._reader.means(batch) * energy(batch.logits)
 
 
-def mean_of_largest(queries: Tensor, bank: Tensor, confidence: Tensor, k: int) -> Tensor:
-    """Mean of the `k` largest inner products with the bank rows times their confidence.
+class Similarities:
+    """Finds the mean of the largest products of a row with the rows of a bank.
 
-    Args:
-        queries: [Q, D] float32.
-        bank: [M, D] float32, M at least `k`.
-        confidence: Factor of each bank row, [M].
-        k: Products to average over.
-
-    Returns:
-        Means, [Q] float32; higher means more ID.
+    Attributes:
+        pairs: The bank, [M, D].
+        confidence: Factor of each of its rows, [M] float32.
+        k: Products to average over, at most M.
     """
-    best = queries.new_empty((len(queries), 0))
-    for start in range(0, len(bank), BANK_ROWS):
-        stop = start + BANK_ROWS
-        products = (queries @ bank[start:stop].T).mul_(confidence[start:stop])
-        block_best = products.topk(min(k, products.shape[1]), dim=1).values
-        candidates = torch.cat([best, block_best], dim=1)
-        best = candidates.topk(min(k, candidates.shape[1]), dim=1).values
-    return best.mean(dim=1)
+
+    def __init__(self, pairs: Pairs, confidence: Tensor, k: int) -> None:
+        """Join the readers of the bank's pairs."""
+        self.pairs, self.confidence, self.k = pairs, confidence, k
+        pairs.join(self)
+
+    def means(self, batch: FeatureBatch) -> Tensor:
+        """Mean of the `k` largest similarities times confidence, [N]; higher means more ID."""
+        means = self.pairs.read(batch, self)
+        assert isinstance(means, Tensor)
+        return means
+
+    def key(self) -> Hashable:
+        """See `Reader`."""
+        return self
+
+    def start(self, batch: FeatureBatch, queries: Features) -> "SimilarityReading":
+        """See `Reader`."""
+        del batch
+        return SimilarityReading(self, queries)
+
+
+class SimilarityReading:
+    """The largest products of each row of one batch; see `Similarities`."""
+
+    def __init__(self, whose: Similarities, queries: Features) -> None:
+        """Begin with none."""
+        self._cosines = Cosines(whose.pairs, queries)
+        self._factors, self._queries = whose.confidence, queries
+        self._best = queries.new_full((len(queries), whose.k), -math.inf)
+
+    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
+        """See `Reading`."""
+        best = self._best[rows]
+        for part, cosines in self._cosines.parts(rows, columns, closeness):
+            found, _ = largest(cosines.mul_(self._factors[part]), best.shape[1])
+            best = torch.cat([best, found], dim=1).topk(best.shape[1], dim=1).values
+        self._best[rows] = best
+
+    def result(self) -> Tensor:
+        """Means, [N] float32."""
+        # Products that are known by differences are zero to rounding only.
+        return self._best.mean(dim=1) * self._queries.any(dim=1)
 
 
 Entry = NNGuide

@@ -9,21 +9,21 @@ scores of training sets of different size compare; `fraction` thins the training
 """
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.banks import check_fraction, training_bank
+from ltood.ops.pairs import Cosines, Pairs
 
-#: Query rows and bank rows of one block (64 MiB for each of the two kernels).
-QUERY_ROWS = 512
-BANK_ROWS = 32768
+#: Edges of this strength and less are rounding errors of the cosines in float32.
+LEAST_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -66,32 +66,85 @@ class Relation(Detector):
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""
         self.config = config or Config()
+        self._reader: Edges | None = None
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep directions and class probabilities of the training rows."""
         bank = training_bank(inputs, self.config.fraction)
-        self.bank_, self.probabilities_ = bank.features, torch.softmax(bank.logits, dim=1)
+        self.bank_, self.probabilities_ = bank.pairs.bank, torch.softmax(bank.logits, dim=1)
+        self._reader = Edges(bank.pairs, self.probabilities_, self.config)
         return self
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 0]; higher means more OOD."""
-        directions = torch.split(normalize(batch.features, dim=1), QUERY_ROWS)
-        probabilities = torch.split(torch.softmax(batch.logits, dim=1), QUERY_ROWS)
-        pairs = zip(directions, probabilities, strict=True)
-        return -torch.cat([self._relation(*pair) for pair in pairs]).float()
+        bank, probabilities = self.learned("bank_"), self.learned("probabilities_")
+        if self._reader is None or self._reader.pairs.bank is not bank:
+            # Restored from saved arrays: there is nobody to share with.
+            self._reader = Edges(Pairs(bank, normalise=True), probabilities, self.config)
+        return -self._reader.strengths(batch).float()
 
-    def _relation(self, directions: Tensor, probabilities: Tensor) -> Tensor:
-        """Mean strength of the edges of each row, [Q] float64."""
-        bank, bank_probabilities = self.learned("bank_"), self.learned("probabilities_")
-        # float64 from block to block, since a million edges may be added up.
-        strength = torch.zeros(len(directions), dtype=torch.float64, device=directions.device)
-        for start in range(0, len(bank), BANK_ROWS):
-            stop = start + BANK_ROWS
-            kernel = (directions @ bank[start:stop].T).clamp_(min=0)
-            kernel *= probabilities @ bank_probabilities[start:stop].T
-            edges = torch.threshold_(kernel, self.config.threshold, 0).pow_(self.config.power)
-            strength += edges.sum(dim=1)
-        return strength / len(bank)
+
+class Edges:
+    """Finds the mean strength of the edges of a row to the rows of a bank.
+
+    Attributes:
+        pairs: The bank, [M, D].
+        probabilities: Class probabilities of its rows, [M, C] float32.
+        config: Settings of the kernel.
+    """
+
+    def __init__(self, pairs: Pairs, probabilities: Tensor, config: Config) -> None:
+        """Join the readers of the bank's pairs."""
+        self.pairs, self.probabilities, self.config = pairs, probabilities, config
+        pairs.join(self)
+
+    def strengths(self, batch: FeatureBatch) -> Tensor:
+        """Mean strength of the edges of each row, [N] float64."""
+        strengths = self.pairs.read(batch, self)
+        assert isinstance(strengths, Tensor)
+        return strengths
+
+    def key(self) -> Hashable:
+        """See `Reader`."""
+        return self
+
+    def start(self, batch: FeatureBatch, queries: Features) -> "EdgeReading":
+        """See `Reader`."""
+        return EdgeReading(self, torch.softmax(batch.logits, dim=1), queries)
+
+
+class EdgeReading:
+    """The edges of each row of one batch; see `Edges`."""
+
+    def __init__(self, whose: Edges, probabilities: Tensor, queries: Features) -> None:
+        """Begin with none."""
+        self._whose, self._probabilities = whose, probabilities
+        self._cosines = Cosines(whose.pairs, queries)
+        # float64 from part to part, since a million edges may be added up.
+        self._sums = torch.zeros(len(queries), dtype=torch.float64, device=queries.device)
+
+    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
+        """See `Reading`."""
+        power, least = self._whose.config.power, max(self._whose.config.threshold, LEAST_EDGE)
+        own = self._probabilities[rows]
+        for part, cosines in self._cosines.parts(rows, columns, closeness):
+            edges = cosines.mul_(own @ self._whose.probabilities[part].T)
+            # Below zero the threshold takes the positive part.
+            edges = torch.threshold_(edges, least, 0)
+            self._sums[rows] += raised(edges, power).sum(dim=1)
+
+    def result(self) -> Tensor:
+        """Mean strengths, [N] float64."""
+        return self._sums / len(self._whose.probabilities)
+
+
+def raised(values: Tensor, power: float) -> Tensor:
+    """Values to a power, in place; squares are many times quicker than a general power."""
+    if power in (1, 2, 4):
+        for _ in range(round(math.log2(power))):
+            values.square_()
+        return values
+    return values.pow_(power)
 
 
 Entry = Relation

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.types import FitInputs
 from ltood.ops.neighbours import training_neighbours
+from ltood.ops.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Bank:
     """Training rows to compare with, in the order of the training split.
 
     Attributes:
-        features: Features divided by their L2 norms, [M, D] float32; zero rows stay zero.
+        pairs: Features divided by their L2 norms, [M, D] float32; zero rows stay zero.
         logits: Their class logits, [M, C] float32.
     """
 
-    features: Tensor
+    pairs: Pairs
     logits: Tensor
 
 
@@ -33,8 +34,8 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
     """Unit features and logits of an even share of the training rows, once per `inputs`.
 
     Every 1/fraction-th row is taken, so that the choice needs no random numbers and a split
-    that is sorted by class keeps its proportions. The whole bank shares its memory with the
-    searcher of normalised neighbours.
+    that is sorted by class keeps its proportions. The whole bank is that of the searcher of
+    normalised neighbours.
 
     Args:
         inputs: What there is to learn from; needs the training rows.
@@ -51,7 +52,7 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
     def compute() -> Bank:
         total = len(source)
         kept = min(total, max(1, round(fraction * total)))
-        whole = training_neighbours(inputs, normalise=True).bank if kept == total else None
+        whole = training_neighbours(inputs, normalise=True).pairs if kept == total else None
         features, logits = [], []
         start = 0
         for batch in source.batches(arrays=("features", "logits")):
@@ -62,7 +63,8 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
                 features.append(normalize(batch.features[chosen], dim=1))
             logits.append(batch.logits[chosen])
             start += len(batch)
-        return Bank(torch.cat(features) if whole is None else whole, torch.cat(logits))
+        pairs = Pairs(torch.cat(features), normalise=True) if whole is None else whole
+        return Bank(pairs, torch.cat(logits))
 
     return inputs.once(("training_bank", fraction), compute)
 

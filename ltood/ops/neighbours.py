@@ -8,25 +8,20 @@ wherever FAISS has no GPU. Ties aside, both give the same neighbours.
 
 import importlib.util
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, Features, FitInputs
+from ltood.ops.pairs import QUERY_ROWS, Pairs, bank_centre, closeness, largest
 
 if TYPE_CHECKING:
     from faiss import StandardGpuResources
-
-#: Query rows and bank rows of one block of the torch search (256 MiB of distances).
-QUERY_ROWS = 1024
-BANK_ROWS = 65536
-
-#: Columns of one group in the torch search.
-GROUP_COLUMNS = 16
 
 #: Most neighbours that FAISS selects on a GPU.
 FAISS_GPU_MAX_K = 2048
@@ -56,11 +51,10 @@ class Neighbours:
 
     def __init__(self, bank: Tensor, *, normalise: bool) -> None:
         """Wrap a bank whose rows are normalised already where `normalise` says so."""
-        self.bank = bank.contiguous()
-        self.normalise = normalise
+        self.pairs = Pairs(bank, normalise=normalise)
+        self.bank = self.pairs.bank
         self.k_max = 1
         self._resources: StandardGpuResources | None = None
-        self._mean: Tensor | None = None
         self._centred: Tensor | None = None
 
     def reserve(self, k: int, where: str) -> None:
@@ -79,17 +73,31 @@ class Neighbours:
                 f"set it to at most {len(self.bank)}."
             )
         self.k_max = max(self.k_max, k)
+        if not self._asks_faiss:
+            self.pairs.join(self)
 
     def search(self, batch: FeatureBatch) -> Nearest:
         """The `k_max` nearest neighbours of each row, found once per batch."""
-        return batch.once(
-            ("neighbours", self, self.k_max), lambda: self._search(self.queries(batch), self.k_max)
-        )
+        if self._asks_faiss:
+            return batch.once(self.key(), lambda: self._search_faiss(self.pairs.queries(batch)))
+        # On a CPU the product finds the same rows in a quarter of the time that FAISS's flat
+        # index takes (benchmarks/neighbours.py).
+        found = self.pairs.read(batch, self)
+        assert isinstance(found, Nearest)
+        return found
 
-    def queries(self, batch: FeatureBatch) -> Features:
-        """Features of `batch` as the search sees them, [N, D] float32."""
-        features = batch.features
-        return normalize(features, dim=1) if self.normalise else features
+    def key(self) -> Hashable:
+        """Names one search; see `Reader`."""
+        return "neighbours", self, self.k_max
+
+    def start(self, batch: FeatureBatch, queries: Features) -> "NearestReading":
+        """Begin one search; see `Reader`."""
+        del batch
+        return NearestReading(queries, self.pairs.centre, self.k_max)
+
+    @property
+    def _asks_faiss(self) -> bool:
+        return self.bank.is_cuda and self.k_max <= FAISS_GPU_MAX_K and _faiss_has_gpus()
 
     def distances(self, batch: FeatureBatch, k: int) -> Tensor:
         """Euclidean distance of each row to its k-th neighbour, [N] float32.
@@ -98,31 +106,52 @@ class Neighbours:
         differences of large squares, which leaves few digits for close neighbours.
         """
         indices = self.search(batch).indices[:, k - 1]
-        gaps = self.queries(batch) - self.bank[indices]
+        gaps = self.pairs.queries(batch) - self.bank[indices]
         return gaps.square().sum(dim=1).sqrt()
 
-    def _search(self, queries: Tensor, k: int) -> Nearest:
-        queries = queries.contiguous()
-        if queries.is_cuda and len(queries) and k <= FAISS_GPU_MAX_K and _faiss_has_gpus():
-            import faiss
-            import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
+    def _search_faiss(self, queries: Tensor) -> Nearest:
+        if not len(queries):
+            return search_with_torch(queries, self.bank, self.k_max)
+        import faiss
+        import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
 
-            if self._resources is None:
-                self._resources = faiss.StandardGpuResources()
-            device = queries.get_device()
-            if self._centred is None:
-                self._centred = self.bank - self._centre()
-            queries = queries - self._centre()
-            found = faiss.knn_gpu(self._resources, queries, self._centred, k, device=device)
-            return _nearest(*found)
-        # On a CPU the product below finds the same rows in a third to a half of the time
-        # that FAISS's flat index takes (benchmarks/neighbours.py).
-        return search_with_torch(queries, self.bank, k, self._centre())
+        if self._resources is None:
+            self._resources = faiss.StandardGpuResources()
+        if self._centred is None:
+            self._centred = self.bank - self.pairs.centre
+        queries = (queries - self.pairs.centre).contiguous()
+        device = queries.get_device()
+        return _nearest(
+            *faiss.knn_gpu(self._resources, queries, self._centred, self.k_max, device=device)
+        )
 
-    def _centre(self) -> Tensor:
-        if self._mean is None:
-            self._mean = bank_centre(self.bank)
-        return self._mean
+
+class NearestReading:
+    """Nearest bank rows of each query, from the blocks of `closeness`."""
+
+    def __init__(self, queries: Tensor, centre: Tensor, k: int) -> None:
+        """Begin with none; see `search_with_torch`."""
+        self._queries, self._centre = queries, centre
+        self._best = queries.new_full((len(queries), k), -math.inf)
+        self._rows = torch.zeros((len(queries), k), dtype=torch.int64, device=queries.device)
+
+    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
+        """See `Reading`."""
+        k = self._best.shape[1]
+        values, found = largest(closeness, k)
+        values = torch.cat([self._best[rows], values], dim=1)
+        found = torch.cat([self._rows[rows], found + columns.start], dim=1)
+        self._best[rows], chosen = values.topk(k, dim=1)
+        self._rows[rows] = found.gather(1, chosen)
+
+    def result(self) -> Nearest:
+        """Neighbours, nearest first."""
+        own = [
+            (block - self._centre).square().sum(dim=1)
+            for block in torch.split(self._queries, QUERY_ROWS)
+        ]
+        squared = torch.cat(own)[:, None] - 2 * self._best if own else self._best
+        return _nearest(squared, self._rows)
 
 
 def _faiss_has_gpus() -> bool:
@@ -146,61 +175,17 @@ def search_with_torch(
 ) -> Nearest:
     """Exact search by matrix products, block by block.
 
-    A product gives squared distances as differences of squares. Both sides are moved so
-    that the bank's mean is the origin, which changes no distance and keeps the squares,
-    and with them what rounding takes, as small as the data allow.
-
     Args:
         queries: [N, D] float32.
         bank: [M, D] float32, M at least `k`.
         k: Neighbours of each row.
         centre: Mean of the bank, [D] float32; computed where not given.
     """
-    if len(queries) == 0:
-        nobody = torch.zeros((0, k), dtype=torch.int64, device=queries.device)
-        return Nearest(queries.new_zeros((0, k)), nobody)
     centre = bank_centre(bank) if centre is None else centre
-    found = []
-    for block in torch.split(queries - centre, QUERY_ROWS):
-        best = block.new_empty((len(block), 0))
-        best_rows = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
-        for start in range(0, len(bank), BANK_ROWS):
-            part = bank[start : start + BANK_ROWS] - centre
-            # Without the query's own square, which changes no order.
-            squared = torch.addmm(part.square().sum(dim=1), block, part.T, alpha=-2)
-            candidates, rows = _candidates(squared, k)
-            candidates = torch.cat([best, candidates], dim=1)
-            best, chosen = candidates.topk(min(k, candidates.shape[1]), dim=1, largest=False)
-            best_rows = torch.cat([best_rows, rows + start], dim=1).gather(1, chosen)
-        found.append(_nearest(best + block.square().sum(dim=1, keepdim=True), best_rows))
-    return Nearest(
-        torch.cat([block.distances for block in found]),
-        torch.cat([block.indices for block in found]),
-    )
-
-
-def bank_centre(bank: Tensor) -> Tensor:
-    """Mean of the rows, [D] float32, summed in float64 block by block."""
-    total = bank.new_zeros(bank.shape[1], dtype=torch.float64)
-    for part in torch.split(bank, BANK_ROWS):
-        total += part.sum(dim=0, dtype=torch.float64)
-    return (total / max(1, len(bank))).float()
-
-
-def _candidates(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Few columns that hold the `k` smallest of each row, and their numbers.
-
-    The k smallest lie in the k groups of neighbouring columns with the smallest minima,
-    so the costly selection sees a fraction of the columns.
-    """
-    missing = -values.shape[1] % GROUP_COLUMNS
-    padded = pad(values, (0, missing), value=math.inf)
-    groups = padded.reshape(len(values), -1, GROUP_COLUMNS)
-    minima = groups.amin(dim=2)
-    chosen = minima.topk(min(k, minima.shape[1]), dim=1, largest=False, sorted=False).indices
-    columns = chosen[:, :, None] * GROUP_COLUMNS + torch.arange(GROUP_COLUMNS, device=values.device)
-    kept = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP_COLUMNS))
-    return kept.flatten(1), columns.flatten(1)
+    reading = NearestReading(queries, centre, k)
+    for block in closeness(queries, bank, centre):
+        reading.add(*block)
+    return reading.result()
 
 
 def _nearest(squared: Tensor, indices: Tensor) -> Nearest:

@@ -6,8 +6,8 @@ from reference.nnguide import nnguide
 from ltood.core.errors import ConfigError
 from ltood.core.heads import ClassifierHead
 from ltood.core.types import FeatureBatch, FitInputs
-from ltood.methods import nnguide as module
 from ltood.methods.nnguide import Config, NNGuide
+from ltood.ops import pairs
 
 
 def made(rng, num=40, dim=6, classes=3):
@@ -42,9 +42,11 @@ def test_blocks_do_not_matter(rng, monkeypatch):
     case = made(rng)
     detector, batch = fitted(case, k=10)
     whole = detector.score(batch)
-    monkeypatch.setattr(module, "BANK_ROWS", 7)
-    monkeypatch.setattr(module, "QUERY_ROWS", 3)
-    torch.testing.assert_close(detector.score(batch), whole)
+    monkeypatch.setattr(pairs, "BANK_ROWS", 7)
+    monkeypatch.setattr(pairs, "PART_ROWS", 4)
+    monkeypatch.setattr(pairs, "QUERY_ROWS", 3)
+    again = batch.slice(0, len(batch))
+    torch.testing.assert_close(detector.score(again), whole)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from reference.relation import relation
 
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, FitInputs, TensorSource
-from ltood.methods import relation as module
 from ltood.methods.relation import Config, Relation
+from ltood.ops import pairs
 
 
 def made(rng, num=40, dim=6, classes=3):
@@ -39,9 +39,11 @@ def test_reference(rng, power, threshold):
 def test_blocks_do_not_matter(rng, monkeypatch):
     detector, batch = fitted(made(rng))
     whole = detector.score(batch)
-    monkeypatch.setattr(module, "BANK_ROWS", 7)
-    monkeypatch.setattr(module, "QUERY_ROWS", 2)
-    torch.testing.assert_close(detector.score(batch), whole)
+    monkeypatch.setattr(pairs, "BANK_ROWS", 7)
+    monkeypatch.setattr(pairs, "PART_ROWS", 4)
+    monkeypatch.setattr(pairs, "QUERY_ROWS", 2)
+    again = batch.slice(0, len(batch))
+    torch.testing.assert_close(detector.score(again), whole)
 
 
 def test_a_share_of_the_rows(rng):

@@ -21,8 +21,8 @@ def test_the_whole_bank_is_shared():
     inputs = inputs_of(5)
     bank = training_bank(inputs)
     assert bank is training_bank(inputs)
-    assert bank.features is training_neighbours(inputs, normalise=True).bank
-    torch.testing.assert_close(bank.features, torch.tensor([[0.6, 0.8]]).expand(5, 2))
+    assert bank.pairs.bank is training_neighbours(inputs, normalise=True).bank
+    torch.testing.assert_close(bank.pairs.bank, torch.tensor([[0.6, 0.8]]).expand(5, 2))
     assert bank.logits[:, 0].tolist() == [3, 6, 9, 12, 15]
 
 
@@ -34,7 +34,7 @@ def test_the_whole_bank_is_shared():
 def test_rows_are_spread_evenly(fraction, kept, small):
     bank = training_bank(inputs_of(10, small), fraction)
     assert (bank.logits[:, 0] / 3).tolist() == kept
-    assert len(bank.features) == len(kept)
+    assert len(bank.pairs.bank) == len(kept)
 
 
 def test_no_rows_are_refused():

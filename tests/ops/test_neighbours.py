@@ -5,7 +5,7 @@ from torch.nn.functional import normalize
 
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.types import FeatureBatch, FitInputs
-from ltood.ops import neighbours
+from ltood.ops import pairs
 from ltood.ops.neighbours import (
     Neighbours,
     search_with_faiss,
@@ -34,7 +34,7 @@ def test_the_nearest_are_found(bank, batch, normalise):
     searcher = Neighbours(bank, normalise=normalise)
     searcher.reserve(9, "k")
     nearest = searcher.search(batch)
-    expected = exact(searcher.queries(batch), bank, 9)
+    expected = exact(searcher.pairs.queries(batch), bank, 9)
     assert torch.equal(nearest.indices, expected.indices)
     torch.testing.assert_close(nearest.distances, expected.values.float(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
@@ -44,8 +44,8 @@ def test_the_nearest_are_found(bank, batch, normalise):
 
 @pytest.mark.parametrize("rows", [7, 1000])
 def test_torch_finds_the_nearest_block_by_block(bank, batch, monkeypatch, rows):
-    monkeypatch.setattr(neighbours, "QUERY_ROWS", rows)
-    monkeypatch.setattr(neighbours, "BANK_ROWS", rows)
+    monkeypatch.setattr(pairs, "QUERY_ROWS", rows)
+    monkeypatch.setattr(pairs, "BANK_ROWS", rows)
     nearest = search_with_torch(batch.features, bank, 12)
     expected = exact(batch.features, bank, 12)
     assert torch.equal(nearest.indices, expected.indices)
@@ -53,7 +53,7 @@ def test_torch_finds_the_nearest_block_by_block(bank, batch, monkeypatch, rows):
 
 
 def test_both_searches_agree(bank, batch):
-    ours = Neighbours(bank, normalise=False)._search(batch.features, 5)
+    ours = search_with_torch(batch.features, bank, 5)
     theirs = search_with_faiss(batch.features, bank, 5)
     torch.testing.assert_close(ours.distances, theirs.distances, rtol=1e-4, atol=1e-3)
     assert torch.equal(ours.indices, theirs.indices)
@@ -101,7 +101,9 @@ def test_a_gpu_finds_the_same(rng, k):
     bank, rows = (
         torch.tensor(rng.normal(size=(count, 8)).astype(np.float32)) for count in (3000, 50)
     )
-    found = Neighbours(bank.cuda(), normalise=False)._search(rows.cuda(), k)
-    expected = Neighbours(bank, normalise=False)._search(rows, k)
+    searcher = Neighbours(bank.cuda(), normalise=False)
+    searcher.reserve(k, "k")
+    found = searcher.search(FeatureBatch.of(rows.cuda()))
+    expected = search_with_torch(rows, bank, k)
     torch.testing.assert_close(found.distances.cpu(), expected.distances, rtol=1e-4, atol=1e-5)
     assert (found.indices.cpu() == expected.indices).float().mean() > 0.999
