@@ -144,7 +144,7 @@ class ClassGaussian(Detector):
         shifts = torch.cat([mean @ of_class for mean, of_class in own])
         nearest = []
         for rows in torch.split(points, max(1, CHUNK_VALUES // max(1, axes.shape[1]))):
-            plain = rows.square().sum(dim=1)[:, None] - 2 * rows @ means.T
+            plain = rows.square().sum(dim=1)[:, None] - 2 * (rows @ means.T)
             plain = plain + means.square().sum(dim=1)
             saved = (rows @ axes).sub_(shifts).square_()
             sums = [part.sum(dim=1) for part in torch.split(saved, sizes, dim=1)]

@@ -178,7 +178,7 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
     squares = rows.square().sum(dim=1)
 
     def distances(centres: Tensor) -> Tensor:
-        gaps = squares[:, None] - 2 * rows @ centres.T + centres.square().sum(dim=1)
+        gaps = squares[:, None] - 2 * (rows @ centres.T) + centres.square().sum(dim=1)
         return gaps.clamp(min=0)
 
     draws = torch.rand(k, generator=generator, dtype=torch.float64)
@@ -280,7 +280,7 @@ def log_joint(points: Tensor, log_weights: Tensor, means: Tensor, precisions: Te
     scaled_means = precisions * means
     distances = (
         points.square() @ precisions.T
-        - 2 * points @ scaled_means.T
+        - 2 * (points @ scaled_means.T)
         + (means * scaled_means).sum(dim=1)
     )
     constants = (precisions.log() - math.log(2 * math.pi)).sum(dim=1) / 2
