@@ -214,23 +214,30 @@ def fit_tied(points: Tensor, shares: Tensor, ridge: float) -> tuple[Tensor, Tens
     Returns:
         Log weights [k], means [k, r] and covariance [r, r].
     """
-    identity = torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
-    previous = -math.inf
+    rank, scale, previous = points.shape[1], 1 + ridge, -math.inf
     for _ in range(ROUNDS):
         weights, means = _weights_and_means(points, shares)
-        # What the means do not explain of the covariance of all rows, which is I.
-        covariance = (1 + ridge) * identity - means.T @ (weights[:, None] * means)
-        factor = torch.linalg.cholesky(covariance)
-        solved = torch.cholesky_solve(means.T, factor)
+        # What the means do not explain of the covariance of all rows, which is I, is
+        # scale I - V^T V. Of that only scale I - V V^T, as small as the mixture, is factored:
+        # its inverse is (I + V^T (scale I - V V^T)^-1 V) / scale (Woodbury).
+        spread = weights.sqrt()[:, None] * means
+        products = spread @ spread.T
+        small = -products
+        small.diagonal().add_(scale)
+        factor = torch.linalg.cholesky(small)
+        solved = (means + torch.cholesky_solve(spread @ means.T, factor).T @ spread).T / scale
         # A row's own square is the same for all components and averages to a trace.
         joint = weights.log() + points @ solved - (means.T * solved).sum(dim=0) / 2
-        own_squares = torch.cholesky_inverse(factor).trace()
+        own_squares = (rank + torch.cholesky_solve(products, factor).trace()) / scale
+        log_volume = factor.diagonal().log().sum() + (rank - len(means)) * math.log(scale) / 2
         evidence = torch.logsumexp(joint, dim=1)
         shares = (joint - evidence[:, None]).exp()
-        likelihood = float(evidence.mean() - own_squares / 2 - factor.diagonal().log().sum())
+        likelihood = float(evidence.mean() - own_squares / 2 - log_volume)
         if likelihood - previous < TOLERANCE:
             break
         previous = likelihood
+    covariance = -spread.T @ spread
+    covariance.diagonal().add_(scale)
     return weights.log(), means, covariance
 
 
