@@ -110,7 +110,7 @@ def _learned(
     learner: Learner, inputs: Mapping[str, Any], state_folder: Path
 ) -> dict[str, NDArray[Any]]:
     """Text embeddings of learned prompts, the context and its history."""
-    state = load_state(state_folder, learner.context.device)
+    state = load_state(state_folder)
     if state is not None and state["inputs"] == inputs:
         learner.restore(state)
     learner.go(state_folder, inputs)

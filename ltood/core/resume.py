@@ -44,8 +44,11 @@ def save_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
             other.unlink()
 
 
-def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """Latest whole state, its tensors on `device`; None where there is none.
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """Latest whole state; None where there is none.
+
+    Its tensors are on the CPU whatever they were on, because the processes that share it sit on
+    other devices, and an optimiser's counters of steps stay where they are when it takes them over.
 
     Raises:
         StoreError: If a state holds executable content, which ours never do.
@@ -60,7 +63,7 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
         if hashlib.sha256(content).hexdigest() == named[2]:
             try:
                 state: dict[str, Any] = torch.load(
-                    io.BytesIO(content), map_location=device, weights_only=True
+                    io.BytesIO(content), map_location="cpu", weights_only=True
                 )
             except pickle.UnpicklingError as error:
                 raise StoreError(

@@ -90,7 +90,7 @@ def train(
             )
         number_format = precision(plan.training.amp, device)
         inputs = _inputs(plan, data, recipe, number_format)
-        state = ranks.share(_open(out, inputs, device) if ranks.rank == 0 else None)
+        state = ranks.share(_open(out, inputs) if ranks.rank == 0 else None)
         if state is None:
             return read_meta(out)
         backbone, extras = build(plan, recipe, data)
@@ -144,7 +144,7 @@ def _inputs(
     }
 
 
-def _open(out: Path, inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
+def _open(out: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
     """State to go on from, empty for a fresh start; None where training has finished."""
     found: Mapping[str, Any] | None = None
     try:
@@ -155,7 +155,7 @@ def _open(out: Path, inputs: Mapping[str, Any], device: torch.device) -> dict[st
             f"cannot make {out}: {error.strerror or error}; choose another folder."
         ) from error
     except IncompleteStoreError:
-        state = load_state(out / STATE, device)
+        state = load_state(out / STATE)
         if state is not None and state["inputs"] == inputs:
             return state
         found = None if state is None else state["inputs"]

@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(store, tmp_path, monkeypatch, sto
     monkeypatch.setattr(killed, "_step", step)
     with pytest.raises(KeyboardInterrupt):
         killed.go(tmp_path / "state", {"of": "this"})
-    state = load_state(tmp_path / "state", torch.device("cpu"))
+    state = load_state(tmp_path / "state")
     assert state["inputs"] == {"of": "this"}
     assert (state["epoch"], state["step"]) == divmod(stop, 2)
     resumed = learner(store, locoop, config)

@@ -4,24 +4,32 @@ import torch
 from ltood.core.errors import StoreError
 from ltood.core.resume import load_state, save_state
 
-CPU = torch.device("cpu")
-
 
 def test_the_latest_state_comes_back(tmp_path):
     folder = tmp_path / "state"
     for step in (3, 12):
         save_state(folder, step, {"step": step, "weights": torch.full((2,), float(step))})
-    state = load_state(folder, CPU)
+    state = load_state(folder)
     assert state["step"] == 12
     assert state["weights"].tolist() == [12, 12]
     (file,) = folder.iterdir()
     assert file.name.startswith("000000012-")
 
 
+def test_tensors_of_any_device_come_back_on_the_cpu(tmp_path, monkeypatch):
+    save_state(tmp_path, 1, {"weights": torch.ones(2)})
+    load, asked = torch.load, []
+    monkeypatch.setattr(
+        torch, "load", lambda *args, **kwargs: (asked.append(kwargs), load(*args, **kwargs))[1]
+    )
+    assert load_state(tmp_path)["weights"].device.type == "cpu"
+    assert asked[0]["map_location"] == "cpu"
+
+
 def test_no_state(tmp_path):
-    assert load_state(tmp_path / "state", CPU) is None
+    assert load_state(tmp_path / "state") is None
     (tmp_path / "000000001.pt.tmp").write_bytes(b"half")
-    assert load_state(tmp_path, CPU) is None
+    assert load_state(tmp_path) is None
 
 
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, monkeypatch):
@@ -34,7 +42,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, monkeypatch):
     damaged = bytearray(newer.read_bytes())
     damaged[-1] ^= 1
     newer.write_bytes(damaged)
-    assert load_state(tmp_path, CPU) == {"step": 1}
+    assert load_state(tmp_path) == {"step": 1}
 
 
 def test_half_written_files_are_cleared_away(tmp_path):
@@ -51,5 +59,5 @@ class Trap:
 def test_executable_content_is_not_executed(tmp_path, capsys):
     save_state(tmp_path, 1, {"trap": Trap()})
     with pytest.raises(StoreError, match=r"holds executable content and is not read"):
-        load_state(tmp_path, CPU)
+        load_state(tmp_path)
     assert "executed" not in capsys.readouterr().out
