@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ltood.core.backbone import Backbone, BackboneOutput
+from ltood.core.errors import ConfigError
 from ltood.core.ranks import Ranks
 
 
@@ -123,9 +124,13 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalised maps, [n, channels, H, W]."""
-        if not self.training:
-            return super().forward(maps)
+        """Normalised maps, [n, channels, H, W], after the modules within, if there are any."""
+        normalised = self._normalised(maps) if self.training else super().forward(maps)
+        for step in self.children():
+            normalised = step(normalised)
+        return normalised
+
+    def _normalised(self, maps: Tensor) -> Tensor:
         wide = maps.float()
         num = wide.new_full((1,), wide.numel() / wide.shape[1])
         sums = torch.cat([wide.sum((0, 2, 3)), num])
@@ -138,8 +143,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         scaled = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
             scaled = scaled * self.weight[:, None, None] + self.bias[:, None, None]
-        normalised: Tensor = scaled.to(maps.dtype)
-        return normalised
+        rounded: Tensor = scaled.to(maps.dtype)
+        return rounded
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, num: float) -> None:
@@ -156,14 +161,32 @@ def _share_norms(module: nn.Module) -> None:
     """Replace every batch norm inside by one over all ranks, its tensors kept."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SharedBatchNorm2d):
-            shared = SharedBatchNorm2d(
-                child.num_features, child.eps, child.momentum, child.affine,
-                child.track_running_stats,
-            )  # fmt: skip
-            shared.load_state_dict(child.state_dict())
-            shared.to(next(iter(child.state_dict().values())).device)
-            for own, other in zip(shared.parameters(), child.parameters(), strict=True):
-                own.requires_grad_(other.requires_grad)
-            setattr(module, name, shared)
+            setattr(module, name, _shared(child))
         else:
             _share_norms(child)
+
+
+def _shared(norm: nn.BatchNorm2d) -> SharedBatchNorm2d:
+    """A batch norm over all ranks with the tensors of `norm`, and what that does afterwards.
+
+    Raises:
+        ConfigError: If it is not known what `norm` does beside normalising.
+    """
+    steps = dict(norm.named_children())
+    # timm's norms end with dropout and activation, held as modules of these names.
+    plain = type(norm).forward is nn.BatchNorm2d.forward
+    if not (plain and not steps) and list(steps) != ["drop", "act"]:
+        raise ConfigError(
+            f"the backbone normalises with {type(norm).__name__}, which cannot be shared among "
+            "several processes; start one process, or choose another backbone."
+        )
+    shared = SharedBatchNorm2d(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+    )
+    for name, step in steps.items():
+        shared.add_module(name, step)
+    shared.load_state_dict(norm.state_dict())
+    shared.to(next(iter(norm.state_dict().values())).device)
+    for own, other in zip(shared.parameters(), norm.parameters(), strict=True):
+        own.requires_grad_(other.requires_grad)
+    return shared

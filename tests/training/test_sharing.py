@@ -10,9 +10,11 @@ import pytest
 import torch
 from image_samples import make_plan, train_tiny
 from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from ltood.core.checkpoint import HISTORY, WEIGHTS
+from ltood.core.errors import ConfigError
 from ltood.core.ranks import Ranks
 from ltood.training.sharing import SharedBatchNorm2d, add_gradients, share_batches, share_rows
 
@@ -129,6 +131,26 @@ def test_batch_norm_at_test_time_is_the_plain_one():
     maps = torch.randn(4, 3, 2, 2)
     shared, plain = SharedBatchNorm2d(3).eval(), nn.BatchNorm2d(3).eval()
     assert torch.equal(shared(maps), plain(maps))
+
+
+def test_a_norm_with_an_activation_keeps_it():
+    net = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).eval()
+    maps, names = torch.randn(4, 3, 2, 2), list(net.state_dict())
+    expected = net(maps)
+    share_batches(net, Ranks(0, 2))
+    assert isinstance(net[0], SharedBatchNorm2d)
+    assert torch.equal(net[0].eval()(maps), expected)
+    assert list(net.state_dict()) == names
+
+
+class OwnNorm(nn.BatchNorm2d):
+    def forward(self, maps):
+        return super().forward(maps).relu()
+
+
+def test_a_norm_that_does_something_unknown_is_refused():
+    with pytest.raises(ConfigError, match=r"normalises with OwnNorm, which cannot be shared"):
+        share_batches(nn.Sequential(OwnNorm(3)), Ranks(0, 2))
 
 
 def test_shares_differ_by_one_row_at_most():
