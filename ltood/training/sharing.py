@@ -139,7 +139,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         centred = wide - mean[:, None, None]
         squares = _Summed.apply(centred.square().sum((0, 2, 3)))
         variance = squares / totals[-1]
-        self._remember(mean.detach(), variance.detach(), float(totals[-1]))
+        self._remember(mean.detach(), variance.detach(), totals[-1].detach())
         scaled = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
             scaled = scaled * self.weight[:, None, None] + self.bias[:, None, None]
@@ -147,14 +147,14 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         return rounded
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, num: float) -> None:
+    def _remember(self, mean: Tensor, variance: Tensor, num: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         share = self.momentum or 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * num / max(1.0, num - 1), share)
+        self.running_var.lerp_(variance * num / (num - 1).clamp(min=1), share)
 
 
 def _share_norms(module: nn.Module) -> None:

@@ -97,9 +97,10 @@ def test_ranks_decode_their_shares_and_see_all(tmp_path):
 
 
 NORM = """
-import sys, torch
+import sys, torch, warnings
 from ltood.core.ranks import ranks_from_environment
 from ltood.training.sharing import SharedBatchNorm2d
+warnings.simplefilter("error")  # such as that of a number taken from the device in mid-step
 with ranks_from_environment() as ranks:
     torch.manual_seed(0)
     maps = torch.randn(7, 3, 4, 5)
