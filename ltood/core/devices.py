@@ -76,7 +76,9 @@ def precision(amp: Amp, device: torch.device) -> Precision:
             )
         return "float16"
     if amp == "auto":
-        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        # Older GPUs only emulate bfloat16, far slower than they compute in float32.
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if fast else "float32"
     return "bfloat16" if amp == "bf16" else "float32"
 
 
