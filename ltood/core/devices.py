@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -41,18 +41,20 @@ def choose_device(name: str) -> torch.device:
 def repeatable(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
     """Choose algorithms that give equal bits for equal input while the block runs.
 
-    Global random state is put back afterwards, so that a block which seeds it disturbs nobody.
+    Global random state is put back afterwards, so that a block which seeds it disturbs nobody. A
+    GPU is the current one meanwhile: else pinned memory, for one, would take room on the first.
 
     Args:
-        device: Device whose random state is guarded beside the CPU's.
+        device: Device to compute on, whose random state is guarded beside the CPU's.
         enabled: False leaves the algorithms alone and only guards the random state.
     """
     # Read by cuBLAS when it starts; without it torch refuses deterministic products on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
-    guarded = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=guarded):
+    on_gpu = device.type == "cuda"
+    current = torch.cuda.device(device) if on_gpu else nullcontext()
+    with current, torch.random.fork_rng(devices=[device] if on_gpu else []):
         try:
             torch.use_deterministic_algorithms(enabled or before)
             torch.backends.cudnn.benchmark = not enabled

@@ -1,3 +1,5 @@
+from contextlib import contextmanager, nullcontext
+
 import pytest
 import torch
 
@@ -60,3 +62,19 @@ def test_repeatable_puts_everything_back(enabled):
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark == benchmark
+
+
+def test_a_gpu_in_use_is_the_current_one(monkeypatch):
+    current = ["cuda:0"]
+
+    @contextmanager
+    def switched(device):
+        before, current[0] = current[0], str(device)
+        yield
+        current[0] = before
+
+    monkeypatch.setattr(torch.cuda, "device", switched)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    with repeatable(torch.device("cuda:1")):
+        assert current == ["cuda:1"]
+    assert current == ["cuda:0"]
