@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,29 @@ class Ranks:
             import torch.distributed
 
             torch.distributed.barrier()
+
+    def check_gpu(self, device: "torch.device") -> None:
+        """Refuse GPUs that two ranks were to use, which NCCL cannot do; all ranks must call it.
+
+        Raises:
+            ConfigError: If two ranks have one GPU.
+        """
+        if self.world == 1:
+            return
+        import torch.distributed
+
+        # Not by its number: each process may be shown another GPU as its first.
+        on_gpu = device.type == "cuda"
+        own = str(torch.cuda.get_device_properties(device).uuid) if on_gpu else None
+        found: list[str | None] = [None] * self.world
+        torch.distributed.all_gather_object(found, own)
+        gpus = [gpu for gpu in found if gpu is not None]
+        if len(set(gpus)) < len(gpus):
+            raise ConfigError(
+                f"{len(gpus)} processes were to train on {len(set(gpus))} GPUs, but each needs one "
+                "of its own; give torchrun as many processes as there are GPUs and set device to "
+                "auto, or to cpu."
+            )
 
     def device_name(self, name: str) -> str:
         """Device setting of this rank: "auto" and "cuda" spread the ranks over the GPUs."""

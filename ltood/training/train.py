@@ -69,8 +69,8 @@ def train(
         The description in checkpoint.json.
 
     Raises:
-        ConfigError: If a setting or the device is wrong, there are no weights to take, or they lie
-            in `out`.
+        ConfigError: If a setting or the device is wrong, another rank has the same GPU, there are
+            no weights to take, or they lie in `out`.
         DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
         TrainingError: If a loss term is no finite number.
@@ -79,6 +79,7 @@ def train(
     ranks = ranks or Ranks()
     check_source(plan.training.weights, out)
     device = choose_device(ranks.device_name(device_name))
+    ranks.check_gpu(device)
     with repeatable(device, enabled=plan.training.deterministic):
         torch.manual_seed(counted_seed(plan.seed, "init"))
         prior = ClassPrior(data.class_counts)

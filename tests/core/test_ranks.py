@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -45,3 +48,25 @@ def test_ranks_spread_over_the_gpus_of_their_host(monkeypatch):
     assert Ranks(1, 2, 1).device_name("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert Ranks(1, 2, 1).device_name("auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("others", "device", "fits"),
+    [("b", "cuda:0", True), ("a", "cuda:1", False), (None, "cuda", True), (None, "cpu", True)],
+)
+def test_each_rank_needs_a_gpu_of_its_own(monkeypatch, others, device, fits):
+    gpu = SimpleNamespace(uuid="a")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+
+    def gather(found, own):
+        found[:] = [own, others]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    context = (
+        nullcontext()
+        if fits
+        else pytest.raises(ConfigError, match=r"2 processes were to train on 1 GPUs")
+    )
+    with context:
+        Ranks(0, 2, 0).check_gpu(torch.device(device))
+    Ranks().check_gpu(torch.device(device))
