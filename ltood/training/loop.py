@@ -135,6 +135,7 @@ class Run:
                     advance(self._step(), self._means())
                     if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                         self._look()
+                        self._check_weights()
                         self.save(out, inputs)
                         saved = time.monotonic()
             self._end_epoch()
@@ -202,9 +203,20 @@ class Run:
                 self.at.sums[name] = self.at.sums.get(name, 0.0) + value * num
         self.pending.clear()
 
+    def _check_weights(self) -> None:
+        """Refuse weights that the last step broke, which its losses do not show yet."""
+        parameters = [*self.trained, *self.recipe.parameters()]
+        if parameters and not torch.stack([value.isfinite().all() for value in parameters]).all():
+            raise TrainingError(
+                f"weights became no finite numbers in epoch {self.at.epoch + 1}, step "
+                f"{self.at.step}; set training.clip_norm to a number such as 1, "
+                "training.learning_rate lower or training.amp to off."
+            )
+
     def _end_epoch(self) -> None:
         """Look at the validation split and begin the next epoch."""
         self._look()
+        self._check_weights()
         done = self.at.epoch + 1
         last_step = done * self.batches.num_steps - 1
         means = {name: total / self.batches.num_images for name, total in self.at.sums.items()}

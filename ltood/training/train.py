@@ -73,7 +73,7 @@ def train(
             no weights to take, or they lie in `out`.
         DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
-        TrainingError: If a loss term is no finite number.
+        TrainingError: If a loss term or a weight is no finite number.
         StoreError: If `out` holds something else, or cannot be written.
     """
     ranks = ranks or Ranks()
