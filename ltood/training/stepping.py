@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +32,23 @@ def micro_batches(batch: StepBatch, num: int) -> Iterator[tuple[StepBatch, float
 
     Args:
         batch: What one step sees.
-        num: Parts; fewer where there are fewer images.
+        num: Parts; fewer where there are fewer images or outliers. Outliers are shared out as
+            images are, so that a mean over the outliers of a part has the weight of its images.
     """
     num = min(num, len(batch.labels))
+    if batch.aux is not None:
+        num = min(num, max(1, len(batch.aux)))
     if num == 1:
         yield batch, 1.0
         return
     views = [view.tensor_split(num) for view in batch.views]
     labels = batch.labels.tensor_split(num)
-    aux = [None] * num if batch.aux is None else batch.aux.tensor_split(num)
+    aux: Sequence[Tensor | None] = [None] * num
+    if batch.aux is not None:
+        ends = accumulate(len(part) for part in labels[:-1])
+        shares = [end * len(batch.aux) // len(batch.labels) for end in ends]
+        # Of few outliers some part might get none so.
+        aux = batch.aux.tensor_split(shares if len(batch.aux) >= len(batch.labels) else num)
     for part in range(num):
         piece = replace(
             batch, views=tuple(view[part] for view in views), labels=labels[part], aux=aux[part]

@@ -38,6 +38,17 @@ def test_parts_of_a_batch_hold_every_row_once():
     assert torch.equal(torch.cat([part.labels for part, _ in parts]), whole.labels)
 
 
+@pytest.mark.parametrize(("num", "aux", "parts"), [(7, 14, 3), (10, 5, 4), (8, 2, 5), (3, 40, 2)])
+def test_outliers_go_with_the_share_of_the_images(num, aux, parts):
+    found = list(micro_batches(batch(num, aux), parts))
+    assert len(found) == min(parts, aux)
+    for part, share in found:
+        assert abs(len(part.aux) - share * aux) < 1
+        assert len(part.aux) > 0
+        if aux % num == 0:
+            assert len(part.aux) == aux // num * len(part.labels)
+
+
 def test_one_part_is_the_batch_itself():
     whole = batch()
     assert list(micro_batches(whole, 1)) == [(whole, 1.0)]
