@@ -2,7 +2,7 @@
 
 `basic` is crop and flip. `jitter` is what PASCL (arXiv:2207.01160) and ImOOD (arXiv:2407.16430)
 train CIFAR with: colour jitter on four images of five, one of five grey. `contrast` starts from a
-resized crop instead, as the second and third views of PATT (arXiv:2408.16737) and SimCLR
+resized crop instead, as the second and third views of PATT (arXiv:2408.06742) and SimCLR
 (arXiv:2002.05709). `autoaugment` adds the policy found on CIFAR-10 and cutout, as the first view
 of PATT. `randaugment` does so with two random operations.
 """

@@ -4,8 +4,8 @@ Source: Wang, Zhang, Zhu, Zheng, Chen, Smola and Wang, "Partial and Asymmetric C
 Learning for Out-of-Distribution Detection in Long-Tailed Recognition", ICML 2022
 (arXiv:2207.01160), section 3.2: the first stage, whose scores the paper reports. The second
 stage, which fine-tunes batch norm and the head with logit adjustment for the accuracy column, is
-not part of it. Defaults are the official ones for CIFAR10-LT (CIFAR100-LT: contrast_weight 0.02,
-temperature 0.2).
+the recipe pascl_finetune. Defaults are the official ones for CIFAR10-LT (CIFAR100-LT:
+contrast_weight 0.02, temperature 0.2).
 
 Departure: the official tail is the last classes by index, which is the tail only where classes
 are sorted by count (not in ImageNet-LT); here it is the rarest ones, unless index_order is set.

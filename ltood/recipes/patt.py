@@ -8,7 +8,7 @@ Departures: augmentation and normalisation are the loop's, equal for ID images a
 features go into the augmentation term without the extra projection that the released ImageNet
 network has. By default features are scaled to unit length and the class statistics span at most
 two epochs, as the framework describes and its parent method ProCo does; `isac: official` does
-neither, as the released code. Not yet measured.
+neither, as the released code. docs/recipes/patt.md has what was measured.
 """
 
 from collections.abc import Mapping
