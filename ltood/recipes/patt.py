@@ -11,6 +11,7 @@ two epochs, as the framework describes and its parent method ProCo does; `isac: 
 neither, as the released code. docs/recipes/patt.md has what was measured.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -55,18 +56,18 @@ class Config:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name, weight in (("lambda1", self.lambda1), ("lambda2", self.lambda2)):
-            if weight < 0:
+            if not 0 <= weight < math.inf:
                 raise ConfigError(
                     f"recipes.patt.{name} is {weight}; a negative weight would reward a larger "
                     "loss, so set it to 0 or more."
                 )
         for name, divisor in (("tem_scale", self.tem_scale), ("temperature", self.temperature)):
-            if divisor <= 0:
+            if not 0 < divisor < math.inf:
                 raise ConfigError(
                     f"recipes.patt.{name} is {divisor}; it divides, so set it above 0 (the "
                     "released code has 0.9 as tem_scale and 0.1 as temperature)."
                 )
-        if self.aux_per_image <= 0:
+        if not 0 < self.aux_per_image < math.inf:
             raise ConfigError(
                 f"recipes.patt.aux_per_image is {self.aux_per_image}; outlier exposure needs "
                 "outliers in every batch, so set it above 0 (the released code has 2)."

@@ -94,6 +94,10 @@ class TrainingConfig:
         for name in ("weight_decay", "crop_padding", "checkpoint_minutes", "warmup_epochs"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 0.")
+        if self.weight_decay == math.inf:
+            raise ConfigError(
+                "training.weight_decay is inf; set a finite number (0.0005 is usual)."
+            )
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(
                 f"training.learning_rate is {self.learning_rate}; it must be above 0 (0.05 suits "

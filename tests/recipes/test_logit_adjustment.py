@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,8 @@ def test_without_strength_it_is_cross_entropy():
     ("settings", "sentence"),
     [
         ({"tau": -1.0}, r"recipes\.logit_adjustment\.tau is -1\.0; a negative shift"),
+        ({"tau": math.inf}, r"recipes\.logit_adjustment\.tau is inf; "),
+        ({"temperature": math.nan}, r"recipes\.logit_adjustment\.temperature is nan; it divides"),
         ({"temperature": 0.0}, r"recipes\.logit_adjustment\.temperature is 0\.0; it divides"),
     ],
 )

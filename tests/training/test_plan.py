@@ -16,6 +16,7 @@ from ltood.training.plan import Plan, TrainingConfig, learning_rate
         ({"validation_epochs": 0}, r"training\.validation_epochs is 0; it must be >= 1\."),
         ({"checkpoint_epochs": 0}, r"training\.checkpoint_epochs is 0; it must be >= 1\."),
         ({"weight_decay": -0.1}, r"training\.weight_decay is -0\.1; it must be >= 0\."),
+        ({"weight_decay": math.inf}, r"training\.weight_decay is inf; set a finite number"),
         ({"crop_area": 0.0}, r"training\.crop_area is 0\.0; set it above 0 and to 1 at most"),
         ({"crop_padding": -1}, r"training\.crop_padding is -1; it must be >= 0\."),
         ({"checkpoint_minutes": math.nan}, r"checkpoint_minutes is nan; it must be >= 0\."),
