@@ -4,15 +4,17 @@ Each process is a rank. Without `torchrun` there is one rank and nothing is sent
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, LtoodError
 
 if TYPE_CHECKING:
     import torch
+
+_Plain = TypeVar("_Plain")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Ranks:
         values = [value]
         torch.distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+    def first(self, make: Callable[[], _Plain]) -> _Plain:
+        """The plain value that `make` gives on rank 0, where alone it is called.
+
+        All ranks must call it. An expected failure of rank 0 is that of all: else the others would
+        bury its sentence under what they say of a lost connection.
+        """
+        if self.world == 1:
+            return make()
+        made: _Plain | LtoodError | None = None
+        if self.rank == 0:
+            try:
+                made = make()
+            except LtoodError as error:
+                made = error
+        made = self.share(made)
+        if isinstance(made, LtoodError):
+            raise made
+        return cast("_Plain", made)
 
     def wait(self) -> None:
         """Go on once all ranks have come here."""

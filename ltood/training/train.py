@@ -91,12 +91,12 @@ def train(
             )
         number_format = precision(plan.training.amp, device)
         inputs = _inputs(plan, data, recipe, number_format)
-        state = ranks.share(_open(out, inputs) if ranks.rank == 0 else None)
+        state = ranks.first(lambda: _open(out, inputs))
         if state is None:
-            return read_meta(out)
+            return ranks.first(lambda: read_meta(out))
         backbone, extras = build(plan, recipe, data)
         if not recipe.trains_backbone:
-            return _finish(backbone, extras, None, out, inputs, ranks)
+            return ranks.first(lambda: _finish(backbone, extras, None, out, inputs))
         recipe.attach(backbone)
         run = Run(plan, data, backbone, recipe, device, number_format, ranks)
         try:
@@ -105,7 +105,8 @@ def train(
         finally:
             run.close()
         run.averaged.apply()
-        return _finish(backbone, recipe.head_extras(), run.at.history, out, inputs, ranks)
+        extras, history = recipe.head_extras(), run.at.history
+        return ranks.first(lambda: _finish(backbone, extras, history, out, inputs))
 
 
 def _inputs(
@@ -195,12 +196,8 @@ def _finish(
     history: list[dict[str, float | None]] | None,
     out: Path,
     inputs: Mapping[str, Any],
-    ranks: Ranks,
 ) -> dict[str, Any]:
     """Write the checkpoint and drop the state; without a history nothing was trained."""
-    if ranks.rank:
-        ranks.wait()
-        return read_meta(out)
     content = {
         **inputs,
         "fingerprint": digest(inputs),
@@ -212,5 +209,4 @@ def _finish(
         write_atomically(out / HISTORY, history_csv(history).encode())
     write_checkpoint(out, backbone, content, extras)
     shutil.rmtree(out / STATE, ignore_errors=True)
-    ranks.wait()
     return read_meta(out)

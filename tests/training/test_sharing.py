@@ -67,6 +67,26 @@ def test_two_ranks_train_as_one(tmp_path, recipe):
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+FAILING = """
+import sys
+from image_samples import make_plan, train_tiny
+from ltood.core.errors import StoreError
+from ltood.core.ranks import ranks_from_environment
+with ranks_from_environment() as ranks:
+    try:
+        train_tiny(sys.argv[1], make_plan(), ranks=ranks)
+    except StoreError as error:
+        assert "holds 'stranger.txt' and no checkpoint" in str(error)
+    else:
+        raise AssertionError("nothing was refused")
+"""
+
+
+def test_what_the_first_rank_refuses_all_refuse_alike(tmp_path):
+    (tmp_path / "stranger.txt").touch()
+    run_ranks(FAILING, tmp_path)
+
+
 PIXELS = """
 import sys
 import numpy as np, torch
