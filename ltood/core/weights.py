@@ -143,8 +143,9 @@ def _refuse_differences(
     ]
     if missing or unknown or shapes:
         reasons = [*_names("lacks", missing), *_names("also holds", unknown), *shapes[:3]]
+        its = "it " if missing or unknown else ""
         raise DataError(
-            f"{source} does not hold the weights of {backbone.entry_name} as it is set: it "
+            f"{source} does not hold the weights of {backbone.entry_name} as it is set: {its}"
             f"{'; '.join(reasons)}.{_hint(wanted, missing, unknown)} Choose the file of this "
             "network, or the settings and the number of classes it was trained with."
         )

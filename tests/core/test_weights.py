@@ -144,7 +144,8 @@ def test_what_is_missing_or_unknown_is_named_and_nothing_is_loaded(source):
 def test_other_shapes_are_told(source):
     images = ImageSpec(1, 8, 8, (0.5,), (0.25,), 10)
     with pytest.raises(
-        DataError, match=r"head\.weight is \[4, 128\] there and \[10, 128\] here; head\.bias is"
+        DataError,
+        match=r"as it is set: head\.weight is \[4, 128\] there and \[10, 128\] here; head\.bias is",
     ):
         assign_weights(build(images=images), bare(source), "file")
 
