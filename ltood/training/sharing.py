@@ -160,22 +160,24 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 def _share_norms(module: nn.Module) -> None:
     """Replace every batch norm inside by one over all ranks, its tensors kept."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SharedBatchNorm2d):
-            setattr(module, name, _shared(child))
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if not isinstance(child, SharedBatchNorm2d):
+                setattr(module, name, _shared(child))
         else:
             _share_norms(child)
 
 
-def _shared(norm: nn.BatchNorm2d) -> SharedBatchNorm2d:
+def _shared(norm: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm2d:
     """A batch norm over all ranks with the tensors of `norm`, and what that does afterwards.
 
     Raises:
-        ConfigError: If it is not known what `norm` does beside normalising.
+        ConfigError: If `norm` is not for maps, or it is not known what it does beside normalising.
     """
     steps = dict(norm.named_children())
     # timm's norms end with dropout and activation, held as modules of these names.
     plain = type(norm).forward is nn.BatchNorm2d.forward
-    if not (plain and not steps) and list(steps) != ["drop", "act"]:
+    known = (plain and not steps) or list(steps) == ["drop", "act"]
+    if not (isinstance(norm, nn.BatchNorm2d) and known):
         raise ConfigError(
             f"the backbone normalises with {type(norm).__name__}, which cannot be shared among "
             "several processes; start one process, or choose another backbone."

@@ -169,9 +169,10 @@ class OwnNorm(nn.BatchNorm2d):
         return super().forward(maps).relu()
 
 
-def test_a_norm_that_does_something_unknown_is_refused():
-    with pytest.raises(ConfigError, match=r"normalises with OwnNorm, which cannot be shared"):
-        share_batches(nn.Sequential(OwnNorm(3)), Ranks(0, 2))
+@pytest.mark.parametrize(("norm", "name"), [(OwnNorm, "OwnNorm"), (nn.BatchNorm1d, "BatchNorm1d")])
+def test_a_norm_that_cannot_be_shared_is_refused(norm, name):
+    with pytest.raises(ConfigError, match=rf"normalises with {name}, which cannot be shared"):
+        share_batches(nn.Sequential(norm(3)), Ranks(0, 2))
 
 
 def test_shares_differ_by_one_row_at_most():
