@@ -1,13 +1,17 @@
 """Images to features with the backbone that a detector belongs to.
 
-An image is turned upright, converted to the channels the backbone was trained on and, where
-its size differs, cropped to their aspect ratio around the centre and scaled to their size
-(bilinear, smoothed); a backbone with a size of its own, such as CLIP, brings it there itself.
-From there on the backbone's own preprocessing applies, which must be the recorded one.
+Where the training images were picture files, an image is decoded and brought to size as those
+were while preparing, so that equal files get equal scores. Where they came as arrays, it is turned
+upright, converted to the channels the backbone was trained on and, where its size differs, cropped
+to their aspect ratio around the centre and scaled to their size (bilinear, smoothed). A backbone
+with a size of its own, such as CLIP, brings it there itself. From there on the backbone's own
+preprocessing applies, which must be the recorded one.
 """
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from ltood.core.backbone import Backbone, ImageSpec
 from ltood.core.checkpoint import load_checkpoint
 from ltood.core.devices import Precision, autocast, repeatable
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.core.image_files import Geometry
+from ltood.core.image_files import Geometry, as_picture, read_picture
 from ltood.detecting.detector import DeployedDetector
 
 #: Files of a folder that are taken for images; a file named by itself is always opened.
@@ -38,7 +42,14 @@ class Embedder:
     """The detector's backbone, turning images into the features it was fitted on."""
 
     def __init__(
-        self, backbone: Backbone, device: torch.device, precision: Precision, dtype: torch.dtype
+        self,
+        backbone: Backbone,
+        device: torch.device,
+        precision: Precision,
+        dtype: torch.dtype,
+        *,
+        from_files: bool = False,
+        prepared: Geometry | None = None,
     ) -> None:
         """Wrap a loaded backbone; use `open`.
 
@@ -47,9 +58,12 @@ class Embedder:
             device: Where it computes.
             precision: Number format of its products, as recorded at extraction.
             dtype: Number format in which features were stored.
+            from_files: Whether the training images were picture files.
+            prepared: How those were brought to one size while preparing; None if they were not.
         """
         self._backbone, self._device = backbone, device
         self._precision, self._dtype = precision, dtype
+        self._from_files, self._prepared = from_files, prepared
 
     @classmethod
     def open(cls, checkpoint: Path | None, detector: DeployedDetector) -> "Embedder":
@@ -89,7 +103,18 @@ class Embedder:
             )
         stored = provenance.get("extraction", {}).get("dtype", "float32")
         dtype = torch.float16 if stored == "float16" else torch.float32
-        return cls(backbone, detector.device, provenance.get("precision", "float32"), dtype)
+        precision = provenance.get("precision", "float32")
+        # Only datasets of picture files have these settings.
+        pictures = provenance.get("dataset", {}).get("settings", {})
+        size, mode = pictures.get("size"), pictures.get("mode")
+        return cls(
+            backbone,
+            detector.device,
+            precision,
+            dtype,
+            from_files=mode is not None,
+            prepared=Geometry((size, size), mode) if mode and size else None,
+        )
 
     @property
     def spec(self) -> ImageSpec:
@@ -101,6 +126,23 @@ class Embedder:
         """How pictures are brought to the size of the backbone; None to that of its images."""
         backbone = self._backbone
         return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Pixels of one image file as the backbone is fed them, [H, W, C] uint8.
+
+        Raises:
+            DataError: As `read_image` does; where the training images were files, deeper pixels
+                are brought to 8 bits as theirs were.
+        """
+        if not self._from_files:
+            return read_image(path, self.spec, self.geometry)
+        with _decoding(path):
+            picture = read_picture(path.read_bytes(), str(path))
+        if self._prepared is not None:
+            picture = as_picture(self._prepared(picture, 0))
+        elif self.geometry is not None:
+            return self.geometry(picture, 0)
+        return fit_image(picture, self.spec, self.geometry)
 
     def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
         """Pooled [n, D] and local [n, P, D] (or None) features, float32.
@@ -127,15 +169,22 @@ def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) ->
     Raises:
         DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
     """
+    with _decoding(path), Image.open(path) as image:
+        image.load()
+        return fit_image(image, spec, geometry)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises into an error that names the file."""
     try:
         with warnings.catch_warnings():
             # A picture beyond PIL's limit may be made to exhaust the memory.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return fit_image(image, spec, geometry)
+            yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        told = str(error)
+        raise DataError(told if told.startswith(str(path)) else f"{path}: {told}") from None
     except (
         OSError,
         ValueError,
@@ -165,7 +214,7 @@ def fit_image(
     upright = ImageOps.exif_transpose(image)
     if "transparency" in upright.info:
         upright = upright.convert("RGBA")
-    if geometry is not None:
+    if geometry is not None and not _is_fed(upright.size, spec, geometry):
         return geometry(upright.convert("RGB"), 0)
     picture = upright.convert("L" if spec.channels == 1 else "RGB")
     if picture.size != (spec.width, spec.height):
@@ -177,10 +226,18 @@ def fit_pixels(
     pixels: NDArray[np.uint8], spec: ImageSpec, geometry: Geometry | None = None
 ) -> NDArray[np.uint8]:
     """Pixels [h, w, 1 or 3] uint8 in the shape of `spec` or of `geometry`, [H, W, C] uint8."""
-    if geometry is None and pixels.shape == (spec.height, spec.width, spec.channels):
+    height, width, channels = pixels.shape
+    is_fed = geometry is None or _is_fed((width, height), spec, geometry)
+    if is_fed and (height, width, channels) == (spec.height, spec.width, spec.channels):
         return pixels
     squeezed: NDArray[Any] = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec, geometry)
+
+
+def _is_fed(size: tuple[int, int], spec: ImageSpec, geometry: Geometry) -> bool:
+    """Whether training images of this width and height went into the network as they were."""
+    height, width = geometry.size
+    return size == (width, height) == (spec.width, spec.height)
 
 
 def _compare_heads(checkpoint: Path, backbone: Backbone, detector: DeployedDetector) -> None:

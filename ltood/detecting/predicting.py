@@ -19,7 +19,7 @@ from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.types import BATCH_ROWS
 from ltood.detecting.detector import NUM_NEAREST, DeployedDetector, Rows
-from ltood.detecting.images import SUFFIXES, Embedder, fit_pixels, read_image
+from ltood.detecting.images import SUFFIXES, Embedder, fit_pixels
 from ltood.store.archives import Archive
 
 #: Columns of a table of verdicts.
@@ -177,7 +177,7 @@ def _image_files(
 ) -> Iterator[Verdict]:
     def decode(file: Path) -> NDArray[np.uint8] | DataError:
         try:
-            return read_image(file, embedder.spec, embedder.geometry)
+            return embedder.read(file)
         except DataError as error:
             return error
 
