@@ -12,7 +12,7 @@ from ltood.core.image_files import Geometry
 from ltood.datasets.folder import Config, Dataset
 from ltood.detecting.exporting import fit_detector
 from ltood.detecting.images import fit_image, fit_pixels
-from ltood.detecting.predicting import predict_files
+from ltood.detecting.predicting import image_files, predict_files
 from ltood.preparing import open_prepared, prepare
 from ltood.scoring import Choice
 from ltood.store.features import FeatureStore
@@ -64,3 +64,10 @@ def test_pixels_that_the_network_was_fed_are_not_cropped_again():
     # Training pictures of this size, whose spec names none, were cropped like all others.
     files = dataclasses.replace(spec, height=0, width=0)
     assert (fit_image(Image.fromarray(pixels), files, geometry) != pixels).any()
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg" / "b.png")
+    (tmp_path / "._b.png").write_bytes(b"written by macOS beside each file of a foreign disk")
+    assert image_files(tmp_path) == [tmp_path / "a.jpg" / "b.png"]

@@ -159,7 +159,12 @@ def image_files(path: Path) -> list[Path]:
         raise DataError(
             f"{path} does not exist; give image files, folders of images or .npz archives."
         )
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        # As datasets are read: macOS puts "._photo.jpg" beside the files of foreign disks.
+        if file.suffix.lower() in SUFFIXES and file.name[0] != "." and file.is_file()
+    )
     if not found:
         raise DataError(
             f"{path} holds no image; files are searched by their ending "
