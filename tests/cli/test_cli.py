@@ -183,6 +183,32 @@ def test_store_commands(store, tmp_path):
     assert "is no store" in ltood("store", "info", tmp_path / "none", code=1).stderr
 
 
+@pytest.mark.parametrize("content", ["", "methods:\n", "# Mine.\nmethods:\n  msp:\n"])
+def test_init_fills_what_is_empty(content, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    ltood("init", "--params", path)
+    assert "nothing is missing" in ltood("init", "--params", path, "--check").stdout
+    assert ("# Mine." in path.read_text()) == ("# Mine." in content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n", "holds list; it must be a mapping"),
+        ("a: [b\n", "is not valid YAML"),
+        ("methods: all\n", "methods is 'all'; it must be a mapping of names"),
+    ],
+)
+def test_init_leaves_what_it_cannot_read(content, message, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    run = ltood("init", "--params", path, code=1)
+    assert message in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert path.read_text() == content
+
+
 def test_init_writes_missing_sections(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("method: energy  # mine\nmethods:\n  energy:\n    temperature: 2.0\n")
