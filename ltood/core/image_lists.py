@@ -9,7 +9,7 @@ has no classes.
 
 import ast
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -38,7 +38,8 @@ def read_list(where: str, *, on_error: OnError = "raise") -> ImageFiles:
     text, _, given = where.partition(ROOT_MARK)
     path = Path(text)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Editors of Windows put a byte order mark in front, which is no part of the first path.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list {path} cannot be read ({error}); correct the path.") from error
     rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
@@ -69,9 +70,11 @@ def check_paths(root: Path, names: Sequence[str], what: str) -> None:
     """
     seen: set[str] = set()
     for name in names:
-        if name in seen:
+        # "./a.jpg" and "a.jpg" are one picture.
+        plain = PurePosixPath(name).as_posix()
+        if plain in seen:
             raise DataError(f"{what} names {name!r} twice; leave the repeat out.")
-        seen.add(name)
+        seen.add(plain)
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(
                 f"{what} names {name!r}, which leads out of {root}; write paths below the folder."
@@ -108,10 +111,10 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
     """Path and class of one line."""
-    name, _, rest = line.partition(" ")
-    rest = rest.strip()
-    if not rest:
+    name, *following = line.split(maxsplit=1)
+    if not following:
         return name, -1
+    rest = following[0]
     if rest.startswith("{"):
         try:
             label = ast.literal_eval(rest)["sc_label"]

@@ -24,6 +24,7 @@ from ltood.core.picture_sets import PictureConfig, PictureSet, class_folders
 SOURCE = "pictures of the user, under whatever licence they have"
 
 _SPLITS = ("train", "val", "test")
+_COLUMNS = ("path", "label", "split")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Dataset(PictureSet):
             return class_folders(self._root / name, self.class_names, on_error)[0]
         where = self._root / self._folder_config.manifest
         chosen = [(path, label) for path, label, split in self._rows() if split == name]
+        if not chosen:
+            raise DataError(f"the list {where} has no picture of the split {name}; it needs some.")
         numbers = {label: number for number, label in enumerate(self.class_names)}
         for path, label in chosen:
             if label not in numbers:
@@ -85,15 +88,23 @@ class Dataset(PictureSet):
     def _read_manifest(self) -> list[tuple[str, str, str]]:
         where = self._root / str(self._folder_config.manifest)
         try:
-            with where.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
+            # Spreadsheets put a byte order mark in front, which is no part of the first column.
+            with where.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file)
+                rows, columns = list(reader), list(reader.fieldnames or ())
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(
                 f"the list {where} cannot be read ({error}); correct datasets.folder.manifest."
             ) from error
+        missing = [name for name in _COLUMNS if name not in columns]
+        if columns and missing:
+            raise DataError(
+                f"the first line of {where} lacks the column {missing[0]}; it must name path, "
+                f"label and split, separated by commas, and is {','.join(columns)[:60]!r}."
+            )
         found = []
         for number, row in enumerate(rows, 2):
-            path, label, split = (row.get(key) or "" for key in ("path", "label", "split"))
+            path, label, split = (row.get(key) or "" for key in _COLUMNS)
             if not path or not label or split not in _SPLITS:
                 raise DataError(
                     f"line {number} of {where} needs a path, a label and a split of "

@@ -43,6 +43,12 @@ def test_bare_paths_have_no_classes(data):
     assert read_list(listed(data, "a/1.png\na/2.PNG\n")).labels.tolist() == [-1, -1]
 
 
+def test_marks_and_tabs_of_editors_are_read(data):
+    files = read_list(listed(data, "\ufeffa/1.png\t7\nb/c/3.jpg  -1\n"))
+    assert files.paths == ("a/1.png", "b/c/3.jpg")
+    assert files.labels.tolist() == [7, -1]
+
+
 def test_the_folder_may_be_named(data, tmp_path):
     where = listed(data, "1.png 0\n", "elsewhere/list.txt")
     assert read_list(f"{where}@{data / 'images/a'}").paths == ("1.png",)

@@ -119,11 +119,20 @@ def test_a_list_names_classes_and_splits(root):
         (GOOD + "test/cat/1.png,sam,test\n", r"the class 'sam', which no training picture has"),
         (GOOD + "test/cat/9.png,tom,test\n", r"names 'test/cat/9\.png', but there is no"),
         (GOOD + "test/cat/0.png,tom,test\n", "twice"),
+        (GOOD + "./test/cat/0.png,tom,test\n", "twice"),
+        (GOOD.replace(",", ";"), "first line of .* lacks the column path; .* 'path;label;split'"),
+        (GOOD.replace("split", "part"), "lacks the column split"),
+        (GOOD.replace(",test", ",val"), r"list\.csv has no picture of the split test"),
     ],
 )
 def test_bad_lists_are_refused(root, text, sentence):
     with pytest.raises(DataError, match=sentence):
         manifest(root, text).split("test")
+
+
+def test_a_list_of_a_spreadsheet_is_read(root):
+    data = manifest(root, "\ufeff" + GOOD)
+    assert data.split("test").paths == ("test/cat/0.png",)
 
 
 def test_a_missing_list_is_named(root):
