@@ -101,10 +101,12 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
             values = archive.load(name)
             if values.dtype.kind not in "fiu":
                 raise DataError(f"{archive.path}: {name} is {values.dtype}; it must be numbers.")
-            if not np.isfinite(values).all():
-                bad = int((~np.isfinite(values)).sum())
-                raise DataError(f"{archive.path}: {name} has {bad} values that are not finite.")
-            head[name] = values.astype(np.float32)
+            head[name] = _float32(values)
+            if not np.isfinite(head[name]).all():
+                bad = int((~np.isfinite(head[name])).sum())
+                raise DataError(
+                    f"{archive.path}: {name} has {bad} values that are not finite in float32."
+                )
         elif name != "class_counts":
             say(f"warning: {archive.path} has an array {name!r} that no head uses; it is ignored.")
     weight = head["weight"]
@@ -125,6 +127,11 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
         "msp_map": (2,),
         "mahalanobis_map": (2,),
     }
+    if "logit_scale" in head and not (head["logit_scale"] > 0).all():
+        raise DataError(
+            f"{archive.path}: logit_scale is {head['logit_scale'].tolist()}; it multiplies cosines "
+            "to logits, so it must be above 0 (CLIP's is 100)."
+        )
     for name, shape in expected.items():
         if name in head and head[name].shape != shape:
             raise DataError(
@@ -186,6 +193,10 @@ def _split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec
                 f"{path}: {name} has {archive.shape(name)[:1]} rows and features have {shape[0]}; "
                 "all arrays of a split describe the same rows."
             )
+    for name, kinds in (("logits", "fiu"), ("local", "fiu"), ("ids", "iu")):
+        if name in archive.names and archive.dtype(name).kind not in kinds:
+            what = "whole numbers" if kinds == "iu" else "numbers"
+            raise DataError(f"{path}: {name} are {archive.dtype(name)}; they must be {what}.")
     if "logits" in archive.names and archive.shape("logits") != (shape[0], outputs):
         raise DataError(
             f"{path}: logits have shape {archive.shape('logits')}; with this head they must be "
@@ -294,14 +305,22 @@ def _check_block(
 ) -> dict[str, NDArray[Any]]:
     """Refuse values that are not finite and logits that are not the head's."""
     for key in ("features", "logits", "local"):
-        if key in block and not np.isfinite(block[key]).all():
-            bad = ~np.isfinite(block[key]).reshape(len(block[key]), -1).all(axis=1)
+        # Numbers beyond float32 become infinite when they are stored.
+        if key in block and not np.isfinite(_float32(block[key])).all():
+            bad = ~np.isfinite(_float32(block[key])).reshape(len(block[key]), -1).all(axis=1)
             row = start + int(np.argmax(bad))
             raise DataError(
                 f"{path}: {key} of row {row} hold NaN or infinity ({int(bad.sum())} such rows "
-                f"from row {start} on); every value must be finite. Extract them again."
+                f"from row {start} on); every value must be finite in float32. Extract them again."
             )
-    computed = block["features"].astype(np.float32) @ weight.T + bias
+    with np.errstate(over="ignore", invalid="ignore"):
+        computed = block["features"].astype(np.float32) @ weight.T + bias
+    if not np.isfinite(computed).all():
+        row = start + int(np.argmax(~np.isfinite(computed).all(axis=1)))
+        raise DataError(
+            f"{path}: features of row {row} are so large that their logits are not finite; every "
+            "value must be finite in float32. Extract them again."
+        )
     if "logits" not in block:
         block["logits"] = computed
         return block
@@ -315,6 +334,12 @@ def _check_block(
             "and head must come from the same network, before any clipping or scaling."
         )
     return block
+
+
+def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Numbers as they are stored; what is too large for that becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def export_split(store: Path, split: str, out: Path) -> list[str]:

@@ -128,6 +128,14 @@ BAD = [
     ({"test__logits": np.zeros((12, 4))}, r"logits have shape \(12, 4\)"),
     ({"test__local": np.zeros((12, 4, 6))}, r"it must be \[N, P, 5\]"),
     ({"extra__features": np.zeros((3, DIM))}, "extra.npz is no split"),
+    ({"head__weight": np.full((3, DIM), 1e39)}, "weight has 15 values that are not finite"),
+    ({"head__logit_scale": np.float32(0)}, "logit_scale is 0.0; .* it must be above 0"),
+    ({"test__features": np.full((12, DIM), 1e39)}, "features of row 0 hold NaN or infinity"),
+    ({"test__features": np.full((12, DIM), 3e38)}, "row 0 are so large that their logits"),
+    ({"test__logits": np.full((12, 3), "a")}, "logits are <U1; they must be numbers"),
+    ({"test__local": np.full((12, 4, DIM), "a")}, "local are <U1; they must be numbers"),
+    ({"test__ids": np.full(12, "a")}, "ids are <U1; they must be whole numbers"),
+    ({"test__ids": np.arange(12) + 0.5}, "ids are float64; they must be whole numbers"),
     ({"head__weight": np.array([None] * 3)}, "holds Python objects, which could execute code"),
 ]
 
