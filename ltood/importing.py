@@ -71,8 +71,13 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
         }
         names = [str(number) for number in range(len(head["bias"]))]
         writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
-        for name, archive in archives.items():
-            _write_split(writer, name, archive, head, labels[name])
+        try:
+            for name, archive in archives.items():
+                _write_split(writer, name, archive, head, labels[name])
+        except DataError:
+            # Half a store of refused archives would stand in the way of the corrected ones.
+            shutil.rmtree(store)
+            raise
         writer.finish()
     return FeatureStore.open(store)
 
