@@ -31,7 +31,7 @@ def read_params(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} does not exist; run from the folder that holds it.")
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"{path} is not valid YAML: {line}.") from error
     if not isinstance(content, dict):
@@ -46,7 +46,7 @@ def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain 
 
     try:
         return YAML(typ="safe").load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # The latter for dates that the calendar lacks.
         raise ConfigError(f"{text!r} is not a YAML value.") from error
 
 

@@ -75,7 +75,12 @@ def test_numbers_in_scientific_notation_are_numbers_as_for_dvc(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("a: [1", "is not valid YAML"), ("- 1", "must be a mapping")]
+    ("text", "sentence"),
+    [
+        ("a: [1", "is not valid YAML"),
+        ("a: 2020-99-99", "is not valid YAML"),
+        ("- 1", "must be a mapping"),
+    ],
 )
 def test_unreadable_parameter_files_are_refused(tmp_path: Path, text, sentence):
     path = tmp_path / "params.yaml"
@@ -111,6 +116,7 @@ def test_bad_assignments(items, sentence):
         parse_assignments(items)
 
 
-def test_a_value_that_is_no_yaml():
+@pytest.mark.parametrize("text", ["[1", "2020-99-99"])
+def test_a_value_that_is_no_yaml(text):
     with pytest.raises(ConfigError, match="is not a YAML value"):
-        parse_value("[1")
+        parse_value(text)
