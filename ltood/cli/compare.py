@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
-from ltood.cli.options import Device, Head, Published, Store
+from ltood.cli.options import Device, Head, Published, Store, check_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +57,7 @@ def compare(
             if merged:
                 given[name] = merged
     chosen = by_package(given, config)
+    check_folder(out)
     preset_columns(preset)  # A wrong name fails before the work starts.
 
     from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard

@@ -31,3 +31,16 @@ Published = Annotated[
     typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder to write to before the work starts, where a file is in its way.
+
+    Raises:
+        ConfigError: If `out` or a folder above it is a file.
+    """
+    from ltood.core.errors import ConfigError
+
+    found = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not found.is_dir():
+        raise ConfigError(f"--out is {out}, but {found} is a file; name a folder.")

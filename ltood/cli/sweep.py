@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import methods
-from ltood.cli.options import Calibrator, CalibratorSettings, Device, Head
+from ltood.cli.options import Calibrator, CalibratorSettings, Device, Head, check_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +62,7 @@ def sweep(
         random_candidates,
     )
 
+    check_folder(out)
     check_name("methods", method)
     check_name("calibrators", calibrator)
     lists, ranges = parse_grid(grid or []), parse_ranges(interval or [])

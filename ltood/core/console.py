@@ -41,6 +41,19 @@ def one_line_errors() -> Iterator[None]:
         except BrokenPipeError:
             # The reader of our output (such as `head`) has gone; that is no failure.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            if error.errno is None:
+                raise
+            print(f"error: {_one_line(_of_system(error))}", file=sys.stderr)
+            raise SystemExit(EXIT_FAILURE) from None
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, such as writing to a folder that is a file."""
+    # Of two names the second is where something was to end up.
+    path = error.filename2 or error.filename
+    where = "" if path is None else f"{os.fsdecode(path)}: "
+    return f"{where}{error.strerror}; choose another path, or see to its kind, rights and space."
 
 
 def _one_line(text: str) -> str:

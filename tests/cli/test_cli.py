@@ -183,6 +183,14 @@ def test_store_commands(store, tmp_path):
     assert "is no store" in ltood("store", "info", tmp_path / "none", code=1).stderr
 
 
+@pytest.mark.parametrize("command", [["compare"], ["sweep", "knn", "--grid", "k=1,2"]])
+def test_a_file_in_the_way_is_met_before_the_work(command, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        run = ltood(*command, "--store", tmp_path / "none.zarr", "--out", out, code=1)
+        assert f"--out is {out}, but {tmp_path / 'file'} is a file; name a folder" in run.stderr
+
+
 @pytest.mark.parametrize("content", ["", "methods:\n", "# Mine.\nmethods:\n  msp:\n"])
 def test_init_fills_what_is_empty(content, tmp_path):
     path = tmp_path / "params.yaml"

@@ -20,6 +20,18 @@ def test_interrupts_end_with_130(capsys):
     assert "run the same command again" in capsys.readouterr().err
 
 
+def test_what_the_system_refuses_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "below", tmp_path):
+        with pytest.raises(SystemExit) as caught, one_line_errors():
+            path.open("w")
+        assert caught.value.code == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {path}: ")
+        assert "choose another path" in said
+        assert said.count("\n") == 1
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         _ = 1 / 0
