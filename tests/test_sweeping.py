@@ -361,6 +361,9 @@ def test_copies_of_test_rows_are_refused(store, tmp_path):
         DataError, match=r"30 of 100 different rows of .*copies.npz are rows of the"
     ):
         sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(copies))
+    np.savez(copies, features=store.split("test").load(["features"])["features"])
+    with pytest.raises(DataError, match=r"rows of .*copies.npz are rows of the test set test too"):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood=str(copies))
     np.savez(
         few, features=np.concatenate([np.tile(others, (3, 1)) + np.arange(210)[:, None], rows[:2]])
     )

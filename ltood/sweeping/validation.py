@@ -20,6 +20,7 @@ from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
 
 ID_SPLIT = "val"
+TEST_SPLIT = "test"
 
 #: Share of rows that may equal test rows by accident, such as plain black images.
 ACCIDENTAL_COPIES = 0.01
@@ -84,7 +85,7 @@ def open_validation(
                 "aux or on an .npz archive of other outliers; --official-sweep-on-test is only "
                 "for repeating papers that tuned on their test sets."
             )
-        yield Validation(bench.source("test"), bench.source(ood), "test", ood)
+        yield Validation(bench.source(TEST_SPLIT), bench.source(ood), TEST_SPLIT, ood)
         return
     if ID_SPLIT not in bench.store.splits:
         raise StoreError(
@@ -129,11 +130,12 @@ def _opened(store: FeatureStore, archive: Path) -> Iterator[FeatureSplit]:
 
 
 def _refuse_copies(store: FeatureStore, split: FeatureSplit, name: str) -> None:
-    """Refuse validation rows that are rows of a test set."""
-    if not store.ood_splits:
+    """Refuse validation rows that are rows of a test set, OOD or ID."""
+    test_sets = [name for name in store.splits if name == TEST_SPLIT or name in store.ood_splits]
+    if not test_sets:
         return
     rows = _digests(split)
-    for test_set in store.ood_splits:
+    for test_set in test_sets:
         copies = len(rows & _digests(store.split(test_set)))
         if copies > ACCIDENTAL_COPIES * len(rows):
             raise DataError(
