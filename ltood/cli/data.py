@@ -45,7 +45,7 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([_describe(known, root) for known in sets], indent=2))
         return
     for known in sets:
-        mark = "there" if (root / known.folder).is_dir() else ""
+        mark = "there" if known.is_there(root) else ""
         typer.echo(f"{known.name:<17}{known.origin:<10}{mark:<7}{known.title}")
     typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` tells more.")
 
@@ -105,6 +105,13 @@ def download(
             unpack(archive, folder)
             if not keep:
                 archive.unlink()
+    if not known.is_there(root):
+        archives = ", ".join(str(root / offer.source.file) for offer in known.files)
+        raise DataError(
+            f"{folder} holds {', '.join(sorted(path.name for path in folder.iterdir())[:3])} but "
+            f"no {known.parts[0].path}: move that away and run the same command again. An archive "
+            f"that was fetched by hand belongs at {archives}."
+        )
     typer.echo(f"{folder} is there; `ltood data verify {name}` checks it.")
 
 
@@ -194,7 +201,7 @@ def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:
         "papers": list(known.papers),
         "origin": known.origin,
         "folder": str(folder),
-        "is_there": folder.is_dir(),
+        "is_there": known.is_there(root),
         "layout": list(known.layout),
         "files": [
             {

@@ -96,6 +96,10 @@ class KnownSet:
             return "made"
         return "download" if self.files else "by hand"
 
+    def is_there(self, root: Path) -> bool:
+        """Whether something of it can be read, whole or not, below the folder of all sets."""
+        return any((root / self.folder / part.path).exists() for part in self.parts)
+
 
 @functools.cache
 def known_sets() -> Mapping[str, KnownSet]:

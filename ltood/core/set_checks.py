@@ -97,7 +97,7 @@ def _content(known: KnownSet, part: Part, folder: Path) -> Finding:
     elif part.form == "lines":
         unit, num_rows = "lines", _num_lines(folder / part.path)
     else:
-        split = open_outliers({"set": part.source(folder)}, "set", None, on_error="skip")
+        split = open_outliers({known.name: part.source(folder)}, known.name, None, on_error="skip")
         num_rows = len(split)
         notes, faults = _looked_at(split)
     if part.rows is not None and num_rows != part.rows:

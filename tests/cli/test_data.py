@@ -62,7 +62,9 @@ def offered(tmp_path, monkeypatch):
 
 
 def test_the_list_names_every_set_and_which_are_there(tmp_path):
+    (tmp_path / "textures").mkdir()  # As a stopped download leaves it.
     (tmp_path / "svhn").mkdir()
+    (tmp_path / "svhn" / "test_32x32.mat").touch()
     lines = run("list", "--root", tmp_path).splitlines()
     assert [line.split()[0] for line in lines[:-2]] == list(known_sets())
     assert [line.split()[0] for line in lines if " there " in line] == ["svhn"]
@@ -102,6 +104,15 @@ def test_an_empty_folder_is_filled_and_the_archive_kept_on_demand(offered, tmp_p
     run("download", "x", "--keep", "--root", tmp_path)
     assert (tmp_path / "x" / "in" / "a.png").is_file()
     assert (tmp_path / "x.tar").is_file()
+
+
+def test_a_folder_that_holds_something_else_is_not_taken_for_the_set(offered, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.tar").write_bytes(b"put a folder too deep, or half a download")
+    sentence = rf"x holds x\.tar but no in: .* by hand belongs at {tmp_path}/x\.tar\.$"
+    with pytest.raises(DataError, match=sentence):
+        run("download", "x", "--root", tmp_path)
+    assert (tmp_path / "x" / "x.tar").is_file()
 
 
 def test_a_file_goes_to_the_folder_of_its_set(offered, tmp_path):
