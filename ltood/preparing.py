@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ltood.core.console import progress
+from ltood.core.console import progress, say
 from ltood.core.errors import DataError, StoreError
 from ltood.core.image_files import ImageFiles, check_files
 from ltood.core.images import ImageDataset, ImageSplit
@@ -30,6 +30,7 @@ from ltood.core.prepared import (
     open_prepared,
     paths_sha256,
 )
+from ltood.core.shared_rows import TrainingRows
 from ltood.store.layout import ID_SPLITS, check_split_name
 
 __all__ = ["PreparedData", "open_prepared", "prepare"]
@@ -118,6 +119,7 @@ def _write_splits(
     class_counts: list[int] = []
     shape: list[int] = []
     shown = ""
+    train: TrainingRows | None = None
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
             split = dataset.split(split_name)
@@ -135,6 +137,12 @@ def _write_splits(
             _check_rows(split_name, split, len(dataset.class_names))
             if split_name == "train":
                 class_counts = _class_counts(split, dataset.class_names)
+                train = TrainingRows(split)
+            elif train is not None and (repeats := train.repeats(split)):
+                say(
+                    f"{split_name}: {repeats:,} of {len(split):,} images are training images too, "
+                    "byte for byte; results on them say nothing about new ones."
+                )
             with _writing(folder):
                 entry = _write_split(split, folder / split_name)
             entries[split_name] = {**entry, "skipped": list(skipped)} if skipped else entry

@@ -90,6 +90,15 @@ def test_a_damaged_picture_is_left_out_and_listed(tmp_path, capsys):
     assert "train: 1 files have the same bytes as another one" in told
 
 
+def test_training_pictures_in_other_splits_are_told(tmp_path, capsys):
+    data = Pictures(tmp_path / "pictures")
+    shutil.copy(data.root / "train" / "2.jpg", data.root / "test" / "4.jpg")
+    prepare(data, "folder", {}, tmp_path / "prepared")
+    told = capsys.readouterr().err
+    assert "test: 1 of 5 images are training images too, byte for byte" in told
+    assert "ood_noise" not in told
+
+
 @pytest.mark.parametrize("name", ["paths.txt", "checksums.npy", "labels.npy"])
 def test_lists_that_were_changed_are_refused(prepared, name):
     path = prepared.path / "test" / name
