@@ -1,9 +1,9 @@
 """Weights from outside: reading them without running code, and fitting them to a backbone.
 
-Published files differ in wrapping and naming only. Wrappers ("state_dict", "model", "net") and
-the "module." of data-parallel training are taken off here; each backbone knows by
-`Backbone.translate` how the official repositories name its tensors. Parts that only training
-needed are left out by name; any other difference is refused.
+Published files differ in wrapping and naming only. Wrappers ("state_dict", "model", "net"), the
+"module." of data-parallel training and the "_orig_mod." of torch.compile are taken off here; each
+backbone knows by `Backbone.translate` how the official repositories name its tensors. Parts that
+only training needed are left out by name; any other difference is refused.
 """
 
 import pickle
@@ -25,7 +25,8 @@ from ltood.core.console import say
 from ltood.core.errors import DataError
 
 _WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "net")
-_PREFIX = "module."
+#: What data-parallel training and torch.compile put before every name.
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
 #: Parts that take no share in features or logits, by the repository that saves them.
 _LEFTOVERS = re.compile(
     r"finalScore$"  # PATT: attention weights of its calibrator, fitted anew by ours
@@ -65,8 +66,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not content or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
-        raise DataError(f"{path} holds no tensors by name; save the network's state_dict().")
-    return {name.removeprefix(_PREFIX): value for name, value in content.items()}
+        found = ", ".join(map(str, list(content)[:5]))
+        raise DataError(
+            f"{path} holds no tensors by name{f' but {found}' if found else ''}; save the "
+            "network's state_dict()."
+        )
+    return {_PREFIX.sub("", name): value for name, value in content.items()}
 
 
 def load_weights(backbone: Backbone, path: Path) -> dict[str, NDArray[np.float32]]:
@@ -202,7 +207,8 @@ def _read_torch(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):
-            raise DataError(_unreadable(path, error)) from error
+            # Torch's own words advise to open the file unsafely, which would not help either.
+            raise DataError(_unreadable(path, "it is no pickle of tensors")) from error
         raise DataError(
             f"{path} holds Python objects beside tensors, which could run code and are not "
             "opened; where you trust it, save its tensors alone with torch.save(torch.load(path, "
@@ -216,13 +222,13 @@ def _read_torch(path: Path) -> dict[str, Any]:
                 "torch.save(torch.jit.load(path, 'cpu').state_dict(), 'tensors.pth') and give "
                 "that file."
             ) from error
-        raise DataError(_unreadable(path, error)) from error
+        raise DataError(_unreadable(path, _reason(error))) from error
     return content if isinstance(content, dict) else {}
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, reason: str) -> str:
     return (
-        f"{path} cannot be read as tensors ({_reason(error)}); give a file that torch.save wrote "
+        f"{path} cannot be read as tensors ({reason}); give a file that torch.save wrote "
         "from a state dict, or a safetensors file."
     )
 
