@@ -14,6 +14,7 @@ from ltood.cli import (
     init,
     listing,
     predict,
+    report,
     score,
     stage,
     store,
@@ -36,6 +37,7 @@ export_detector.register(app)
 predict.register(app)
 score.register(app)
 evaluate.register(app)
+report.register(app)
 sweep.register(app)
 compare.register(app)
 bench.register(app)

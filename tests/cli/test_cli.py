@@ -183,6 +183,22 @@ def test_store_commands(store, tmp_path):
     assert "is no store" in ltood("store", "info", tmp_path / "none", code=1).stderr
 
 
+def test_a_report_needs_no_pipeline(store, tmp_path):
+    scores, out = tmp_path / "scores.zarr", tmp_path / "new" / "report.html"
+    ltood("score", "--store", store, "--method", "energy", "--out", scores)
+    ltood("compare", "--store", store, "--out", tmp_path, "--method", "energy", "--method", "msp")
+    board = ("--leaderboard", tmp_path / "leaderboard.json")
+    ltood("report", "--scores", scores, "--out", out, *board, "--title", "Mine & <yours>")
+    page = out.read_text()
+    assert "Mine &amp; &lt;yours&gt;" in page
+    assert ">msp</" in page
+    ltood("report", "--scores", scores, "--out", out)
+    assert ">msp</" not in out.read_text()
+    missing = ("--leaderboard", tmp_path / "none.json")
+    run = ltood("report", "--scores", scores, "--out", out, *missing, code=1)
+    assert "none.json is missing; run the compare" in run.stderr
+
+
 @pytest.mark.parametrize("command", [["compare"], ["sweep", "knn", "--grid", "k=1,2"]])
 def test_a_file_in_the_way_is_met_before_the_work(command, tmp_path):
     (tmp_path / "file").touch()
@@ -235,7 +251,9 @@ def test_doctor():
     assert "torch" in said
 
 
-@pytest.mark.parametrize("command", [[], ["score"], ["import"], ["evaluate"], ["list"], ["store"]])
+@pytest.mark.parametrize(
+    "command", [[], ["score"], ["import"], ["evaluate"], ["report"], ["list"], ["store"]]
+)
 def test_help_is_quick(command):
     """Half a second of processor time, whatever else the machine does."""
     code = (
