@@ -126,7 +126,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
         raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}; it must be a list of {_name(hint)}.")
+            raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
         inner = typing.get_args(hint)
         if len(inner) == 2 and inner[1] is Ellipsis:
             return tuple(_convert(item, inner[0], where) for item in value)
@@ -155,6 +155,8 @@ def _name(hint: Any) -> str:  # noqa: ANN401
     if origin is Literal:
         return " or ".join(repr(option) for option in typing.get_args(hint))
     if origin is tuple:
-        return _name(typing.get_args(hint)[0]) + " values"
+        several = {float: "numbers", int: "whole numbers", str: "texts"}
+        inner = typing.get_args(hint)[0]
+        return f"a list of {several.get(inner, f'values, each {_name(inner)}')}"
     words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
     return "null" if hint is type(None) else words.get(hint, str(hint))

@@ -57,7 +57,7 @@ def test_values_are_converted(section, field, expected):
         ({"variant": "s"}, "it must be 'p' or 'b'"),
         ({"clip": "none"}, "it must be a number or 'auto' or null"),
         ({"flag": 1}, "it must be true or false"),
-        ({"widths": 3}, "must be a list of a whole number values"),
+        ({"widths": 3}, "must be a list of whole numbers"),
         ({"pair": [1, 2, 3]}, "has 3 items; it must have 2"),
         ({"name": 3}, "it must be a text"),
         ([1], "it must be a section of settings"),
