@@ -417,8 +417,8 @@ def test_archive_of_features(detector, folder, rows, tmp_path):
 
 
 def test_bad_rows_of_an_archive(detector, rows, tmp_path, capsys):
-    bad = rows.copy()
-    bad[[1, 4]] = np.inf
+    bad = rows.astype(np.float64)
+    bad[1], bad[4] = np.inf, 1e39  # The latter is beyond float32.
     np.savez(tmp_path / "bad.npz", features=bad)
     with pytest.raises(DataError, match=r"bad.npz: features of rows 1, 4 hold NaN"):
         list(predict_files(detector, [tmp_path / "bad.npz"]))
@@ -429,6 +429,23 @@ def test_bad_rows_of_an_archive(detector, rows, tmp_path, capsys):
     assert "skipped: " in capsys.readouterr().err
     np.savez(tmp_path / "all.npz", features=np.full((3, DIM), np.nan))
     assert list(predict_files(detector, [tmp_path / "all.npz"], bad=skipping)) == []
+
+
+def test_rows_whose_score_overflows(detector, rows, tmp_path, capsys):
+    huge = rows.copy()
+    huge[[2, 7]] = 3e38
+    np.savez(tmp_path / "huge.npz", features=huge, ids=np.arange(40) + 100)
+    with pytest.raises(DataError, match=r"huge.npz id 102, .*huge.npz id 107: method energy gave"):
+        list(predict_files(detector, [tmp_path / "huge.npz"]))
+    bad = BadInputs(skip=True)
+    found = list(predict_files(detector, [tmp_path / "huge.npz"], bad=bad))
+    assert bad.count == 2
+    assert [row.id for row in found] == [n for n in range(100, 140) if n not in (102, 107)]
+    kept = np.delete(rows, [2, 7], axis=0)
+    np.testing.assert_allclose([row.score for row in found], detector.score(kept), rtol=1e-6)
+    assert "skipped: " in capsys.readouterr().err
+    np.savez(tmp_path / "none.npz", features=huge[[2, 7]])
+    assert list(predict_files(detector, [tmp_path / "none.npz"], bad=bad)) == []
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,19 @@ _LISTED = 5
 Rows = Tensor | NDArray[Any]
 
 
+class NotFiniteScoresError(LtoodError):
+    """Scores of some rows are not finite.
+
+    Attributes:
+        rows: Numbers of these rows in the call, as far as it got.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        """Say `message`, and remember the rows."""
+        super().__init__(message)
+        self.rows = list(rows)
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What the detector says about N rows.
@@ -102,7 +115,7 @@ class DeployedDetector:
         Raises:
             DataError: If a shape is wrong or a row holds NaN or infinity.
             MissingNeedError: If the method reads local features and none are given.
-            LtoodError: If a score is not finite.
+            NotFiniteScoresError: If a score is not finite.
         """
         return self.predict(features, local=local).scores
 
@@ -112,7 +125,7 @@ class DeployedDetector:
         Raises:
             DataError: If a shape is wrong or a row holds NaN or infinity.
             MissingNeedError: If the method reads local features and none are given.
-            LtoodError: If a score is not finite.
+            NotFiniteScoresError: If a score is not finite.
         """
         rows = self._checked(features)
         patches = self._checked_local(local, len(rows))
@@ -148,10 +161,12 @@ class DeployedDetector:
         bad = ~torch.isfinite(scores)
         if bad.any():
             name = self.description["method"]["name"]
-            raise LtoodError(
-                f"method {name} gave {int(bad.sum())} scores that are not finite (rows "
-                f"{_listed(batch.ids[bad].tolist())}); such features lie far outside what the "
-                "detector was fitted on. Check that they come from the same backbone."
+            rows = batch.ids[bad].tolist()
+            raise NotFiniteScoresError(
+                f"method {name} gave {len(rows)} scores that are not finite (rows "
+                f"{_listed(rows)}); such features lie far outside what the detector was fitted on. "
+                "Check that they come from the same backbone.",
+                rows,
             )
         return scores
 

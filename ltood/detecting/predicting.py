@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.types import BATCH_ROWS
-from ltood.detecting.detector import NUM_NEAREST, DeployedDetector, Rows
+from ltood.detecting.detector import (
+    NUM_NEAREST,
+    DeployedDetector,
+    NotFiniteScoresError,
+    Rows,
+)
 from ltood.detecting.images import SUFFIXES, Embedder, fit_pixels
 from ltood.store.archives import Archive
 
@@ -140,7 +145,7 @@ def predict_files(
                     continue
                 _check_images(archive)
                 embedder = embedder or Embedder.open(checkpoint, detector)
-                yield from _archived_images(detector, archive, embedder, batch_size)
+                yield from _archived_images(detector, archive, embedder, batch_size, bad)
         else:
             files = image_files(path)
             embedder = embedder or Embedder.open(checkpoint, detector)
@@ -198,11 +203,15 @@ def _image_files(
                     images.append(decoded)
             if images:
                 features, local = embedder.features(np.stack(images))
-                yield from _verdicts(detector, names, [None] * len(names), features, local)
+                yield from _verdicts(detector, names, [None] * len(names), features, local, bad)
 
 
 def _archived_images(
-    detector: DeployedDetector, archive: Archive, embedder: Embedder, batch_size: int
+    detector: DeployedDetector,
+    archive: Archive,
+    embedder: Embedder,
+    batch_size: int,
+    bad: BadInputs,
 ) -> Iterator[Verdict]:
     ids = _ids(archive, archive.shape("images")[0])
     done = 0
@@ -213,7 +222,7 @@ def _archived_images(
             features, local = embedder.features(images)
             numbers = ids[done : done + len(block)]
             paths = [str(archive.path)] * len(block)
-            yield from _verdicts(detector, paths, numbers, features, local)
+            yield from _verdicts(detector, paths, numbers, features, local, bad)
             done += len(block)
 
 
@@ -245,7 +254,8 @@ def _archived_features(
             numbers = ids[done : done + len(fine)][fine]
             kept = [block[fine] for block in blocks]
             local = kept[1] if len(kept) > 1 else None
-            yield from _verdicts(detector, [str(path)] * len(numbers), numbers, kept[0], local)
+            paths = [str(path)] * len(numbers)
+            yield from _verdicts(detector, paths, numbers, kept[0], local, bad)
             done += len(fine)
 
 
@@ -255,7 +265,9 @@ def _finite(
     """Which rows of aligned blocks hold only finite values, [n]; the others are reported."""
     fine = np.ones(len(blocks[0]), dtype=bool)
     for block in blocks:
-        fine &= np.isfinite(block.reshape(len(block), -1)).all(axis=1)
+        with np.errstate(over="ignore"):  # What float32 cannot hold is infinite to a detector.
+            values = block.reshape(len(block), -1).astype(np.float32, copy=False)
+        fine &= np.isfinite(values).all(axis=1)
     if not fine.all():
         rows = start + np.flatnonzero(~fine)
         listed = ", ".join(map(str, rows[:_LISTED])) + (", …" if len(rows) > _LISTED else "")
@@ -321,8 +333,30 @@ def _verdicts(
     ids: Sequence[int | None] | NDArray[np.int64],
     features: Rows,
     local: Rows | None,
+    bad: BadInputs,
 ) -> Iterator[Verdict]:
-    found = detector.predict(features, local=local)
+    try:
+        found = detector.predict(features, local=local)
+    except NotFiniteScoresError as error:
+        where = [
+            f"{paths[row]}" + ("" if ids[row] is None else f" id {ids[row]}") for row in error.rows
+        ]
+        bad.meet(
+            DataError(
+                f"{', '.join(where[:_LISTED])}{', …' if len(where) > _LISTED else ''}: {error}"
+            ),
+            len(where),
+        )
+        kept = [row for row in range(len(paths)) if row not in set(error.rows)]
+        yield from _verdicts(
+            detector,
+            [paths[row] for row in kept],
+            [ids[row] for row in kept],
+            features[kept],
+            None if local is None else local[kept],
+            bad,
+        )
+        return
     names = detector.class_names
     columns = (
         found.scores.tolist(),
