@@ -97,7 +97,9 @@ def open_outliers(
     Raises:
         DataError: If the source is missing, unreadable or breaks a rule.
     """
-    text, _, first = sources[name].partition(_FIRST_MARK)
+    text, _, first = sources[name].rpartition(_FIRST_MARK)
+    if not text or Path(sources[name]).exists():
+        text, first = sources[name], ""  # The mark may be part of a folder's name.
     source = _read(_resolved(text, name), on_error)
     if first:
         if not first.isdigit() or not int(first):

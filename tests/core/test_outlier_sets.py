@@ -77,6 +77,13 @@ def test_the_first_rows_may_be_taken(tmp_path):
             opened(f"{tmp_path / 'random.npy'}#{count}")
 
 
+def test_folders_with_the_mark_in_their_name_are_read(tmp_path):
+    (tmp_path / "set #1").mkdir()
+    np.save(tmp_path / "set #1" / "random.npy", pixels(6, 32, 32, 3))
+    assert len(opened(str(tmp_path / "set #1"))) == 6
+    assert len(opened(f"{tmp_path / 'set #1' / 'random.npy'}#4")) == 4
+
+
 def test_svhn(tmp_path):
     from scipy.io import savemat
 
