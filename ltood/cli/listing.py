@@ -43,14 +43,14 @@ def _describe(kind: str, name: str) -> dict[str, Any]:
     import dataclasses
     import typing
 
-    from ltood.core.params import to_section
+    from ltood.core.params import in_words, to_section
     from ltood.core.registry import load
 
     module = load(kind, name)
     hints = typing.get_type_hints(module.Config)
     defaults = to_section(module.Config())
     settings = {
-        field.name: {"type": str(hints[field.name]), "default": defaults[field.name]}
+        field.name: {"type": in_words(hints[field.name]), "default": defaults[field.name]}
         for field in dataclasses.fields(module.Config)
     }
     entry = getattr(module, "Entry", None)

@@ -118,15 +118,15 @@ def _convert(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
                 return _convert(value, option, where)
             except ConfigError:
                 continue
-        raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+        raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
     if origin is Literal:
         options = typing.get_args(hint)
         if any(value == option and type(value) is type(option) for option in options):
             return value
-        raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+        raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+            raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
         inner = typing.get_args(hint)
         if len(inner) == 2 and inner[1] is Ellipsis:
             return tuple(_convert(item, inner[0], where) for item in value)
@@ -144,19 +144,19 @@ def _convert(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
             return value
     elif isinstance(value, hint):
         return value
-    raise ConfigError(f"{where} is {value!r}; it must be {_name(hint)}.")
+    raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
 
 
-def _name(hint: Any) -> str:  # noqa: ANN401
-    """Say a type hint in plain words."""
+def in_words(hint: Any) -> str:  # noqa: ANN401
+    """A type hint in plain words, such as "a number or null"."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(_name(option) for option in typing.get_args(hint))
+        return " or ".join(in_words(option) for option in typing.get_args(hint))
     if origin is Literal:
         return " or ".join(repr(option) for option in typing.get_args(hint))
     if origin is tuple:
         several = {float: "numbers", int: "whole numbers", str: "texts"}
         inner = typing.get_args(hint)[0]
-        return f"a list of {several.get(inner, f'values, each {_name(inner)}')}"
+        return f"a list of {several.get(inner, f'values, each {in_words(inner)}')}"
     words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
     return "null" if hint is type(None) else words.get(hint, str(hint))

@@ -162,6 +162,9 @@ def test_stage_usage_through_python_m():
 def test_lists(tmp_path):
     assert "energy" in ltood("list", "methods").stdout
     entries = json.loads(ltood("list", "methods", "--json").stdout)
+    types = {value["type"] for entry in entries for value in entry["settings"].values()}
+    assert "a number or 'auto' or null" in types  # In the words of error messages.
+    assert not any("class" in name or "typing" in name for name in types)
     knn = next(entry for entry in entries if entry["name"] == "knn")
     assert knn["needs"] == ["train"]
     assert knn["settings"]["k"]["default"] == 50
