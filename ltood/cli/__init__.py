@@ -21,7 +21,7 @@ from ltood.cli import (
     sweep,
     visualise,
 )
-from ltood.core.console import one_line_errors
+from ltood.core.console import EXIT_INTERRUPT, one_line_errors
 from ltood.core.threads import yield_cores
 
 app = typer.Typer(
@@ -54,4 +54,11 @@ def main() -> None:
     """Run the command line; expected failures end in one line."""
     yield_cores()
     with one_line_errors():
-        app()
+        try:
+            app()
+        except SystemExit as ended:
+            # Typer ends an interrupted command without a word; a stage has said it already.
+            told = isinstance(ended.__context__, KeyboardInterrupt)
+            if ended.code == EXIT_INTERRUPT and not told:
+                raise KeyboardInterrupt from None
+            raise

@@ -248,6 +248,22 @@ def test_init_writes_missing_sections(tmp_path):
     assert "nothing is missing" in ltood("init", "--params", path, "--check").stdout
 
 
+@pytest.mark.parametrize("arguments", [["list", "methods"], ["stage", "compare"]])
+def test_an_interrupt_is_told_once(arguments):
+    code = (
+        "import sys, unittest.mock as mock\n"
+        "from ltood.cli import main\n"
+        "import ltood.cli.listing, stages.compare\n"
+        "stop = mock.Mock(side_effect=KeyboardInterrupt)\n"
+        "ltood.cli.listing.available = stages.compare.params = stop\n"
+        f"sys.argv = ['ltood', *{arguments!r}]\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; run the same command again to go on.\n"
+
+
 def test_doctor():
     said = ltood("doctor").stdout
     assert "faiss" in said
