@@ -70,29 +70,40 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
             },
         }
         names = [str(number) for number in range(len(head["bias"]))]
-        writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
+        place, writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
         try:
             for name, archive in archives.items():
                 _write_split(writer, name, archive, head, labels[name])
         except DataError:
             # Half a store of refused archives would stand in the way of the corrected ones.
-            shutil.rmtree(store)
+            shutil.rmtree(place)
             raise
         writer.finish()
+    if place != store:
+        shutil.rmtree(store)
+        place.rename(store)
     return FeatureStore.open(store)
 
 
-def _open_writer(store: Path, overwrite: bool, inputs: tuple[Any, ...]) -> FeatureWriter:
+def _open_writer(
+    store: Path, overwrite: bool, inputs: tuple[Any, ...]
+) -> tuple[Path, FeatureWriter]:
+    """Folder to write and its writer; a store to replace stays until the new one is whole."""
     if not store.exists():
-        return FeatureWriter.create(store, *inputs)
+        return store, FeatureWriter.create(store, *inputs)
     try:
-        return FeatureWriter.resume(store, *inputs)
+        return store, FeatureWriter.resume(store, *inputs)
     except (FingerprintError, StoreError) as error:
         if not overwrite:
             raise StoreError(f"{error} Pass --overwrite to replace it.") from None
     FeatureStore.open(store)  # Only a feature store is ever removed.
-    shutil.rmtree(store)
-    return FeatureWriter.create(store, *inputs)
+    place = store.with_name(f".{store.name}.new")
+    if place.exists():
+        try:
+            return place, FeatureWriter.resume(place, *inputs)
+        except (FingerprintError, StoreError):
+            shutil.rmtree(place)
+    return place, FeatureWriter.create(place, *inputs)
 
 
 def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:

@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -245,6 +246,23 @@ def test_another_import_is_refused_unless_told(tmp_path, rng):
     assert FeatureStore.open(tmp_path / "out.zarr").fingerprint == before
     import_folder(second, tmp_path / "out.zarr", overwrite=True)
     assert FeatureStore.open(tmp_path / "out.zarr").fingerprint != before
+
+
+def test_refused_archives_leave_the_store_they_were_to_replace(tmp_path, rng):
+    store = tmp_path / "out.zarr"
+    import_folder(write(tmp_path / "first", toy(rng)), store)
+    before = FeatureStore.open(store).fingerprint
+    broken = toy(rng)
+    broken["test"]["features"][3, 1] = np.nan
+    with pytest.raises(DataError, match="features of row 3 hold NaN"):
+        import_folder(write(tmp_path / "second", broken), store, overwrite=True)
+    assert FeatureStore.open(store).fingerprint == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "out.zarr", "second"]
+    # What a killed command left of the new store is gone on with, or makes way.
+    shutil.copytree(store, tmp_path / ".out.zarr.new")
+    import_folder(write(tmp_path / "third", toy(rng)), store, overwrite=True)
+    assert FeatureStore.open(store).fingerprint != before
+    assert not (tmp_path / ".out.zarr.new").exists()
 
 
 def test_overwrite_never_removes_what_is_no_store(tmp_path, rng):
