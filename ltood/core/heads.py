@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class ClassifierHead:
     """Last linear layer and the statistics that travel with it.
 
+    Parameters of a network, and numbers of any floating type, are taken as they come: they are
+    kept as float32 and without their history of gradients.
+
     Attributes:
         weight: Class weights, [C, D]; for CLIP the unit text embeddings.
         bias: Class biases, [C].
@@ -48,7 +51,11 @@ class ClassifierHead:
     mahalanobis_map: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check that all shapes agree."""
+        """Widen or narrow all numbers to float32 and check that all shapes agree."""
+        for field in fields(self):
+            given: Tensor | None = getattr(self, field.name)
+            if given is not None:
+                object.__setattr__(self, field.name, given.detach().float())
         if self.weight.ndim != 2:
             raise DataError(f"head weight has shape {tuple(self.weight.shape)}; it must be [C, D].")
         num_classes, dim = self.weight.shape

@@ -88,9 +88,9 @@ class FeatureBatch:
     ) -> "FeatureBatch":
         """Build a batch from plain tensors; logits come from `head` where not given."""
         if logits is None and head is not None and features is not None:
-            logits = head.logits(features.float())
+            logits = head.logits(features.detach().float())
         if extra is None and head is not None and features is not None:
-            extra = head.extra_logits(features.float())
+            extra = head.extra_logits(features.detach().float())
         return cls(features, logits, labels, ids, local, extra)
 
     def __len__(self) -> int:
@@ -165,7 +165,8 @@ def _present(tensor: Tensor | None, name: str) -> Tensor:
             f"this batch holds no {name}; the method must list them in `arrays`, "
             "and the store must hold them."
         )
-    return tensor
+    # Features fresh from a network may drag its gradients along; no score needs them.
+    return tensor.detach()
 
 
 class FeatureSource(Protocol):

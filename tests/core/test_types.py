@@ -6,6 +6,7 @@ from ltood.core.detector import Detector, check_needs
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.heads import ClassifierHead
 from ltood.core.types import FeatureBatch, FitInputs, Need, TensorSource
+from ltood.methods.himplos import Himplos
 
 
 @pytest.fixture
@@ -155,3 +156,28 @@ def test_extra_outputs():
     assert extra is not None
     assert extra.tolist() == [[5.0], [5.0]]
     assert ClassifierHead(head.weight, head.bias).extra_logits(torch.ones(2, 4)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_head_is_float32_whatever_it_was(dtype):
+    weight, bias = torch.randn(3, 4).to(dtype), torch.randn(3).to(dtype)
+    head = ClassifierHead(weight, bias, bn_weight=torch.ones(4, dtype=dtype))
+    assert {head.weight.dtype, head.bias.dtype} == {torch.float32}
+    assert head.bn_weight is not None
+    assert head.bn_weight.dtype == torch.float32
+    torch.testing.assert_close(head.weight, weight.float(), rtol=0, atol=0)
+
+
+def test_a_layer_and_its_features_come_without_gradients():
+    layer = torch.nn.Linear(4, 3)
+    head = ClassifierHead(layer.weight, layer.bias)
+    features = torch.rand(5, 4, requires_grad=True)
+    batch = FeatureBatch.of(features, head=head)
+    inputs = FitInputs.of(features, torch.tensor([0, 1, 2, 0, 1]), head=head)
+    train = next(iter(inputs.require_train().batches()))
+    for tensor in (head.weight, head.bias, batch.features, batch.logits, train.features):
+        assert not tensor.requires_grad
+    # Percentiles go through NumPy, which takes no tensor that records gradients.
+    scores = Himplos().fit(inputs).score(batch)
+    assert not scores.requires_grad
+    assert layer.weight.requires_grad
