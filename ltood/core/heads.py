@@ -54,6 +54,11 @@ class ClassifierHead:
         """Widen or narrow all numbers to float32 and check that all shapes agree."""
         for field in fields(self):
             given: Tensor | None = getattr(self, field.name)
+            if given is not None and not isinstance(given, Tensor):
+                raise DataError(
+                    f"head {field.name} is a {type(given).__name__}; give a torch tensor, or use "
+                    "ClassifierHead.from_arrays for NumPy arrays."
+                )
             if given is not None:
                 object.__setattr__(self, field.name, given.detach().float())
         if self.weight.ndim != 2:

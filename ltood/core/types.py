@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.heads import ClassifierHead
+from ltood.core.plain import check_classes, check_rows
 from ltood.core.priors import ClassPrior
 
 Features = Annotated[Tensor, "[N, D] float32"]
@@ -86,7 +87,16 @@ class FeatureBatch:
         extra: Tensor | None = None,
         head: ClassifierHead | None = None,
     ) -> "FeatureBatch":
-        """Build a batch from plain tensors; logits come from `head` where not given."""
+        """Build a batch from plain tensors; logits come from `head` where not given.
+
+        Raises:
+            DataError: If a shape does not fit, or a number is NaN or infinite.
+        """
+        width = None if head is None else head.dim
+        check_rows(features, "features", "[N, D]", width)
+        check_rows(logits, "logits", "[N, C]", None if head is None else head.num_classes)
+        check_rows(local, "local features", "[N, P, D]", width)
+        check_rows(extra, "extra logits", "[N, e]", None)
         if logits is None and head is not None and features is not None:
             logits = head.logits(features.detach().float())
         if extra is None and head is not None and features is not None:
@@ -259,16 +269,27 @@ class FitInputs:
             aux: Auxiliary outlier features, [M, D].
             logits: Training logits, [N, C].
             num_classes: C; taken from the head or the largest label where not given.
+
+        Raises:
+            DataError: If a shape does not fit, a number is NaN or infinite, a label is no class,
+                or the prior has another number of classes.
         """
         if num_classes is None:
             if head is not None:
                 num_classes = head.num_classes
             elif logits is not None:
                 num_classes = logits.shape[1]
-            elif labels is not None:
+            elif labels is not None and len(labels):
                 num_classes = int(labels.max()) + 1
             else:
                 num_classes = 0
+        if labels is not None:
+            labels = check_classes(labels, num_classes)
+        if prior is not None and num_classes not in (0, prior.num_classes):
+            raise DataError(
+                f"the prior has {prior.num_classes} classes but there are {num_classes}; give one "
+                "count for each class."
+            )
         train = None
         if features is not None or logits is not None:
             batch = FeatureBatch.of(features, logits, labels=labels, head=head)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.core.priors import ClassPrior
-from ltood.core.types import FitInputs
+from ltood.core.types import FeatureBatch, FitInputs, TensorSource
 from ltood.ops import statistics
 from ltood.ops.statistics import (
     Activations,
@@ -57,7 +57,11 @@ def test_normalised_statistics():
 @pytest.mark.parametrize("label", [-1, 2])
 def test_labels_must_be_classes(label):
     with pytest.raises(DataError, match=f"holds the label {label}; labels .* are 0 to 1"):
-        class_statistics(inputs_of(torch.rand(2, 3), torch.tensor([0, label])))
+        class_statistics(
+            FitInputs(
+                TensorSource(FeatureBatch(torch.rand(2, 3), labels_=torch.tensor([0, label])), 2)
+            )
+        )
 
 
 def test_rows_are_needed():
