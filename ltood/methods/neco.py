@@ -5,7 +5,8 @@ Out-of-distribution detection", ICLR 2024 (arXiv:2310.06823), equation 7. Featur
 standardised before the principal components are taken, as the authors do. Departures:
 both lengths are those of standardised features for every network, where the authors
 divide by the raw length for DeiT and Swin; their dimension, tuned for each network, is 100
-or half of the feature width by default.
+or half of the feature width by default; components along which no training row varies, as where
+rows are fewer than features, are arbitrary and never taken.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class Config:
 
     Attributes:
         dim: Number of principal components, 1 to one less than the feature width;
-            "auto" is 100, or half of the width where that is less.
+            "auto" is 100, or half of the width where that is less. Where the training rows
+            vary along fewer directions, all of those are taken.
         max_logit: Multiply the share by the largest logit. The authors do so for
             vision transformers, not for ResNets.
     """
@@ -62,6 +64,7 @@ class Neco(Detector):
         else:
             dim = self.config.dim
             check_dim_fits(dim, width, "methods.neco.dim")
+        dim = min(dim, max(1, basis.rank))
         self.mean_, self.feature_scale_ = basis.mean, basis.scale
         self.components_ = basis.directions[:, :dim].contiguous()
         return self

@@ -3,7 +3,8 @@
 Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
 CVPR 2022 (arXiv:2203.10807), section 3. Departures: features less than 768 wide, which
 the paper has none of, get half of their width as principal dimension; the cut-off of
-the pseudo-inverse is relative (see `ltood.ops.subspace`).
+the pseudo-inverse is relative (see `ltood.ops.subspace`); no more directions are principal
+than the training rows span, as further ones are arbitrary.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class Config:
 
     Attributes:
         dim: Number of principal directions, 1 to one less than the feature width;
-            "auto" is 1000 from 2048 features on, 512 from 768 on, else half of them.
+            "auto" is 1000 from 2048 features on, 512 from 768 on, else half of them. Of
+            more than the training rows span, those they span are taken.
     """
 
     dim: Dim = "auto"
@@ -43,7 +45,7 @@ class Residual(Detector):
     def fit(self, inputs: FitInputs) -> Self:
         """Find the origin and the directions of least spread."""
         basis = eigenbasis(inputs)
-        dim = principal_dim(self.config.dim, basis, "methods.residual.dim")
+        dim = min(principal_dim(self.config.dim, basis, "methods.residual.dim"), basis.rank)
         self.origin_ = basis.origin
         self.residual_basis_ = basis.directions[:, dim:].contiguous()
         return self

@@ -41,7 +41,12 @@ class Eigenbasis:
     @property
     def rank(self) -> int:
         """Number of directions along which the training rows differ from the origin."""
-        return int((self.values > RELATIVE_FLOOR * self.values[0].clamp(min=0)).sum())
+        return _rank(self.values)
+
+
+def _rank(values: Tensor) -> int:
+    """How many variances, in descending order, are more than rounding."""
+    return int((values > RELATIVE_FLOOR * values[0].clamp(min=0)).sum())
 
 
 def head_origin(head: ClassifierHead) -> Tensor:
@@ -165,12 +170,19 @@ class StandardisedBasis:
     Attributes:
         mean: Mean of each feature, [D] float64.
         scale: Standard deviation of each feature, 1 for a constant one, [D] float64.
+        values: Variances along the directions in descending order, [D] float64.
         directions: Orthonormal columns, those of most variance first, [D, D] float64.
     """
 
     mean: Tensor
     scale: Tensor
+    values: Tensor
     directions: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Number of directions along which the training rows vary; the others are arbitrary."""
+        return _rank(self.values)
 
 
 def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
@@ -191,7 +203,7 @@ def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
         variance = covariance.diagonal()
         is_constant = variance <= RELATIVE_FLOOR * mean.square()
         scale = torch.where(is_constant, torch.ones_like(mean), variance.clamp(min=0).sqrt())
-        _, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale[None, :]))
-        return StandardisedBasis(mean, scale, directions.flip(1))
+        values, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale[None, :]))
+        return StandardisedBasis(mean, scale, values.flip(0), directions.flip(1))
 
     return inputs.once("standardised_basis", compute)

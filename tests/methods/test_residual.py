@@ -65,6 +65,20 @@ def test_more_dimensions_than_rows(rng):
     assert torch.isfinite(detector.score(FeatureBatch.of(torch.tensor(rows)))).all()
 
 
+def test_directions_that_no_training_row_takes_are_not_principal(rng):
+    *learned, rows = made(rng, num_rows=12, dim=60)
+    train, labels, weight, bias = learned
+    detector = Residual(Config(dim=40)).fit(inputs_of(*learned))
+    assert detector.in_use() == {"dim": 12}
+    expected = detector.score(FeatureBatch.of(torch.tensor(rows)))
+    order = rng.permutation(60)
+    permuted = inputs_of(train[:, order], labels, weight[:, order], bias)
+    got = (
+        Residual(Config(dim=40)).fit(permuted).score(FeatureBatch.of(torch.tensor(rows[:, order])))
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dim", [0, -3, "all"])
 def test_dim_is_a_number_or_auto(dim):
     with pytest.raises(ConfigError, match=r"methods.residual.dim is .*1 or more, or auto"):
