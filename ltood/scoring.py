@@ -139,15 +139,18 @@ class StoredSource:
     def _assemble(self, tensors: dict[str, Tensor], recompute: bool) -> FeatureBatch:
         features, outputs = tensors.get("features"), tensors.get("logits")
         logits = extra = None
+        local = tensors.get("local")
         if features is not None and self._calibrator is not None:
             features = self._calibrator.transform(features)
+        if local is not None and self._calibrator is not None:
+            local = self._calibrator.transform_local(local)
         if recompute and features is not None:
             logits, extra = self._head.logits(features), self._head.extra_logits(features)
         elif outputs is not None:
             logits = outputs[:, : self.num_classes]
             extra = outputs[:, self.num_classes :] if self._head.num_extra else None
         return FeatureBatch(
-            features, logits, tensors.get("labels"), tensors.get("ids"), tensors.get("local"), extra
+            features, logits, tensors.get("labels"), tensors.get("ids"), local, extra
         )
 
 

@@ -26,7 +26,9 @@ from ltood.store.features import FeatureSplit, FeatureStore
 SETTINGS = {"methods": {"knn": {"k": 3}}, "normalisers": {"imood": {"scale": 0.5}}}
 
 
-def make_store(path, *, splits=("train", "test", "aux", "ood_far", "ood_near")) -> FeatureStore:
+def make_store(
+    path, *, splits=("train", "test", "aux", "ood_far", "ood_near"), local=False
+) -> FeatureStore:
     rng = np.random.default_rng(3)
     folder = path / "in"
     folder.mkdir()
@@ -46,6 +48,8 @@ def make_store(path, *, splits=("train", "test", "aux", "ood_far", "ood_near")) 
         features = np.abs(centre + rng.normal(size=(len(labels[name]), 6)))
         key = "sc_label" if name.startswith("ood") else "labels"
         given = {} if name == "aux" else {key: labels[name]}
+        if local:
+            given["local"] = features[:, None] * rng.uniform(size=(1, 3, 6))
         np.savez(folder / f"{name}.npz", features=features, **given)
     return import_folder(folder, path / "features.zarr")
 
@@ -92,6 +96,14 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
         assert row["settings"]["method"] == scores.attributes["method"]["settings"]
         assert row["in_use"].get("method", {}) == scores.attributes["method"]["in_use"]
     assert rows["energy"]["ood"]["near"]["num_moved"] == 2
+
+
+def test_patches_are_calibrated_as_by_the_score_command(tmp_path):
+    store = make_store(tmp_path, local=True)
+    board, _ = compare(store, Config(("l_mcm",), ("patt",), ("none",)), {}, device="cpu")
+    scores = score_store(store, tmp_path / "s.zarr", Choice("l_mcm"), Choice("patt"), device="cpu")
+    found, wanted = by_title(board)["patt+l_mcm"]["ood"]["far"], evaluate(scores)["ood"]["far"]
+    assert found["auroc"] == pytest.approx(wanted["auroc"], abs=1e-12)
 
 
 def count_reads(monkeypatch):

@@ -131,6 +131,10 @@ def test_every_slot_scores_as_in_the_pipeline(calibrator, normaliser, store, fol
     )
 
 
+def test_patches_are_calibrated_as_in_the_pipeline(store, folder, tmp_path):
+    check_against_pipeline(store, folder, tmp_path, "l_mcm", "patt", Choice("none"))
+
+
 def test_batch_and_single_rows_agree(detector, rows):
     whole = detector.score(rows)
     assert whole.dtype == torch.float32

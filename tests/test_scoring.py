@@ -66,6 +66,26 @@ def test_calibrated_rows_reach_method_and_prediction(store, tmp_path):
     np.testing.assert_array_equal(split.predictions, logits.argmax(1))
 
 
+def test_patches_are_calibrated_like_whole_images(tmp_path):
+    rng = np.random.default_rng(3)
+    (tmp_path / "in").mkdir()
+    weight = rng.normal(size=(4, 6))
+    np.savez(tmp_path / "in" / "head.npz", weight=weight, bias=np.zeros(4))
+    for name, rows in (("train", 80), ("test", 20), ("aux", 15), ("ood_far", 15)):
+        labels = {} if name in ("aux", "ood_far") else {"labels": np.arange(rows) % 4}
+        local = np.abs(rng.normal(size=(rows, 3, 6))).astype(np.float32)
+        archive = tmp_path / "in" / f"{name}.npz"
+        np.savez(archive, features=local.mean(axis=1), local=local, **labels)
+    store = import_folder(tmp_path / "in", tmp_path / "features.zarr")
+    (vector,) = fit_calibrator(Workbench.open(store, "cpu"), Choice("patt")).state.values()
+    scores = score_store(store, tmp_path / "s.zarr", Choice("l_mcm"), Choice("patt"))
+    patches = store.split("test").load(("local",))["local"].astype(np.float64) * vector
+    directions = weight / np.linalg.norm(weight, axis=1, keepdims=True)
+    odds = np.exp(patches / np.linalg.norm(patches, axis=2, keepdims=True) @ directions.T)
+    expected = -(odds / odds.sum(axis=2, keepdims=True)).max(axis=(1, 2))
+    np.testing.assert_allclose(scores.split("test").scores, expected, rtol=1e-5)
+
+
 def test_stage_by_stage_equals_one_call(store, tmp_path):
     whole = score_store(
         store, tmp_path / "a.zarr", Choice("energy"), Choice("patt"), Choice("imood")

@@ -95,11 +95,14 @@ class _View:
     def batch(self, raw: FeatureBatch, meter: Meter) -> MeteredBatch:
         """Rows as the calibrator shows them, with the head's logits for them."""
         features, logits, extra = raw.features_, raw.logits_, raw.extra_
+        local = raw.local_
         if self.bench.calibrator is not None:
             features = self.bench.calibrator.transform(raw.features)
             logits = self.bench.head.logits(features)
             extra = self.bench.head.extra_logits(features)
-        return MeteredBatch(features, logits, raw.labels_, raw.ids_, raw.local_, extra, meter=meter)
+            if local is not None:
+                local = self.bench.calibrator.transform_local(raw.local)
+        return MeteredBatch(features, logits, raw.labels_, raw.ids_, local, extra, meter=meter)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from ltood.core.errors import MissingNeedError, NotFittedError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.core.types import (
+    FeatureBatch,
+    Features,
+    FitInputs,
+    LocalFeatures,
+    Logits,
+    Need,
+    Scores,
+)
 
 ManyScores = Annotated[Tensor, "[S, N] float32, one row per setting, higher means more OOD"]
 
@@ -111,6 +119,10 @@ class Calibrator(Fitted, ABC):
     @abstractmethod
     def transform(self, features: Features) -> Features:
         """Calibrated features, [N, D] float32; the input is left unchanged."""
+
+    def transform_local(self, local: LocalFeatures) -> LocalFeatures:
+        """Calibrated local features, [N, P, D]: patches meet the same head as whole images."""
+        return self.transform(local.flatten(0, 1)).reshape(local.shape)
 
     def adjust_logits(self, logits: Logits) -> Logits:
         """Calibrated logits, [..., C]; the same by default.

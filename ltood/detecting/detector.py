@@ -139,12 +139,14 @@ class DeployedDetector:
     ) -> tuple[Tensor, ...]:
         """Columns of `Predictions` for the rows `start` to `stop`."""
         part = features[start:stop]
+        patches = None if local is None else local[start:stop]
         if self.calibrator is not None:
             part = self.calibrator.transform(part)
+            patches = None if patches is None else self.calibrator.transform_local(patches)
         batch = FeatureBatch.of(
             part,
             ids=torch.arange(start, start + len(part), device=part.device),
-            local=None if local is None else local[start:stop],
+            local=patches,
             head=self.head,
         )
         scores = self._scores(batch)

@@ -28,6 +28,16 @@ def test_features_keep_shape_type_and_input(name, toy):
     assert torch.equal(features, before)
 
 
+def test_patches_are_calibrated_like_rows(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    local = toy.id_batch.local
+    got = calibrator.transform_local(local)
+    assert got.shape == local.shape
+    for patch in range(local.shape[1]):
+        assert torch.equal(got[:, patch], calibrator.transform(local[:, patch]))
+    assert calibrator.transform_local(local[:0]).shape == (0, *local.shape[1:])
+
+
 def test_rows_are_independent_and_results_repeat(name, toy):
     calibrator = load("calibrators", name).Entry().fit(toy.inputs)
     features = toy.id_batch.features
