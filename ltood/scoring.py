@@ -21,7 +21,7 @@ from torch import Tensor
 from ltood.core.console import progress
 from ltood.core.detector import Calibrator, Detector, Normaliser, check_needs
 from ltood.core.devices import choose_device
-from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.core.errors import ConfigError, DataError, LtoodError, StoreError
 from ltood.core.heads import ClassifierHead
 from ltood.core.params import parse, to_section
 from ltood.core.registry import load
@@ -68,11 +68,21 @@ def build_calibrator(choice: Choice) -> tuple[Calibrator, dict[str, Any]]:
     return calibrator, to_section(config)
 
 
-def build_normaliser(choice: Choice, base: str) -> tuple[Normaliser, dict[str, Any]]:
+def build_normaliser(choice: Choice, base: Choice) -> tuple[Normaliser, dict[str, Any]]:
     """Build a normaliser for the scores of method `base`; see `build_method`."""
     module = load("normalisers", choice.name)
     config = parse(choice.settings, module.Config, f"normalisers.{choice.name}")
-    normaliser: Normaliser = module.Entry(config, base=base)
+    normaliser: Normaliser = module.Entry(config, base=base.name)
+    if normaliser.wants_default_base:
+        usual = to_section(load("methods", base.name).Config())
+        changed = [name for name, value in base.settings.items() if value != usual.get(name)]
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f"methods.{base.name}.{name} is {base.settings[name]!r}, but normaliser "
+                f"{choice.name} is set to read the score as it was in training, with the default "
+                f"{usual.get(name)!r}; set either back."
+            )
     return normaliser, to_section(config)
 
 
@@ -366,7 +376,8 @@ def normalise_scores(
             f"{raw.path} was made from features {raw.attributes['features'][:12]} but "
             f"{bench.store.path} has {bench.store.fingerprint[:12]}; run the score stage again."
         )
-    normaliser, settings = build_normaliser(choice, raw.attributes["method"]["name"])
+    base = raw.attributes["method"]
+    normaliser, settings = build_normaliser(choice, Choice(base["name"], base["settings"]))
     inputs = bench.inputs()
     check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
     normaliser.fit(inputs)
@@ -432,7 +443,7 @@ def score_store(
     """
     if out.exists() and not overwrite:
         raise StoreError(f"{out} exists already; pass --overwrite or another path.")
-    build_normaliser(normaliser, method.name)  # A bad setting fails before the work starts.
+    build_normaliser(normaliser, method)  # A bad setting fails before the work starts.
     bench = Workbench.open(store, device)
     if calibrator.name == NONE.name:
         calibration = FittedEntry(NONE.name, {}, store.fingerprint)

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltood.core.errors import LtoodError, MissingNeedError, StoreError
+from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
 from ltood.core.types import FeatureBatch
 from ltood.importing import export_head, export_split, import_folder
 from ltood.scoring import (
     Choice,
     Workbench,
+    build_normaliser,
     fit_calibrator,
     normalise_scores,
     pack_scores,
@@ -223,3 +224,11 @@ def test_imported_features_score_like_the_store_they_came_from(seed, rows, chunk
             second = score_store(imported, path / f"{method}_b.zarr", choice)
             for name in splits:
                 np.testing.assert_array_equal(first.split(name).scores, second.split(name).scores)
+
+
+def test_a_stored_detector_reads_the_score_it_was_trained_with():
+    stored = Choice("imood", {"detector": "stored"})
+    build_normaliser(stored, Choice("energy", {"temperature": 1}))
+    with pytest.raises(ConfigError, match=r"energy.temperature is 5, but .* with the default 1"):
+        build_normaliser(stored, Choice("energy", {"temperature": 5}))
+    build_normaliser(Choice("imood"), Choice("energy", {"temperature": 5}))

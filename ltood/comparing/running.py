@@ -216,7 +216,9 @@ def _fit(
         choice = _choice(settings, "normalisers", name)
         # A normaliser refuses the scores of some methods with a ConfigError.
         with _failing([row], (*left_out, ConfigError) if left_out else ()):
-            normaliser, row.settings["normaliser"] = build_normaliser(choice, method.name)
+            normaliser, row.settings["normaliser"] = build_normaliser(
+                choice, _choice(settings, "methods", method.name)
+            )
         if row.error or name == NONE.name:
             continue
         with _failing([row], left_out), inputs.meter.add_to(row.seconds):

@@ -140,10 +140,12 @@ class Normaliser(Fitted, ABC):
         needs: What must be present to fit.
         arrays: Arrays of a batch that `normalise` reads; others are not loaded. A constructor
             may widen it to what its settings need.
+        wants_default_base: Whether the method must have its default settings.
     """
 
     needs: frozenset[Need] = frozenset()
     arrays: tuple[str, ...] = ("logits",)
+    wants_default_base: bool = False
 
     def fit(self, inputs: FitInputs) -> Self:
         """Learn from prior and head; normalisers that learn nothing keep this default."""

@@ -72,14 +72,14 @@ def fit_detector(
             "the nearest training classes. Import or extract that split too."
         )
     build_method(method)  # A bad setting fails before the work starts.
-    build_normaliser(normaliser, method.name)
+    build_normaliser(normaliser, method)
     plain = Workbench.open(store, device)
     calibration = FittedEntry(NONE.name, {}, store.fingerprint)
     if calibrator.name != NONE.name:
         calibration = fit_calibrator(plain, calibrator)
     bench = restore_calibrator(plain, calibration)
     detector, settings = fit_method(bench, method)
-    correction, normaliser_settings = _fit_normaliser(bench, normaliser, method.name)
+    correction, normaliser_settings = _fit_normaliser(bench, normaliser, method)
     classes = class_statistics(bench.inputs())
     description = {
         "method": {"name": method.name, "settings": settings, "in_use": detector.in_use()},
@@ -174,7 +174,7 @@ def _check_tpr(tpr: float) -> None:
 
 
 def _fit_normaliser(
-    bench: Workbench, choice: Choice, base: str
+    bench: Workbench, choice: Choice, base: Choice
 ) -> tuple[Normaliser | None, dict[str, Any]]:
     """Fitted normaliser, None for "none", and its complete settings."""
     if choice.name == NONE.name:

@@ -110,7 +110,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
         calibrator = build_calibrator(choices["calibrator"])[0]
         calibrator.restore(_under("calibrator", tensors))
     if choices["normaliser"].name != NONE.name:
-        normaliser = build_normaliser(choices["normaliser"], choices["method"].name)[0]
+        normaliser = build_normaliser(choices["normaliser"], choices["method"])[0]
         normaliser.restore(_under("normaliser", tensors))
     return DeployedDetector(
         method, calibrator, normaliser, head, means, rows, threshold, description

@@ -145,7 +145,7 @@ class Imood(Normaliser):
                     f"normalisers.imood.detector is stored, but ImOOD learns no w and b for method "
                     f"{base} (it does for {', '.join(SIGNS)}); set it to score."
                 )
-            self.needs = frozenset({Need.HEAD})
+            self.needs, self.wants_default_base = frozenset({Need.HEAD}), True
             self.scale = 0.0
             return
         if self.config.gamma == "stored":
