@@ -76,7 +76,8 @@ def find_regions(
         store: Features with local ones, seen through the head that is to be asked.
         split: Name of the split.
         rows: Row numbers, at least one.
-        topk: K, 1 or more; None takes a fifth of the classes.
+        topk: K, 1 or more; None takes the one that the head was learned with, and a fifth of the
+            classes where it was learned without.
         label: Class to ask about; None takes the row's own, and where it has none the likeliest
             one of the whole picture.
         view: Which view of a split of several.
@@ -95,7 +96,11 @@ def find_regions(
     head = store.head_arrays()
     weight = np.asarray(head["weight"], dtype=np.float32)
     classes = len(weight)
-    chosen = max(1, round(_SHARE * classes)) if topk is None else topk
+    if topk is None:
+        used = store.provenance.get("head", {}).get("in_use", {}).get("topk")
+        chosen = max(1, round(_SHARE * classes)) if used is None else int(used)
+    else:
+        chosen = topk
     if chosen < 1:
         raise ConfigError(f"topk is {chosen}; set it to 1 or more (LoCoOp: 200 of 1,000 classes).")
     if label is not None and not 0 <= label < classes:
@@ -243,24 +248,21 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         data: Prepared pictures that they were made from.
 
     Returns:
-        At most eight pictures, evenly spaced over the split; K is the one that the head was
-        learned with, and a fifth of the classes where it was learned without.
+        At most eight pictures, evenly spaced over the split, with the K of `find_regions`.
 
     Raises:
         StoreError: If the store was made from other pictures.
         DataError: If a picture cannot be read.
     """
-    head = store.provenance.get("head")
-    if head is None:
+    if store.provenance.get("head") is None:
         return "The head is not made of text, which patches could be compared with."
     split = store.split("test")
     if "local" not in split.spec.arrays or not store.provenance.get("preprocessing", {}).get(
         "grid"
     ):
         return "The features hold none of patches."
-    used = head.get("in_use", {}).get("topk")
     rows = spaced_rows(len(split), _SHOWN)
-    found = find_regions(store, "test", rows, topk=None if used is None else int(used))
+    found = find_regions(store, "test", rows)
     images = pictures(store, data, "test", rows)
     times = math.ceil(_LEAST_WIDTH / images.shape[2])
     images = images.repeat(times, axis=1).repeat(times, axis=2)

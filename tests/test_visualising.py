@@ -197,6 +197,12 @@ def test_the_command(work):
     assert done.exit_code == 0, done.output
     with Image.open(out) as sheet:
         assert sheet.size == (3 * 38, 36)
+    head = dataclasses.replace(read_adapted(work / "head"), inputs={"in_use": {"topk": 2.0}})
+    write_adapted(work / "learned", head)
+    at = arguments.index("--topk")
+    arguments[at : at + 2] = ["--head", work / "learned"]
+    done = CliRunner().invoke(app, [str(part) for part in arguments])
+    assert "K = 2" in done.output
     for extra in (["--topk", "x"], ["--label", "nobody"]):
         failed = CliRunner().invoke(app, [*(str(part) for part in arguments), *extra])
         assert isinstance(failed.exception, ConfigError)

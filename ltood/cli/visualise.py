@@ -33,7 +33,11 @@ def visualise(
         int, typer.Option(min=1, help="Rows to show, evenly spaced, where none is named.")
     ] = 12,
     topk: Annotated[
-        str, typer.Option(help="A patch leaves its class out where K or more are likelier.")
+        str,
+        typer.Option(
+            help="A patch leaves its class out where K or more are likelier; auto is the K that "
+            "the head was learned with, or a fifth of the classes."
+        ),
     ] = "auto",
     label: Annotated[
         str | None, typer.Option(help="Class name or number to ask about; the row's own if none.")
