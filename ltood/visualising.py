@@ -130,6 +130,11 @@ def find_regions(
     )
 
 
+def spoken_classes(store: FeatureStore) -> list[str]:
+    """Class names as the prompts of the head speak them; those of the store where it has none."""
+    return list(store.provenance.get("head", {}).get("names") or store.class_names)
+
+
 def spaced_rows(total: int, num: int) -> list[int]:
     """At most `num` row numbers, evenly spaced among `total`."""
     return [int(row) for row in np.unique(np.linspace(0, total - 1, min(num, total)).round())]
@@ -266,7 +271,7 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
     images = pictures(store, data, "test", rows)
     times = math.ceil(_LEAST_WIDTH / images.shape[2])
     images = images.repeat(times, axis=1).repeat(times, axis=2)
-    names = list(store.class_names)
+    names = spoken_classes(store)
     return RegionSheet(
         features=store.fingerprint,
         split="test",

@@ -208,6 +208,25 @@ def test_the_command(work):
         assert isinstance(failed.exception, ConfigError)
 
 
+def test_classes_are_called_as_the_prompts_speak_them(work, store):
+    # ImageNet's store knows WordNet ids; nobody asks for those.
+    spoken = ["tench", "goldfish", "great white shark"]
+    head = dataclasses.replace(read_adapted(work / "head"), inputs={"names": spoken})
+    write_adapted(work / "spoken", head)
+    adapted = with_adapted_head(FeatureStore.open(work / "features.zarr"), work / "spoken")
+    sheet = region_sheet(adapted, open_prepared(work / "prepared"))
+    assert set(sheet.class_names) <= set(spoken)
+    sheets = {}
+    for label in ("goldfish", store.class_names[1], "1", "tench"):
+        arguments = ["visualise", "--store", work / "features.zarr", "--head", work / "spoken",
+                     "--prepared", work / "prepared", "--label", label,
+                     "--out", work / "called.png"]  # fmt: skip
+        done = CliRunner().invoke(app, [str(part) for part in arguments])
+        assert done.exit_code == 0, done.output
+        sheets[label] = (work / "called.png").read_bytes()
+    assert sheets["goldfish"] == sheets[store.class_names[1]] == sheets["1"] != sheets["tench"]
+
+
 def test_the_report_gets_a_sheet_with_the_learned_k(work, store):
     data = open_prepared(work / "prepared")
     sheet = region_sheet(store, data)

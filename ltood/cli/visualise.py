@@ -54,17 +54,20 @@ def visualise(
     from ltood.preparing import open_prepared
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
-    from ltood.visualising import contact_sheet, find_regions, pictures, spaced_rows, write_sheet
+    from ltood.visualising import (
+        contact_sheet,
+        find_regions,
+        pictures,
+        spaced_rows,
+        spoken_classes,
+        write_sheet,
+    )
 
     opened = with_adapted_head(FeatureStore.open(store), head)
     if topk != "auto" and not topk.isdigit():
         raise ConfigError(f"topk is {topk!r}; give a whole number, 1 or more, or auto.")
-    names = list(opened.class_names)
-    number = None
-    if label is not None:
-        number = names.index(label) if label in names else int(label) if label.isdigit() else -1
-        if number < 0:
-            raise ConfigError(f"the class {label!r} is none of {', '.join(names[:5])}, …")
+    names = spoken_classes(opened)
+    number = None if label is None else _class_number(label, names, opened.class_names)
     rows = row or spaced_rows(len(opened.split(split)), num)
     found = find_regions(
         opened,
@@ -78,3 +81,15 @@ def visualise(
     write_sheet(out, contact_sheet(images, found, names, style=style.value))
     share = 100 * found.irrelevant.mean()
     say(f"{out}: {len(rows)} rows of {split}, K = {found.topk}, {share:.0f} % of the patches.")
+
+
+def _class_number(label: str, spoken: list[str], stored: list[str]) -> int:
+    """The class that `label` names, as it is spoken or stored, or by its number."""
+    from ltood.core.errors import ConfigError
+
+    for names in (spoken, stored):
+        if label in names:
+            return names.index(label)
+    if label.isdecimal():
+        return int(label)
+    raise ConfigError(f"the class {label!r} is none of {', '.join(spoken[:5])}, …")
