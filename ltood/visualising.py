@@ -115,6 +115,8 @@ def find_regions(
             if not 0 <= view < len(local):
                 raise ConfigError(f"view {view} is none of 0 to {len(local) - 1}.")
             local, whole = local[view], whole[view]
+        elif view:
+            raise ConfigError(f"view {view} is asked for but rows of split {split} have one view.")
         own = int(source.read("labels", row, row + 1)[0]) if label is None else label
         own = own if own >= 0 else int((whole @ weight.T).argmax())
         logits = local @ weight.T

@@ -162,6 +162,7 @@ def test_rows_are_spread_over_the_split():
         ({"rows": [99]}, "row 99 is none of 0 to 19"),
         ({"rows": [0], "topk": 0}, "topk is 0"),
         ({"rows": [0], "label": 3}, "the class 3 is none of 0 to 2"),
+        ({"rows": [0], "view": 1}, "view 1 is asked for but rows of split test have one view"),
     ],
 )
 def test_what_is_out_of_range_is_refused(store, settings, sentence):
