@@ -21,6 +21,7 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.image_files import Geometry, ImageFiles, as_picture, decode, read_picture
 from ltood.core.images import ImageSplit
 from ltood.core.prepared import PreparedData
+from ltood.core.provenance import digest
 from ltood.core.random_views import RandomViews
 from ltood.store.chunks import write_atomically
 from ltood.store.features import FeatureStore
@@ -153,14 +154,14 @@ def pictures(
     """
     described = store.provenance.get("preprocessing", {})
     recorded = described.get("geometry")
-    source_name = "train" if split == VIEWS_SPLIT else split
-    source = data.source(source_name)
-    ids = np.array([int(store.split(split).read("ids", row, row + 1)[0]) for row in rows])
-    if recorded is None or not np.array_equal(ids, np.asarray(source.ids)[list(rows)]):
+    # Ids alone would not do: most data sets count their pictures from 0.
+    made_from = store.provenance.get("dataset", {}).get("sha256")
+    if recorded is None or made_from != digest(data.manifest):
         raise StoreError(
             f"{store.path} was not made from the pictures in {data.path}; name the prepared data "
             "of its extraction."
         )
+    source = data.source("train" if split == VIEWS_SPLIT else split)
     geometry = Geometry(
         tuple(recorded["size"]), recorded["mode"], recorded["resize"], recorded["interpolation"]
     )
