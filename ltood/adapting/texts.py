@@ -1,5 +1,6 @@
 """Class names and templates to text embeddings."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from ltood.ops.prompts import Vocabulary, tokenise
 
 #: Stands for what open_clip brings along, in the place of a file or a template.
 BUNDLED = "imagenet"
+#: A WordNet id, which nobody speaks, and CoOp's way of listing it before the name.
+_WNID = re.compile(r"n\d{8}")
+_LISTED = re.compile(rf"({_WNID.pattern})\s+(.*\S.*)")
 #: Prompts that go through the encoder at once.
 _PROMPTS = 256
 
@@ -40,16 +44,18 @@ def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
     Two classes of one name have one embedding, of which the user is warned.
 
     Args:
-        setting: File with a name per line, "imagenet", or None for the stored names.
+        setting: File with a name per line, or, as CoOp's classnames.txt, a WordNet id and a name
+            for at least every stored name; "imagenet"; or None for the stored names.
         stored: Names of the C classes in the store.
 
     Returns:
         C names; underscores are spaces.
 
     Raises:
-        DataError: If the file cannot be read, a name is empty or there are not C names.
+        DataError: If the file cannot be read, a name is empty or no word, or there are not C
+            names.
     """
-    names = list(stored) if setting is None else _listed(setting)
+    names = list(stored) if setting is None else _listed(setting, stored)
     names = [name.replace("_", " ").strip() for name in names]
     if len(names) != len(stored):
         raise DataError(
@@ -60,6 +66,11 @@ def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
         raise DataError(
             f"class {names.index('')} has an empty name; give every class a name, such as by "
             "class_names."
+        )
+    if all(_WNID.fullmatch(name) for name in names):
+        raise DataError(
+            f"the class names are WordNet ids ({names[0]} is the first), which no text encoder "
+            "knows; set class_names to imagenet or to a file with the names in words."
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -113,16 +124,27 @@ def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequenc
         return normalize(mean, dim=1)
 
 
-def _listed(setting: str) -> list[str]:
+def _listed(setting: str, stored: Sequence[str]) -> list[str]:
     """Names of a file or of open_clip."""
     if setting == BUNDLED:
         from open_clip import IMAGENET_CLASSNAMES
 
         return list(IMAGENET_CLASSNAMES)
     try:
-        return Path(setting).read_text(encoding="utf-8").splitlines()
+        lines = Path(setting).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"class_names {setting} cannot be read ({error}); give a text file with one name per "
             "line, or imagenet."
         ) from error
+    pairs = [_LISTED.fullmatch(line.strip()) for line in lines]
+    if not pairs or None in pairs:
+        return lines
+    names = {pair[1]: pair[2] for pair in pairs if pair}
+    unknown = [name for name in stored if name not in names]
+    if unknown:
+        raise DataError(
+            f"class_names {setting} lists names by WordNet id but none for the class "
+            f"{unknown[0]!r}; list the names alone, one per line in label order."
+        )
+    return [names[name] for name in stored]

@@ -22,8 +22,8 @@ class TextHeadRecipe(Recipe):
     """A recipe whose head is made of text embeddings.
 
     Attributes:
-        class_names: File with a class name per line, "imagenet" for the names that open_clip
-            brings along, or None for those of the store.
+        class_names: File with a class name per line (or a WordNet id and a name, as CoOp's),
+            "imagenet" for the names that open_clip brings along, or None for those of the store.
     """
 
     trains_backbone: ClassVar[bool] = False
@@ -62,8 +62,8 @@ class PromptConfig:
             their number of tokens then stands for n_ctx.
         class_specific: Learn a context for every class.
         position: Where the class name stands among the context vectors.
-        class_names: File with a class name per line, "imagenet" for the names that open_clip
-            brings along; null takes those of the store.
+        class_names: File with a class name per line (or a WordNet id and a name, as CoOp's),
+            "imagenet" for the names that open_clip brings along; null takes those of the store.
         shots: Training rows of each class, drawn by the seed, or of the file `rows` those with
             so many shots; null takes all.
         rows: CSV file with the column id, and optionally seed and shots, of the training rows

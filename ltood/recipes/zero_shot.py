@@ -23,8 +23,8 @@ class Config:
     Attributes:
         templates: Sentence with a place `{}` for the class name, a list of such sentences, or
             "imagenet" for the 80 that open_clip brings along.
-        class_names: File with a class name per line, "imagenet" for the names that open_clip
-            brings along; null takes those of the store.
+        class_names: File with a class name per line (or a WordNet id and a name, as CoOp's),
+            "imagenet" for the names that open_clip brings along; null takes those of the store.
     """
 
     templates: str | tuple[str, ...] = "a photo of a {}"

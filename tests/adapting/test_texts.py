@@ -30,6 +30,21 @@ def test_a_missing_file_is_named(tmp_path):
         spoken_names(str(tmp_path / "none.txt"), ["0"])
 
 
+def test_names_beside_wordnet_ids_are_found_by_them(tmp_path):
+    file = tmp_path / "classnames.txt"
+    file.write_text(
+        "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n", encoding="utf-8"
+    )
+    assert spoken_names(str(file), ["n01484850", "n01440764"]) == ["great white shark", "tench"]
+    with pytest.raises(DataError, match="by WordNet id but none for the class 'tench'"):
+        spoken_names(str(file), ["tench", "goldfish", "shark"])
+
+
+def test_wordnet_ids_are_not_spoken():
+    with pytest.raises(DataError, match=r"WordNet ids \(n01440764 .*set class_names to imagenet"):
+        spoken_names(None, ["n01440764", "n01443537"])
+
+
 def test_equal_names_are_warned_of():
     with pytest.warns(UserWarning, match=r"class name 'missile' is given 2 times and 1 others"):
         names = spoken_names(None, ["missile", "sunglasses", "missile", "emu", "sunglasses"])
