@@ -110,7 +110,7 @@ def training_rows(
     held = labelled.load(["labels", "ids"])
     labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
     if config.rows is not None:
-        rows = _listed(Path(config.rows), ids, config, seed)
+        rows = _listed(Path(config.rows), ids, labels, config, seed)
     elif config.shots is not None:
         rows = drawn(labels, ids, config.shots, seed)
     else:
@@ -153,7 +153,11 @@ def epoch_order(
 
 
 def _listed(
-    path: Path, ids: NDArray[np.int64], config: PromptConfig, seed: int
+    path: Path,
+    ids: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    config: PromptConfig,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Rows that a CSV file names by their ids, for this seed and these shots where it has both."""
     try:
@@ -164,6 +168,7 @@ def _listed(
         if config.shots is not None:
             lines = [line for line in lines if int(line["shots"]) == config.shots]
         wanted = [int(line["id"]) for line in lines]
+        classes = {int(line["id"]): int(line["label"]) for line in lines if "label" in line}
     except (OSError, ValueError, KeyError, TypeError) as error:
         also = "" if config.shots is None else " and shots"
         raise DataError(
@@ -181,7 +186,17 @@ def _listed(
             f"{path} lists no row for seed {seed}{shots}; list at least one, or choose another "
             "seed."
         )
-    return _positions(wanted, ids, path)
+    rows = _positions(wanted, ids, path)
+    # Ids are row numbers of the data set: a list of another one, or of an earlier state, has
+    # them too.
+    other = [row for row in rows if classes.get(int(ids[row]), labels[row]) != labels[row]]
+    if other:
+        number = int(ids[other[0]])
+        raise DataError(
+            f"{path} gives id {number} the label {classes[number]} but the store gives it "
+            f"{labels[other[0]]}; the list is of other images, so draw it anew."
+        )
+    return rows
 
 
 def _positions(wanted: Sequence[int], ids: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
