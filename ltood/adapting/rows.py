@@ -161,7 +161,7 @@ def _listed(
 ) -> NDArray[np.int64]:
     """Rows that a CSV file names by their ids, for this seed and these shots where it has both."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.DictReader(file))
         lines = [line for line in lines if "seed" not in line or int(line["seed"]) == seed]
         known = {int(line["shots"]) for line in lines if "shots" in line}

@@ -131,7 +131,8 @@ def _listed(setting: str, stored: Sequence[str]) -> list[str]:
 
         return list(IMAGENET_CLASSNAMES)
     try:
-        lines = Path(setting).read_text(encoding="utf-8").splitlines()
+        # Editors of some systems begin a file with a mark, which is no part of a name.
+        lines = Path(setting).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"class_names {setting} cannot be read ({error}); give a text file with one name per "

@@ -160,7 +160,7 @@ class PictureSet:
     def _listed(self, train: ImageFiles, where: str) -> ImageFiles:
         config = self._config
         try:
-            content = Path(where).read_text(encoding="utf-8")
+            content = Path(where).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{config.section}.shots_list is {where!r}, which cannot be read ({error}); "

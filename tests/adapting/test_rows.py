@@ -76,6 +76,10 @@ def test_shots_are_drawn_and_listed_rows_are_taken(store, tmp_path):
     assert found.labels.tolist() == [1, 1]
     file.write_text("id\n103\n", encoding="utf-8")
     assert training_rows(store, PromptConfig(rows=str(file)), 1, local=False).rows.tolist() == [3]
+    # A spreadsheet's mark at the start would else hide the first column, here the seed.
+    file.write_text("seed,id\n1,104\n2,102\n", encoding="utf-8-sig")
+    found = training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+    assert found.ids.tolist() == [104]
 
 
 def test_a_list_of_several_shots_is_asked_for_one_of_them(store, tmp_path):

@@ -45,6 +45,12 @@ def test_wordnet_ids_are_not_spoken():
         spoken_names(None, ["n01440764", "n01443537"])
 
 
+def test_the_mark_that_some_editors_write_is_no_part_of_a_name(tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text("hound\nbird\n", encoding="utf-8-sig")
+    assert spoken_names(str(file), ["0", "1"]) == ["hound", "bird"]
+
+
 def test_equal_names_are_warned_of():
     with pytest.warns(UserWarning, match=r"class name 'missile' is given 2 times and 1 others"):
         names = spoken_names(None, ["missile", "sunglasses", "missile", "emu", "sunglasses"])

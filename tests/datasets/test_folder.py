@@ -81,6 +81,12 @@ def test_a_list_of_shots_is_taken(root, tmp_path):
     path.write_text(text)
     listed = dataset(root, shots_list=str(path), shots=2, shots_seed=5).split("train")
     assert listed.paths == dataset(root, shots=2, shots_seed=5).split("train").paths
+    marked = path.with_name("marked.csv")
+    # A spreadsheet's mark at the start would else hide the first column, here the seed.
+    marked.write_text("seed,path\n4,cat/0.png\n5,dog/0.png\n", encoding="utf-8-sig")
+    assert dataset(root, shots_list=str(marked), shots_seed=5).split("train").paths == (
+        "dog/0.png",
+    )
     both = dataset(root, shots_list=str(path), shots_seed=None).split("train")
     assert set(both.paths) == set(listed.paths)
     assert len(both) == 6
