@@ -124,7 +124,19 @@ def learned_prompts(names: Sequence[str], num_context: int, vocabulary: Vocabula
             "name."
         )
     filler = " ".join(["X"] * num_context)
-    whole = tokenise([f"{filler} {name}." for name in spoken], vocabulary)
+    texts = [f"{filler} {name}." for name in spoken]
+    sizes = [len(vocabulary.encode(text)) + 2 for text in texts]
+    excess = max(sizes) - vocabulary.context_length
+    if excess > 0:
+        label = sizes.index(max(sizes))
+        fits = num_context - excess
+        remedy = f"set n_ctx to {fits} or less, or " if fits > 0 else ""
+        raise DataError(
+            f"the prompt of class {label} ({_short(names[label])!r}) takes {max(sizes)} positions "
+            f"with {num_context} context vectors, but the text encoder has "
+            f"{vocabulary.context_length}; {remedy}give it a shorter name."
+        )
+    whole = tokenise(texts, vocabulary)
     return PromptTokens(whole.tokens, whole.ends, torch.tensor(lengths), num_context)
 
 

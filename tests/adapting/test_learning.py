@@ -148,7 +148,7 @@ def test_the_start_is_random_or_the_words():
 
 
 def test_too_long_a_context_is_refused(store):
-    with pytest.raises(DataError, match="at most 16 fit, so take a shorter context"):
+    with pytest.raises(DataError, match="the text encoder has 16; set n_ctx to"):
         learner(store, coop, coop.Config(n_ctx=14))
 
 

@@ -117,8 +117,13 @@ def test_whole_prompts_are_start_words_end_and_padding():
 
 
 def test_a_context_that_is_too_long_is_refused():
-    with pytest.raises(DataError, match=r"'X X .* has 14 tokens; with start and end at most 15"):
-        ops.learned_prompts(["cat"], 12, prompt_samples.vocabulary(15))
+    sentence = (
+        r"class 1 \('11 12'\) takes 17 positions with 12 context vectors, .* has 15; set n_ctx"
+    )
+    with pytest.raises(DataError, match=f"{sentence} to 10 or less, or give it a shorter name"):
+        ops.learned_prompts(["cat", "11 12"], 12, prompt_samples.vocabulary(15))
+    with pytest.raises(DataError, match=r"encoder has 4; give it a shorter name"):
+        ops.learned_prompts(["11 12"], 1, prompt_samples.vocabulary(4))
     ops.learned_prompts(["cat"], 12, prompt_samples.vocabulary(16))
 
 
