@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +73,12 @@ def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
             f"the class names are WordNet ids ({names[0]} is the first), which no text encoder "
             "knows; set class_names to imagenet or to a file with the names in words."
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    # CLIP's tokenizer drops capitals and wide gaps, so that names apart in these are equal too.
+    counts = Counter(" ".join(name.lower().split()) for name in names)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         warnings.warn(
-            f"the class name {twice[0]!r} is given {names.count(twice[0])} times"
+            f"the class name {twice[0]!r} is given {counts[twice[0]]} times"
             f"{f' and {len(twice) - 1} others likewise' if len(twice) > 1 else ''}: these classes "
             "get one and the same embedding and cannot be told apart",
             stacklevel=2,

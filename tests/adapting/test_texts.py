@@ -55,6 +55,8 @@ def test_equal_names_are_warned_of():
     with pytest.warns(UserWarning, match=r"class name 'missile' is given 2 times and 1 others"):
         names = spoken_names(None, ["missile", "sunglasses", "missile", "emu", "sunglasses"])
     assert len(names) == 5
+    with pytest.warns(UserWarning, match="'polar bear' is given 2 times: these classes"):
+        spoken_names(None, ["Polar_bear", "emu", "polar  bear"])
 
 
 def test_the_bundled_names_are_those_of_imagenet():
