@@ -192,6 +192,13 @@ def test_no_other_recipe_trains_it(tmp_path, checkpoint):
         train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
 
 
+def test_without_weights_it_says_where_they_may_come_from(tmp_path):
+    plan = make_plan(recipe="zero_shot", backbone={**SETTINGS, "pretrained": None})
+    sentence = r"put a file into data/weights and .* published ones in backbones\.clip\.pretrained"
+    with pytest.raises(ConfigError, match=sentence):
+        train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
+
+
 def test_the_checkpoint_depends_on_no_recipe(checkpoint, tmp_path):
     plan = make_plan(
         recipe="locoop", backbone=SETTINGS, weights=str(checkpoint.parent / "clip.pt"), seed=5

@@ -81,10 +81,14 @@ def build(plan: Plan, recipe: Recipe, data: ImageData) -> tuple[Backbone, Extras
         return backbone, load_weights(backbone, Path(source))
     needs = not recipe.trains_backbone or recipe.needs_weights
     if needs and not backbone.own_weights:
+        # Backbones that can fetch weights have one of these settings.
+        keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
+        own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""
         what = "goes on from weights" if recipe.trains_backbone else "trains no backbone"
         raise ConfigError(
             f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
-            "set; name a file or a checkpoint folder in training.weights."
+            "set; put a file into data/weights and name it, or a checkpoint folder, in "
+            f"training.weights{own}."
         )
     return backbone, {}
 
