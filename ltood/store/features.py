@@ -134,7 +134,8 @@ class FeatureStore(OpenedStore):
         if not self.attributes["head"]:
             raise MissingNeedError(
                 f"{self.path} has no head, because its backbone has none; adapt one with the "
-                "recipe zero_shot, coop or locoop, and read the store through it."
+                "recipe zero_shot, coop or locoop, and give its folder as the head (--head "
+                "data/work/head)."
             )
         return read_head(self.path, self.attributes["head"])
 

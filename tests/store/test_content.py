@@ -67,5 +67,7 @@ def test_a_store_without_a_head_says_where_to_get_one(tmp_path, rng):
         store.split("train_views").read("features", 1, 2),
         written["train_views"][1:2].astype(np.float32),
     )
-    with pytest.raises(MissingNeedError, match=r"store has no head, .*recipe zero_shot, coop or"):
+    with pytest.raises(
+        MissingNeedError, match=r"store has no head, .*recipe zero_shot, coop or .*--head data"
+    ):
         store.head_arrays()
