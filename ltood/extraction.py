@@ -49,7 +49,8 @@ class ExtractionConfig:
             patches always float16.
         batch_size: Images (or views of them) that go through the backbone at once.
         rows_per_chunk: Rows that are stored at once; null chooses chunks of 8 to 16 MiB.
-        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can.
+        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can; "off" is
+            float32 throughout, never TF32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
     """
 
@@ -317,10 +318,11 @@ class _Network:
         """Arrays of one part, the next of whose blocks of pixels are its own."""
         import torch
 
-        from ltood.core.devices import autocast
+        from ltood.core.devices import autocast, whole_float32
 
         outputs: dict[str, list[torch.Tensor]] = {}
-        with torch.inference_mode(), autocast(self._device, self._number_format):
+        number_format = autocast(self._device, self._number_format)
+        with torch.inference_mode(), whole_float32(), number_format:
             for block in islice(blocks, len(part.loads())):
                 for name, values in self._outputs(block).items():
                     outputs.setdefault(name, []).append(values)

@@ -88,3 +88,18 @@ def autocast(device: torch.device, chosen: Precision) -> torch.autocast:
     """Context in which a network computes in the chosen number format."""
     dtype = torch.float16 if chosen == "float16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=chosen != "float32")
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Convolve in float32 where that is the number format.
+
+    Without it torch lets recent GPUs round what convolutions read to TF32, with 10 bits of
+    fraction, so that features differed from those of a CPU in the third digit.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ltood.core.backbone import Backbone, ImageSpec
 from ltood.core.checkpoint import load_checkpoint
-from ltood.core.devices import Precision, autocast, repeatable
+from ltood.core.devices import Precision, autocast, repeatable, whole_float32
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.image_files import Geometry, as_picture, read_picture
 from ltood.detecting.detector import DeployedDetector
@@ -155,6 +155,7 @@ class Embedder:
         with (
             repeatable(self._device),
             torch.inference_mode(),
+            whole_float32(),
             autocast(self._device, self._precision),
         ):
             pooled, local = self._backbone.embed(scaled)

@@ -3,7 +3,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from ltood.core.devices import autocast, choose_device, precision, repeatable
+from ltood.core.devices import autocast, choose_device, precision, repeatable, whole_float32
 from ltood.core.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -78,3 +78,19 @@ def test_a_gpu_in_use_is_the_current_one(monkeypatch):
     with repeatable(torch.device("cuda:1")):
         assert current == ["cuda:1"]
     assert current == ["cuda:0"]
+
+
+def test_convolutions_take_whole_numbers_in_between_only():
+    before = torch.backends.cudnn.allow_tf32
+    with whole_float32():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.gpu
+def test_a_gpu_convolves_as_precisely_as_a_cpu():
+    torch.manual_seed(0)
+    convolution, maps = torch.nn.Conv2d(64, 64, 3), torch.randn(4, 64, 16, 16)
+    with torch.inference_mode(), whole_float32():
+        expected, found = convolution(maps), convolution.cuda()(maps.cuda()).cpu()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
