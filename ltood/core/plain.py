@@ -11,7 +11,7 @@ from ltood.core.errors import DataError
 
 
 def check_rows(tensor: Tensor | None, what: str, shape: str, width: int | None) -> None:
-    """Refuse rows of another shape than a method reads, and numbers that are not finite.
+    """Refuse rows of another shape than a method reads.
 
     Args:
         tensor: Rows, or None, which passes.
@@ -36,6 +36,18 @@ def check_rows(tensor: Tensor | None, what: str, shape: str, width: int | None) 
             f"{what} have shape {sizes}, but with this head the last size must be {width}; "
             "features and head must come from the same network."
         )
+
+
+def check_finite(tensor: Tensor, what: str) -> None:
+    """Refuse numbers that are not finite.
+
+    Args:
+        tensor: Rows, [N, ...].
+        what: Their name, such as "features".
+
+    Raises:
+        DataError: If a row holds NaN or infinity.
+    """
     # A sum takes half of the time and is finite for all rows that any network gives.
     if not torch.isfinite(tensor.sum()) and not (finite := torch.isfinite(tensor)).all():
         bad = (~finite).flatten(1).any(dim=1).nonzero()[:, 0]

@@ -5,15 +5,15 @@ Shapes: N rows, D features, C classes, P local patches, e extra head outputs.
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.heads import ClassifierHead
-from ltood.core.plain import check_classes, check_rows
+from ltood.core.plain import check_classes, check_finite, check_rows
 from ltood.core.priors import ClassPrior
 
 Features = Annotated[Tensor, "[N, D] float32"]
@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 #: Rows that are read and scored at once; bounds memory, not results.
 BATCH_ROWS = 8192
+
+#: Where a batch of plain tensors keeps the names of arrays whose numbers nobody has looked at.
+_UNPROVED = object()
 
 
 class Need(enum.Enum):
@@ -89,19 +92,57 @@ class FeatureBatch:
     ) -> "FeatureBatch":
         """Build a batch from plain tensors; logits come from `head` where not given.
 
+        Whether all numbers are finite is seen when an array is first read: a score of logits
+        alone need not wait until all features have been looked at.
+
         Raises:
-            DataError: If a shape does not fit, or a number is NaN or infinite.
+            DataError: If a shape does not fit, or logits are to be made of NaN or infinity.
         """
         width = None if head is None else head.dim
         check_rows(features, "features", "[N, D]", width)
         check_rows(logits, "logits", "[N, C]", None if head is None else head.num_classes)
         check_rows(local, "local features", "[N, P, D]", width)
         check_rows(extra, "extra logits", "[N, e]", None)
-        if logits is None and head is not None and features is not None:
-            logits = head.logits(features.detach().float())
-        if extra is None and head is not None and features is not None:
-            extra = head.extra_logits(features.detach().float())
-        return cls(features, logits, labels, ids, local, extra)
+        batch = cls(features, logits, labels, ids, local, extra)
+        given = {"features": features, "logits": logits, "local features": local}
+        given["extra logits"] = extra
+        batch._shared[_UNPROVED] = {name for name in given if given[name] is not None}
+        if head is None or features is None:
+            return batch
+        rows = batch.features
+        return replace(
+            batch,
+            logits_=head.logits(rows) if logits is None else logits,
+            extra_=head.extra_logits(rows) if extra is None else extra,
+        )
+
+    def prove(self) -> Self:
+        """Look at all numbers that nobody has looked at yet.
+
+        Raises:
+            DataError: If one is NaN or infinite.
+        """
+        if self._shared.get(_UNPROVED):
+            for name, tensor in (
+                ("features", self.features_),
+                ("logits", self.logits_),
+                ("local features", self.local_),
+                ("extra logits", self.extra_),
+            ):
+                self._prove(tensor, name)
+        return self
+
+    def _prove(self, tensor: Tensor | None, name: str) -> None:
+        unproved: set[str] = self._shared.get(_UNPROVED, set())
+        if tensor is not None and name in unproved:
+            check_finite(tensor, name)
+            unproved.discard(name)
+
+    def _read(self, tensor: Tensor | None, name: str) -> Tensor:
+        """An array that must be there, float32, proved and without its gradients."""
+        self._prove(tensor, name)
+        # Features fresh from a network may drag its gradients along; no score needs them.
+        return _present(tensor, name).detach().float()
 
     def __len__(self) -> int:
         """Number of rows N."""
@@ -114,12 +155,12 @@ class FeatureBatch:
     @property
     def features(self) -> Features:
         """Pooled penultimate features, [N, D] float32."""
-        return _present(self.features_, "features").float()
+        return self._read(self.features_, "features")
 
     @property
     def logits(self) -> Logits:
         """Class logits, [N, C] float32."""
-        return _present(self.logits_, "logits").float()
+        return self._read(self.logits_, "logits")
 
     @property
     def labels(self) -> Labels:
@@ -134,15 +175,16 @@ class FeatureBatch:
     @property
     def local(self) -> LocalFeatures:
         """Local features of each patch, [N, P, D] float32."""
-        return _present(self.local_, "local features").float()
+        return self._read(self.local_, "local features")
 
     @property
     def extra(self) -> Tensor:
         """Outputs of the detector nodes beside the classes, [N, e] float32."""
-        return _present(self.extra_, "extra logits").float()
+        return self._read(self.extra_, "extra logits")
 
     def slice(self, start: int, stop: int) -> "FeatureBatch":
-        """Rows `start` to `stop` as views of the same memory."""
+        """Rows `start` to `stop` as views of the same memory; see `prove`."""
+        self.prove()
 
         def cut(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[start:stop]
@@ -175,8 +217,7 @@ def _present(tensor: Tensor | None, name: str) -> Tensor:
             f"this batch holds no {name}; the method must list them in `arrays`, "
             "and the store must hold them."
         )
-    # Features fresh from a network may drag its gradients along; no score needs them.
-    return tensor.detach()
+    return tensor
 
 
 class FeatureSource(Protocol):
@@ -293,12 +334,12 @@ class FitInputs:
         train = None
         if features is not None or logits is not None:
             batch = FeatureBatch.of(features, logits, labels=labels, head=head)
-            train = TensorSource(batch, num_classes)
+            train = TensorSource(batch.prove(), num_classes)
         if prior is None and labels is not None:
             prior = ClassPrior(torch.bincount(labels.cpu(), minlength=num_classes).numpy())
         outliers = None
         if aux is not None:
-            outliers = TensorSource(FeatureBatch.of(aux, head=head), num_classes)
+            outliers = TensorSource(FeatureBatch.of(aux, head=head).prove(), num_classes)
         return cls(train, outliers, head, prior)
 
     def require_train(self) -> FeatureSource:

@@ -24,13 +24,24 @@ def with_value(value: float) -> torch.Tensor:
 def test_numbers_that_are_not_finite_are_refused(value):
     sentence = r"features hold NaN or infinity in 1 of 5 rows \(first in row 3\)"
     with pytest.raises(DataError, match=sentence):
-        FeatureBatch.of(with_value(value))
+        _ = FeatureBatch.of(with_value(value)).features
+    with pytest.raises(DataError, match=sentence):
+        FeatureBatch.of(with_value(value)).slice(0, 2)
+    with pytest.raises(DataError, match=sentence):
+        FeatureBatch.of(with_value(value), head=HEAD)
     with pytest.raises(DataError, match=sentence):
         FitInputs.of(with_value(value), LABELS)
     with pytest.raises(DataError, match=sentence):
         FitInputs.of(ROWS, LABELS, head=HEAD, aux=with_value(value))
     with pytest.raises(DataError, match=r"logits hold NaN or infinity"):
-        FeatureBatch.of(logits=with_value(value))
+        _ = FeatureBatch.of(logits=with_value(value)).logits
+
+
+def test_what_nobody_reads_is_not_looked_at():
+    batch = FeatureBatch.of(with_value(float("nan")), ROWS)
+    assert torch.equal(batch.logits, ROWS)
+    with pytest.raises(DataError, match="features hold NaN"):
+        _ = batch.features
 
 
 def test_a_sum_out_of_range_is_no_fault():
