@@ -81,8 +81,11 @@ def inverse_gaps(weight: Tensor) -> Tensor:
     """
     wide = weight.double()
     largest = torch.linalg.vector_norm(wide, dim=1).amax()
-    # Row by row: a product form would lose the digits of close weights.
-    gaps = torch.stack([torch.linalg.vector_norm(wide - row, dim=1) for row in wide])
+    # Row by row: a product form would lose the digits of close weights. All into the same memory:
+    # results between large temporaries can keep the allocator from using theirs again.
+    gaps, differences = wide.new_empty((len(wide), len(wide))), torch.empty_like(wide)
+    for row, own in zip(wide, gaps, strict=True):
+        torch.linalg.vector_norm(torch.sub(wide, row, out=differences), dim=1, out=own)
     return torch.where(gaps > RELATIVE_FLOOR * largest, 1 / gaps, 0.0).float()
 
 

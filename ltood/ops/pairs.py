@@ -65,6 +65,7 @@ class Pairs:
         self.normalise = normalise
         self._readers: WeakSet[Reader] = WeakSet()
         self._centre: Tensor | None = None
+        self._scratch: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -83,6 +84,12 @@ class Pairs:
         if not self.normalise:
             return features
         return batch.once("unit_features", lambda: normalize(features, dim=1))
+
+    def scratch(self, size: int) -> Tensor:
+        """Memory for readers that take turns, [size] float32."""
+        if self._scratch is None or len(self._scratch) < size:
+            self._scratch = self.bank.new_empty(size)
+        return self._scratch[:size]
 
     def read(self, batch: FeatureBatch, reader: Reader) -> object:
         """What `reader` makes of the pairs of `batch`, read once per batch."""
@@ -117,7 +124,7 @@ class Cosines:
         """Prepare what turns closeness into products; see `Pairs.queries`."""
         centre = pairs.centre
         # With a, b and m for query, bank row and centre, a b = closeness + a m + (b^2 - m^2) / 2.
-        self._own = (queries @ centre)[:, None]
+        self._pairs, self._own = pairs, (queries @ centre)[:, None]
         self._others = (pairs.bank.square().sum(dim=1) - centre.square().sum()) / 2
 
     def parts(
@@ -131,12 +138,13 @@ class Cosines:
             closeness: The block.
 
         Yields:
-            Bank rows, and products that may be changed, [Q, M'] float32.
+            Bank rows, and products that may be changed until the next ones come, [Q, M'] float32.
         """
         start = columns.start
         for few in torch.split(closeness, PART_ROWS, dim=1):
             part = slice(start, start + few.shape[1])
-            yield part, torch.add(few, self._own[rows]).add_(self._others[part])
+            products = self._pairs.scratch(few.numel()).view(few.shape)
+            yield part, torch.add(few, self._own[rows], out=products).add_(self._others[part])
             start = part.stop
 
 
@@ -159,11 +167,14 @@ def closeness(
     Yields:
         Query rows, bank rows, and their closeness, [Q, M'] float32; higher means closer.
     """
-    space = queries.new_empty(min(QUERY_ROWS, len(queries)) * min(BANK_ROWS, len(bank)))
+    columns_at_once = min(BANK_ROWS, len(bank))
+    space = queries.new_empty(min(QUERY_ROWS, len(queries)) * columns_at_once)
+    # One more column has the product subtract the squares.
+    centred = bank.new_empty((columns_at_once, bank.shape[1] + 1))
     for start in range(0, len(bank), BANK_ROWS):
-        part = bank[start : start + BANK_ROWS] - centre
-        # One more column has the product subtract the squares.
-        part = torch.cat([part, part.square().sum(dim=1, keepdim=True) / -2], dim=1)
+        part = centred[: min(BANK_ROWS, len(bank) - start)]
+        torch.sub(bank[start : start + len(part)], centre, out=part[:, :-1])
+        part[:, -1] = torch.linalg.vector_norm(part[:, :-1], dim=1).square() / -2
         for first in range(0, len(queries), QUERY_ROWS):
             block = pad(queries[first : first + QUERY_ROWS] - centre, (0, 1), value=1)
             found = space[: len(block) * len(part)].view(len(block), len(part))
