@@ -8,7 +8,6 @@ coordinate of a unit feature is left out.
 """
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -20,7 +19,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.banks import check_fraction, training_bank
 from ltood.ops.logits import energy
-from ltood.ops.pairs import Cosines, Pairs, largest
+from ltood.ops.pairs import Cosines, Pairs, Reader, largest
 
 
 @dataclass(frozen=True)
@@ -82,32 +81,22 @@ class NNGuide(Detector):
         if self._reader is None or self._reader.pairs.bank is not bank:
             # Restored from saved arrays: there is nobody to share with.
             self._reader = Similarities(Pairs(bank, normalise=True), confidence, self.config.k)
-        return self._reader.means(batch) * energy(batch.logits)
+        return self._reader.read(batch) * energy(batch.logits)
 
 
-class Similarities:
-    """Finds the mean of the largest products of a row with the rows of a bank.
+class Similarities(Reader[Tensor]):
+    """Finds the mean of the largest products times confidence of each row, [N] float32.
 
     Attributes:
-        pairs: The bank, [M, D].
-        confidence: Factor of each of its rows, [M] float32.
+        confidence: Factor of each of the bank's rows, [M] float32.
         k: Products to average over, at most M.
     """
 
     def __init__(self, pairs: Pairs, confidence: Tensor, k: int) -> None:
         """Join the readers of the bank's pairs."""
-        self.pairs, self.confidence, self.k = pairs, confidence, k
+        super().__init__(pairs)
+        self.confidence, self.k = confidence, k
         pairs.join(self)
-
-    def means(self, batch: FeatureBatch) -> Tensor:
-        """Mean of the `k` largest similarities times confidence, [N]; higher means more ID."""
-        means = self.pairs.read(batch, self)
-        assert isinstance(means, Tensor)
-        return means
-
-    def key(self) -> Hashable:
-        """See `Reader`."""
-        return self
 
     def start(self, batch: FeatureBatch, queries: Features) -> "SimilarityReading":
         """See `Reader`."""

@@ -9,7 +9,6 @@ scores of training sets of different size compare; `fraction` thins the training
 """
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -20,7 +19,7 @@ from ltood.core.detector import Detector
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.ops.banks import check_fraction, training_bank
-from ltood.ops.pairs import Cosines, Pairs
+from ltood.ops.pairs import Cosines, Pairs, Reader
 
 #: Edges of this strength and less are rounding errors of the cosines in float32.
 LEAST_EDGE = 1e-6
@@ -81,32 +80,22 @@ class Relation(Detector):
         if self._reader is None or self._reader.pairs.bank is not bank:
             # Restored from saved arrays: there is nobody to share with.
             self._reader = Edges(Pairs(bank, normalise=True), probabilities, self.config)
-        return -self._reader.strengths(batch).float()
+        return -self._reader.read(batch).float()
 
 
-class Edges:
-    """Finds the mean strength of the edges of a row to the rows of a bank.
+class Edges(Reader[Tensor]):
+    """Finds the mean strength of the edges of each row to the rows of a bank, [N] float64.
 
     Attributes:
-        pairs: The bank, [M, D].
-        probabilities: Class probabilities of its rows, [M, C] float32.
+        probabilities: Class probabilities of the bank's rows, [M, C] float32.
         config: Settings of the kernel.
     """
 
     def __init__(self, pairs: Pairs, probabilities: Tensor, config: Config) -> None:
         """Join the readers of the bank's pairs."""
-        self.pairs, self.probabilities, self.config = pairs, probabilities, config
+        super().__init__(pairs)
+        self.probabilities, self.config = probabilities, config
         pairs.join(self)
-
-    def strengths(self, batch: FeatureBatch) -> Tensor:
-        """Mean strength of the edges of each row, [N] float64."""
-        strengths = self.pairs.read(batch, self)
-        assert isinstance(strengths, Tensor)
-        return strengths
-
-    def key(self) -> Hashable:
-        """See `Reader`."""
-        return self
 
     def start(self, batch: FeatureBatch, queries: Features) -> "EdgeReading":
         """See `Reader`."""

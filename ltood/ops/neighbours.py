@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from ltood.core.errors import ConfigError
 from ltood.core.types import FeatureBatch, Features, FitInputs
-from ltood.ops.pairs import QUERY_ROWS, Pairs, bank_centre, closeness, largest
+from ltood.ops.pairs import QUERY_ROWS, Pairs, Reader, bank_centre, closeness, largest
 
 if TYPE_CHECKING:
     from faiss import StandardGpuResources
@@ -40,7 +40,7 @@ class Nearest:
     indices: Tensor
 
 
-class Neighbours:
+class Neighbours(Reader[Nearest]):
     """A bank of rows to search, and the largest k asked of it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Neighbours:
 
     def __init__(self, bank: Tensor, *, normalise: bool) -> None:
         """Wrap a bank whose rows are normalised already where `normalise` says so."""
-        self.pairs = Pairs(bank, normalise=normalise)
+        super().__init__(Pairs(bank, normalise=normalise))
         self.bank = self.pairs.bank
         self.k_max = 1
         self._resources: StandardGpuResources | None = None
@@ -82,9 +82,7 @@ class Neighbours:
             return batch.once(self.key(), lambda: self._search_faiss(self.pairs.queries(batch)))
         # On a CPU the product finds the same rows in a quarter of the time that FAISS's flat
         # index takes (benchmarks/neighbours.py).
-        found = self.pairs.read(batch, self)
-        assert isinstance(found, Nearest)
-        return found
+        return self.read(batch)
 
     def key(self) -> Hashable:
         """Names one search; see `Reader`."""

@@ -6,9 +6,10 @@ asked first has the products of a batch taken, block by block, and each block re
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 import torch
@@ -26,23 +27,41 @@ BANK_ROWS = 16384
 PART_ROWS = 4096
 
 
-class Reading(Protocol):
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Reading(Protocol[T_co]):
     """What one reader makes of the pairs of one batch."""
 
     def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
         """Read one block of what `closeness` yields, and leave it as it is."""
 
-    def result(self) -> object:
+    def result(self) -> T_co:
         """What was read, after the last block."""
 
 
-class Reader(Protocol):
-    """A method, or what it has for reading pairs; joined weakly."""
+class Reader(ABC, Generic[T]):
+    """What a method has for reading pairs into a T; joined weakly.
+
+    Attributes:
+        pairs: The bank that is read.
+    """
+
+    def __init__(self, pairs: "Pairs") -> None:
+        """Keep the bank; whoever wants to see the blocks that others ask for joins it."""
+        self.pairs = pairs
+
+    def read(self, batch: FeatureBatch) -> T:
+        """What it makes of the pairs of `batch`, read once per batch."""
+        return self.pairs.read(batch, self)
 
     def key(self) -> Hashable:
         """Names what a reading results in."""
+        return self
 
-    def start(self, batch: FeatureBatch, queries: Features) -> Reading:
+    @abstractmethod
+    def start(self, batch: FeatureBatch, queries: Features) -> Reading[T]:
         """Begin to read the pairs of a batch.
 
         Args:
@@ -63,9 +82,10 @@ class Pairs:
         """Wrap a bank whose rows are normalised already where `normalise` says so."""
         self.bank = bank.contiguous()
         self.normalise = normalise
-        self._readers: WeakSet[Reader] = WeakSet()
+        self._readers: WeakSet[Reader[Any]] = WeakSet()
         self._centre: Tensor | None = None
         self._scratch: Tensor | None = None
+        self._squares: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -74,7 +94,15 @@ class Pairs:
             self._centre = bank_centre(self.bank)
         return self._centre
 
-    def join(self, reader: Reader) -> None:
+    @property
+    def squares(self) -> Tensor:
+        """Squared lengths of the bank's rows, [M] float32."""
+        if self._squares is None:
+            parts = torch.split(self.bank, BANK_ROWS)
+            self._squares = torch.cat([part.square().sum(dim=1) for part in parts])
+        return self._squares
+
+    def join(self, reader: Reader[Any]) -> None:
         """Let a reader see the blocks that others ask for, until nobody else refers to it."""
         self._readers.add(reader)
 
@@ -91,17 +119,18 @@ class Pairs:
             self._scratch = self.bank.new_empty(size)
         return self._scratch[:size]
 
-    def read(self, batch: FeatureBatch, reader: Reader) -> object:
+    def read(self, batch: FeatureBatch, reader: Reader[T]) -> T:
         """What `reader` makes of the pairs of `batch`, read once per batch."""
         self.join(reader)
-        results: dict[Hashable, object] = batch.once(("pairs", self), dict)
+        results: dict[Hashable, Any] = batch.once(("pairs", self), dict)
         key = reader.key()
         if key not in results:
             # Asked of the batch, which tells whose time it is.
             batch.once(("pairs", self, key), lambda: self._read(batch, reader, results))
-        return results[key]
+        result: T = results[key]
+        return result
 
-    def _read(self, batch: FeatureBatch, asking: Reader, results: dict[Hashable, object]) -> None:
+    def _read(self, batch: FeatureBatch, asking: Reader[Any], results: dict[Hashable, Any]) -> None:
         """Add to `results` what all readers make of the pairs that have not read them yet."""
         queries = self.queries(batch)
         readings = {asking.key(): asking.start(batch, queries)}
@@ -125,7 +154,7 @@ class Cosines:
         centre = pairs.centre
         # With a, b and m for query, bank row and centre, a b = closeness + a m + (b^2 - m^2) / 2.
         self._pairs, self._own = pairs, (queries @ centre)[:, None]
-        self._others = (pairs.bank.square().sum(dim=1) - centre.square().sum()) / 2
+        self._others = (pairs.squares - centre.square().sum()) / 2
 
     def parts(
         self, rows: slice, columns: slice, closeness: Tensor
