@@ -211,8 +211,8 @@ def _read_torch(path: Path) -> dict[str, Any]:
             raise DataError(_unreadable(path, "it is no pickle of tensors")) from error
         raise DataError(
             f"{path} holds Python objects beside tensors, which could run code and are not "
-            "opened; where you trust it, save its tensors alone with torch.save(torch.load(path, "
-            "weights_only=False)['state_dict'], 'tensors.pth') and give that file."
+            "opened; where it was written, save its tensors alone with "
+            "torch.save(model.state_dict(), 'tensors.pth'), and give that file."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
         if "TorchScript" in str(error):
