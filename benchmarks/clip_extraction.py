@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ltood.core.allocation import reuse_memory
-from ltood.core.backbone import Backbone, ImageSpec, build_backbone
-from ltood.core.checkpoint import write_checkpoint
-from ltood.core.devices import autocast, precision, repeatable
-from ltood.core.images import ImageSplit
-from ltood.extraction import ExtractionConfig, extract
+from ltood.extraction.extract import ExtractionConfig, extract
+from ltood.images.arrays import ImageSplit
+from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.networks.checkpoint import write_checkpoint
+from ltood.runtime.devices import autocast, precision, repeatable
+from ltood.runtime.process import reuse_memory
 from ltood.store.features import FeatureStore
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "clip-extraction.md"

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from ltood.backbones.densenet_bc100 import Config, Entry
-from ltood.core.backbone import ImageSpec
-from ltood.core.image_archives import read_archive
-from ltood.core.weights import load_weights
+from ltood.images.archives import read_archive
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.weights import load_weights
 
 ROWS = 64
 TOLERANCE = 1e-4

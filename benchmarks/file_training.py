@@ -33,10 +33,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ltood.core.backbone import Backbone, ImageSpec, build_backbone
-from ltood.core.image_files import ImageFiles, check_files, decoding_threads
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.images.decoding import check_files, decoding_threads
+from ltood.images.files import ImageFiles
+from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.recipes import Recipe, StepBatch
 from ltood.training.batches import Batches
 from ltood.training.plan import Augmentation, Plan, TrainingConfig
 

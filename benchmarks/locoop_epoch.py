@@ -25,9 +25,9 @@ import torch
 from ltood.adapting.learning import Learner
 from ltood.adapting.rows import training_rows
 from ltood.adapting.texts import TextEncoder
-from ltood.core.priors import ClassPrior
-from ltood.core.text_tower import TextTower
-from ltood.ops.prompts import clip_vocabulary
+from ltood.clip.prompts import clip_vocabulary
+from ltood.clip.text_tower import TextTower
+from ltood.core.prior import ClassPrior
 from ltood.recipes.locoop import Config, LoCoOp
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 

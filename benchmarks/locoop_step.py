@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltood.core.text_tower import TextTower
+from ltood.clip.prompts import PromptBatch, clip_vocabulary, learned_prompts
+from ltood.clip.text_tower import TextTower
 from ltood.losses.local_entropy import local_entropy_loss
-from ltood.ops.prompts import PromptBatch, clip_vocabulary, learned_prompts
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "locoop-step.md"
 CONTEXT, LAMBDA = 16, 0.25

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ltood.core.clip_models import build_clip, clip_spec
-from ltood.core.clip_towers import image_features
+from ltood.clip.image_tower import image_features
+from ltood.clip.models import build_clip, clip_spec
 from ltood.datasets.demo import Config, Dataset
 
 NAME = "small_clip"

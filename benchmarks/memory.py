@@ -28,7 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from ltood.scoring import Choice, Workbench, fit_method, score_store
+from ltood.scoring.run import score_store
+from ltood.scoring.session import Workbench, fit_method
+from ltood.scoring.slots import Choice
 from ltood.store.features import FeatureStore, FeatureWriter
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 

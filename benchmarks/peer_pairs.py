@@ -59,7 +59,7 @@ class Data:
     def __init__(self, name: str) -> None:
         import torch
 
-        from ltood.core.heads import ClassifierHead
+        from ltood.core.head import ClassifierHead
 
         shape = SETS[name]
         random = torch.Generator().manual_seed(0)
@@ -95,7 +95,7 @@ def ours(method: str, data: Data) -> Runner:
     import torch
 
     from ltood.core import registry
-    from ltood.core.types import BATCH_ROWS, FeatureBatch, FitInputs, Need
+    from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs, Need
 
     settings = dict(_SETTINGS.get(method, {}))
     if method == "vim":

@@ -51,7 +51,7 @@ def ours_from_features(method: str, data: Data) -> Runner:
     """Our entry, which computes the logits that it scores within the time."""
     import torch
 
-    from ltood.core.types import BATCH_ROWS, FeatureBatch
+    from ltood.core.batches import BATCH_ROWS, FeatureBatch
 
     fit, score = ours(method, data)
     if method not in ON_LOGITS:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.weights import load_weights
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.networks.weights import load_weights
 
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2023, 0.1994, 0.2010)

@@ -123,10 +123,10 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     """Leaderboard of one training, kept in the work folder."""
     from ltood.comparing.plan import Config
     from ltood.comparing.running import compare
-    from ltood.core.params import parse, to_section
     from ltood.core.registry import load
-    from ltood.extraction import ExtractionConfig, extract
-    from ltood.preparing import open_prepared
+    from ltood.core.settings import parse, to_section
+    from ltood.extraction.extract import ExtractionConfig, extract
+    from ltood.preparing.prepare import open_prepared
     from ltood.store.features import FeatureStore
     from ltood.training.plan import Plan, TrainingConfig
     from ltood.training.train import train
@@ -225,9 +225,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/work/benchmark"))
     options = parser.parse_args()
 
-    from ltood.core.params import parse, to_section
     from ltood.core.registry import load
-    from ltood.preparing import prepare
+    from ltood.core.settings import parse, to_section
+    from ltood.preparing.prepare import prepare
 
     module = load("datasets", options.dataset)
     config = parse(dataset_settings(options), module.Config, f"datasets.{options.dataset}")

@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from ltood.importing import import_folder
-from ltood.scoring import Choice, score_store
+from ltood.scoring.run import score_store
+from ltood.scoring.slots import Choice
+from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping.candidates import grid_candidates
 from ltood.sweeping.searching import sweep

@@ -23,9 +23,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.images import ImageSplit
-from ltood.ops.view_sets import AUGMENTATIONS
+from ltood.images.arrays import ImageSplit
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.training.augmentation.named import AUGMENTATIONS
 from ltood.training.batches import Batches
 from ltood.training.plan import Plan, TrainingConfig
 from ltood.training.train import train
@@ -143,9 +143,9 @@ def plain(data: Pictures, kind: str, batch_size: int, device: str, workers: int)
 
 def data_only(data: Pictures, kind: str, batch_size: int, device: str) -> tuple[float, float]:
     """Microseconds of processor time that one augmented image costs, ours and plain."""
-    from ltood.core.backbone import ImageSpec, build_backbone
-    from ltood.core.priors import ClassPrior
-    from ltood.core.recipe import build_recipe
+    from ltood.core.prior import ClassPrior
+    from ltood.networks.backbone import ImageSpec, build_backbone
+    from ltood.recipes import build_recipe
 
     config = TrainingConfig(epochs=1, batch_size=batch_size, augmentation=kind)  # type: ignore[arg-type]
     plan = Plan("cifar_resnet", SETTINGS, "cross_entropy", {}, config)

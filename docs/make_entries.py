@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from ltood.core.params import to_section
 from ltood.core.registry import available, load, summary
+from ltood.core.settings import to_section
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "entries.md"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ltood.detecting.detector import DeployedDetector
+    from ltood.deployment.detector import DeployedDetector
 
 __version__ = "0.1.0"
 __all__ = ["load_detector"]
@@ -29,6 +29,6 @@ def load_detector(path: "Path | str", device: str = "auto") -> "DeployedDetector
             not there.
     """
     # Here, so that `import ltood` and the command line stay quick.
-    from ltood.detecting.files import load_detector as load
+    from ltood.deployment.files import load_detector as load
 
     return load(path, device)

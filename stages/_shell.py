@@ -6,11 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ltood.core.console import one_line_errors
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse, read_params
 from ltood.core.registry import load
-from ltood.core.threads import yield_cores
+from ltood.core.settings import parse, read_params
+from ltood.runtime.console import one_line_errors
+from ltood.runtime.process import yield_cores
 
 if TYPE_CHECKING:
     from ltood.store.features import FeatureStore

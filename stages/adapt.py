@@ -13,8 +13,8 @@ from stages._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, choice, plain_er
 @plain_errors
 def main() -> None:
     """Read features and the text side of the checkpoint, write the head."""
-    from ltood.core.params import to_section
     from ltood.core.registry import flag
+    from ltood.core.settings import to_section
     from ltood.store.adapted import write_adapted
 
     recipe = value("recipe")

@@ -9,14 +9,15 @@ from stages._shell import CALIBRATION, choice, features, plain_errors, value
 @plain_errors
 def main() -> None:
     """Read features, write what the calibrator learned."""
-    from ltood.core.params import to_section
+    from ltood.core.settings import to_section
     from ltood.store.fitted import FittedEntry, write_fitted
 
     store = features()
     if value("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
-    from ltood.scoring import Choice, Workbench, fit_calibrator
+    from ltood.scoring.session import Workbench, fit_calibrator
+    from ltood.scoring.slots import Choice
 
     name, _, config = choice("calibrator", "calibrators")
     bench = Workbench.open(store, value("device"))

@@ -10,7 +10,7 @@ from stages._shell import RESULTS, features, params, plain_errors, value
 def main() -> None:
     """Read features, write leaderboard.json, .csv and .md and timings.csv."""
     from ltood.comparing.plan import Config
-    from ltood.core.params import parse
+    from ltood.core.settings import parse
 
     content = params()
     # A bad name is refused before torch is loaded, which takes seconds.

@@ -9,7 +9,8 @@ from stages._shell import FINAL_SCORES, METRICS, PLOTS, plain_errors
 @plain_errors
 def main() -> None:
     """Read final scores, write metrics.json and the plot files."""
-    from ltood.evaluation import evaluate, write_metrics, write_plots
+    from ltood.evaluation.measures import evaluate, write_metrics
+    from ltood.evaluation.plots import write_plots
     from ltood.store.scores import ScoreStore
 
     scores = ScoreStore.open(FINAL_SCORES)

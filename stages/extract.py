@@ -13,11 +13,11 @@ from stages._shell import CHECKPOINT, FEATURES, PREPARED, params, plain_errors, 
 @plain_errors
 def main() -> None:
     """Read checkpoint and prepared images, write the feature store."""
-    from ltood.core.allocation import reuse_memory
-    from ltood.core.params import parse
-    from ltood.core.ranks import ranks_from_environment
-    from ltood.extraction import ExtractionConfig, extract
-    from ltood.preparing import open_prepared
+    from ltood.core.settings import parse
+    from ltood.extraction.extract import ExtractionConfig, extract
+    from ltood.preparing.prepare import open_prepared
+    from ltood.runtime.distributed import ranks_from_environment
+    from ltood.runtime.process import reuse_memory
 
     reuse_memory()
     config = parse(params().get("extraction"), ExtractionConfig, "extraction")

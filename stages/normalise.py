@@ -17,7 +17,7 @@ from stages._shell import (
 @plain_errors
 def main() -> None:
     """Read raw scores and features, write final scores."""
-    from ltood.core.params import to_section
+    from ltood.core.settings import to_section
     from ltood.store.scores import ScoreStore, copy_scores
 
     raw = ScoreStore.open(RAW_SCORES)
@@ -26,7 +26,9 @@ def main() -> None:
         return
     name, _, config = choice("normaliser", "normalisers")
 
-    from ltood.scoring import Choice, Workbench, normalise_scores, restore_calibrator
+    from ltood.scoring.run import normalise_scores
+    from ltood.scoring.session import Workbench, restore_calibrator
+    from ltood.scoring.slots import Choice
     from ltood.store.fitted import read_fitted
 
     bench = Workbench.open(features(), value("device"))

@@ -11,8 +11,8 @@ def main() -> None:
     """Read the images of the dataset, write them as arrays."""
     name, module, config = choice("dataset", "datasets")
 
-    from ltood.core.params import to_section
-    from ltood.preparing import prepare
+    from ltood.core.settings import to_section
+    from ltood.preparing.prepare import prepare
 
     prepare(module.Dataset(config), name, to_section(config), PREPARED)
 

@@ -9,9 +9,9 @@ from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, p
 @plain_errors
 def main() -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
-    from ltood.core.console import say
-    from ltood.evaluation import bootstrap, breakdown
-    from ltood.reporting import read_leaderboard, read_metrics, write_report
+    from ltood.evaluation.measures import bootstrap, breakdown
+    from ltood.reporting.write import read_leaderboard, read_metrics, write_report
+    from ltood.runtime.console import say
     from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
 

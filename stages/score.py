@@ -9,12 +9,14 @@ from stages._shell import CALIBRATION, RAW_SCORES, choice, features, plain_error
 @plain_errors
 def main() -> None:
     """Read features and calibration, write raw scores."""
-    from ltood.core.console import say
-    from ltood.core.params import to_section
+    from ltood.core.settings import to_section
+    from ltood.runtime.console import say
 
     name, _, config = choice("method", "methods")
 
-    from ltood.scoring import Choice, Workbench, restore_calibrator, write_scores
+    from ltood.scoring.run import write_scores
+    from ltood.scoring.session import Workbench, restore_calibrator
+    from ltood.scoring.slots import Choice
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)

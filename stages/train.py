@@ -9,9 +9,9 @@ from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, va
 @plain_errors
 def main() -> None:
     """Read prepared images, write the checkpoint."""
-    from ltood.core.allocation import reuse_memory
-    from ltood.core.params import parse, to_section
-    from ltood.preparing import open_prepared
+    from ltood.core.settings import parse, to_section
+    from ltood.preparing.prepare import open_prepared
+    from ltood.runtime.process import reuse_memory
     from ltood.training.plan import Plan, TrainingConfig
 
     reuse_memory()
@@ -21,7 +21,7 @@ def main() -> None:
     backbone, _, backbone_config = choice("backbone", "backbones")
     recipe, _, recipe_config = choice("recipe", "recipes")
 
-    from ltood.core.ranks import ranks_from_environment
+    from ltood.runtime.distributed import ranks_from_environment
     from ltood.training.train import train
 
     plan = Plan(

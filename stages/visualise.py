@@ -13,10 +13,10 @@ from stages._shell import PREPARED, REGIONS, features, plain_errors
 @plain_errors
 def main() -> None:
     """Read features, head and pictures, write the sheet."""
-    from ltood.core.console import say
-    from ltood.preparing import open_prepared
+    from ltood.adapting.regions import region_sheet
+    from ltood.preparing.prepare import open_prepared
+    from ltood.runtime.console import say
     from ltood.store.regions import write_regions
-    from ltood.visualising import region_sheet
 
     sheet = region_sheet(features(), open_prepared(PREPARED))
     write_regions(REGIONS, sheet)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 
 
 def golden(case):

@@ -4,13 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
-from ltood.core.heads import ClassifierHead
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# No deadlines: how long an example takes says how busy the machine is, not what the code does.
+settings.register_profile("ltood", deadline=None)
+settings.load_profile("ltood")
 
 #: Long-tailed, as everything ltood is for.
 COUNTS = (60, 30, 15, 8)

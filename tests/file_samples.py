@@ -12,7 +12,8 @@ from PIL import Image
 
 from ltood.backbones.cifar_resnet import CifarResNet
 from ltood.core.errors import DataError
-from ltood.core.image_files import Geometry, ImageFiles
+from ltood.images.decoding import Geometry
+from ltood.images.files import ImageFiles
 from ltood.training import train as training
 
 SMALL = Geometry((8, 8), "centre_crop", 10)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ltood.core.images import ImageSplit
-from ltood.core.recipe import Recipe
-from ltood.extraction import ExtractionConfig, extract
+from ltood.extraction.extract import ExtractionConfig, extract
+from ltood.images.arrays import ImageSplit
+from ltood.recipes._base import Recipe
 from ltood.training.plan import Plan, TrainingConfig
 from ltood.training.train import train
 
@@ -161,7 +161,7 @@ def extract_tiny(checkpoint, out, config, images=None, ranks=None):
 def child(target, *args):
     """Start a process of its own; torch is loaded once for all of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ltood.training.train", "ltood.extraction", "zarr"])
+    context.set_forkserver_preload(["ltood.training.train", "ltood.extraction.extract", "zarr"])
     process = context.Process(target=target, args=args)
     process.start()
     return process

@@ -7,9 +7,9 @@ from conftest import load_golden
 from image_samples import TinyImages, extract_tiny, make_plan, train_tiny
 from torch import nn
 
-from ltood.core.backbone import Backbone, ImageSpec
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.networks.backbone import Backbone, ImageSpec
+from ltood.recipes._base import StepBatch
 from ltood.store.features import FeatureStore
 
 

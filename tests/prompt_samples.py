@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ltood.adapting.texts import TextEncoder
-from ltood.core.text_tower import TextTower
-from ltood.ops.prompts import PromptTokens, Vocabulary
+from ltood.clip.prompts import PromptTokens, Vocabulary
+from ltood.clip.text_tower import TextTower
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from tests.conftest import load_golden
 

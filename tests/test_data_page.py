@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ltood.core.catalogue import known_sets
+from ltood.sets.catalogue import known_sets
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
 

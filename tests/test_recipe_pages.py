@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ltood.core.params import read_params, to_section
 from ltood.core.registry import available, load
+from ltood.core.settings import read_params, to_section
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "recipes"

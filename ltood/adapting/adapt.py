@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from ltood.adapting.learning import Learner
 from ltood.adapting.rows import training_rows
 from ltood.adapting.texts import TextEncoder, spoken_names, template_head
-from ltood.core.console import say
-from ltood.core.devices import choose_device, repeatable
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.core.provenance import code_digest, library_versions
-from ltood.core.recipe import build_recipe
-from ltood.core.resume import load_state
-from ltood.core.text_heads import PromptRecipe, TemplateRecipe
+from ltood.networks.training_state import load_state
+from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
+from ltood.runtime.console import say
+from ltood.runtime.devices import choose_device, repeatable
+from ltood.runtime.provenance import code_digest, library_versions
 from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
 from ltood.store.features import FeatureStore
 
@@ -45,7 +44,7 @@ def adapt(
         out: Folder of the head. One of the same inputs is left as it is, another is replaced.
         state_folder: Where an unfinished run keeps its state; removed at the end.
         seed: Decides drawn rows, start, order and views of learned prompts.
-        device_name: As `core.devices.choose_device` takes it.
+        device_name: As `runtime.devices.choose_device` takes it.
 
     Returns:
         The head.

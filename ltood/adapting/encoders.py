@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import nn
 
 from ltood.adapting.texts import TextEncoder
-from ltood.core.checkpoint import load_checkpoint
+from ltood.clip.prompts import clip_vocabulary
+from ltood.clip.text_tower import TextTower
 from ltood.core.errors import DataError
-from ltood.core.text_tower import TextTower
-from ltood.ops.prompts import clip_vocabulary
+from ltood.networks.checkpoint import load_checkpoint
 
 #: What every open_clip model with a text encoder of its own has.
 _PARTS = ("token_embedding", "positional_embedding", "ln_final", "text_projection", "transformer")

@@ -14,11 +14,11 @@ from torch.nn.functional import normalize
 
 from ltood.adapting.rows import TrainingRows, epoch_order
 from ltood.adapting.texts import TextEncoder
-from ltood.core.console import progress, say
+from ltood.clip.prompts import PromptBatch, learned_prompts
 from ltood.core.errors import TrainingError
-from ltood.core.resume import save_state
-from ltood.core.text_heads import PromptConfig, PromptRecipe, prompt_learning_rate
-from ltood.ops.prompts import PromptBatch, learned_prompts
+from ltood.networks.training_state import save_state
+from ltood.recipes import PromptConfig, PromptRecipe, prompt_learning_rate
+from ltood.runtime.console import progress, say
 
 #: Seconds after which the state is saved again.
 SAVE_SECONDS = 60.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.core.text_heads import PromptConfig
+from ltood.recipes import PromptConfig
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 

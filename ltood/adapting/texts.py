@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.clip.prompts import Vocabulary, tokenise
+from ltood.clip.text_tower import TextTower
 from ltood.core.errors import DataError
-from ltood.core.text_tower import TextTower
-from ltood.ops.prompts import Vocabulary, tokenise
 
 #: Stands for what open_clip brings along, in the place of a file or a template.
 BUNDLED = "imagenet"

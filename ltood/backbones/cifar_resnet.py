@@ -16,9 +16,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec
 from ltood.core.errors import ConfigError
-from ltood.core.scaled_backbone import ScaledBackbone, check_std, rename
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.scaled import ScaledBackbone, check_std, rename
 
 #: For each variant the width of the stem, then width, number of blocks and stride of each stage.
 _STAGES: Mapping[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ltood.core.backbone import Backbone, ImageSpec
-from ltood.core.clip_models import (
+from ltood.clip.image_tower import image_features
+from ltood.clip.models import (
     WHERE,
     Interpolation,
     build_clip,
@@ -29,12 +29,12 @@ from ltood.core.clip_models import (
     inline,
     published_file,
 )
-from ltood.core.clip_towers import image_features
-from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.image_files import Geometry
-from ltood.core.random_views import AREA, RATIO, RandomViews
-from ltood.core.weights import assign_weights, read_weights
+from ltood.images.decoding import Geometry
+from ltood.images.views import AREA, RATIO, RandomViews
+from ltood.networks.backbone import Backbone, ImageSpec
+from ltood.networks.weights import assign_weights, read_weights
+from ltood.runtime.console import say
 
 _DESCRIPTION = "description"
 #: A number that only OpenAI keeps among its tensors.

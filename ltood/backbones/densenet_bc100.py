@@ -5,7 +5,7 @@ CVPR 2017 (arXiv:1608.06993), section 3: bottlenecks (B), compression by 0.5 (C)
 Three blocks of 16 layers; 769,162 parameters for 10 classes and 3 channels, 342 features. DICE,
 LINe and HIMPLoS publish their CIFAR results on this net. Tensors are named as in the
 checkpoints that Sun and Li offer with "DICE", ECCV 2022 (arXiv:2111.09805), so that
-`core.weights.load_weights` takes them as they are.
+`networks.weights.load_weights` takes them as they are.
 
 Features are averages of rectified activations, so they are 0 or more.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec
-from ltood.core.scaled_backbone import ScaledBackbone, check_std
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.scaled import ScaledBackbone, check_std
 
 GROWTH = 12
 LAYERS_PER_BLOCK = 16

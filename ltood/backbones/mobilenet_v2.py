@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltood.core.torchvision_backbone import TorchvisionBackbone, TorchvisionConfig
+from ltood.networks.torchvision import TorchvisionBackbone, TorchvisionConfig
 
 #: As in torchvision's training.
 _DROPOUT = 0.2

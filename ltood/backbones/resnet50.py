@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ltood.core.torchvision_backbone import TorchvisionBackbone, TorchvisionConfig
+from ltood.networks.torchvision import TorchvisionBackbone, TorchvisionConfig
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import ImageSpec
-from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.image_files import Geometry, Interpolation
-from ltood.core.scaled_backbone import ScaledBackbone, check_std
-from ltood.core.weights import assign_weights
+from ltood.images.decoding import Geometry, Interpolation
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.scaled import ScaledBackbone, check_std
+from ltood.networks.weights import assign_weights
+from ltood.runtime.console import say
 
 _WHERE = "backbones.timm_model"
 

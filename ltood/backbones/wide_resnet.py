@@ -17,9 +17,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltood.core.backbone import ImageSpec
 from ltood.core.errors import ConfigError
-from ltood.core.scaled_backbone import ScaledBackbone, check_std
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.scaled import ScaledBackbone, check_std
 
 #: For each variant the blocks of a stage, (depth - 4) / 6, and the widening factor.
 _SHAPES: Mapping[str, tuple[int, int]] = {"40-2": (6, 2), "28-10": (4, 10)}

@@ -14,9 +14,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Calibrator
+from ltood.core.batches import Features, FitInputs, Logits, Need
 from ltood.core.errors import ConfigError
-from ltood.core.types import Features, FitInputs, Logits, Need
+from ltood.core.slots import Calibrator
 
 
 @dataclass(frozen=True)

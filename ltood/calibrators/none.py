@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ltood.core.detector import Calibrator
-from ltood.core.types import Features
+from ltood.core.batches import Features
+from ltood.core.slots import Calibrator
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Calibrator
+from ltood.core.batches import FeatureBatch, Features, FeatureSource, FitInputs, Labels, Need
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, Features, FeatureSource, FitInputs, Labels, Need
+from ltood.core.slots import Calibrator
 from ltood.ops.statistics import check_labels, class_statistics
 
 Rho = Literal["virtual", "mid_prior"]

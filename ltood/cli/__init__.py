@@ -21,8 +21,8 @@ from ltood.cli import (
     sweep,
     visualise,
 )
-from ltood.core.console import EXIT_INTERRUPT, one_line_errors
-from ltood.core.threads import yield_cores
+from ltood.runtime.console import EXIT_INTERRUPT, one_line_errors
+from ltood.runtime.process import yield_cores
 
 app = typer.Typer(
     name="ltood",

@@ -35,8 +35,8 @@ def bench(
     import dataclasses
     import json
 
-    from ltood.benching import Shape
-    from ltood.benching import bench as run
+    from ltood.comparing.benchmark import Shape
+    from ltood.comparing.benchmark import bench as run
     from ltood.core.registry import available
 
     shape = Shape(rows, dim, classes, test_rows, patches, seed)

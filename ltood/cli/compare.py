@@ -42,8 +42,8 @@ def compare(
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
     from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings
-    from ltood.core.presets import published_settings
-    from ltood.evaluation import preset_columns
+    from ltood.evaluation.tables import preset_columns
+    from ltood.methods import published_settings
 
     config = Config(
         methods=names_or_all(method or ["all"]),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ltood.core.catalogue import KnownSet
+    from ltood.sets.catalogue import KnownSet
 
 
 def _names(incomplete: str) -> list[str]:
-    from ltood.core.catalogue import known_sets
+    from ltood.sets.catalogue import known_sets
 
     return [name for name in known_sets() if name.startswith(incomplete)]
 
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
     """List the known sets, how each is had, and which are there."""
-    from ltood.core.catalogue import known_sets
+    from ltood.sets.catalogue import known_sets
 
     sets = known_sets().values()
     if as_json:
@@ -52,8 +52,8 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
 
 def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
     """Tell what a set holds, who uses it how, and where it belongs."""
-    from ltood.core.catalogue import known_set
-    from ltood.core.set_checks import how_to_get
+    from ltood.preparing.verify_sets import how_to_get
+    from ltood.sets.catalogue import known_set
 
     known = known_set(name)
     if as_json:
@@ -80,10 +80,10 @@ def download(
     keep: Annotated[bool, typer.Option("--keep", help="Keep archives once unpacked.")] = False,
 ) -> None:
     """Download or make a set; a run that was stopped goes on where it was."""
-    from ltood.core.catalogue import known_set
-    from ltood.core.downloads import fetch, unpack
     from ltood.core.errors import DataError
-    from ltood.core.set_checks import how_to_get
+    from ltood.preparing.verify_sets import how_to_get
+    from ltood.sets.catalogue import known_set
+    from ltood.sets.downloads import fetch, unpack
 
     known = known_set(name)
     folder = root / known.folder
@@ -92,7 +92,7 @@ def download(
             f"{name} is not offered for download without asking: {how_to_get(known, folder)}"
         )
     if known.made_by:
-        from ltood.core.made_sets import make
+        from ltood.sets.synthetic import make
 
         make(known.made_by, folder)
     for offer in known.files:
@@ -117,9 +117,9 @@ def download(
 
 def verify(name: Name, root: Root = _ROOT) -> None:
     """Check checksums, counts, and that every picture decodes."""
-    from ltood.core.catalogue import known_set
     from ltood.core.errors import DataError
-    from ltood.core.set_checks import verify
+    from ltood.preparing.verify_sets import verify
+    from ltood.sets.catalogue import known_set
 
     known, faults = known_set(name), []
     for finding in verify(known, root / known.folder):
@@ -154,11 +154,11 @@ def few_shot(
     import dataclasses
 
     from ltood.core.errors import DataError, StoreError
-    from ltood.core.fewshot import split_table
-    from ltood.core.image_files import ImageFiles
-    from ltood.core.params import parse, read_params
-    from ltood.core.picture_sets import PictureConfig
     from ltood.core.registry import load
+    from ltood.core.settings import parse, read_params
+    from ltood.datasets import PictureConfig
+    from ltood.images.fewshot import split_table
+    from ltood.images.files import ImageFiles
     from ltood.store.chunks import write_atomically
 
     module = load("datasets", dataset)

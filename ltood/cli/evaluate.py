@@ -20,8 +20,10 @@ def evaluate(
     plots: Annotated[Path | None, typer.Option(help="Folder for curve data (CSV).")] = None,
 ) -> None:
     """Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON and print a table."""
-    from ltood.evaluation import evaluate as compute
-    from ltood.evaluation import text_table, write_metrics, write_plots
+    from ltood.evaluation.measures import evaluate as compute
+    from ltood.evaluation.measures import write_metrics
+    from ltood.evaluation.plots import write_plots
+    from ltood.evaluation.tables import text_table
     from ltood.store.scores import ScoreStore
 
     store = ScoreStore.open(scores)

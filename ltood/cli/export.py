@@ -17,7 +17,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
 ) -> None:
     """Write one split of a store, or its head, as a NumPy archive."""
-    from ltood.importing import export_head, export_split
+    from ltood.store.exchange import export_head, export_split
 
     names = export_head(store, out) if split == "head" else export_split(store, split, out)
     typer.echo(f"{out}: {', '.join(names)}")

@@ -45,8 +45,8 @@ def export_detector(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
 ) -> None:
     """Fit all slots on a feature store and write them with a threshold, ready to use."""
-    from ltood.core.params import parse_assignments
     from ltood.core.registry import check_name
+    from ltood.core.settings import parse_assignments
 
     check_name("methods", method)
     check_name("calibrators", calibrator)
@@ -55,9 +55,9 @@ def export_detector(
     calibration = parse_assignments(calibrator_settings or [])
     normalisation = parse_assignments(normaliser_settings or [])
 
-    from ltood.detecting.exporting import fit_detector
-    from ltood.detecting.files import detector_paths, refuse_existing, save_detector
-    from ltood.scoring import Choice
+    from ltood.deployment.exporting import fit_detector
+    from ltood.deployment.files import detector_paths, refuse_existing, save_detector
+    from ltood.scoring.slots import Choice
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 

@@ -17,7 +17,7 @@ def import_features(
     overwrite: Annotated[bool, typer.Option(help="Replace a store made from other files.")] = False,
 ) -> None:
     """Turn a folder of NumPy archives into a feature store."""
-    from ltood.importing import import_folder
+    from ltood.store.exchange import import_folder
 
     opened = import_folder(folder, store, overwrite=overwrite)
     for name in opened.splits:

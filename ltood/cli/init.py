@@ -23,8 +23,8 @@ def init(
     from ruamel.yaml import YAML
 
     from ltood.core.errors import ConfigError
-    from ltood.core.params import read_params, to_section
     from ltood.core.registry import available, load
+    from ltood.core.settings import read_params, to_section
     from ltood.store.chunks import write_atomically
 
     yaml = YAML()

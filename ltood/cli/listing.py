@@ -43,8 +43,8 @@ def _describe(kind: str, name: str) -> dict[str, Any]:
     import dataclasses
     import typing
 
-    from ltood.core.params import in_words, to_section
     from ltood.core.registry import load
+    from ltood.core.settings import in_words, to_section
 
     module = load(kind, name)
     hints = typing.get_type_hints(module.Config)

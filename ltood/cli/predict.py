@@ -58,11 +58,11 @@ def predict(
     import math
     import sys
 
-    from ltood.core.console import say
     from ltood.core.errors import ConfigError
-    from ltood.detecting.files import load_detector
-    from ltood.detecting.output import write_file, write_rows
-    from ltood.detecting.predicting import BadInputs, predict_files
+    from ltood.deployment.files import load_detector
+    from ltood.deployment.output import write_file, write_rows
+    from ltood.deployment.predicting import BadInputs, predict_files
+    from ltood.runtime.console import say
 
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigError(f"--threshold is {threshold}; give a finite score.")

@@ -23,8 +23,8 @@ def report(
     ] = None,
 ) -> None:
     """Write metrics, curves and classes as one HTML file that opens offline."""
-    from ltood.evaluation import bootstrap, breakdown, evaluate
-    from ltood.reporting import read_leaderboard, write_report
+    from ltood.evaluation.measures import bootstrap, breakdown, evaluate
+    from ltood.reporting.write import read_leaderboard, write_report
     from ltood.store.scores import ScoreStore
 
     store = ScoreStore.open(scores)

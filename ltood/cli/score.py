@@ -42,9 +42,9 @@ def score(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""
-    from ltood.core.params import parse_assignments
-    from ltood.core.presets import published_settings
     from ltood.core.registry import check_name
+    from ltood.core.settings import parse_assignments
+    from ltood.methods import published_settings
 
     check_name("methods", method)
     check_name("calibrators", calibrator)
@@ -54,7 +54,8 @@ def score(
     calibration = parse_assignments(calibrator_settings or [])
     normalisation = parse_assignments(normaliser_settings or [])
 
-    from ltood.scoring import Choice, score_store
+    from ltood.scoring.run import score_store
+    from ltood.scoring.slots import Choice
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 

@@ -25,7 +25,7 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
 
 def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
     """Read every chunk and compare its checksum."""
-    from ltood.core.console import progress
+    from ltood.runtime.console import progress
     from ltood.store.chunks import (
         StoredRows,
         read_attributes,

@@ -53,8 +53,8 @@ def sweep(
 ) -> None:
     """Try a grid or random draws of settings on validation rows and name the best."""
     from ltood.core.errors import ConfigError
-    from ltood.core.params import parse_assignments
     from ltood.core.registry import check_name, load
+    from ltood.core.settings import parse_assignments
     from ltood.sweeping.candidates import (
         grid_candidates,
         parse_grid,
@@ -78,7 +78,7 @@ def sweep(
 
     import warnings
 
-    from ltood.scoring import Choice
+    from ltood.scoring.slots import Choice
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
     from ltood.sweeping.searching import described

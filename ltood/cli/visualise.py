@@ -49,12 +49,7 @@ def visualise(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("regions.png"),
 ) -> None:
     """Draw the patches that LoCoOp would take for irrelevant to the class."""
-    from ltood.core.console import say
-    from ltood.core.errors import ConfigError
-    from ltood.preparing import open_prepared
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
-    from ltood.visualising import (
+    from ltood.adapting.regions import (
         contact_sheet,
         find_regions,
         pictures,
@@ -62,6 +57,11 @@ def visualise(
         spoken_classes,
         write_sheet,
     )
+    from ltood.core.errors import ConfigError
+    from ltood.preparing.prepare import open_prepared
+    from ltood.runtime.console import say
+    from ltood.store.adapted import with_adapted_head
+    from ltood.store.features import FeatureStore
 
     opened = with_adapted_head(FeatureStore.open(store), head)
     if topk != "auto" and not topk.isdigit():

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ltood.core.errors import LtoodError
-from ltood.core.priors import GROUPS
-from ltood.evaluation import preset_columns
+from ltood.core.prior import GROUPS
+from ltood.evaluation.tables import preset_columns
 from ltood.store.chunks import to_json_bytes, write_atomically
 
 NAMES = ("title", "calibrator", "method", "normaliser")

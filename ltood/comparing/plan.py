@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse_assignments
 from ltood.core.registry import available, check_name
+from ltood.core.settings import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
 #: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.

@@ -18,23 +18,16 @@ from numpy.typing import NDArray
 from ltood.comparing.leaderboard import mean_of
 from ltood.comparing.plan import Combination, Config, Settings
 from ltood.comparing.timing import Meter, MeteredBatch, MeteredInputs, Seconds
-from ltood.core.console import progress
-from ltood.core.detector import Detector, Normaliser, check_needs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
-from ltood.core.params import parse
 from ltood.core.registry import load
-from ltood.core.types import FeatureBatch
-from ltood.evaluation import evaluate, false_alarms
-from ltood.scoring import (
-    NONE,
-    Choice,
-    Workbench,
-    build_method,
-    build_normaliser,
-    fit_calibrator,
-    pack_scores,
-    restore_calibrator,
-)
+from ltood.core.settings import parse
+from ltood.core.slots import Detector, Normaliser, check_needs
+from ltood.evaluation.measures import evaluate, false_alarms
+from ltood.runtime.console import progress
+from ltood.scoring.run import pack_scores
+from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import NONE, Choice, build_method, build_normaliser
 from ltood.store.features import FeatureStore
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit

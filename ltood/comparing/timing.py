@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch, FitInputs
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.cifar_records import CifarConfig, CifarFiles, CifarImages
+from ltood.datasets._cifar import CifarConfig, CifarFiles, CifarImages
 
 SOURCE = (
     "CIFAR-100 by Krizhevsky, Nair and Hinton, https://www.cs.toronto.edu/~kriz/cifar.html; its "

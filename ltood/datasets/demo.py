@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.images import ImageSplit
-from ltood.core.longtail import long_tail_counts, long_tail_rows
+from ltood.images.arrays import ImageSplit
+from ltood.images.longtail import long_tail_counts, long_tail_rows
 
 SOURCE = (
     "Fashion-MNIST test images (MIT), MNIST digits, and patches of pictures in scikit-image "

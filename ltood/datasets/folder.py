@@ -17,9 +17,9 @@ from typing import ClassVar
 import numpy as np
 
 from ltood.core.errors import DataError
-from ltood.core.image_files import ImageFiles
-from ltood.core.image_lists import check_paths
-from ltood.core.picture_sets import PictureConfig, PictureSet, class_folders
+from ltood.datasets._image_folders import PictureConfig, PictureSet, class_folders
+from ltood.images.files import ImageFiles
+from ltood.images.lists import check_paths
 
 SOURCE = "pictures of the user, under whatever licence they have"
 

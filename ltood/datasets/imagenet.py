@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ltood.core.errors import DataError
-from ltood.core.image_files import ImageFiles
-from ltood.core.picture_sets import PictureConfig, PictureSet, class_folders, tell_counts
+from ltood.datasets._image_folders import PictureConfig, PictureSet, class_folders, tell_counts
+from ltood.images.files import ImageFiles
 
 SOURCE = (
     "ILSVRC 2012 by Russakovsky et al., https://www.image-net.org; for non-commercial research "

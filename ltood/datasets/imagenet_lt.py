@@ -17,9 +17,9 @@ from typing import ClassVar
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.image_files import ImageFiles
-from ltood.core.image_lists import ROOT_MARK, read_list
-from ltood.core.picture_sets import PictureConfig, PictureSet, check_classes
+from ltood.datasets._image_folders import PictureConfig, PictureSet, check_classes
+from ltood.images.files import ImageFiles
+from ltood.images.lists import ROOT_MARK, read_list
 
 SOURCE = (
     "ImageNet (https://www.image-net.org, for non-commercial research and education) by the lists "

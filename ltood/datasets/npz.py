@@ -1,7 +1,7 @@
 """Folder of .npz archives: your own images, one archive for each split.
 
 Files: train.npz and test.npz, where wanted val.npz, aux.npz (auxiliary outliers) and
-ood_<name>.npz (OOD test sets); `ltood/core/image_archives.py` says what an archive holds. Outliers
+ood_<name>.npz (OOD test sets); `ltood/images/archives.py` says what an archive holds. Outliers
 from elsewhere are named in the settings and brought to the size of the training images.
 The folder may hold class names, one a line, in label order; without them classes are called
 0, 1, and so on, up to the largest training label. The default folder is the demo's, which has
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.image_archives import check_long_tail, cut_long_tail, read_archive
-from ltood.core.image_files import OnError
-from ltood.core.images import ImageSplit
-from ltood.core.outlier_sets import open_outliers, outlier_sources
+from ltood.datasets._outliers import open_outliers, outlier_sources
+from ltood.images.archives import read_archive
+from ltood.images.arrays import ImageSplit
+from ltood.images.files import OnError
+from ltood.images.longtail import check_long_tail, cut_long_tail
 
 SOURCE = "Images that the user saved as .npz archives; their origin and licence are the user's"
 

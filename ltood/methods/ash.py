@@ -15,9 +15,9 @@ from typing import ClassVar, Literal, Self, get_args
 import torch
 from torch.nn.functional import linear
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import keep_largest, sharpness_scale
 from ltood.ops.statistics import check_percentile

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, MissingNeedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.head import ClassifierHead
+from ltood.core.slots import Detector
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 
 

@@ -10,8 +10,8 @@ the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, whic
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Need, Scores
+from ltood.core.batches import FeatureBatch, Need, Scores
+from ltood.core.slots import Detector
 
 
 @dataclass(frozen=True)

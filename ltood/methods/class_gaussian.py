@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.blas import times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared

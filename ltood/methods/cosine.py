@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 from torch.nn.functional import normalize
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.statistics import class_statistics
 
 

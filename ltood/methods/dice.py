@@ -12,8 +12,8 @@ from typing import ClassVar, Self
 import torch
 from torch.nn.functional import linear
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import contributing
 from ltood.ops.statistics import check_percentile, class_statistics

@@ -7,8 +7,8 @@ NeurIPS 2020 (arXiv:2010.03759), equation 4.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import check_temperature, energy
 
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import check_temperature
 
 #: Logit distance whose exponential is 0 in float32.

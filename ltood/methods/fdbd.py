@@ -13,8 +13,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.statistics import class_statistics
 
 #: Weights closer together than this share of the largest weight norm count as equal: their

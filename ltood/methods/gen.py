@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Logits, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, Logits, Scores
+from ltood.core.slots import Detector
 
 
 @dataclass(frozen=True)

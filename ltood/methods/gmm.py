@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.gaussian import RELATIVE_FLOOR, whitening
 
 #: Most training values held at once (512 MiB); of more rows, evenly spaced ones are taken.

@@ -9,8 +9,8 @@ larger and ranks rows alike.
 
 from dataclasses import dataclass
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.gradients import gradient_norm
 from ltood.ops.logits import check_temperature
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ltood.core.detector import Detector, ManyScores
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.slots import Detector, ManyScores
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.statistics import check_labels
 
 

@@ -8,9 +8,9 @@ that thresholds carry over; the search is exact.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.neighbours import Neighbours, training_neighbours
 
 

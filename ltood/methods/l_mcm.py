@@ -9,8 +9,8 @@ cosines come without CLIP's logit scale.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.cosines import class_directions, local_confidence
 from ltood.ops.logits import check_temperature
 

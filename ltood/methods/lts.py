@@ -9,8 +9,8 @@ equal to the percentile all count as large instead of a fixed number of them.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import mass_ratio
 from ltood.ops.statistics import check_percentile

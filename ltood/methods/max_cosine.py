@@ -9,8 +9,8 @@ with the head as it is, where the first paper trains with a cosine head.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.cosines import class_directions, cosines
 
 

@@ -7,8 +7,8 @@ Out-of-Distribution Detection for Real-World Settings", ICML 2022 (arXiv:1911.11
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import score_logits
 
 

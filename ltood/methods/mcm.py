@@ -10,8 +10,8 @@ Departure: float32, where some codes compare in half precision and rows tie.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.cosines import class_directions, global_confidence
 from ltood.ops.logits import check_temperature
 

@@ -9,8 +9,8 @@ arXiv:1706.02690); its change of the input image needs the network.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import check_temperature, score_logits
 
 

@@ -16,9 +16,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.core.slots import Detector
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ classes without training rows are left out.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.gaussian import min_squared_distance
 from ltood.ops.statistics import class_statistics, prepared
 

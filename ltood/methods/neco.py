@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import max_logit
 from ltood.ops.subspace import Dim, check_dim, check_dim_fits, standardised_basis
 

@@ -14,9 +14,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.banks import check_fraction, training_bank
 from ltood.ops.logits import energy
 from ltood.ops.pairs import Cosines, Pairs, Reader, largest

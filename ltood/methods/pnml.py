@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.blas import add_gram, symmetric
 from ltood.ops.gaussian import is_triangular, triangular_whitening, whitened
 from ltood.ops.statistics import prepared

@@ -12,8 +12,8 @@ from typing import ClassVar, Self
 
 from torch.nn.functional import normalize
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.gaussian import (
     GaussianConfig,
     between_directions,

@@ -10,8 +10,8 @@ than the training rows span, as further ones are arbitrary.
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.subspace import Dim, check_dim, eigenbasis, principal_dim, residual_norm
 
 

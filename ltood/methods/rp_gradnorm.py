@@ -12,8 +12,8 @@ from typing import Self
 
 import torch
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.gradients import gradient_norm
 from ltood.ops.priors import check_tau, tempered_prior
 

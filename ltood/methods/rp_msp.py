@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 import torch
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.priors import check_tau, tempered_prior
 
 

@@ -13,8 +13,8 @@ from typing import ClassVar, Self
 import torch
 from torch.nn.functional import cosine_similarity
 
-from ltood.core.detector import Detector
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import energy
 from ltood.ops.priors import check_tau, tempered_prior
 

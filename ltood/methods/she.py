@@ -14,9 +14,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.statistics import check_labels, class_statistics
 
 

@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 from ltood.ops.logits import energy
 from ltood.ops.subspace import (
     Dim,

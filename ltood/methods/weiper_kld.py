@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, normalize, pad
 
-from ltood.core.detector import Detector
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.slots import Detector
 
 #: What is added to each bin of the histogram of features and of perturbed logits, so that
 #: empty bins have a logarithm; the constants of the authors' code.

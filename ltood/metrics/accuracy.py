@@ -2,14 +2,14 @@
 
 The accuracy of a group is the mean of its classes' accuracies, as the official PASCL,
 PATT and ImOOD evaluations compute it: a class with few test rows counts as much as any
-other. The groups come from the training counts, see `ltood.core.priors`.
+other. The groups come from the training counts, see `ltood.core.prior`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
-from ltood.core.priors import GROUPS, ClassPrior, Group
+from ltood.core.prior import GROUPS, ClassPrior, Group
 
 HIGHER_IS_BETTER = True
 UNIT = "fraction"

@@ -10,7 +10,7 @@ ROC Curves", ICML 2006, explain why.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ltood.core.ranking import Positive, Ranking, rank
+from ltood.metrics._ranking import Positive, Ranking, rank
 
 HIGHER_IS_BETTER = True
 UNIT = "fraction"

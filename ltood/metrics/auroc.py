@@ -8,7 +8,7 @@ Operating Characteristic (ROC) Curve", Radiology 1982.
 
 from numpy.typing import ArrayLike
 
-from ltood.core.ranking import Ranking, rank
+from ltood.metrics._ranking import Ranking, rank
 
 HIGHER_IS_BETTER = True
 UNIT = "fraction"

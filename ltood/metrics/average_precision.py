@@ -9,7 +9,7 @@ which side is positive. Libraries that print a trapezoid instead: see `aupr`.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ltood.core.ranking import Positive, Ranking, rank
+from ltood.metrics._ranking import Positive, Ranking, rank
 
 HIGHER_IS_BETTER = True
 UNIT = "fraction"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ltood.core.errors import ConfigError
-from ltood.core.ranking import Positive, Ranking, rank
+from ltood.metrics._ranking import Positive, Ranking, rank
 
 #: A curve that runs higher is the better one.
 HIGHER_IS_BETTER = True

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ltood.core.errors import ConfigError
-from ltood.core.ranking import Counts, Positive, Ranking, rank
+from ltood.metrics._ranking import Counts, Positive, Ranking, rank
 
 HIGHER_IS_BETTER = False
 UNIT = "fraction"

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ltood.core.detector import Normaliser
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, MissingNeedError
-from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.core.slots import Normaliser
 from ltood.losses.posterior_prior import LOG_GAMMA_RANGE
 
 #: Published weight of log beta by method; it brings beta to the size of the score.

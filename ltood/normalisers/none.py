@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ltood.core.detector import Normaliser
-from ltood.core.types import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.slots import Normaliser
 
 
 @dataclass(frozen=True)

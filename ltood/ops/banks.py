@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.core.batches import FitInputs
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FitInputs
 from ltood.ops.neighbours import training_neighbours
 from ltood.ops.pairs import Pairs
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.core.types import FeatureBatch, Features, FitInputs, Logits, Scores
+from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Scores
 
 #: Most cosines [rows, patches, classes] held at once; bounds memory, not results.
 CHUNK_VALUES = 2**24

@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ltood.core.batches import Features, FitInputs
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import Features, FitInputs
 from ltood.ops.blas import add_gram, symmetric, times_upper
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, prepared
 

@@ -7,7 +7,7 @@ Shifts in the Wild", NeurIPS 2021 (arXiv:2110.00218).
 import torch
 from torch import Tensor
 
-from ltood.core.types import Features, Logits, Scores
+from ltood.core.batches import Features, Logits, Scores
 
 
 def gradient_norm(

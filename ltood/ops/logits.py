@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 import torch
 
+from ltood.core.batches import Logits, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.types import Logits, Scores
 
 #: How a method turns (shaped) logits into one number.
 Scorer = Literal["energy", "msp", "maxlogit"]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.core.batches import FeatureBatch, Features, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, Features, FitInputs
 from ltood.ops.pairs import QUERY_ROWS, Pairs, Reader, bank_centre, closeness, largest
 
 if TYPE_CHECKING:

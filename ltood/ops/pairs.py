@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from ltood.core.batches import FeatureBatch, Features
 from ltood.core.errors import LtoodError
-from ltood.core.types import FeatureBatch, Features
 
 #: Query rows and bank rows of one block of products (32 MiB).
 QUERY_ROWS = 512

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 
 
 def tempered_prior(prior: ClassPrior, tau: float) -> Tensor:

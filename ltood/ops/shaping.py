@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ltood.core.batches import Features, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.types import Features, FitInputs
 from ltood.ops.statistics import activations, check_percentile, row_percentile
 
 #: A number, a percentile of the training activations, or no clip.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.core.batches import Features, FeatureSource, FitInputs, Labels
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import Features, FeatureSource, FitInputs, Labels
 
 #: Most training activations that are kept and sorted for exact percentiles (256 MiB).
 EXACT_VALUES = 2**26

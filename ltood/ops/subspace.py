@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ltood.core.batches import Features, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import Features, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
 from ltood.ops.statistics import WIDE_ROWS
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ltood.core.backbone import Backbone
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
 from ltood.losses.binary_discrimination import binary_discrimination_loss
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
-from ltood.ops.mixed_batches import logit_shift, mixed_pass
+from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.ops.recipe_settings import check_aux_per_image, check_weight
+from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._mixed_batches import logit_shift, mixed_pass
+from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)

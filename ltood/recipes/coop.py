@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ltood.core.text_heads import PromptConfig, PromptRecipe
+from ltood.recipes._text_heads import PromptConfig, PromptRecipe
 
 ADAPTS_HEAD = True
 

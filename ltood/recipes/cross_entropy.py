@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from ltood.core.backbone import Backbone
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import Recipe, StepBatch
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ltood.core.backbone import Backbone
-from ltood.core.console import say
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
 from ltood.losses.binary_discrimination import binary_discrimination_loss
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
@@ -39,15 +36,18 @@ from ltood.losses.posterior_prior import (
     log_beta,
     smoothed_labels,
 )
-from ltood.ops.class_pool import ClassPool
-from ltood.ops.mixed_batches import MixedOutput, logit_shift, mixed_pass
+from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.ops.recipe_settings import (
+from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._class_pool import ClassPool
+from ltood.recipes._mixed_batches import MixedOutput, logit_shift, mixed_pass
+from ltood.recipes._settings import (
     check_aux_per_image,
     check_contrast,
     check_weight,
     tail_classes,
 )
+from ltood.runtime.console import say
 
 _BASES = ("oe", "energy", "bin_disc", "maha")
 _METHODS = {"oe": "msp", "energy": "energy", "maha": "mahalanobis"}

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.text_heads import PromptConfig, PromptRecipe
+from ltood.core.prior import ClassPrior
 from ltood.losses.local_entropy import local_entropy_loss
+from ltood.recipes._text_heads import PromptConfig, PromptRecipe
 
 ADAPTS_HEAD = True
 #: 200 of 1,000 classes, and what the authors advise for 100.

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltood.core.backbone import Backbone
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import Recipe, StepBatch
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ltood.core.backbone import Backbone
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
-from ltood.ops.mixed_batches import logit_shift
+from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
+from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._mixed_batches import logit_shift
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ltood.core.backbone import Backbone
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
 from ltood.losses.implicit_semantic_augmentation import ImplicitSemanticAugmentation
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
-from ltood.ops.mixed_batches import mixed_pass
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._mixed_batches import mixed_pass
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ settings. The checkpoint depends on nothing else but the number of detector node
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from ltood.core.backbone import Backbone
 from ltood.core.errors import ConfigError, TrainingError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe, StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import Recipe, StepBatch
 
 
 @dataclass(frozen=True)

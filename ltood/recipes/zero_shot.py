@@ -10,8 +10,8 @@ averaged as unit vectors. Score its features with mcm or gl_mcm.
 from dataclasses import dataclass
 
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.text_heads import TemplateRecipe
+from ltood.core.prior import ClassPrior
+from ltood.recipes._text_heads import TemplateRecipe
 
 ADAPTS_HEAD = True
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ltood.core.errors import DataError
-from ltood.core.priors import GROUPS, ClassPrior
+from ltood.core.prior import GROUPS, ClassPrior
 from ltood.reporting import figures
 from ltood.reporting.panels import Panel
 from ltood.reporting.tables import ABSENT, Cell, Row, percent

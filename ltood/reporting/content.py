@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltood.core.errors import DataError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.reporting import panels, tables
 from ltood.reporting.classes import ClassPanel, class_panel
 from ltood.reporting.wording import COLUMNS

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.priors import GROUPS
+from ltood.core.prior import GROUPS
 from ltood.metrics.curves import Curve
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.priors import GROUPS
-from ltood.core.ranking import rank
-from ltood.metrics import curves
+from ltood.core.prior import GROUPS
+from ltood.metrics import curves, rank
 from ltood.reporting import figures
 from ltood.reporting.tables import percent
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltood.core.errors import DataError
-from ltood.core.priors import GROUPS
+from ltood.core.prior import GROUPS
 from ltood.reporting.wording import COLUMNS, TILES
 
 ABSENT = "–"  # noqa: RUF001 - an en dash is what a table shows for "no value"

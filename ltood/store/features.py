@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, MissingNeedError, StoreError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.store.chunks import (
     StoredRows,
     head_digests,

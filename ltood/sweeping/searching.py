@@ -13,21 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.console import Advance, progress
-from ltood.core.detector import Detector, check_needs
+from ltood.core.batches import FitInputs, Need
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
-from ltood.core.ranking import rank
-from ltood.core.types import FitInputs, Need
-from ltood.evaluation import METRICS
-from ltood.scoring import (
-    NONE,
-    Choice,
-    StoredSource,
-    Workbench,
-    build_method,
-    fit_calibrator,
-    restore_calibrator,
-)
+from ltood.core.slots import Detector, check_needs
+from ltood.evaluation.measures import METRICS
+from ltood.metrics import rank
+from ltood.runtime.console import Advance, progress
+from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import NONE, Choice, build_method
+from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT
 from ltood.sweeping.candidates import Settings

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.importing import export_head, import_folder
-from ltood.scoring import StoredSource, Workbench
+from ltood.scoring.session import Workbench
+from ltood.scoring.sources import StoredSource
+from ltood.store.exchange import export_head, import_folder
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
 

@@ -9,11 +9,11 @@ import math
 import torch
 from torch import Tensor
 
-from ltood.core.backbone import Backbone
-from ltood.core.images import ImageData
-from ltood.core.ranks import Ranks
-from ltood.core.recipe import Recipe, StepBatch
-from ltood.ops.view_sets import augmented
+from ltood.images.sources import ImageData
+from ltood.networks.backbone import Backbone
+from ltood.recipes import Recipe, StepBatch
+from ltood.runtime.distributed import Ranks
+from ltood.training.augmentation.named import augmented
 from ltood.training.counted import counted_generator
 from ltood.training.pixels import Pixels, Wanted, pixels_of
 from ltood.training.plan import Augmentation, Crop, Plan

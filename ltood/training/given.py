@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.backbone import Backbone, ImageSpec, build_backbone
-from ltood.core.checkpoint import read_meta
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.images import ImageData
-from ltood.core.recipe import Recipe
-from ltood.core.weights import load_weights
+from ltood.images.sources import ImageData
+from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.networks.checkpoint import read_meta
+from ltood.networks.weights import load_weights
+from ltood.recipes import Recipe
 from ltood.training.plan import Plan
 
 Extras = dict[str, NDArray[np.float32]]

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltood.core.backbone import Backbone
-from ltood.core.checkpoint import HISTORY, STATE, write_atomically
-from ltood.core.console import progress, say
-from ltood.core.devices import Precision
 from ltood.core.errors import TrainingError
-from ltood.core.images import ImageData
-from ltood.core.ranks import Ranks
-from ltood.core.recipe import Recipe
-from ltood.core.resume import save_state
+from ltood.images.sources import ImageData
+from ltood.networks.backbone import Backbone
+from ltood.networks.checkpoint import HISTORY, STATE, write_atomically
+from ltood.networks.training_state import save_state
+from ltood.recipes import Recipe
+from ltood.runtime.console import progress, say
+from ltood.runtime.devices import Precision
+from ltood.runtime.distributed import Ranks
 from ltood.training.batches import Batches, as_input
 from ltood.training.counted import counted_seed
 from ltood.training.pixels import Pixels, pixels_of

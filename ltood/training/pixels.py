@@ -18,18 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.backbone import Backbone
-from ltood.core.image_files import (
-    Geometry,
-    ImageFiles,
-    as_picture,
-    decoding_threads,
-    read_picture,
-    resized,
-)
-from ltood.core.images import ImageSplit
-from ltood.core.random_views import AREA, crop_box
-from ltood.core.ranks import Ranks
+from ltood.images.arrays import ImageSplit
+from ltood.images.decoding import Geometry, as_picture, decoding_threads, read_picture, resized
+from ltood.images.files import ImageFiles
+from ltood.images.views import AREA, crop_box
+from ltood.networks.backbone import Backbone
+from ltood.runtime.distributed import Ranks
 from ltood.training.counted import counted_seed
 from ltood.training.sharing import gathered, share_rows
 
@@ -263,7 +257,7 @@ def random_part(
 ) -> NDArray[np.uint8]:
     """A random part of an RGB picture, stretched to the size, [H, W, 3].
 
-    The part is drawn by the rules of `core.random_views.crop_box` and smoothed where it shrinks.
+    The part is drawn by the rules of `images.views.crop_box` and smoothed where it shrinks.
     """
     rng = np.random.default_rng(seed)
     top, left, height, width = crop_box(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ltood.core.errors import ConfigError
 
-#: What `ltood.ops.view_sets` can do, named here because reading settings needs no torch.
+#: What `training.augmentation.named` can do; named here because reading settings needs no torch.
 Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
 Crop = Literal["shift", "resized"]
 
@@ -34,7 +34,8 @@ class TrainingConfig:
         crop_area: Least share of an image that "resized" shows, above 0 and at most 1.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.
-        augmentation: What else is done to the images, as `ltood/ops/view_sets.py` lists it.
+        augmentation: What else is done to the images, as
+            `ltood/training/augmentation/named.py` lists it.
         later_views: Likewise for the second and further views of recipes that take several;
             null takes that of the first.
         aux_augmentation: Likewise for auxiliary outliers.

@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ltood.core.backbone import Backbone, BackboneOutput
 from ltood.core.errors import ConfigError
-from ltood.core.ranks import Ranks
+from ltood.networks.backbone import Backbone, BackboneOutput
+from ltood.runtime.distributed import Ranks
 
 
 def share_rows(num: int, ranks: Ranks) -> list[int]:

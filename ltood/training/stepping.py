@@ -8,9 +8,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from ltood.core.backbone import Backbone, BackboneOutput
-from ltood.core.devices import Precision, autocast
-from ltood.core.recipe import StepBatch
+from ltood.networks.backbone import Backbone, BackboneOutput
+from ltood.recipes import StepBatch
+from ltood.runtime.devices import Precision, autocast
 
 
 def in_format(backbone: Backbone, device: torch.device, number_format: Precision) -> None:

@@ -14,8 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.backbone import Backbone
-from ltood.core.checkpoint import (
+from ltood.core.errors import IncompleteStoreError, MissingNeedError, StoreError
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import to_section
+from ltood.images.sources import ImageData
+from ltood.networks.backbone import Backbone
+from ltood.networks.checkpoint import (
     EXTRAS,
     HISTORY,
     META,
@@ -25,16 +29,12 @@ from ltood.core.checkpoint import (
     write_atomically,
     write_checkpoint,
 )
-from ltood.core.console import say
-from ltood.core.devices import Precision, choose_device, precision, repeatable
-from ltood.core.errors import IncompleteStoreError, MissingNeedError, StoreError
-from ltood.core.images import ImageData
-from ltood.core.params import to_section
-from ltood.core.priors import ClassPrior
-from ltood.core.provenance import code_digest, differences, digest, library_versions
-from ltood.core.ranks import Ranks
-from ltood.core.recipe import Recipe, build_recipe
-from ltood.core.resume import load_state
+from ltood.networks.training_state import load_state
+from ltood.recipes import Recipe, build_recipe
+from ltood.runtime.console import say
+from ltood.runtime.devices import Precision, choose_device, precision, repeatable
+from ltood.runtime.distributed import Ranks
+from ltood.runtime.provenance import code_digest, differences, digest, library_versions
 from ltood.training.counted import counted_seed
 from ltood.training.given import build, check_source, describe_weights, inputs_of_given
 from ltood.training.loop import Run, history_csv
@@ -62,7 +62,7 @@ def train(
         data: Gives train, optionally val, and aux where the recipe wants outliers.
         out: Folder of the checkpoint. A finished one of the same inputs is left as it is; one
             of other inputs is replaced.
-        device_name: As `core.devices.choose_device` takes it.
+        device_name: As `runtime.devices.choose_device` takes it.
         ranks: This process among those that train together; alone if not given.
 
     Returns:

@@ -5,10 +5,10 @@ import torch
 from ltood.adapting.learning import Learner, start_context
 from ltood.adapting.rows import training_rows
 from ltood.core.errors import DataError, TrainingError
-from ltood.core.priors import ClassPrior
-from ltood.core.resume import load_state
-from ltood.core.text_heads import PromptConfig
+from ltood.core.prior import ClassPrior
+from ltood.networks.training_state import load_state
 from ltood.recipes import coop, locoop
+from ltood.recipes._text_heads import PromptConfig
 from tests import prompt_samples
 
 NAMES = ["cat", "11 12", "emu"]

@@ -5,7 +5,7 @@ import pytest
 
 from ltood.adapting.rows import TrainingRows, drawn, epoch_order, training_rows
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.core.text_heads import PromptConfig
+from ltood.recipes._text_heads import PromptConfig
 from ltood.store.layout import ArraySpec
 from tests import prompt_samples
 

@@ -10,11 +10,11 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ltood.backbones.clip import Clip, Config
-from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.checkpoint import load_checkpoint, write_checkpoint
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError
-from ltood.core.params import parse, to_section
-from ltood.core.weights import load_weights
+from ltood.core.settings import parse, to_section
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.networks.checkpoint import load_checkpoint, write_checkpoint
+from ltood.networks.weights import load_weights
 
 SMALL = Path(__file__).with_name("small_clip.json")
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from ltood.backbones.densenet_bc100 import BottleneckLayer, Config, Entry, Transition
-from ltood.core.backbone import ImageSpec
 from ltood.core.errors import ConfigError
-from ltood.core.weights import load_weights
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.weights import load_weights
 
 RGB = ImageSpec(3, 32, 32, (0.49, 0.48, 0.45), (0.20, 0.20, 0.20), 10)
 

@@ -2,8 +2,8 @@ import torch
 from torch import nn
 
 from ltood.backbones.mobilenet_v2 import Config, Entry
-from ltood.core.backbone import ImageSpec
-from ltood.core.weights import assign_weights
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.weights import assign_weights
 
 RGB = ImageSpec(3, 32, 32, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), 10)
 

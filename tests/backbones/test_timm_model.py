@@ -9,9 +9,9 @@ from torch import nn
 
 from ltood.backbones import timm_model
 from ltood.backbones.timm_model import Config, Entry
-from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.weights import assign_weights
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.networks.weights import assign_weights
 
 NAME = "timm_model"
 TINY = "test_resnet"

@@ -3,10 +3,10 @@ import torch
 from torch.nn import functional
 
 from ltood.backbones.wide_resnet import Config, Entry, WideBlock
-from ltood.core.backbone import ImageSpec
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.params import parse
-from ltood.core.weights import assign_weights
+from ltood.core.settings import parse
+from ltood.networks.backbone import ImageSpec
+from ltood.networks.weights import assign_weights
 
 RGB = ImageSpec(3, 32, 32, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), 10)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltood.core.detector import Calibrator, check_needs
+from ltood.core.batches import FitInputs
 from ltood.core.errors import MissingNeedError, NotFittedError
-from ltood.core.params import read_params, to_section
 from ltood.core.registry import available, load, summary
-from ltood.core.types import FitInputs
+from ltood.core.settings import read_params, to_section
+from ltood.core.slots import Calibrator, check_needs
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -8,12 +8,14 @@ from reference.logit_adjustment import adjusted
 
 from ltood.calibrators.logit_adjustment import Config, LogitAdjustment
 from ltood.calibrators.none import NoCalibration
+from ltood.core.batches import FitInputs
 from ltood.core.errors import ConfigError, DataError, NotFittedError
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FitInputs
-from ltood.detecting.images import _compare_heads
-from ltood.importing import import_folder
-from ltood.scoring import Choice, Workbench, fit_calibrator, restore_calibrator, score_store
+from ltood.core.prior import ClassPrior
+from ltood.deployment.images import _compare_heads
+from ltood.scoring.run import score_store
+from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import Choice
+from ltood.store.exchange import import_folder
 
 COUNTS = (60, 25, 10, 5)
 

@@ -4,10 +4,10 @@ import torch
 from reference import scores as reference
 
 from ltood.calibrators.patt import Config, Patt, head_weighted, label_sums, rescale
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.heads import ClassifierHead
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 from ltood.ops.logits import energy
 
 

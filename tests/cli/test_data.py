@@ -10,12 +10,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ltood.cli import app
-from ltood.core import catalogue, downloads, made_sets
-from ltood.core.catalogue import Offer, Part, known_set, known_sets
-from ltood.core.downloads import Source
 from ltood.core.errors import ConfigError, DataError, StoreError, UnknownNameError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets import folder
+from ltood.sets import catalogue, downloads
+from ltood.sets import synthetic as made_sets
+from ltood.sets.catalogue import Offer, Part, known_set, known_sets
+from ltood.sets.downloads import Source
 
 
 def run(*arguments):

@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ltood.cli import app
-from ltood.detecting.files import load_detector
-from ltood.importing import import_folder
+from ltood.deployment.files import load_detector
 from ltood.store.adapted import AdaptedHead, write_adapted
+from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.store.scores import ScoreStore
 

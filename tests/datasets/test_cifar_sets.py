@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets import cifar10, cifar100
 
 

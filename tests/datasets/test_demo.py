@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets.demo import SPLITS, Config, Dataset
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
@@ -193,7 +193,7 @@ def test_recorded_checksums_and_licences_cover_all_files():
 
 def test_the_demo_needs_no_torch():
     code = (
-        "import sys, ltood.preparing\n"
+        "import sys, ltood.preparing.prepare\n"
         "from ltood.datasets.demo import Config, Dataset\n"
         f"Dataset(Config(root={str(DEMO)!r})).split('ood_text')\n"
         "print([name for name in ('torch', 'zarr', 'PIL', 'matplotlib') if name in sys.modules])"

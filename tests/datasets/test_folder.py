@@ -3,11 +3,11 @@ import pytest
 from PIL import Image
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.fewshot import split_table
-from ltood.core.image_files import ImageFiles
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets.folder import Config, Dataset
-from ltood.preparing import open_prepared, prepare
+from ltood.images.fewshot import split_table
+from ltood.images.files import ImageFiles
+from ltood.preparing.prepare import open_prepared, prepare
 
 NUMBERS = {"train": {"cat": 8, "dog": 4, "eel": 3}, "test": {"cat": 2, "dog": 2, "eel": 2}}
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from ltood.core.errors import DataError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets import imagenet
 from ltood.datasets.imagenet import Config, Dataset
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.datasets.npz import Config, Dataset
-from ltood.preparing import open_prepared, prepare
+from ltood.preparing.prepare import open_prepared, prepare
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 

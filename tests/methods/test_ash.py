@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.ash import ash as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.ash import Ash, Config, binarise
 from ltood.methods.energy import Energy
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.bats import bats as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, MissingNeedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.bats import Bats, Config
 from ltood.methods.energy import Energy
 

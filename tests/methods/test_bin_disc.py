@@ -3,10 +3,10 @@ import pytest
 import torch
 from reference import bin_disc as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import MissingNeedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 from ltood.methods.bin_disc import BinDisc
 from ltood.normalisers.imood import Imood
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltood.core.detector import Detector, check_needs
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import MissingNeedError, NotFittedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.params import read_params, to_section
-from ltood.core.priors import ClassPrior
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.core.settings import read_params, to_section
+from ltood.core.slots import Detector, check_needs
 
 METHODS = available("methods")
 PARAMS = Path(__file__).parents[2] / "params.yaml"

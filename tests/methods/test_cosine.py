@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference.cosine import cosine
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FitInputs
 from ltood.methods.cosine import Config, Cosine
 
 

@@ -4,9 +4,9 @@ import torch
 from reference.dice import dice as reference
 from reference.dice import sparse_head
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.dice import Config, Dice
 from ltood.methods.energy import Energy
 

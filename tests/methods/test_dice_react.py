@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.dice_react import dice_react as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.dice import Config as DiceConfig
 from ltood.methods.dice import Dice
 from ltood.methods.dice_react import Config, DiceReAct

@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference import scores as reference
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch
 from ltood.methods.energy import Config, Energy
 
 

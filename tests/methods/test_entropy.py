@@ -5,8 +5,8 @@ import pytest
 import torch
 from reference import entropy as reference
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch
 from ltood.methods.entropy import Config, Entropy
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference.fdbd import fdbd
 
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.head import ClassifierHead
 from ltood.methods.fdbd import FDBD, Config
 
 

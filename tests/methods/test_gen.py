@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference import gen as reference
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch
 from ltood.methods.gen import Config, Gen
 
 

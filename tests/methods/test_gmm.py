@@ -5,8 +5,8 @@ from reference.gmm import em
 from reference.gmm import gmm as reference
 from sklearn.mixture import GaussianMixture as Oracle
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, FitInputs
 from ltood.methods import gmm
 from ltood.methods.gmm import Config, GaussianMixture, k_means
 

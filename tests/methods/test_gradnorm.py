@@ -4,9 +4,9 @@ import torch
 from reference import gradnorm as reference
 from torch.nn.functional import linear, log_softmax
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch
+from ltood.core.head import ClassifierHead
 from ltood.methods.gradnorm import Config, GradNorm
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import scores as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs, Need
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs, Need
+from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
 from ltood.methods.himplos import Config, Himplos, head_mask
 

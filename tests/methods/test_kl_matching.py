@@ -5,8 +5,8 @@ import pytest
 import torch
 from reference import kl_matching as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
 from ltood.methods.kl_matching import Config, KlMatching
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import scores as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs
 from ltood.methods.knn import KNN, Config
 from ltood.ops import pairs
 

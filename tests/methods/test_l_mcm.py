@@ -4,8 +4,8 @@ import pytest
 import torch
 from reference import mcm as reference
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch
 from ltood.methods.l_mcm import Config, LocalMcm
 
 

@@ -5,9 +5,9 @@ from reference.line import importance_of
 from reference.line import line as reference
 from reference.scores import class_means
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.line import Config, Line
 
 PARTS = {

@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference.lts import lts as reference
 
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch
 from ltood.methods.energy import Energy
 from ltood.methods.lts import Config, LogitScaling
 

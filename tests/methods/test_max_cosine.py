@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference import mcm as reference
 
-from ltood.core.types import FeatureBatch
+from ltood.core.batches import FeatureBatch
 from ltood.methods.max_cosine import MaxCosine
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from ltood.core.types import FeatureBatch
+from ltood.core.batches import FeatureBatch
 from ltood.methods.maxlogit import MaxLogit
 
 

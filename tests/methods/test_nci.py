@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.nci import nci
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.nci import NCI, Config
 
 

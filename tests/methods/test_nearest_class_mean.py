@@ -3,7 +3,7 @@ import pytest
 import torch
 from reference.nearest_class_mean import nearest_class_mean
 
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.methods.nearest_class_mean import Config, NearestClassMean
 
 

@@ -5,8 +5,8 @@ from reference.neco import neco as reference
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.types import FeatureBatch, FitInputs
 from ltood.methods.neco import Config, Neco
 
 

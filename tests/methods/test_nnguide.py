@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.nnguide import nnguide
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.nnguide import Config, NNGuide
 from ltood.ops import pairs
 

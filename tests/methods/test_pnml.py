@@ -3,8 +3,8 @@ import pytest
 import torch
 from reference.pnml import pnml
 
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
 from ltood.methods.pnml import PNML, regret
 
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference import scores as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs, Need
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs, Need
+from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
 from ltood.methods.react import Config, ReAct
 

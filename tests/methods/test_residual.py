@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.residual import residual as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.residual import Config, Residual
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from reference import rp_msp as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.prior import ClassPrior
 from ltood.methods.msp import MSP
 from ltood.methods.rp_msp import Config, RpMsp
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from reference import rw_energy as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.prior import ClassPrior
 from ltood.methods.rw_energy import Config, RwEnergy
 
 TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}

@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.she import she
 
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import DataError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.core.head import ClassifierHead
 from ltood.methods.she import SHE
 
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference.t_norm import t_norm as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
 from ltood.methods.t_norm import Config, NormalisedHead, normalised_weight
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import DataError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.metrics.accuracy import accuracy, by_group, per_class
 
 PRIOR = ClassPrior(np.array([500, 90, 40, 3]))

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ltood.core.errors import ConfigError
-from ltood.core.ranking import rank
+from ltood.metrics._ranking import rank
 from ltood.metrics.auroc import auroc
 from ltood.metrics.curves import MAX_POINTS, curves, histograms, precision_recall, roc
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import load_golden
 
-from ltood.core.priors import ClassPrior
-from ltood.core.ranking import rank
+from ltood.core.prior import ClassPrior
+from ltood.metrics._ranking import rank
 from ltood.metrics.accuracy import accuracy, by_group, per_class
 from ltood.metrics.auroc import auroc
 from ltood.metrics.average_precision import average_precision

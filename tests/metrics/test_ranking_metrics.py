@@ -8,7 +8,7 @@ from reference import metrics as reference
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.ranking import rank
+from ltood.metrics._ranking import rank
 from ltood.metrics.aupr import aupr
 from ltood.metrics.auroc import auroc
 from ltood.metrics.average_precision import average_precision

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltood.core.detector import Normaliser, check_needs
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import MissingNeedError, NotFittedError
-from ltood.core.params import read_params, to_section
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.settings import read_params, to_section
+from ltood.core.slots import Normaliser, check_needs
 from ltood.ops.logits import energy
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

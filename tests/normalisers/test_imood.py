@@ -4,10 +4,10 @@ import torch
 from conftest import load_golden
 from reference import scores as reference
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 from ltood.methods.energy import Energy
 from ltood.methods.msp import MSP
 from ltood.normalisers.imood import SCALES, Config, Imood, log_beta

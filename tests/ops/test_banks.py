@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import DataError
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
 from ltood.ops.banks import training_bank
 from ltood.ops.neighbours import training_neighbours
 

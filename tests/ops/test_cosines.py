@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.ops import cosines as ops
 
 

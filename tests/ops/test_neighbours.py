@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, MissingNeedError
-from ltood.core.types import FeatureBatch, FitInputs
 from ltood.ops import pairs
 from ltood.ops.neighbours import (
     Neighbours,

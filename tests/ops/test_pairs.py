@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import MissingNeedError
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 from ltood.methods.knn import KNN
 from ltood.methods.nnguide import NNGuide
 from ltood.methods.relation import Relation

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.ops.priors import check_tau, tempered_prior
 
 

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.priors import ClassPrior
-from ltood.core.types import FeatureBatch, FitInputs, TensorSource
+from ltood.core.prior import ClassPrior
 from ltood.ops import statistics
 from ltood.ops.statistics import (
     Activations,

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ltood.core import registry
-from ltood.core.heads import ClassifierHead
-from ltood.core.types import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.head import ClassifierHead
 
 pytestmark = pytest.mark.parity
 

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from ltood.preparing import prepare
+from ltood.preparing.prepare import prepare
 from ltood.store.adapted import write_adapted
 from ltood.store.regions import read_regions
 from stages import _shell

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.core.backbone import Backbone, ImageSpec
+from ltood.networks.backbone import Backbone, ImageSpec
 
 
 @dataclass(frozen=True)

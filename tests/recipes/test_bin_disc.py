@@ -6,9 +6,10 @@ import torch
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.recipes.bin_disc import Config, Entry
-from ltood.scoring import Choice, Workbench, build_method
+from ltood.scoring.session import Workbench
+from ltood.scoring.slots import Choice, build_method
 
 
 def test_terms_and_gradients_are_the_published_ones():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.params import read_params, to_section
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import StepBatch, build_recipe
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
+from ltood.core.settings import read_params, to_section
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.recipes._base import StepBatch, build_recipe
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COUNTS = np.array([40, 12, 4])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ltood.core.errors import TrainingError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import flag
 from ltood.recipes.coop import Config, Entry
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.recipes.cross_entropy import Config, Entry
 from recipes.test_contract import build, make_batch
 

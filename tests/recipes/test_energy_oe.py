@@ -5,8 +5,8 @@ import pytest
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import parse
 from ltood.recipes.energy_oe import Config, Entry
 
 

@@ -8,11 +8,11 @@ from conftest import load_golden
 from image_samples import make_plan, train_tiny, tree
 from outlier_samples import GoldenStep, train_and_extract
 
-from ltood.core.checkpoint import read_head_extras
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.params import parse
-from ltood.core.priors import ClassPrior
-from ltood.ops.class_pool import ClassPool
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import parse
+from ltood.networks.checkpoint import read_head_extras
+from ltood.recipes._class_pool import ClassPool
 from ltood.recipes.imood import Config, Entry
 from ltood.training.loop import Run
 

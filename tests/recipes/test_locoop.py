@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import flag
 from ltood.recipes import coop
 from ltood.recipes.locoop import Config, Entry

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
-from ltood.core.params import parse
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import build_recipe
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import parse
+from ltood.recipes._base import build_recipe
 from ltood.recipes.logit_adjustment import Config, Entry
 from recipes.test_contract import COUNTS, build, make_batch
 

@@ -4,7 +4,7 @@ import pytest
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.recipes.outlier_exposure import Config, Entry
 
 

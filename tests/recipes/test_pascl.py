@@ -7,8 +7,8 @@ import torch
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import parse
 from ltood.recipes.pascl import Config, Entry
 
 

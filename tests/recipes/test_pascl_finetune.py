@@ -4,10 +4,10 @@ import torch
 from image_samples import make_plan, train_tiny
 from safetensors.torch import load_file
 
-from ltood.core.checkpoint import WEIGHTS
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.networks.checkpoint import WEIGHTS
+from ltood.recipes._base import StepBatch
 from ltood.recipes.pascl_finetune import Config, PasclFinetune
 
 

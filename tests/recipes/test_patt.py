@@ -8,15 +8,15 @@ from conftest import GOLDEN
 from image_samples import make_plan, train_tiny
 from torch.nn import functional
 
-from ltood.core.backbone import BackboneOutput, ImageSpec
-from ltood.core.checkpoint import load_checkpoint
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
-from ltood.core.params import parse
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import StepBatch
+from ltood.core.prior import ClassPrior
+from ltood.core.settings import parse
 from ltood.losses.implicit_semantic_augmentation import MAX_KAPPA, ImplicitSemanticAugmentation
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
+from ltood.networks.backbone import BackboneOutput, ImageSpec
+from ltood.networks.checkpoint import load_checkpoint
+from ltood.recipes._base import StepBatch
 from ltood.recipes.patt import Config, Entry
 from recipes.test_contract import COUNTS, build, make_batch
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, TrainingError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.recipes.pretrained import Config, Entry
 
 

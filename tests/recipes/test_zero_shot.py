@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, TrainingError
-from ltood.core.priors import ClassPrior
+from ltood.core.prior import ClassPrior
 from ltood.core.registry import flag
 from ltood.recipes.zero_shot import Config, Entry
 

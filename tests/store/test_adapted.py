@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.scoring import Choice, score_store
+from ltood.scoring.run import score_store
+from ltood.scoring.slots import Choice
 from ltood.store.adapted import (
     AdaptedHead,
     AdaptedSplit,

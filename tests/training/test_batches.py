@@ -5,10 +5,10 @@ import pytest
 import torch
 from image_samples import GreedyRecipe, TinyImages, make_plan
 
-from ltood.core.backbone import ImageSpec, build_backbone
-from ltood.core.priors import ClassPrior
-from ltood.core.recipe import Recipe
-from ltood.ops.view_sets import AUGMENTATIONS
+from ltood.core.prior import ClassPrior
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.recipes._base import Recipe
+from ltood.training.augmentation.named import AUGMENTATIONS
 from ltood.training.batches import Batches
 from ltood.training.counted import counted_generator, counted_seed
 from ltood.training.plan import Augmentation

@@ -4,7 +4,7 @@ import pytest
 from image_samples import make_plan, train_tiny
 
 from ltood.core.errors import TrainingError
-from ltood.core.recipe import Recipe
+from ltood.recipes._base import Recipe
 from ltood.training import train as driver
 from ltood.training.loop import Run
 

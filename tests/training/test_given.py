@@ -7,9 +7,9 @@ import torch
 from image_samples import TinyImages, make_plan, train_tiny, tree
 from safetensors.torch import load_file, save_file
 
-from ltood.core.checkpoint import HISTORY, META, WEIGHTS, load_checkpoint
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.core.recipe import Recipe
+from ltood.networks.checkpoint import HISTORY, META, WEIGHTS, load_checkpoint
+from ltood.recipes._base import Recipe
 from ltood.training import train as driver
 from ltood.training.given import describe_weights
 

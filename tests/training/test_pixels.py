@@ -26,12 +26,12 @@ from PIL import Image
 from torchvision.transforms import functional as official
 
 from ltood.backbones.cifar_resnet import CifarResNet
-from ltood.core.backbone import ImageSpec, build_backbone
 from ltood.core.errors import DataError, TrainingError
-from ltood.core.images import ImageSplit
-from ltood.core.priors import ClassPrior
-from ltood.core.random_views import crop_box
-from ltood.core.ranks import Ranks
+from ltood.core.prior import ClassPrior
+from ltood.images.arrays import ImageSplit
+from ltood.images.views import crop_box
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.runtime.distributed import Ranks
 from ltood.training import pixels as driver
 from ltood.training import train as training
 from ltood.training.batches import Batches

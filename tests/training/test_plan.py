@@ -4,7 +4,7 @@ import math
 import pytest
 
 from ltood.core.errors import ConfigError
-from ltood.core.params import parse
+from ltood.core.settings import parse
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
 
 

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,15 +12,15 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from ltood.core.checkpoint import HISTORY, WEIGHTS
 from ltood.core.errors import ConfigError
-from ltood.core.ranks import Ranks
+from ltood.networks.checkpoint import HISTORY, WEIGHTS
+from ltood.runtime.distributed import Ranks
 from ltood.training.sharing import SharedBatchNorm2d, add_gradients, share_batches, share_rows
 
 PROGRAM = """
 import sys
 from image_samples import make_plan, train_tiny
-from ltood.core.ranks import ranks_from_environment
+from ltood.runtime.distributed import ranks_from_environment
 recipe = sys.argv[2]
 with ranks_from_environment() as ranks:
     train_tiny(sys.argv[1], make_plan(recipe=recipe, epochs=2, batch_size=9), ranks=ranks)
@@ -37,7 +36,7 @@ def run_ranks(program, *arguments, world=2):
             [sys.executable, "-c", program, *map(str, arguments)],
             env={
                 **os.environ,
-                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "PYTHONPATH": os.pathsep.join(sys.path),
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
                 "RANK": str(rank),
@@ -71,7 +70,7 @@ FAILING = """
 import sys
 from image_samples import make_plan, train_tiny
 from ltood.core.errors import StoreError
-from ltood.core.ranks import ranks_from_environment
+from ltood.runtime.distributed import ranks_from_environment
 with ranks_from_environment() as ranks:
     try:
         train_tiny(sys.argv[1], make_plan(), ranks=ranks)
@@ -90,9 +89,9 @@ def test_what_the_first_rank_refuses_all_refuse_alike(tmp_path):
 PIXELS = """
 import sys
 import numpy as np, torch
-from ltood.core.image_files import Geometry
-from ltood.core.images import ImageSplit
-from ltood.core.ranks import ranks_from_environment
+from ltood.images.decoding import Geometry
+from ltood.images.arrays import ImageSplit
+from ltood.runtime.distributed import ranks_from_environment
 from ltood.training.pixels import Streamed, Wanted
 images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), dtype=np.uint8)
 split = ImageSplit(images, np.zeros(6, np.int64), np.arange(6))
@@ -118,7 +117,7 @@ def test_ranks_decode_their_shares_and_see_all(tmp_path):
 
 NORM = """
 import sys, torch, warnings
-from ltood.core.ranks import ranks_from_environment
+from ltood.runtime.distributed import ranks_from_environment
 from ltood.training.sharing import SharedBatchNorm2d
 warnings.simplefilter("error")  # such as that of a number taken from the device in mid-step
 with ranks_from_environment() as ranks:

@@ -5,10 +5,10 @@ import torch
 from image_samples import GreedyRecipe, make_plan, train_tiny, tree
 from safetensors.torch import load_file
 
-from ltood.core.checkpoint import HISTORY, WEIGHTS
-from ltood.core.devices import precision
 from ltood.core.errors import ConfigError
-from ltood.core.recipe import StepBatch
+from ltood.networks.checkpoint import HISTORY, WEIGHTS
+from ltood.recipes._base import StepBatch
+from ltood.runtime.devices import precision
 from ltood.training import train as driver
 from ltood.training.loop import Run
 from ltood.training.stepping import Averaged, micro_batches
@@ -58,7 +58,7 @@ def test_one_part_is_the_batch_itself():
 def test_accumulation_keeps_the_mean_of_losses_of_single_images(tmp_path, monkeypatch):
     # Without batch norm in training mode the parts do not see one another.
     monkeypatch.setattr(
-        "ltood.core.recipe.Recipe.set_modes", lambda recipe, backbone: backbone.eval()
+        "ltood.recipes._base.Recipe.set_modes", lambda recipe, backbone: backbone.eval()
     )
     whole = weights(tmp_path / "whole", epochs=1)
     parts = weights(tmp_path / "parts", epochs=1, accumulate=3)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from image_samples import GreedyRecipe, TinyImages, child, kill_when, make_plan, train_tiny, tree
 
-from ltood.core.checkpoint import load_checkpoint
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
-from ltood.core.images import ImageSplit
+from ltood.images.arrays import ImageSplit
+from ltood.networks.checkpoint import load_checkpoint
 from ltood.training import train as driver
 from ltood.training.loop import Run
 

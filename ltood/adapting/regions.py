@@ -1,0 +1,315 @@
+"""Which regions of a picture show something else than its class, drawn over the picture.
+
+LoCoOp (Miyai, Yu, Irie and Aizawa, NeurIPS 2023, arXiv:2306.01293) takes a patch for irrelevant
+to the class where the class is not among its K likeliest. As in the official figure the relevant
+patches are painted over in grey and the irrelevant ones stay visible; or the irrelevant ones are
+framed. The patches come from the stored local features and the head, the pictures through the
+same geometry as the features, so that both are aligned; no network is run.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.images.arrays import ImageSplit
+from ltood.images.decoding import Geometry, as_picture, decode, read_picture
+from ltood.images.files import ImageFiles
+from ltood.images.prepared import PreparedData
+from ltood.images.views import RandomViews
+from ltood.runtime.provenance import digest
+from ltood.store.chunks import write_atomically
+from ltood.store.features import FeatureStore
+from ltood.store.layout import VIEWS_SPLIT
+from ltood.store.regions import RegionSheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: What the relevant patches are painted with, as in the official figure.
+GREY = (200, 200, 200)
+_FRAME = (230, 30, 30)
+#: Share of the classes that K is by default: 200 of ImageNet's 1,000.
+_SHARE = 0.2
+_CAPTION = 14
+#: Pictures of the sheet in the report, and the width in pixels to which small ones are enlarged.
+_SHOWN, _LEAST_WIDTH = 8, 112
+
+Style = Literal["hide", "frame"]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Patches of some rows of a split that do not show the class.
+
+    Attributes:
+        rows: Row numbers, [n] int64.
+        labels: Classes that were asked about, [n] int64.
+        irrelevant: Whether K classes or more are likelier than that class, [n, P] bool.
+        grid: Rows and columns of patches; their product is P.
+        topk: The K that was used.
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    irrelevant: NDArray[np.bool_]
+    grid: tuple[int, int]
+    topk: int
+
+
+def find_regions(
+    store: FeatureStore,
+    split: str,
+    rows: Sequence[int],
+    *,
+    topk: int | None = None,
+    label: int | None = None,
+    view: int = 0,
+) -> Regions:
+    """Irrelevant patches of some rows.
+
+    Args:
+        store: Features with local ones, seen through the head that is to be asked.
+        split: Name of the split.
+        rows: Row numbers, at least one.
+        topk: K, 1 or more; None takes the one that the head was learned with, and a fifth of the
+            classes where it was learned without.
+        label: Class to ask about; None takes the row's own, and where it has none the likeliest
+            one of the whole picture.
+        view: Which view of a split of several.
+
+    Raises:
+        StoreError: If the store has no such split or no local features.
+        ConfigError: If a row, K, the class or the view is out of range.
+    """
+    source = store.split(split)
+    grid = store.provenance.get("preprocessing", {}).get("grid")
+    if "local" not in source.spec.arrays or not grid:
+        raise StoreError(
+            f"split {split} of {store.path} has no local features, which the regions come from; "
+            "extract with backbone: clip and backbones.clip.local true."
+        )
+    head = store.head_arrays()
+    weight = np.asarray(head["weight"], dtype=np.float32)
+    classes = len(weight)
+    if topk is None:
+        used = store.provenance.get("head", {}).get("in_use", {}).get("topk")
+        chosen = max(1, round(_SHARE * classes)) if used is None else int(used)
+    else:
+        chosen = topk
+    if chosen < 1:
+        raise ConfigError(f"topk is {chosen}; set it to 1 or more (LoCoOp: 200 of 1,000 classes).")
+    if label is not None and not 0 <= label < classes:
+        raise ConfigError(f"the class {label} is none of 0 to {classes - 1}.")
+    labels, masks = [], []
+    for row in rows:
+        if not 0 <= row < len(source):
+            raise ConfigError(f"row {row} is none of 0 to {len(source) - 1} of split {split}.")
+        local = source.read("local", row, row + 1)[0].astype(np.float32)
+        whole = source.read("features", row, row + 1)[0].astype(np.float32)
+        if local.ndim == 3:
+            if not 0 <= view < len(local):
+                raise ConfigError(f"view {view} is none of 0 to {len(local) - 1}.")
+            local, whole = local[view], whole[view]
+        elif view:
+            raise ConfigError(f"view {view} is asked for but rows of split {split} have one view.")
+        own = int(source.read("labels", row, row + 1)[0]) if label is None else label
+        own = own if own >= 0 else int((whole @ weight.T).argmax())
+        logits = local @ weight.T
+        greater = (logits > logits[:, own : own + 1]).sum(axis=1)
+        labels.append(own)
+        masks.append(greater >= chosen)
+    return Regions(
+        np.array(rows, dtype=np.int64),
+        np.array(labels, dtype=np.int64),
+        np.stack(masks),
+        (int(grid[0]), int(grid[1])),
+        chosen,
+    )
+
+
+def spoken_classes(store: FeatureStore) -> list[str]:
+    """Class names as the prompts of the head speak them; those of the store where it has none."""
+    return list(store.provenance.get("head", {}).get("names") or store.class_names)
+
+
+def spaced_rows(total: int, num: int) -> list[int]:
+    """At most `num` row numbers, evenly spaced among `total`."""
+    return [int(row) for row in np.unique(np.linspace(0, total - 1, min(num, total)).round())]
+
+
+def pictures(
+    store: FeatureStore, data: PreparedData, split: str, rows: Sequence[int], *, view: int = 0
+) -> NDArray[np.uint8]:
+    """Pixels that the features of some rows were made from, [n, H, W, 3].
+
+    Raises:
+        StoreError: If the store was made from other data.
+        DataError: If a picture cannot be read.
+    """
+    described = store.provenance.get("preprocessing", {})
+    recorded = described.get("geometry")
+    # Ids alone would not do: most data sets count their pictures from 0.
+    made_from = store.provenance.get("dataset", {}).get("sha256")
+    if recorded is None or made_from != digest(data.manifest):
+        raise StoreError(
+            f"{store.path} was not made from the pictures in {data.path}; name the prepared data "
+            "of its extraction."
+        )
+    source = data.source("train" if split == VIEWS_SPLIT else split)
+    geometry = Geometry(
+        tuple(recorded["size"]), recorded["mode"], recorded["resize"], recorded["interpolation"]
+    )
+    if split != VIEWS_SPLIT:
+        return decode(source, rows, geometry)
+    views = described["views"]
+    made = RandomViews(
+        views["num"], geometry.size[0], views["seed"], np.asarray(source.ids),
+        geometry.interpolation,
+    )  # fmt: skip
+    return np.stack([made.view(_picture(source, row), int(source.ids[row]), view) for row in rows])
+
+
+def painted(
+    pixels: NDArray[np.uint8],
+    irrelevant: NDArray[np.bool_],
+    grid: tuple[int, int],
+    style: Style = "hide",
+) -> NDArray[np.uint8]:
+    """One picture with its regions, [H, W, 3].
+
+    Args:
+        pixels: The picture, [H, W, 3].
+        irrelevant: Patches, row by row, [P].
+        grid: Rows and columns of patches.
+        style: "hide" paints over what is relevant; "frame" draws around what is not.
+    """
+    height, width, _ = pixels.shape
+    if height % grid[0] or width % grid[1]:
+        raise DataError(
+            f"a picture of {height} x {width} pixels does not split into {grid[0]} x {grid[1]} "
+            "patches; the store and the picture do not belong together."
+        )
+    mask = np.kron(
+        irrelevant.reshape(grid), np.ones((height // grid[0], width // grid[1]), dtype=bool)
+    )
+    drawn = pixels.copy()
+    if style == "hide":
+        drawn[~mask] = GREY
+        return drawn
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    drawn[mask & ~inner] = _FRAME
+    return drawn
+
+
+def contact_sheet(
+    images: NDArray[np.uint8],
+    regions: Regions,
+    class_names: Sequence[str],
+    *,
+    style: Style = "hide",
+    columns: int = 4,
+) -> "Image":
+    """Pictures and their regions side by side, with row, class and share of irrelevant patches.
+
+    Args:
+        images: [n, H, W, 3].
+        regions: Of the same rows.
+        class_names: Names of the classes.
+        style: As `painted` takes it.
+        columns: Pairs in one line.
+    """
+    from PIL import Image, ImageDraw
+
+    num, height, width, _ = images.shape
+    columns = min(columns, num)
+    cell = (2 * width + 6, height + _CAPTION + 6)
+    sheet = Image.new("RGB", (columns * cell[0], math.ceil(num / columns) * cell[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number in range(num):
+        left, top = number % columns * cell[0], number // columns * cell[1]
+        mask = regions.irrelevant[number]
+        share = f"{100 * mask.mean():.0f} %"
+        name = class_names[regions.labels[number]]
+        caption = f"{regions.rows[number]}: {name}, {share}"
+        draw.text((left + 2, top + 1), caption[: max(8, 2 * width // 6)], fill="black")
+        sheet.paste(Image.fromarray(images[number]), (left, top + _CAPTION))
+        drawn = painted(images[number], mask, regions.grid, style)
+        sheet.paste(Image.fromarray(drawn), (left + width + 2, top + _CAPTION))
+    return sheet
+
+
+def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
+    """Test pictures with their regions, for the report, or a sentence that says why none.
+
+    Args:
+        store: Features, seen through the head that is to be asked.
+        data: Prepared pictures that they were made from.
+
+    Returns:
+        At most eight pictures, evenly spaced over the split, with the K of `find_regions`.
+
+    Raises:
+        StoreError: If the store was made from other pictures.
+        DataError: If a picture cannot be read.
+    """
+    if store.provenance.get("head") is None:
+        return "The head is not made of text, which patches could be compared with."
+    split = store.split("test")
+    if "local" not in split.spec.arrays or not store.provenance.get("preprocessing", {}).get(
+        "grid"
+    ):
+        return "The features hold none of patches."
+    rows = spaced_rows(len(split), _SHOWN)
+    found = find_regions(store, "test", rows)
+    images = pictures(store, data, "test", rows)
+    times = math.ceil(_LEAST_WIDTH / images.shape[2])
+    images = images.repeat(times, axis=1).repeat(times, axis=2)
+    names = spoken_classes(store)
+    return RegionSheet(
+        features=store.fingerprint,
+        split="test",
+        rows=tuple(rows),
+        class_names=tuple(names[label] for label in found.labels),
+        shares=tuple(round(float(mask.mean()), 4) for mask in found.irrelevant),
+        topk=found.topk,
+        num_classes=len(names),
+        png=_png(contact_sheet(images, found, names)),
+    )
+
+
+def _picture(source: ImageSplit | ImageFiles, row: int) -> "Image":
+    if isinstance(source, ImageSplit):
+        return as_picture(np.asarray(source.images[row]))
+    return read_picture(source.content(row), str(source.path(row)))
+
+
+def write_sheet(path: Path, sheet: "Image") -> None:
+    """Write a PNG file in one rename.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    content = _png(sheet)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path} ({error.strerror or error}); free space or choose another file."
+        ) from error
+
+
+def _png(sheet: "Image") -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,178 @@
+"""How long methods take on this machine for features of a given size.
+
+Features are drawn around one random centre for each class, the head is that of the nearest
+centre. Every method is fitted and scores by itself, so that its time is its own; `ltood compare`
+shares among methods and takes less.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ltood.core import registry
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs
+from ltood.core.errors import ConfigError, LtoodError, MissingNeedError
+from ltood.core.head import ClassifierHead
+from ltood.core.slots import Detector, check_needs
+from ltood.runtime.devices import choose_device
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the features.
+
+    Attributes:
+        rows: Training rows N.
+        dim: Feature width D.
+        classes: Classes C.
+        test_rows: Rows to score.
+        patches: Local features of each row P; 0 leaves out the methods that read them.
+        seed: Of the draws.
+    """
+
+    rows: int = 50_000
+    dim: int = 512
+    classes: int = 100
+    test_rows: int = 20_000
+    patches: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        for name, least in {
+            "rows": 1,
+            "dim": 1,
+            "classes": 2,
+            "test_rows": 1,
+            "patches": 0,
+        }.items():
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be {least} or "
+                    "more."
+                )
+        if self.rows < self.classes:
+            raise ConfigError(
+                f"there are {self.rows} rows for {self.classes} classes; each needs one or more."
+            )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one method took.
+
+    Attributes:
+        method: Its name.
+        status: "ok", "left out" where it needs what random features lack, or "failed".
+        fit_seconds: Wall seconds of learning.
+        score_seconds: Wall seconds of scoring all test rows.
+        reason: Why it was left out or failed, or empty.
+    """
+
+    method: str
+    status: Literal["ok", "left out", "failed"]
+    fit_seconds: float = 0.0
+    score_seconds: float = 0.0
+    reason: str = ""
+
+
+def bench(
+    methods: Sequence[str], shape: Shape | None = None, device: str = "auto"
+) -> Iterator[Timing]:
+    """Fit and score methods with their default settings, one after the other.
+
+    Args:
+        methods: Their names.
+        shape: Sizes of the features.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Yields:
+        One row for each method as soon as it is done.
+
+    Raises:
+        UnknownNameError: If there is no such method.
+        ConfigError: If the device is wrong.
+    """
+    shape, chosen = shape or Shape(), choose_device(device)
+    built: list[tuple[str, Detector]] = [
+        (name, registry.load("methods", name).Entry()) for name in methods
+    ]
+    data = _Data(shape, chosen)
+    for name, detector in built:
+        try:
+            yield _timed(name, detector, data)
+        except MissingNeedError as error:
+            yield Timing(name, "left out", reason=str(error))
+        except (LtoodError, ArithmeticError, RuntimeError) as error:
+            yield Timing(name, "failed", reason=" ".join(str(error).split())[:200])
+
+
+class _Data:
+    """Random features with their head."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(shape.seed)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(*size, generator=generator)
+
+        centres = normal(shape.classes, shape.dim)
+        self.labels = torch.arange(shape.rows) % shape.classes
+        train = (centres[self.labels] + normal(shape.rows, shape.dim)).clamp_(min=0)
+        own = torch.arange(shape.test_rows) % shape.classes
+        test = (centres[own] + normal(shape.test_rows, shape.dim)).clamp_(min=0)
+        weight = (centres - centres.mean(0)) / shape.dim**0.5
+        self.head = ClassifierHead(
+            weight.to(device),
+            (-(weight * centres).sum(1) / 2).to(device),
+            bn_weight=torch.ones(shape.dim, device=device),
+            bn_bias=torch.full((shape.dim,), 0.5, device=device),
+            extra_weight=(-weight.mean(0, keepdim=True)).to(device),
+            extra_bias=torch.zeros(1, device=device),
+        )
+        self.local: Tensor | None = None
+        if shape.patches:
+            # One block serves for all batches: patches of all rows would fill the memory.
+            block = normal(min(shape.test_rows, BATCH_ROWS), shape.patches, shape.dim)
+            self.local = block.half().to(device)
+        self.train, self.labels, self.test = (
+            train.to(device),
+            self.labels.to(device),
+            test.to(device),
+        )
+        self.train_logits = self.head.logits(self.train)
+        self.device = device
+
+    def batches(self) -> Iterator[FeatureBatch]:
+        """Test rows as they come from a store, logits included."""
+        for rows in torch.split(self.test, BATCH_ROWS):
+            local = None if self.local is None else self.local[: len(rows)]
+            yield FeatureBatch.of(rows, self.head.logits(rows), local=local, head=self.head)
+
+    def finish(self) -> float:
+        """The time, once the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+@torch.no_grad()
+def _timed(name: str, detector: Detector, data: _Data) -> Timing:
+    # Nothing that another method found is at hand.
+    inputs = FitInputs.of(data.train, data.labels, logits=data.train_logits, head=data.head)
+    if "local" in detector.arrays and data.local is None:
+        raise MissingNeedError("it reads local features; ask for some (--patches 196).")
+    check_needs(f"method {name}", detector.needs, inputs, has_local=data.local is not None)
+    start = data.finish()
+    detector.fit(inputs)
+    fitted = data.finish() - start
+    scored = 0.0
+    for batch in data.batches():
+        start = data.finish()
+        detector.score(batch)
+        scored += data.finish() - start
+    return Timing(name, "ok", fitted, scored)

@@ -1,0 +1,245 @@
+"""ID datasets whose pictures lie in folders or lists, with their OOD sets.
+
+`PictureSet` is what the entries `folder`, `imagenet` and `imagenet_lt` share.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.datasets._outliers import open_outliers, outlier_sources
+from ltood.images.arrays import ImageSplit
+from ltood.images.decoding import Geometry, load
+from ltood.images.fewshot import few_shot_rows, listed_paths
+from ltood.images.files import ImageFiles, OnError
+from ltood.images.lists import pictures_below
+from ltood.images.longtail import check_long_tail, long_tail_counts, long_tail_rows
+from ltood.runtime.console import say
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """Settings of ID datasets made of pictures.
+
+    Attributes:
+        root: Folder of the dataset, relative to where the command runs.
+        size: Side in pixels to which all pictures are brought, once, while preparing; for sets
+            that fit into memory and backbones without a size of their own. Null leaves them on
+            disk.
+        mode: How: "squash" the whole picture, or a "centre_crop".
+        on_error: "skip" lists pictures that cannot be decoded and leaves them out; "raise"
+            refuses them.
+        imbalance: Profile of the training class counts; "none" keeps every picture.
+        imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
+            effect where `imbalance` is "none".
+        shots: Training pictures of each class, drawn by `shots_seed`; null takes all.
+        shots_seed: Chooses the few shots; null takes those of all seeds in `shots_list`.
+        shots_list: CSV file of few-shot selections with the columns path and optionally seed and
+            shots, in the place of a draw; null draws.
+        ood: OOD test sets, each a name and where its images are, such as dtd=data/dtd/images, or
+            the bare name of a known set (`ltood data list`).
+        aux: Where auxiliary outliers are, likewise; null for none.
+    """
+
+    section: ClassVar[str]
+
+    root: str
+    size: int | None = None
+    mode: Literal["squash", "centre_crop"] = "squash"
+    on_error: OnError = "raise"
+    imbalance: Literal["exponential", "step", "none"] = "none"
+    imbalance_ratio: float = 0.01
+    shots: int | None = None
+    shots_seed: int | None = 1
+    shots_list: str | None = None
+    ood: tuple[str, ...] = ()
+    aux: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_long_tail(self.section, self.imbalance_ratio, self.imbalance)
+        outlier_sources(self.ood, self.aux, self.section)
+        if not self.root:
+            raise ConfigError(f"{self.section}.root is empty; name the folder of the pictures.")
+        for name in ("size", "shots"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(
+                    f"{self.section}.{name} is {value}; set it to 1 or more, or null."
+                )
+        if self.shots is not None and self.shots_seed is None and self.shots_list is None:
+            raise ConfigError(
+                f"{self.section}.shots_seed is null, which takes the shots of all seeds in a list, "
+                f"but {self.section}.shots_list is null too; set one of them."
+            )
+        if self.imbalance != "none" and (self.shots is not None or self.shots_list is not None):
+            raise ConfigError(
+                f"{self.section}.imbalance is {self.imbalance!r} and shots are asked for too; "
+                "choose one of them."
+            )
+
+
+class PictureSet:
+    """ID classes as pictures; an `ImageDataset`. Listings are read when a split is asked for."""
+
+    def __init__(
+        self,
+        config: PictureConfig,
+        class_names: Callable[[], tuple[str, ...]],
+        listings: Mapping[str, Callable[[], ImageFiles]],
+    ) -> None:
+        """Take what the entry knows.
+
+        Args:
+            config: Settings.
+            class_names: Gives the names of the ID classes, in label order.
+            listings: For each ID split what lists its pictures with their classes.
+        """
+        self._config = config
+        self._listings = listings
+        self._outliers = outlier_sources(config.ood, config.aux, config.section)
+        self._names = class_names
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the ID classes, in label order.
+
+        Raises:
+            DataError: If the files that name them are unusable.
+        """
+        return self._names()
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of all splits."""
+        return (*self._listings, *self._outliers)
+
+    def split(self, name: str) -> ImageSplit | ImageFiles:
+        """Pictures of one split, on disk or brought to `size`; the training split is cut.
+
+        Raises:
+            DataError: If there is no such split or its files are unusable.
+            ConfigError: If the imbalance ratio leaves a class without images.
+        """
+        config = self._config
+        if name not in self.splits():
+            known = ", ".join(self.splits())
+            raise DataError(f"{config.section} has no split {name!r}; it has {known}.")
+        if name in self._outliers:
+            shape = None if config.size is None else (config.size, config.size, 3)
+            return open_outliers(self._outliers, name, shape, on_error=config.on_error)
+        files = self._listings[name]()
+        if name == "train":
+            files = self._cut(files)
+        if config.size is None:
+            return files
+        size = (config.size, config.size)
+        return load(files, Geometry(size, config.mode))
+
+    def _cut(self, train: ImageFiles) -> ImageFiles:
+        """Training pictures that the long tail or the few shots keep."""
+        config = self._config
+        if config.shots_list is not None:
+            return self._listed(train, config.shots_list)
+        if config.shots is not None and config.shots_seed is not None:
+            rows = few_shot_rows(
+                train.labels, train.paths, shots=config.shots, seed=config.shots_seed
+            )
+            return train.take(rows)
+        if config.imbalance == "none":
+            return train
+        num_max = int(np.bincount(train.labels).max())
+        counts = long_tail_counts(
+            num_max, len(self.class_names), ratio=config.imbalance_ratio, kind=config.imbalance
+        )
+        return train.take(long_tail_rows(train.labels, counts.tolist()))
+
+    def _listed(self, train: ImageFiles, where: str) -> ImageFiles:
+        config = self._config
+        try:
+            content = Path(where).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{config.section}.shots_list is {where!r}, which cannot be read ({error}); "
+                "correct the path or set it to null."
+            ) from error
+        rows = {path: row for row, path in enumerate(train.paths)}
+        wanted = listed_paths(content, where, shots=config.shots, seed=config.shots_seed)
+        strangers = [path for path in wanted if path not in rows]
+        if strangers:
+            raise DataError(
+                f"{where} lists {strangers[0]!r}, which is no training picture of {train.root}; "
+                "correct the list or the folder."
+            )
+        return train.take(np.array([rows[path] for path in wanted]))
+
+
+def class_folders(
+    root: Path, names: tuple[str, ...] | None, on_error: OnError
+) -> tuple[ImageFiles, tuple[str, ...]]:
+    """Pictures in one folder for each class, and the names of the folders.
+
+    Args:
+        root: Holds the folders.
+        names: Folders in label order; None takes all, sorted.
+        on_error: What preparing does about unreadable pictures.
+
+    Raises:
+        DataError: If a folder is missing, or one without pictures is there.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}; put one folder for each class into it.")
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    if not found:
+        raise DataError(f"{root} holds no folders; put the pictures of each class into its own.")
+    if names is None:
+        names = tuple(found)
+    missing = [name for name in names if name not in found]
+    unknown = [name for name in found if name not in names]
+    if missing or unknown:
+        what = (
+            f"lacks the class {missing[0]!r}" if missing else f"has the class {unknown[0]!r} more"
+        )
+        raise DataError(
+            f"{root} {what} beside the training pictures; every split has one folder for each of "
+            f"the {len(names)} classes."
+        )
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        below = pictures_below(root / name)
+        paths += [f"{name}/{path}" for path in below]
+        labels += [label] * len(below)
+    ids = np.arange(len(paths))
+    return ImageFiles(root, tuple(paths), np.array(labels), ids, on_error=on_error), names
+
+
+def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles:
+    """Refuse labels outside 0 to C - 1 and paths that lead nowhere.
+
+    Raises:
+        DataError: On the first of them.
+    """
+    bad = (files.labels < 0) | (files.labels >= num_classes)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            f"{where} gives {files.paths[row]!r} the class {files.labels[row]}; classes run from 0 "
+            f"to {num_classes - 1}. Correct the list."
+        )
+    return files
+
+
+def tell_counts(files: ImageFiles, num_classes: int, expected: tuple[int, ...], where: str) -> None:
+    """Say when a published set has other numbers of pictures than it should."""
+    if len(files) not in expected:
+        numbers = " or ".join(f"{number:,}" for number in expected)
+        say(f"{where} has {len(files):,} pictures, the published set {numbers}.")
+    missing = num_classes - len(np.unique(files.labels))
+    if missing:
+        raise DataError(
+            f"{where} has no pictures of {missing} of the {num_classes} classes; complete it."
+        )

@@ -1,0 +1,203 @@
+"""From a feature store to a deployed detector: fit all slots, then set the threshold.
+
+The threshold is the smallest score seen on ID rows at which at least the wanted share of
+them is accepted (`score <= threshold` is ID). It is read off held-out ID rows, never off
+OOD rows: those of split val, or of another split that is named on purpose.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.slots import Normaliser, check_needs
+from ltood.deployment.detector import DeployedDetector
+from ltood.ops.statistics import class_statistics
+from ltood.runtime.console import progress
+from ltood.runtime.provenance import library_versions
+from ltood.scoring.session import Workbench, fit_calibrator, fit_method, restore_calibrator
+from ltood.scoring.slots import NONE, Choice, build_method, build_normaliser
+from ltood.store.features import FeatureStore
+from ltood.store.fitted import FittedEntry
+from ltood.store.layout import ID_SPLITS
+
+DEFAULT_TPR = 0.95
+#: Recalls are counted in millionths, so that 0.95 of 20 rows is 19 and never 20.
+_MILLION = 10**6
+
+
+def fit_detector(
+    store: FeatureStore,
+    method: Choice,
+    calibrator: Choice = NONE,
+    normaliser: Choice = NONE,
+    *,
+    tpr: float = DEFAULT_TPR,
+    threshold_split: str | None = None,
+    device: str = "auto",
+) -> DeployedDetector:
+    """Fit all slots on a store and set the threshold.
+
+    Args:
+        store: Feature store with a training split.
+        method: Method and settings.
+        calibrator: Calibrator and settings.
+        normaliser: Normaliser and settings.
+        tpr: Share of the ID rows of the threshold split to accept, above 0 up to 1.
+        threshold_split: ID split for the threshold; val if not given.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        ConfigError: If a name, a setting or `tpr` is wrong.
+        StoreError: If the store lacks the training or the threshold split.
+        MissingNeedError: If an entry needs what the store does not hold.
+        DataError: If the data break a rule of an entry.
+    """
+    _check_tpr(tpr)
+    split = choose_threshold_split(store, threshold_split)
+    if "train" not in store.splits:
+        raise StoreError(
+            f"{store.path} has no split train; a detector learns from training features and names "
+            "the nearest training classes. Import or extract that split too."
+        )
+    build_method(method)  # A bad setting fails before the work starts.
+    build_normaliser(normaliser, method)
+    plain = Workbench.open(store, device)
+    calibration = FittedEntry(NONE.name, {}, store.fingerprint)
+    if calibrator.name != NONE.name:
+        calibration = fit_calibrator(plain, calibrator)
+    bench = restore_calibrator(plain, calibration)
+    detector, settings = fit_method(bench, method)
+    correction, normaliser_settings = _fit_normaliser(bench, normaliser, method)
+    classes = class_statistics(bench.inputs())
+    description = {
+        "method": {"name": method.name, "settings": settings, "in_use": detector.in_use()},
+        "calibrator": {
+            "name": calibration.name,
+            "settings": calibration.settings,
+            "in_use": calibration.in_use,
+        },
+        "normaliser": {
+            "name": normaliser.name,
+            "settings": normaliser_settings,
+            "in_use": {} if correction is None else correction.in_use(),
+        },
+        "class_names": store.class_names,
+        "class_counts": store.prior().counts.tolist(),
+        "num_features": plain.head.dim,
+        "features": store.fingerprint,
+        "preprocessing": store.provenance.get("preprocessing"),
+        "provenance": store.provenance,
+        "versions": library_versions(),
+    }
+    fitted = DeployedDetector(
+        detector,
+        bench.calibrator,
+        correction,
+        bench.head,
+        classes.means.float(),
+        classes.counts,
+        math.inf,
+        description,
+    )
+    return _with_threshold(fitted, plain, split, tpr)
+
+
+def threshold_at(scores: ArrayLike, tpr: float) -> float:
+    """Smallest score at which at least the share `tpr` of ID rows is accepted.
+
+    Args:
+        scores: Scores of ID rows, [N]; higher means more OOD.
+        tpr: Share to accept (`score <= threshold`), above 0 up to 1; six decimals count.
+
+    Raises:
+        ConfigError: If `tpr` is out of range.
+        DataError: If there are no scores or one is not finite.
+
+    Example:
+        >>> threshold_at([0.1, 0.4, 0.2, 0.3], 0.75)
+        0.3
+    """
+    _check_tpr(tpr)
+    values = np.sort(np.asarray(scores).ravel())
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise DataError(
+            f"a threshold needs finite scores of ID rows; got {len(values)} scores, "
+            f"{int((~np.isfinite(values)).sum())} of them not finite."
+        )
+    accepted = -(-round(tpr * _MILLION) * len(values) // _MILLION)
+    return float(values[accepted - 1])
+
+
+def choose_threshold_split(store: FeatureStore, named: str | None) -> str:
+    """The ID split that sets the threshold: the one named, else val.
+
+    Raises:
+        StoreError: If there is no val and none is named, or the named one is no ID split of
+            the store.
+    """
+    present = [split for split in store.splits if split in ID_SPLITS]
+    if named is None:
+        if "val" in present:
+            return "val"
+        raise StoreError(
+            f"{store.path} has no split val to set the threshold on. Pass --threshold-split test "
+            "to use test rows, whose figures then are no longer those of unseen rows, or "
+            "--threshold-split train, whose rows the method has seen, so that fewer new ID rows "
+            f"than wanted will be accepted (the store has {', '.join(store.splits)})."
+        )
+    if named not in present:
+        raise StoreError(
+            f"{named!r} cannot set the threshold of {store.path}: it takes rows of the ID classes, "
+            f"and the store's ID splits are {', '.join(present) or 'none'}."
+        )
+    return named
+
+
+def _check_tpr(tpr: float) -> None:
+    if not 1 / _MILLION <= tpr <= 1:
+        raise ConfigError(
+            f"tpr is {tpr}; it is the share of ID rows to accept, a fraction above 0 up to 1, "
+            "such as 0.95."
+        )
+
+
+def _fit_normaliser(
+    bench: Workbench, choice: Choice, base: Choice
+) -> tuple[Normaliser | None, dict[str, Any]]:
+    """Fitted normaliser, None for "none", and its complete settings."""
+    if choice.name == NONE.name:
+        return None, {}
+    normaliser, settings = build_normaliser(choice, base)
+    inputs = bench.inputs()
+    check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
+    return normaliser.fit(inputs), settings
+
+
+def _with_threshold(
+    fitted: DeployedDetector, plain: Workbench, split: str, tpr: float
+) -> DeployedDetector:
+    """The same detector with its threshold, found by scoring `split` as new rows are scored."""
+    source = plain.source(split)
+    arrays = ("features", "local") if fitted.needs_local else ("features",)
+    parts = []
+    with progress(f"score {split}", len(source)) as advance:
+        for batch in source.batches(arrays=arrays):
+            parts.append(fitted.score(batch.features, local=batch.local_).cpu().numpy())
+            advance(len(batch))
+    scores = np.concatenate(parts)
+    threshold = threshold_at(scores, tpr)
+    chosen = {
+        "value": threshold,
+        "rule": "a row is ID where score <= value, else OOD",
+        "split": split,
+        "rows": len(scores),
+        "tpr": tpr,
+        "accepted": float((scores <= threshold).mean()),
+    }
+    return dataclasses.replace(
+        fitted, threshold=threshold, description={**fitted.description, "threshold": chosen}
+    )

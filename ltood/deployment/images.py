@@ -1,0 +1,271 @@
+"""Images to features with the backbone that a detector belongs to.
+
+Where the training images were picture files, an image is decoded and brought to size as those
+were while preparing, so that equal files get equal scores. Where they came as arrays, it is turned
+upright, converted to the channels the backbone was trained on and, where its size differs, cropped
+to their aspect ratio around the centre and scaled to their size (bilinear, smoothed). A backbone
+with a size of its own, such as CLIP, brings it there itself. From there on the backbone's own
+preprocessing applies, which must be the recorded one.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.deployment.detector import DeployedDetector
+from ltood.images.decoding import Geometry, as_picture, read_picture
+from ltood.networks.backbone import Backbone, ImageSpec
+from ltood.networks.checkpoint import load_checkpoint
+from ltood.runtime.devices import Precision, autocast, repeatable, whole_float32
+
+#: Files of a folder that are taken for images; a file named by itself is always opened.
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+#: Modes with 8 bits per channel; wider ones would be cut off in silence.
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
+#: Largest difference of an imported head from the checkpoint's, relative to its largest value.
+_HEAD_TOLERANCE = 1e-3
+
+
+class Embedder:
+    """The detector's backbone, turning images into the features it was fitted on."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        device: torch.device,
+        precision: Precision,
+        dtype: torch.dtype,
+        *,
+        from_files: bool = False,
+        prepared: Geometry | None = None,
+    ) -> None:
+        """Wrap a loaded backbone; use `open`.
+
+        Args:
+            backbone: In evaluation mode, on `device`.
+            device: Where it computes.
+            precision: Number format of its products, as recorded at extraction.
+            dtype: Number format in which features were stored.
+            from_files: Whether the training images were picture files.
+            prepared: How those were brought to one size while preparing; None if they were not.
+        """
+        self._backbone, self._device = backbone, device
+        self._precision, self._dtype = precision, dtype
+        self._from_files, self._prepared = from_files, prepared
+
+    @classmethod
+    def open(cls, checkpoint: Path | None, detector: DeployedDetector) -> "Embedder":
+        """Load the backbone from a checkpoint folder and check that it is the detector's.
+
+        Raises:
+            MissingNeedError: If no checkpoint is given.
+            StoreError: If the folder holds no whole checkpoint.
+            DataError: If it is another network than the detector was fitted on.
+        """
+        provenance = detector.description["provenance"]
+        recorded = provenance.get("checkpoint", {}).get("weights_sha256")
+        if checkpoint is None:
+            name = provenance.get("backbone", {}).get("name", "its network")
+            weights = f" (weights {recorded[:12]}…)" if recorded else ""
+            raise MissingNeedError(
+                f"images need the backbone that the detector was fitted on, {name}{weights}: pass "
+                "its checkpoint folder with --checkpoint, or give an archive of features."
+            )
+        backbone, meta = load_checkpoint(checkpoint, detector.device)
+        if recorded is None:
+            _compare_heads(checkpoint, backbone, detector)
+        elif recorded != meta["weights_sha256"]:
+            raise DataError(
+                f"{checkpoint} has weights {meta['weights_sha256'][:12]}… but the detector was "
+                f"fitted on features of {recorded[:12]}…; give that checkpoint or export a "
+                "detector for this one."
+            )
+        wanted = detector.description["preprocessing"]
+        found = json.loads(json.dumps(dict(backbone.preprocessing)))
+        if wanted is not None and "geometry" in wanted and backbone.geometry is not None:
+            found["geometry"] = json.loads(json.dumps(backbone.geometry.describe()))
+        if wanted is not None and found != wanted:
+            raise DataError(
+                f"the backbone of {checkpoint} preprocesses images as {found}, the detector was "
+                f"fitted on {wanted}; extract the features and export the detector again."
+            )
+        stored = provenance.get("extraction", {}).get("dtype", "float32")
+        dtype = torch.float16 if stored == "float16" else torch.float32
+        precision = provenance.get("precision", "float32")
+        # Only datasets of picture files have these settings.
+        pictures = provenance.get("dataset", {}).get("settings", {})
+        size, mode = pictures.get("size"), pictures.get("mode")
+        return cls(
+            backbone,
+            detector.device,
+            precision,
+            dtype,
+            from_files=mode is not None,
+            prepared=Geometry((size, size), mode) if mode and size else None,
+        )
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the images must look like."""
+        return self._backbone.images
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """How pictures are brought to the size of the backbone; None to that of its images."""
+        backbone = self._backbone
+        return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Pixels of one image file as the backbone is fed them, [H, W, C] uint8.
+
+        Raises:
+            DataError: As `read_image` does; where the training images were files, deeper pixels
+                are brought to 8 bits as theirs were.
+        """
+        if not self._from_files:
+            return read_image(path, self.spec, self.geometry)
+        with _decoding(path):
+            picture = read_picture(path.read_bytes(), str(path))
+        if self._prepared is not None:
+            picture = as_picture(self._prepared(picture, 0))
+        elif self.geometry is not None:
+            return self.geometry(picture, 0)
+        return fit_image(picture, self.spec, self.geometry)
+
+    def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
+        """Pooled [n, D] and local [n, P, D] (or None) features, float32.
+
+        Args:
+            images: Pixels as `read_image` gives them, [n, H, W, C] uint8.
+        """
+        pixels = torch.from_numpy(np.array(images)).to(self._device)
+        scaled = pixels.permute(0, 3, 1, 2).float() / 255
+        with (
+            repeatable(self._device),
+            torch.inference_mode(),
+            whole_float32(),
+            autocast(self._device, self._precision),
+        ):
+            pooled, local = self._backbone.embed(scaled)
+        # Rounded as the stored features were, so that equal images get equal scores.
+        pooled = pooled.float().to(self._dtype).float()
+        return pooled, None if local is None else local.half().float()
+
+
+def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) -> NDArray[np.uint8]:
+    """Decode one image file into the shape of `spec` or of `geometry`, [H, W, C] uint8.
+
+    Raises:
+        DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
+    """
+    with _decoding(path), Image.open(path) as image:
+        image.load()
+        return fit_image(image, spec, geometry)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises into an error that names the file."""
+    try:
+        with warnings.catch_warnings():
+            # A picture beyond PIL's limit may be made to exhaust the memory.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except DataError as error:
+        told = str(error)
+        raise DataError(told if told.startswith(str(path)) else f"{path}: {told}") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,  # What PIL raises for some broken PNG files.
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} cannot be decoded as an image ({reason}); replace or leave out the file."
+        ) from None
+
+
+def fit_image(
+    image: Image.Image, spec: ImageSpec, geometry: Geometry | None = None
+) -> NDArray[np.uint8]:
+    """A decoded picture in the shape of `spec` or of `geometry`, [H, W, C] uint8.
+
+    Raises:
+        DataError: If it has more than 8 bits per channel.
+    """
+    if image.mode not in _MODES:
+        raise DataError(
+            f"the image has mode {image.mode}; only 8 bits per channel are read. Convert it first."
+        )
+    upright = ImageOps.exif_transpose(image)
+    if "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    if geometry is not None and not _is_fed(upright.size, spec, geometry):
+        return geometry(upright.convert("RGB"), 0)
+    picture = upright.convert("L" if spec.channels == 1 else "RGB")
+    if picture.size != (spec.width, spec.height):
+        picture = ImageOps.fit(picture, (spec.width, spec.height), Image.Resampling.BILINEAR)
+    return np.asarray(picture, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def fit_pixels(
+    pixels: NDArray[np.uint8], spec: ImageSpec, geometry: Geometry | None = None
+) -> NDArray[np.uint8]:
+    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec` or of `geometry`, [H, W, C] uint8."""
+    height, width, channels = pixels.shape
+    is_fed = geometry is None or _is_fed((width, height), spec, geometry)
+    if is_fed and (height, width, channels) == (spec.height, spec.width, spec.channels):
+        return pixels
+    squeezed: NDArray[Any] = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec, geometry)
+
+
+def _is_fed(size: tuple[int, int], spec: ImageSpec, geometry: Geometry) -> bool:
+    """Whether training images of this width and height went into the network as they were."""
+    height, width = geometry.size
+    return size == (width, height) == (spec.width, spec.height)
+
+
+def _compare_heads(checkpoint: Path, backbone: Backbone, detector: DeployedDetector) -> None:
+    """Refuse a checkpoint whose head is not the one of imported features.
+
+    Raises:
+        DataError: If the heads differ, or the backbone has none.
+    """
+    if not backbone.has_head:
+        raise DataError(
+            f"the backbone of {checkpoint} has no head that could be compared with the detector's, "
+            "and where its features come from is not recorded; extract the features here and "
+            "export the detector again."
+        )
+    head = backbone.head_arrays()
+    if detector.calibrator is not None:
+        # The detector's head is the one its calibrator shows.
+        bias = torch.from_numpy(head["bias"]).to(detector.head.bias)
+        head["bias"] = detector.calibrator.adjust_logits(bias).cpu().numpy()
+    for name in ("weight", "bias"):
+        wanted = getattr(detector.head, name).cpu().numpy()
+        scale = max(float(np.abs(wanted).max()), 1e-12)
+        if (
+            head[name].shape != wanted.shape
+            or np.abs(head[name] - wanted).max() > _HEAD_TOLERANCE * scale
+        ):
+            raise DataError(
+                f"the head of {checkpoint} is not the detector's ({name} differs): the features "
+                "it was fitted on come from another network. Give that network's checkpoint."
+            )

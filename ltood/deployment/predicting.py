@@ -1,0 +1,379 @@
+"""Files in, verdicts out: image files, folders of images and NumPy archives, streamed.
+
+An `.npz` archive holds `features` [N, D] (with `local` [N, P, D] where the method reads it)
+or `images` [N, H, W, C] uint8, and optionally `ids` [N]; if it holds both, features are
+read. Rows come out in the order they go in, and memory does not grow with their number.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.batches import BATCH_ROWS
+from ltood.core.errors import ConfigError, DataError
+from ltood.deployment.detector import (
+    NUM_NEAREST,
+    DeployedDetector,
+    NotFiniteScoresError,
+    Rows,
+)
+from ltood.deployment.images import SUFFIXES, Embedder, fit_pixels
+from ltood.runtime.console import say
+from ltood.store.archives import Archive
+
+#: Columns of a table of verdicts.
+COLUMNS = (
+    *("path", "id", "verdict", "score", "threshold", "class"),
+    *(f"{kind}_{rank}" for rank in range(1, NUM_NEAREST + 1) for kind in ("nearest", "cosine")),
+)
+_ARCHIVE = ".npz"
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of output.
+
+    Attributes:
+        path: File the row comes from, as it was given or found.
+        id: The row's id in an archive (its `ids`, else its number); None for an image file.
+        verdict: "ID" or "OOD".
+        score: OOD score; higher means more OOD.
+        threshold: Largest score that is ID.
+        class_name: Most likely ID class.
+        nearest: Up to three training classes with the cosine of their mean, best first.
+    """
+
+    path: str
+    id: int | None
+    verdict: str
+    score: float
+    threshold: float
+    class_name: str
+    nearest: tuple[tuple[str, float], ...]
+
+    def record(self) -> dict[str, Any]:
+        """Plain values by name, as a JSON line holds them."""
+        return {
+            "path": self.path,
+            "id": self.id,
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "class": self.class_name,
+            "nearest": [{"class": name, "cosine": cosine} for name, cosine in self.nearest],
+        }
+
+    def cells(self) -> list[str]:
+        """Texts in the order of `COLUMNS`; empty where there is nothing to say."""
+        cells = [
+            self.path,
+            "" if self.id is None else str(self.id),
+            self.verdict,
+            repr(self.score),
+            repr(self.threshold),
+            self.class_name,
+        ]
+        for name, cosine in self.nearest:
+            cells += [name, f"{cosine:.4f}"]
+        return cells + [""] * (len(COLUMNS) - len(cells))
+
+
+@dataclass
+class BadInputs:
+    """What happens to images and rows that cannot be judged.
+
+    Attributes:
+        skip: Say so and go on, instead of stopping at the first.
+        count: Images and rows skipped so far.
+    """
+
+    skip: bool = False
+    count: int = field(default=0, init=False)
+
+    def meet(self, error: DataError, rows: int = 1) -> None:
+        """Stop with `error`, or report it and count `rows`."""
+        if not self.skip:
+            raise error
+        say(f"skipped: {error}")
+        self.count += rows
+
+
+def predict_files(
+    detector: DeployedDetector,
+    inputs: Sequence[Path],
+    *,
+    checkpoint: Path | None = None,
+    batch_size: int = 256,
+    bad: BadInputs | None = None,
+) -> Iterator[Verdict]:
+    """Judge every image and every archived row of `inputs`.
+
+    Args:
+        detector: A loaded detector.
+        inputs: Image files, folders (searched for image files, also in their folders, in
+            alphabetical order) and `.npz` archives.
+        checkpoint: Folder of the backbone's checkpoint; needed for images only.
+        batch_size: Images that go through the backbone at once.
+        bad: What to do with unusable images and rows; stop at the first if not given.
+
+    Yields:
+        Verdicts in the order of the inputs.
+
+    Raises:
+        ConfigError: If `batch_size` is below 1.
+        DataError: If an input is missing or malformed, or holds an unusable image or row and
+            `bad` does not skip it.
+        MissingNeedError: If there are images and no checkpoint, or local features are missing.
+        StoreError: If the checkpoint is not whole.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch size is {batch_size}; it must be 1 or more.")
+    bad = bad or BadInputs()
+    embedder: Embedder | None = None
+    for path in inputs:
+        if path.suffix.lower() == _ARCHIVE and not path.is_dir():
+            with Archive(path) as archive:
+                if "features" in archive.names:
+                    yield from _archived_features(detector, archive, bad)
+                    continue
+                _check_images(archive)
+                embedder = embedder or Embedder.open(checkpoint, detector)
+                yield from _archived_images(detector, archive, embedder, batch_size, bad)
+        else:
+            files = image_files(path)
+            embedder = embedder or Embedder.open(checkpoint, detector)
+            yield from _image_files(detector, files, embedder, batch_size, bad)
+
+
+def image_files(path: Path) -> list[Path]:
+    """The image file `path`, or all image files below the folder `path` in order.
+
+    Raises:
+        DataError: If nothing is there, or the folder holds no image.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(
+            f"{path} does not exist; give image files, folders of images or .npz archives."
+        )
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        # As datasets are read: macOS puts "._photo.jpg" beside the files of foreign disks.
+        if file.suffix.lower() in SUFFIXES and file.name[0] != "." and file.is_file()
+    )
+    if not found:
+        raise DataError(
+            f"{path} holds no image; files are searched by their ending "
+            f"({', '.join(sorted(SUFFIXES))}). Give an archive of features by its own path."
+        )
+    return found
+
+
+def _image_files(
+    detector: DeployedDetector,
+    files: Sequence[Path],
+    embedder: Embedder,
+    batch_size: int,
+    bad: BadInputs,
+) -> Iterator[Verdict]:
+    def decode(file: Path) -> NDArray[np.uint8] | DataError:
+        try:
+            return embedder.read(file)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), batch_size):
+            batch = files[start : start + batch_size]
+            names, images = [], []
+            for file, decoded in zip(batch, pool.map(decode, batch), strict=True):
+                if isinstance(decoded, DataError):
+                    bad.meet(decoded)
+                else:
+                    names.append(str(file))
+                    images.append(decoded)
+            if images:
+                features, local = embedder.features(np.stack(images))
+                yield from _verdicts(detector, names, [None] * len(names), features, local, bad)
+
+
+def _archived_images(
+    detector: DeployedDetector,
+    archive: Archive,
+    embedder: Embedder,
+    batch_size: int,
+    bad: BadInputs,
+) -> Iterator[Verdict]:
+    ids = _ids(archive, archive.shape("images")[0])
+    done = 0
+    with _blocks(archive, ["images"], len(ids), batch_size) as blocks:
+        for (block,) in blocks:
+            spec, geometry = embedder.spec, embedder.geometry
+            images = np.stack([fit_pixels(image, spec, geometry) for image in block])
+            features, local = embedder.features(images)
+            numbers = ids[done : done + len(block)]
+            paths = [str(archive.path)] * len(block)
+            yield from _verdicts(detector, paths, numbers, features, local, bad)
+            done += len(block)
+
+
+def _archived_features(
+    detector: DeployedDetector, archive: Archive, bad: BadInputs
+) -> Iterator[Verdict]:
+    path, shape = archive.path, archive.shape("features")
+    if len(shape) != 2 or shape[1] != detector.head.dim:
+        raise DataError(
+            f"{path}: features have shape {list(shape)} but the detector was fitted on "
+            f"{detector.head.dim} columns; extract them with the backbone it belongs to."
+        )
+    ids = _ids(archive, shape[0])
+    keys = ["features"]
+    if detector.needs_local and "local" in archive.names:
+        if archive.shape("local")[:1] != shape[:1]:
+            raise DataError(
+                f"{path}: local has shape {list(archive.shape('local'))} for {shape[0]} rows of "
+                "features; both must have the same rows."
+            )
+        keys.append("local")
+    for key in keys:
+        if archive.dtype(key).kind not in "fiu":
+            raise DataError(f"{path}: {key} are {archive.dtype(key)}; they must be numbers.")
+    done = 0
+    with _blocks(archive, keys, shape[0], BATCH_ROWS) as streams:
+        for blocks in streams:
+            fine = _finite(path, blocks, done, bad)
+            numbers = ids[done : done + len(fine)][fine]
+            kept = [block[fine] for block in blocks]
+            local = kept[1] if len(kept) > 1 else None
+            paths = [str(path)] * len(numbers)
+            yield from _verdicts(detector, paths, numbers, kept[0], local, bad)
+            done += len(fine)
+
+
+def _finite(
+    path: Path, blocks: Sequence[NDArray[Any]], start: int, bad: BadInputs
+) -> NDArray[np.bool_]:
+    """Which rows of aligned blocks hold only finite values, [n]; the others are reported."""
+    fine = np.ones(len(blocks[0]), dtype=bool)
+    for block in blocks:
+        with np.errstate(over="ignore"):  # What float32 cannot hold is infinite to a detector.
+            values = block.reshape(len(block), -1).astype(np.float32, copy=False)
+        fine &= np.isfinite(values).all(axis=1)
+    if not fine.all():
+        rows = start + np.flatnonzero(~fine)
+        listed = ", ".join(map(str, rows[:_LISTED])) + (", …" if len(rows) > _LISTED else "")
+        bad.meet(
+            DataError(
+                f"{path}: features of rows {listed} hold NaN or infinity ({len(rows)} such rows "
+                f"among rows {start} to {start + len(fine) - 1}); extract them again."
+            ),
+            len(rows),
+        )
+    return fine
+
+
+@contextmanager
+def _blocks(
+    archive: Archive, keys: Sequence[str], rows: int, step: int
+) -> Iterator[Iterator[tuple[NDArray[Any], ...]]]:
+    """Aligned row blocks of some arrays, whose streams are closed also after an error."""
+    sizes = [min(step, rows - start) for start in range(0, rows, step)]
+    with ExitStack() as stack:
+        streams = []
+        for key in keys:
+            stream = cast(Generator[NDArray[Any]], archive.blocks(key, sizes))
+            streams.append(stack.enter_context(closing(stream)))
+        yield zip(*streams, strict=True)
+
+
+def _check_images(archive: Archive) -> None:
+    """Refuse an archive that holds neither features nor images.
+
+    Raises:
+        DataError: With what it holds.
+    """
+    if "images" not in archive.names:
+        raise DataError(
+            f"{archive.path} holds {', '.join(archive.names) or 'nothing'}; it needs an array "
+            "features [N, D] or images [N, H, W, C]."
+        )
+    shape, dtype = archive.shape("images"), archive.dtype("images")
+    if len(shape) != 4 or shape[3] not in (1, 3) or dtype != np.uint8:
+        raise DataError(
+            f"{archive.path}: images are {dtype} of shape {list(shape)}; they must be uint8 of "
+            "shape [N, H, W, C] with C 1 (grey) or 3 (RGB)."
+        )
+
+
+def _ids(archive: Archive, rows: int) -> NDArray[np.int64]:
+    """Ids of the rows, their numbers where the archive names none."""
+    if "ids" not in archive.names:
+        return np.arange(rows, dtype=np.int64)
+    ids = archive.load("ids")
+    if ids.shape != (rows,) or ids.dtype.kind not in "iu":
+        raise DataError(
+            f"{archive.path}: ids are {ids.dtype} of shape {list(ids.shape)}; they must be whole "
+            f"numbers of shape [{rows}]."
+        )
+    return ids.astype(np.int64)
+
+
+def _verdicts(
+    detector: DeployedDetector,
+    paths: Sequence[str],
+    ids: Sequence[int | None] | NDArray[np.int64],
+    features: Rows,
+    local: Rows | None,
+    bad: BadInputs,
+) -> Iterator[Verdict]:
+    try:
+        found = detector.predict(features, local=local)
+    except NotFiniteScoresError as error:
+        where = [
+            f"{paths[row]}" + ("" if ids[row] is None else f" id {ids[row]}") for row in error.rows
+        ]
+        bad.meet(
+            DataError(
+                f"{', '.join(where[:_LISTED])}{', …' if len(where) > _LISTED else ''}: {error}"
+            ),
+            len(where),
+        )
+        kept = [row for row in range(len(paths)) if row not in set(error.rows)]
+        yield from _verdicts(
+            detector,
+            [paths[row] for row in kept],
+            [ids[row] for row in kept],
+            features[kept],
+            None if local is None else local[kept],
+            bad,
+        )
+        return
+    names = detector.class_names
+    columns = (
+        found.scores.tolist(),
+        found.is_ood.tolist(),
+        found.classes.tolist(),
+        found.nearest.tolist(),
+        found.similarities.tolist(),
+    )
+    for path, number, score, is_ood, predicted, nearest, cosines in zip(
+        paths, ids, *columns, strict=True
+    ):
+        yield Verdict(
+            path,
+            None if number is None else int(number),
+            "OOD" if is_ood else "ID",
+            score,
+            detector.threshold,
+            names[predicted],
+            tuple((names[near], cosine) for near, cosine in zip(nearest, cosines, strict=True)),
+        )

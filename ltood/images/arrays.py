@@ -1,0 +1,71 @@
+"""Images in memory, aligned by row with their labels and ids."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """Images of one split, aligned by row.
+
+    Attributes:
+        images: Pixels, [N, H, W, C] uint8 with C 1 (grey) or 3 (RGB), N at least 1.
+        labels: Classes, [N] int64; -1 for images outside the ID classes.
+        ids: Row numbers in the source, [N] int64, none negative.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Check types, shapes, alignment and ranges."""
+        images, labels, ids = self.images, self.labels, self.ids
+        if images.dtype != np.uint8:
+            raise DataError(
+                f"images are {images.dtype}; they must be uint8 with values 0 to 255 "
+                "(scale fractions by 255 and round)."
+            )
+        if images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise DataError(
+                f"images have shape {list(images.shape)}; it must be [N, H, W, C] with C 1 "
+                "(grey) or 3 (RGB). Add or move the channel axis."
+            )
+        if images.size == 0:
+            raise DataError(
+                f"images have shape {list(images.shape)}, which holds no pixel; leave the "
+                "split out or give it images."
+            )
+        for name, column in (("labels", labels), ("ids", ids)):
+            if column.dtype != np.int64:
+                raise DataError(f"{name} are {column.dtype}; they must be int64.")
+            if column.shape != (len(images),):
+                raise DataError(
+                    f"{name} have shape {list(column.shape)} but there are {len(images)} images; "
+                    "each image needs exactly one."
+                )
+        _refuse_below(labels, -1, "labels", "-1 means outside the ID classes")
+        _refuse_below(ids, 0, "ids", "they count rows of the source")
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.int64]) -> "ImageSplit":
+        """Copy the given rows, in the given order.
+
+        Args:
+            rows: Row numbers of this split, [M] int64, M at least 1.
+        """
+        return ImageSplit(self.images[rows], self.labels[rows], self.ids[rows])
+
+
+def _refuse_below(column: NDArray[np.int64], lowest: int, name: str, why: str) -> None:
+    bad = column < lowest
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"{name}[{row}] is {column[row]}; {name} are {lowest} or more ({why}).")

@@ -1,0 +1,1 @@
+"""The base of backbones, their weights and their checkpoints."""

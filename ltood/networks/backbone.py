@@ -1,0 +1,245 @@
+"""What every backbone offers: images to features and logits, and a head to take along.
+
+A backbone entry (`ltood/backbones/<name>.py`) holds a frozen dataclass `Config` and a class
+`Entry` that is a `Backbone` and is built as `Entry(config, images)`, where `images` says what
+the images look like and how many outputs are wanted.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ltood.core.errors import DataError
+from ltood.core.registry import load
+from ltood.core.settings import parse
+from ltood.images.arrays import ImageSplit
+
+if TYPE_CHECKING:
+    from ltood.images.decoding import Geometry
+    from ltood.images.files import ImageFiles
+    from ltood.images.views import RandomViews
+
+_BLOCK_ROWS = 4096
+#: Picture files that the pixel statistics of a split are taken from.
+_SAMPLE = 1024
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone says about a batch.
+
+    Attributes:
+        pooled: Features that the head reads, [N, D].
+        logits: Class logits and then e detector nodes, [N, C + e].
+        local: Features of P patches, [N, P, D], or None.
+    """
+
+    pooled: Tensor
+    logits: Tensor
+    local: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a backbone must know of the data it is built for.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        height: Pixels; 0 where pictures are files of any size.
+        width: Pixels, likewise.
+        mean: Mean of each channel over the training images, scaled to [0, 1].
+        std: Standard deviation likewise, above 0.
+        num_classes: Number of classes C.
+        num_extra: Detector nodes e beside the classes.
+    """
+
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
+    num_extra: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that there is one mean and one positive deviation per channel."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise DataError(
+                    f"the image {name} has {len(values)} values but images have {self.channels} "
+                    "channels; give one per channel."
+                )
+        if min(self.std) <= 0:
+            raise DataError(
+                f"the image std is {list(self.std)}; pixels are divided by it, so every value "
+                "must be above 0 (images of one constant colour cannot be learned from)."
+            )
+
+    @classmethod
+    def of_source(
+        cls, source: "ImageSplit | ImageFiles", num_classes: int, *, num_extra: int = 0
+    ) -> "ImageSpec":
+        """Describe training images in memory, or files by a sample of at most 1,024 of them."""
+        if isinstance(source, ImageSplit):
+            return cls.of(source.images, num_classes, num_extra=num_extra)
+        from ltood.images.decoding import Geometry, decode
+
+        rows = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)
+        sample = cls.of(decode(source, rows, Geometry((64, 64))), num_classes, num_extra=num_extra)
+        return replace(sample, height=0, width=0)
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8], num_classes: int, *, num_extra: int = 0) -> "ImageSpec":
+        """Describe training images, [N, H, W, C] uint8, by exact counts of their values."""
+        _, height, width, channels = images.shape
+        counts = np.zeros((channels, 256), dtype=np.int64)
+        for start in range(0, len(images), _BLOCK_ROWS):
+            block = images[start : start + _BLOCK_ROWS]
+            for channel in range(channels):
+                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ levels
+        std = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(axis=1))
+        return cls(
+            channels,
+            height,
+            width,
+            tuple(mean.tolist()),
+            tuple(std.tolist()),
+            num_classes,
+            num_extra,
+        )
+
+
+class Backbone(nn.Module, ABC):
+    """A network with one linear head; scales its input by itself.
+
+    Attributes:
+        images: What it was built for.
+    """
+
+    def __init__(self, images: ImageSpec) -> None:
+        """Take what the images look like."""
+        super().__init__()
+        self.images = images
+
+    @property
+    @abstractmethod
+    def feature_dim(self) -> int:
+        """Feature width D."""
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What happens to an image before the first layer, as plain values."""
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pooled features [N, D] and local features [N, P, D] or None.
+
+        Args:
+            images: Pixels scaled to [0, 1], [N, channels, H, W] float.
+        """
+
+    @abstractmethod
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits of pooled features [N, D], [N, C + e]."""
+
+    @abstractmethod
+    def head_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The head as arrays that the feature store keeps; none where there is no head.
+
+        Returns:
+            `weight` [C, D] and `bias` [C]; where there are detector nodes `extra_weight` [e, D]
+            and `extra_bias` [e]; where the last batch norm before pooling has width D its
+            `bn_weight` and `bn_bias`, both [D].
+        """
+
+    @property
+    def entry_name(self) -> str:
+        """Name of the file it stands in, such as "cifar_resnet"."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def geometry(self) -> "Geometry | None":
+        """How pictures are brought to the size that the network expects; None for any size."""
+        return None
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether arrays of another size than `geometry` gives cannot be fed either."""
+        return False
+
+    @property
+    def has_head(self) -> bool:
+        """Whether `classify` gives logits; where not, it raises and heads come from elsewhere."""
+        return True
+
+    @property
+    def local_shape(self) -> tuple[int, int] | None:
+        """Number P of patches and width of their features, where `embed` gives any."""
+        return None
+
+    def training_views(self, ids: NDArray[np.int64]) -> "RandomViews | None":
+        """Augmented views that are to be stored of the training images with these ids, [N]."""
+        return None
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether `fetch_weights` fills the whole network, head included."""
+        return False
+
+    def fetch_weights(self) -> None:
+        """Take the published weights that the settings name; by default they name none.
+
+        Raises:
+            DataError: If the weights can neither be found nor downloaded, or do not fit.
+        """
+
+    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the tensors of a published file as this network names them.
+
+        Args:
+            state: Tensors by bare name, without wrappers or "module.".
+
+        Returns:
+            The same tensors; names that the network does not know are left as they are.
+        """
+        return dict(state)
+
+    def forward(self, images: Tensor) -> BackboneOutput:
+        """Features and logits of `images`, [N, channels, H, W] float in [0, 1]."""
+        pooled, local = self.embed(images)
+        return BackboneOutput(pooled, self.classify(pooled), local)
+
+
+def build_backbone(
+    name: str, settings: Mapping[str, Any], images: ImageSpec, *, fetch: bool = True
+) -> Backbone:
+    """Build the entry `name` with its settings.
+
+    Args:
+        name: Name of the backbone.
+        settings: Its settings.
+        images: What it is built for.
+        fetch: Take the published weights that the settings name; False where other weights
+            follow anyhow.
+
+    Returns:
+        The backbone; freshly initialised where the settings name no weights.
+
+    Raises:
+        UnknownNameError: If there is no such backbone.
+        ConfigError: If its settings are wrong.
+        DataError: If the named weights can neither be found nor downloaded.
+    """
+    module = load("backbones", name)
+    backbone: Backbone = module.Entry(parse(settings, module.Config, f"backbones.{name}"), images)
+    if fetch:
+        backbone.fetch_weights()
+    return backbone

@@ -1,0 +1,74 @@
+"""The state of an interrupted training: one file whose name proves its content.
+
+    state/<step>-<sha256>.pt    everything that the next step depends on
+
+A file appears in one rename and is read back only if its bytes have the named SHA-256; the
+one before it is removed afterwards, so a kill at any moment leaves a whole one behind.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltood.core.errors import StoreError
+from ltood.networks.checkpoint import write_atomically
+
+_NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
+
+
+def save_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write the state after `step` steps of the whole run, then drop older ones.
+
+    Args:
+        folder: Made where it is missing.
+        step: Steps done, from 0.
+        state: Tensors, numbers, texts, lists and mappings.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    path = folder / f"{step:09d}-{hashlib.sha256(content).hexdigest()}.pt"
+    write_atomically(path, content)
+    for other in folder.iterdir():
+        if other != path:
+            other.unlink()
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """Latest whole state; None where there is none.
+
+    Its tensors are on the CPU whatever they were on, because the processes that share it sit on
+    other devices, and an optimiser's counters of steps stay where they are when it takes them over.
+
+    Raises:
+        StoreError: If a state holds executable content, which ours never do.
+    """
+    if not folder.is_dir():
+        return None
+    for path in sorted(folder.iterdir(), reverse=True):
+        named = _NAME.match(path.name)
+        if named is None:
+            continue
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == named[2]:
+            try:
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(content), map_location="cpu", weights_only=True
+                )
+            except pickle.UnpicklingError as error:
+                raise StoreError(
+                    f"{path} holds executable content and is not read; remove the folder to start "
+                    "over."
+                ) from error
+            return state
+    return None

@@ -1,0 +1,1 @@
+"""From a dataset to the plain arrays that training and extraction read."""

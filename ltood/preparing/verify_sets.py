@@ -1,0 +1,131 @@
+"""Whether a known image set is whole: checksums, counts, and that every picture decodes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ltood.core.errors import DataError
+from ltood.core.registry import load
+from ltood.datasets import open_outliers
+from ltood.images.arrays import ImageSplit
+from ltood.images.decoding import check_files
+from ltood.images.files import ImageFiles
+from ltood.sets.catalogue import SETS, KnownSet, Part
+from ltood.sets.downloads import digest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one file or part of a set.
+
+    Attributes:
+        what: Path below the folder of the set.
+        check: "checksum" or "content".
+        result: What was found, such as "26,032 images".
+        fault: What is wrong with it; "" where nothing is.
+    """
+
+    what: str
+    check: str
+    result: str
+    fault: str = ""
+
+
+def verify(known: KnownSet, folder: Path) -> Iterator[Finding]:
+    """Check a known set file by file and part by part.
+
+    Args:
+        known: The set.
+        folder: Its folder.
+
+    Yields:
+        One finding for each file that has a published checksum and for each part.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}; {how_to_get(known, folder)}")
+    for offer in known.files:
+        # An archive is removed once it is unpacked, and what it held is counted below.
+        if not offer.unpack and offer.source.checksum:
+            yield _checksum(folder, offer.source.file, offer.source.checksum)
+    for part in known.parts:
+        try:
+            yield _content(known, part, folder)
+        except DataError as error:
+            yield Finding(part.path, "content", "unusable", str(error))
+
+
+def how_to_get(known: KnownSet, folder: Path) -> str:
+    """One sentence on how a set comes to its folder.
+
+    Args:
+        known: The set.
+        folder: Where it is looked for.
+    """
+    if known.origin == "by hand":
+        layout = " and ".join(known.layout)
+        return f"get {known.name} by hand ({known.page}) and lay it out in {folder} as {layout}."
+    root = "" if folder.parent == SETS else f" --root {folder.parent}"
+    return f"run `ltood data download {known.name}{root}`."
+
+
+def _checksum(folder: Path, file: str, checksum: str) -> Finding:
+    path = folder / file
+    if not path.is_file():
+        return Finding(file, "checksum", "missing", f"there is no {path}; download it again.")
+    found = digest(path, checksum)
+    if found != checksum:
+        return Finding(
+            file,
+            "checksum",
+            found,
+            f"{path} has the checksum {found}, not {checksum}; remove it and download it again.",
+        )
+    return Finding(file, "checksum", found)
+
+
+def _content(known: KnownSet, part: Part, folder: Path) -> Finding:
+    unit = "images"
+    notes: list[str] = []
+    faults: list[str] = []
+    if part.form == "records":
+        files = load("datasets", known.name).FILES
+        num_rows = sum(len(files.read(folder / part.path, split)) for split in ("train", "test"))
+    elif part.form == "lines":
+        unit, num_rows = "lines", _num_lines(folder / part.path)
+    else:
+        split = open_outliers({known.name: part.source(folder)}, known.name, None, on_error="skip")
+        num_rows = len(split)
+        notes, faults = _looked_at(split)
+    if part.rows is not None and num_rows != part.rows:
+        faults.append(f"{part.path} holds {num_rows:,} {unit}, the published set {part.rows:,}.")
+    return Finding(
+        part.path, "content", ", ".join((f"{num_rows:,} {unit}", *notes)), " ".join(faults)
+    )
+
+
+def _looked_at(split: ImageSplit | ImageFiles) -> tuple[list[str], list[str]]:
+    """Notes on the images of a part, and what is wrong with them."""
+    notes, faults = [], []
+    num_id = int(np.count_nonzero(split.labels >= 0))
+    if num_id:
+        notes.append(f"{num_id:,} of them show an ID class")
+    if isinstance(split, ImageFiles):
+        checked = check_files(split)
+        if checked.faults:
+            faults.append(f"{len(checked.faults):,} cannot be decoded: {checked.faults[0]}")
+        if checked.num_repeats:
+            notes.append(f"{checked.num_repeats:,} repeat another one")
+    return notes, faults
+
+
+def _num_lines(path: Path) -> int:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list {path} cannot be read ({error}); put it there.") from error
+    return sum(bool(line.strip()) for line in lines)

@@ -1,0 +1,117 @@
+"""What every training recipe offers: named loss terms of one step.
+
+A recipe entry (`ltood/recipes/<name>.py`) holds a frozen dataclass `Config` and a class `Entry`
+that is a `Recipe` and is built as `Entry(config, prior)`. The loop sums the terms, steps the
+optimiser and logs each term by its name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ltood.core.prior import ClassPrior
+from ltood.core.registry import load
+from ltood.core.settings import parse
+from ltood.networks.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one step of training sees.
+
+    Attributes:
+        views: One or more augmented versions of the same images, each [B, channels, H, W]
+            float in [0, 1].
+        labels: Their classes, [B] int64.
+        aux: Augmented auxiliary outliers, [M, channels, H, W], or None.
+        epoch: Epoch from 0.
+        num_epochs: Epochs of the whole run.
+        generator: Random numbers on the CPU for this step. A recipe draws from nothing else,
+            so that a resumed run draws what the unbroken one drew.
+    """
+
+    views: tuple[Tensor, ...]
+    labels: Tensor
+    aux: Tensor | None
+    epoch: int
+    num_epochs: int
+    generator: torch.Generator
+
+    @property
+    def images(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+
+class Recipe(nn.Module, ABC):
+    """Loss terms, and whatever parameters and buffers they carry along.
+
+    Parameters of a recipe (a projection head) are trained with the backbone's; parameters and
+    buffers (a running covariance) are saved when training is interrupted; of them the finished
+    checkpoint holds only what `head_extras` gives.
+
+    Attributes:
+        num_views: Versions of each image that a step sees.
+        aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
+        trains_backbone: False where the backbone is taken as it is: no step is run, `losses` is
+            never called, and the checkpoint's bytes depend on no setting of the recipe.
+        needs_weights: True where training goes on from weights and never starts afresh.
+    """
+
+    num_views: ClassVar[int] = 1
+    trains_backbone: ClassVar[bool] = True
+    needs_weights: ClassVar[bool] = False
+    aux_per_image: float = 0.0
+
+    def __init__(self, prior: ClassPrior) -> None:
+        """Take the class counts of the training images."""
+        super().__init__()
+        self.prior = prior
+
+    @property
+    def num_extra(self) -> int:
+        """Detector nodes e that the backbone gets beside the classes."""
+        return 0
+
+    def attach(self, backbone: Backbone) -> None:
+        """Build what depends on the backbone, such as a projection of its width."""
+        del backbone
+
+    def trainable(self, backbone: Backbone) -> Iterable[nn.Parameter]:
+        """Parameters of the backbone that are trained; all by default."""
+        return backbone.parameters()
+
+    def set_modes(self, backbone: Backbone) -> None:
+        """Put the parts of the backbone into the mode of training; called before each step."""
+        backbone.train()
+
+    def head_extras(self) -> dict[str, NDArray[np.float32]]:
+        """What training learned beside the head and stage two may use; empty by default.
+
+        Returns:
+            Arrays that a `ClassifierHead` has and the backbone does not give, such as
+            `gamma_weight`; written with the finished checkpoint and carried to the features.
+        """
+        return {}
+
+    @abstractmethod
+    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+        """Loss terms of one step by name, each 0-d and already weighted; the loop sums them."""
+
+
+def build_recipe(name: str, settings: Mapping[str, Any], prior: ClassPrior) -> Recipe:
+    """Build the entry `name` with its settings.
+
+    Raises:
+        UnknownNameError: If there is no such recipe.
+        ConfigError: If its settings are wrong.
+    """
+    module = load("recipes", name)
+    recipe: Recipe = module.Entry(parse(settings, module.Config, f"recipes.{name}"), prior)
+    return recipe

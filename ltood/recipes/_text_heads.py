@@ -1,0 +1,174 @@
+"""What recipes owe whose head comes from text: nothing is trained but, at most, the prompt.
+
+Such a recipe leaves the backbone as it is; the stage `adapt` makes the head from the feature
+store. Its module says so by the line `ADAPTS_HEAD = True`, which is read without importing it.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NoReturn
+
+from torch import Tensor
+
+from ltood.core.errors import ConfigError, TrainingError
+from ltood.core.prior import ClassPrior
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import Recipe, StepBatch
+
+
+class TextHeadRecipe(Recipe):
+    """A recipe whose head is made of text embeddings.
+
+    Attributes:
+        class_names: File with a class name per line (or a WordNet id and a name, as CoOp's),
+            "imagenet" for the names that open_clip brings along, or None for those of the store.
+    """
+
+    trains_backbone: ClassVar[bool] = False
+    class_names: str | None
+
+    def losses(self, backbone: Backbone, batch: StepBatch) -> NoReturn:
+        """Refuse: no step of the backbone's training is run.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError(
+            "this recipe makes its head from text in the adapt stage and trains no backbone; "
+            "choose another recipe to train one (`ltood list`)."
+        )
+
+
+class TemplateRecipe(TextHeadRecipe):
+    """A recipe whose head is the mean embedding of filled-in templates.
+
+    Attributes:
+        templates: Sentences with a place `{}` for the name, or ("imagenet",) for the 80 that
+            open_clip brings along.
+    """
+
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Settings of prompt learning.
+
+    Attributes:
+        n_ctx: Context vectors of a prompt, 1 or more.
+        ctx_init: Words whose embeddings the context starts from, in the place of random vectors;
+            their number of tokens then stands for n_ctx.
+        class_specific: Learn a context for every class.
+        position: Where the class name stands among the context vectors.
+        class_names: File with a class name per line (or a WordNet id and a name, as CoOp's),
+            "imagenet" for the names that open_clip brings along; null takes those of the store.
+        shots: Training rows of each class, drawn by the seed, or of the file `rows` those with
+            so many shots; null takes all.
+        rows: CSV file with the column id, and optionally seed and shots, of the training rows
+            (`ltood data few-shot` writes one); null draws them.
+        epochs: Passes over the rows; the last context is kept.
+        batch_size: Rows of one step; the incomplete last batch of an epoch is left out.
+        learning_rate: Of SGD, from the second epoch on, falling by a cosine.
+        warmup_learning_rate: In the first epoch.
+        momentum: Of SGD, 0 to below 1.
+        weight_decay: L2 penalty, 0 or more.
+        text_mode: "prefix" encodes what all prompts begin with once, "cut" leaves out what
+            follows their end, "full" does neither. They agree to rounding.
+    """
+
+    section: ClassVar[str] = "recipes.coop"
+
+    n_ctx: int = 16
+    ctx_init: str | None = None
+    class_specific: bool = False
+    position: Literal["end", "middle", "front"] = "end"
+    class_names: str | None = None
+    shots: int | None = None
+    rows: str | None = None
+    epochs: int = 50
+    batch_size: int = 32
+    learning_rate: float = 0.002
+    warmup_learning_rate: float = 1e-5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    text_mode: Literal["prefix", "cut", "full"] = "prefix"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, usual in (("n_ctx", 16), ("shots", 16), ("epochs", 50), ("batch_size", 32)):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigError(
+                    f"{self.section}.{name} is {number}; set it to 1 or more (the paper uses "
+                    f"{usual})."
+                )
+        for name in ("learning_rate", "warmup_learning_rate"):
+            rate = getattr(self, name)
+            if not 0 < rate < math.inf:
+                raise ConfigError(
+                    f"{self.section}.{name} is {rate}; without a step nothing is learned, so set "
+                    "it above 0 (the paper uses 0.002 and, in the first epoch, 1e-5)."
+                )
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(
+                f"{self.section}.momentum is {self.momentum}; set it to 0 or more and below 1 "
+                "(the paper uses 0.9)."
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(
+                f"{self.section}.weight_decay is {self.weight_decay}; set it to 0 or more (the "
+                "paper uses 5e-4)."
+            )
+        if self.ctx_init is not None and not self.ctx_init.strip():
+            raise ConfigError(
+                f"{self.section}.ctx_init is {self.ctx_init!r}; give words, such as 'a photo of "
+                "a', or null for random vectors."
+            )
+
+
+class PromptRecipe(TextHeadRecipe):
+    """A recipe whose head is learned as context vectors of the prompts.
+
+    Attributes:
+        config: Settings of the learning.
+        needs_local: Whether the losses look at local features.
+    """
+
+    needs_local: bool = False
+    config: PromptConfig
+
+    def __init__(self, config: PromptConfig, prior: ClassPrior) -> None:
+        """Take settings and class counts."""
+        super().__init__(prior)
+        self.config = config
+        self.class_names = config.class_names
+
+    @property
+    def in_use(self) -> dict[str, float]:
+        """Values derived from the data that a reader should see."""
+        return {}
+
+    @abstractmethod
+    def prompt_losses(
+        self, logits: Tensor, local_logits: Tensor | None, labels: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Loss terms of one step by name, each 0-d and already weighted.
+
+        Args:
+            logits: Scaled cosines of image and text, [B, C].
+            local_logits: Likewise of P patches, [B, P, C]; None where `needs_local` is False.
+            labels: Classes, [B] int64.
+        """
+
+
+def prompt_learning_rate(epoch: int, config: PromptConfig) -> float:
+    """Learning rate of a whole epoch, counted from 0.
+
+    The first epoch has the warm-up rate. The cosine starts after it and keeps its full length, so
+    that the last epoch does not reach 0, as in the official code.
+    """
+    if epoch == 0:
+        return config.warmup_learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / config.epochs)) / 2

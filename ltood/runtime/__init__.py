@@ -1,0 +1,1 @@
+"""What every process needs: console, devices, ranks, files and digests."""

@@ -1,0 +1,231 @@
+"""From a feature store to a score store: calibrate, fit, score, normalise.
+
+Rows stream through in batches, on the CPU or a GPU; nothing here grows with the
+number of rows.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltood.core.batches import FeatureBatch
+from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.core.slots import Detector, check_needs
+from ltood.runtime.console import progress
+from ltood.scoring.session import Workbench, fit_calibrator, fit_method, restore_calibrator
+from ltood.scoring.slots import NONE, Choice, build_normaliser
+from ltood.scoring.sources import StoredSource, to_tensor
+from ltood.store.features import FeatureStore
+from ltood.store.fitted import FittedEntry
+from ltood.store.scores import ScoreSplit, ScoreStore, ScoreWriter
+
+_CARRIED = ("method", "calibrator", "class_counts", "class_names", "features", "provenance")
+
+
+def score_store(
+    store: FeatureStore,
+    out: Path,
+    method: Choice,
+    calibrator: Choice = NONE,
+    normaliser: Choice = NONE,
+    *,
+    splits: Sequence[str] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> ScoreStore:
+    """Run all three slots on a feature store; what `ltood score` does.
+
+    Args:
+        store: Feature store.
+        out: Score store to write.
+        method: Method and settings.
+        calibrator: Calibrator and settings.
+        normaliser: Normaliser and settings.
+        splits: Splits to score; all of the store by default.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        overwrite: Replace an existing score store.
+
+    Returns:
+        The final score store.
+
+    Raises:
+        StoreError: If `out` exists and `overwrite` is off.
+    """
+    if out.exists() and not overwrite:
+        raise StoreError(f"{out} exists already; pass --overwrite or another path.")
+    build_normaliser(normaliser, method)  # A bad setting fails before the work starts.
+    bench = Workbench.open(store, device)
+    if calibrator.name == NONE.name:
+        calibration = FittedEntry(NONE.name, {}, store.fingerprint)
+    else:
+        calibration = fit_calibrator(bench, calibrator)
+    bench = restore_calibrator(bench, calibration)
+    if normaliser.name == NONE.name:
+        return write_scores(bench, calibration, method, out, splits=splits, overwrite=overwrite)
+    raw_path = out.with_name(f".{out.name}.{os.getpid()}.raw")
+    try:
+        raw = write_scores(bench, calibration, method, raw_path, splits=splits, overwrite=True)
+        return normalise_scores(bench, raw, normaliser, out, overwrite=overwrite)
+    finally:
+        shutil.rmtree(raw_path, ignore_errors=True)
+
+
+def write_scores(
+    bench: Workbench,
+    calibration: FittedEntry,
+    choice: Choice,
+    out: Path,
+    *,
+    splits: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> ScoreStore:
+    """Fit a method and score every row of `splits`.
+
+    Args:
+        bench: The store, seen through the calibrator of `calibration`.
+        calibration: The fitted calibrator, recorded beside the scores.
+        choice: Method and settings.
+        out: Score store to write.
+        splits: Splits to score; all of the store by default.
+        overwrite: Replace an existing score store.
+
+    Returns:
+        The score store.
+
+    Raises:
+        LtoodError: If the method gives a score that is not finite.
+    """
+    names = list(splits) if splits is not None else bench.store.image_splits
+    rows = {name: len(bench.store.split(name)) for name in names}
+    detector, settings = fit_method(bench, choice)
+    attributes = {
+        "method": {"name": choice.name, "settings": settings, "in_use": detector.in_use()},
+        "calibrator": {
+            "name": calibration.name,
+            "settings": calibration.settings,
+            "in_use": calibration.in_use,
+        },
+        "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
+        "class_counts": bench.store.prior().counts.tolist(),
+        "class_names": bench.store.class_names,
+        "features": bench.store.fingerprint,
+        "provenance": bench.store.provenance,
+    }
+    with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
+        for name in names:
+            with progress(f"score {name}", rows[name]) as advance:
+                for part in score_batches(detector, choice.name, bench.source(name), name):
+                    writer.append(name, part)
+                    advance(len(part))
+    return ScoreStore.open(out)
+
+
+def score_batches(
+    detector: Detector, method: str, source: StoredSource, split: str
+) -> Iterator[ScoreSplit]:
+    """Score a split batch by batch.
+
+    Args:
+        detector: A fitted method.
+        method: Its name, for messages.
+        source: Rows to score.
+        split: Their split's name, for messages.
+
+    Yields:
+        Scores and predictions of consecutive rows.
+
+    Raises:
+        LtoodError: If a score is not finite.
+    """
+    arrays = sorted({*detector.arrays, "logits", "labels", "ids"})
+    for batch in source.batches(arrays=arrays):
+        with torch.inference_mode():
+            scores = detector.score(batch)
+        yield pack_scores(scores, batch, f"method {method}", split)
+
+
+def pack_scores(scores: Tensor, batch: FeatureBatch, entry: str, split: str) -> ScoreSplit:
+    """Scores of one batch as NumPy rows with their predictions.
+
+    Raises:
+        LtoodError: If a score is not finite or a row is missing.
+    """
+    if scores.shape != (len(batch),):
+        raise LtoodError(
+            f"{entry} gave scores of shape {tuple(scores.shape)} for {len(batch)} rows; "
+            "this is a fault of the method."
+        )
+    bad = ~torch.isfinite(scores)
+    if bad.any():
+        first = int(batch.ids[bad][0])
+        raise LtoodError(
+            f"{entry} gave {int(bad.sum())} scores that are not finite in split {split} (first at "
+            f"id {first}); check its settings, such as a clip or temperature out of range."
+        )
+    return ScoreSplit(
+        scores.float().cpu().numpy(),
+        batch.logits.argmax(dim=1).cpu().numpy(),
+        batch.labels.cpu().numpy(),
+        batch.ids.cpu().numpy(),
+    )
+
+
+def normalise_scores(
+    bench: Workbench, raw: ScoreStore, choice: Choice, out: Path, *, overwrite: bool = False
+) -> ScoreStore:
+    """Apply a normaliser to a score store.
+
+    Args:
+        bench: The feature store, seen through the calibrator the scores were made with.
+        raw: Scores to normalise.
+        choice: Normaliser and settings.
+        out: Score store to write.
+        overwrite: Replace an existing score store.
+
+    Returns:
+        The normalised score store.
+
+    Raises:
+        StoreError: If the scores were made from other features.
+    """
+    if raw.attributes["features"] != bench.store.fingerprint:
+        raise StoreError(
+            f"{raw.path} was made from features {raw.attributes['features'][:12]} but "
+            f"{bench.store.path} has {bench.store.fingerprint[:12]}; run the score stage again."
+        )
+    base = raw.attributes["method"]
+    normaliser, settings = build_normaliser(choice, Choice(base["name"], base["settings"]))
+    inputs = bench.inputs()
+    check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
+    normaliser.fit(inputs)
+    arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
+    attributes = {
+        **{key: raw.attributes[key] for key in _CARRIED},
+        "normaliser": {"name": choice.name, "settings": settings, "in_use": normaliser.in_use()},
+    }
+    rows = {name: len(bench.store.split(name)) for name in raw.splits}
+    with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
+        for name in raw.splits:
+            split, done = raw.split(name), 0
+            if len(split) != rows[name]:
+                raise DataError(
+                    f"split {name} has {len(split)} scores and {rows[name]} feature rows; "
+                    "run the score stage again."
+                )
+            with progress(f"normalise {name}", rows[name]) as advance:
+                for batch in bench.source(name).batches(arrays=arrays):
+                    stop = done + len(batch)
+                    scores = to_tensor(split.scores[done:stop], bench.device)
+                    with torch.inference_mode():
+                        scores = normaliser.normalise(scores, batch)
+                    part = pack_scores(scores, batch, f"normaliser {choice.name}", name)
+                    predictions = np.asarray(split.predictions[done:stop])
+                    writer.append(name, ScoreSplit(part.scores, predictions, part.labels, part.ids))
+                    done = stop
+                    advance(len(batch))
+    return ScoreStore.open(out)

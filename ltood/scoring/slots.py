@@ -1,0 +1,62 @@
+"""The three slots of stage two: entries by name, built from plain settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltood.core.errors import ConfigError
+from ltood.core.registry import load
+from ltood.core.settings import parse, to_section
+from ltood.core.slots import Calibrator, Detector, Normaliser
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A slot's entry by name, with its settings as plain values."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+NONE = Choice("none")
+
+
+def build_method(choice: Choice) -> tuple[Detector, dict[str, Any]]:
+    """Build a method.
+
+    Returns:
+        The detector, not fitted, and its complete settings.
+
+    Raises:
+        ConfigError: On an unknown name or setting.
+    """
+    module = load("methods", choice.name)
+    config = parse(choice.settings, module.Config, f"methods.{choice.name}")
+    detector: Detector = module.Entry(config)
+    return detector, to_section(config)
+
+
+def build_calibrator(choice: Choice) -> tuple[Calibrator, dict[str, Any]]:
+    """Build a calibrator; see `build_method`."""
+    module = load("calibrators", choice.name)
+    config = parse(choice.settings, module.Config, f"calibrators.{choice.name}")
+    calibrator: Calibrator = module.Entry(config)
+    return calibrator, to_section(config)
+
+
+def build_normaliser(choice: Choice, base: Choice) -> tuple[Normaliser, dict[str, Any]]:
+    """Build a normaliser for the scores of method `base`; see `build_method`."""
+    module = load("normalisers", choice.name)
+    config = parse(choice.settings, module.Config, f"normalisers.{choice.name}")
+    normaliser: Normaliser = module.Entry(config, base=base.name)
+    if normaliser.wants_default_base:
+        usual = to_section(load("methods", base.name).Config())
+        changed = [name for name, value in base.settings.items() if value != usual.get(name)]
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f"methods.{base.name}.{name} is {base.settings[name]!r}, but normaliser "
+                f"{choice.name} is set to read the score as it was in training, with the default "
+                f"{usual.get(name)!r}; set either back."
+            )
+    return normaliser, to_section(config)

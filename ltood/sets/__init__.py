@@ -1,0 +1,1 @@
+"""Facts about public image sets, their downloads, and synthetic sets."""

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+
+from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
+from ltood.core.errors import DataError, MissingNeedError, NotFittedError
+from ltood.core.head import ClassifierHead
+from ltood.core.slots import Detector, check_needs
+from ltood.methods.himplos import Himplos
+
+
+@pytest.fixture
+def head() -> ClassifierHead:
+    return ClassifierHead(torch.randn(3, 4), torch.randn(3))
+
+
+def test_logits_come_from_the_head(head):
+    features = torch.randn(5, 4)
+    batch = FeatureBatch.of(features, head=head)
+    torch.testing.assert_close(batch.logits, features @ head.weight.T + head.bias)
+    assert len(batch) == 5
+
+
+def test_rows_must_agree():
+    with pytest.raises(DataError, match=r"rows differ \(features 5, logits 4\)"):
+        FeatureBatch.of(torch.zeros(5, 4), torch.zeros(4, 3))
+    with pytest.raises(DataError, match="at least one array"):
+        FeatureBatch.of()
+
+
+def test_absent_arrays_are_named():
+    batch = FeatureBatch.of(logits=torch.zeros(2, 3))
+    for name in ("features", "labels", "ids", "local", "extra"):
+        with pytest.raises(MissingNeedError, match=f"holds no {name}"):
+            getattr(batch, name)
+
+
+def test_shared_values_are_computed_once():
+    batch = FeatureBatch.of(torch.zeros(2, 3))
+    calls = []
+    for _ in range(3):
+        assert batch.once("key", lambda: calls.append(1) or 7) == 7
+    assert len(calls) == 1
+    assert batch.once(("key", 2), lambda: 8) == 8
+
+
+def test_tensor_source_gives_all_rows_in_order(head):
+    features = torch.randn(10, 4)
+    source = TensorSource(FeatureBatch.of(features, head=head), 3)
+    batches = list(source.batches(rows=3))
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    torch.testing.assert_close(torch.cat([batch.features for batch in batches]), features)
+    assert (len(source), source.dim, source.num_classes) == (10, 4, 3)
+
+
+def test_inputs_from_tensors(head):
+    labels = torch.tensor([0, 0, 2])
+    inputs = FitInputs.of(torch.randn(3, 4), labels, head=head, aux=torch.randn(2, 4))
+    assert inputs.require_prior().counts.tolist() == [2, 0, 1]
+    assert len(inputs.require_aux()) == 2
+    assert inputs.require_head() is head
+    assert FitInputs.of(torch.randn(3, 4), labels).require_train().num_classes == 3
+    assert FitInputs.of(logits=torch.zeros(3, 5), labels=labels).require_train().num_classes == 5
+
+
+def test_missing_inputs_are_named():
+    empty = FitInputs.of()
+    for require in (empty.require_train, empty.require_aux, empty.require_head):
+        with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
+            require()
+
+
+@pytest.mark.parametrize("need", list(Need))
+def test_every_need_is_checked(need):
+    with pytest.raises(MissingNeedError, match=r"method toy needs .*store does not hold"):
+        check_needs("method toy", frozenset({need}), FitInputs.of(), has_local=False)
+
+
+def test_met_needs_pass(head):
+    full = ClassifierHead(
+        head.weight, head.bias, torch.zeros(1, 4), torch.zeros(1), torch.ones(4), torch.zeros(4)
+    )
+    inputs = FitInputs.of(
+        torch.randn(3, 4), torch.tensor([0, 1, 2]), head=full, aux=torch.ones(1, 4)
+    )
+    check_needs("method toy", frozenset(Need), inputs, has_local=True)
+
+
+class Toy(Detector):
+    def fit(self, inputs):
+        self.mean_ = torch.ones(2)
+        self.cache = torch.zeros(2)
+        return self
+
+    def score(self, batch):
+        return self.learned("mean_")
+
+
+def test_state_is_what_fit_learned():
+    with pytest.raises(NotFittedError, match=r"is not fitted: call fit\(inputs\)"):
+        Toy().score(FeatureBatch.of(torch.zeros(1, 2)))
+    fitted = Toy().fit(FitInputs.of())
+    assert list(fitted.state()) == ["mean_"]
+    torch.testing.assert_close(Toy().restore(fitted.state()).learned("mean_"), torch.ones(2))
+    assert Toy().in_use() == {}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"weight": np.zeros(3), "bias": np.zeros(3)}, r"must be \[C, D\]"),
+        ({"weight": np.zeros((3, 4)), "bias": np.zeros(2)}, r"bias has shape \(2,\)"),
+        (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "bn_weight": np.zeros(3)},
+            "3 classes x 4 features",
+        ),
+        (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "extra_weight": np.zeros((1, 4))},
+            "must be given together",
+        ),
+        (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "gamma_weight": np.zeros((3, 4))},
+            "gamma_weight and gamma_bias must be given together",
+        ),
+        (
+            {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "msp_map": np.zeros(3)},
+            r"msp_map has shape \(3,\)",
+        ),
+        (
+            {
+                "weight": np.zeros((3, 4)),
+                "bias": np.zeros(3),
+                "extra_weight": np.zeros((1, 5)),
+                "extra_bias": np.zeros(1),
+            },
+            r"it must be \(1, 4\)",
+        ),
+    ],
+)
+def test_bad_heads(arrays, sentence):
+    with pytest.raises(DataError, match=sentence):
+        ClassifierHead.from_arrays(arrays)
+
+
+def test_extra_outputs():
+    arrays = {
+        "weight": np.zeros((3, 4)),
+        "bias": np.zeros(3),
+        "extra_weight": np.ones((1, 4)),
+        "extra_bias": np.ones(1),
+        "something_else": np.zeros(1),
+    }
+    head = ClassifierHead.from_arrays(arrays)
+    assert (head.num_classes, head.dim, head.num_extra) == (3, 4, 1)
+    extra = head.extra_logits(torch.ones(2, 4))
+    assert extra is not None
+    assert extra.tolist() == [[5.0], [5.0]]
+    assert ClassifierHead(head.weight, head.bias).extra_logits(torch.ones(2, 4)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_head_is_float32_whatever_it_was(dtype):
+    weight, bias = torch.randn(3, 4).to(dtype), torch.randn(3).to(dtype)
+    head = ClassifierHead(weight, bias, bn_weight=torch.ones(4, dtype=dtype))
+    assert {head.weight.dtype, head.bias.dtype} == {torch.float32}
+    assert head.bn_weight is not None
+    assert head.bn_weight.dtype == torch.float32
+    torch.testing.assert_close(head.weight, weight.float(), rtol=0, atol=0)
+
+
+def test_a_layer_and_its_features_come_without_gradients():
+    layer = torch.nn.Linear(4, 3)
+    head = ClassifierHead(layer.weight, layer.bias)
+    features = torch.rand(5, 4, requires_grad=True)
+    batch = FeatureBatch.of(features, head=head)
+    inputs = FitInputs.of(features, torch.tensor([0, 1, 2, 0, 1]), head=head)
+    train = next(iter(inputs.require_train().batches()))
+    for tensor in (head.weight, head.bias, batch.features, batch.logits, train.features):
+        assert not tensor.requires_grad
+    # Percentiles go through NumPy, which takes no tensor that records gradients.
+    scores = Himplos().fit(inputs).score(batch)
+    assert not scores.requires_grad
+    assert layer.weight.requires_grad

@@ -1,0 +1,350 @@
+"""A feature store has the same bytes however its extraction was interrupted or shared."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_samples import (
+    TinyImages,
+    child,
+    extract_tiny,
+    kill_when,
+    make_plan,
+    train_tiny,
+    tree,
+)
+
+from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
+from ltood.core.settings import parse
+from ltood.extraction.extract import ExtractionConfig
+from ltood.networks.checkpoint import load_checkpoint, read_meta, write_checkpoint
+from ltood.runtime.distributed import Ranks
+from ltood.store.features import FeatureStore, FeatureWriter
+
+#: Many small chunks, none a multiple of the batch.
+CONFIG = {"batch_size": 2, "rows_per_chunk": 3}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "checkpoint"
+    train_tiny(out, make_plan(epochs=2))
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "features.zarr"
+    extract_tiny(checkpoint, out, CONFIG)
+    return out
+
+
+def copy_with_one_changed_weight(checkpoint, folder):
+    """A checkpoint that differs from another in one weight only."""
+    backbone, meta = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        backbone.head.weight[0, 0] += 1e-3
+    folder.mkdir()
+    write_checkpoint(folder, backbone, meta)
+    return folder
+
+
+def stop_after(monkeypatch, num_chunks):
+    write, left = FeatureWriter.write, [num_chunks]
+
+    def counting(writer, *args):
+        if not left[0]:
+            raise Stopped
+        left[0] -= 1
+        write(writer, *args)
+
+    monkeypatch.setattr(FeatureWriter, "write", counting)
+
+
+def test_stored_rows_are_those_of_the_backbone(checkpoint, undisturbed):
+    backbone, _ = load_checkpoint(checkpoint)
+    images, store = TinyImages(), FeatureStore.open(undisturbed)
+    for name in images.splits():
+        split, stored = images.split(name), store.split(name)
+        pixels = torch.from_numpy(split.images.copy()).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            output = backbone(pixels)
+        found = stored.load(["features", "logits", "labels", "ids"])
+        np.testing.assert_allclose(found["features"], output.pooled, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["logits"], output.logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(found["labels"], split.labels)
+        np.testing.assert_array_equal(found["ids"], split.ids)
+
+
+def test_head_gives_the_stored_logits(undisturbed):
+    store = FeatureStore.open(undisturbed)
+    head, rows = store.head_arrays(), store.split("test").load(["features", "logits"])
+    logits = rows["features"] @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(rows["logits"], logits, rtol=1e-4, atol=1e-5)
+    assert head["bn_weight"].shape == head["bn_bias"].shape == (128,)
+
+
+def test_provenance_names_every_input_and_neither_host_nor_time(checkpoint, undisturbed):
+    provenance = FeatureStore.open(undisturbed).provenance
+    assert set(provenance) == {
+        "backbone", "checkpoint", "code_sha256", "dataset", "extraction", "libraries",
+        "precision", "preprocessing", "recipe", "seed", "source", "training",
+    }  # fmt: skip
+    meta = read_meta(checkpoint)
+    assert provenance["checkpoint"]["weights_sha256"] == meta["weights_sha256"]
+    assert provenance["preprocessing"]["mean"] == pytest.approx(meta["images"]["mean"])
+    assert provenance["dataset"]["name"] == "tiny"
+    assert provenance["backbone"]["name"] == "cifar_resnet"
+    assert provenance["recipe"]["name"] == "cross_entropy"
+    assert os.uname().nodename not in json.dumps(provenance)
+
+
+@pytest.mark.parametrize("num_chunks", [0, 1, 13, 40, 41])
+def test_stopping_after_any_chunk_leaves_no_trace(
+    tmp_path, checkpoint, undisturbed, monkeypatch, num_chunks
+):
+    out = tmp_path / "features.zarr"
+    with monkeypatch.context() as patch:
+        stop_after(patch, num_chunks)
+        with pytest.raises(Stopped):
+            extract_tiny(checkpoint, out, CONFIG)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 42 - num_chunks)  # finished chunks are kept
+        extract_tiny(checkpoint, out, CONFIG)
+    assert tree(out) == tree(undisturbed)
+
+
+def test_killed_processes_leave_no_trace(tmp_path, checkpoint, undisturbed):
+    out, moments = tmp_path / "features.zarr", random.Random()
+    killed = 0
+    for least in sorted(moments.sample(range(1, 40), 3)):
+        process = child(extract_tiny, checkpoint, out, CONFIG)
+
+        def reached(least=least):
+            return len(list(out.glob("*/.done/*.json"))) >= least
+
+        killed += kill_when(process, reached, moments)
+    assert killed >= 1
+    process = child(extract_tiny, checkpoint, out, CONFIG)
+    process.join()
+    assert process.exitcode == 0
+    assert tree(out) == tree(undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features.zarr"]
+
+
+def test_a_finished_store_is_left_as_it_is(tmp_path, checkpoint, undisturbed, monkeypatch):
+    out = Path(shutil.copytree(undisturbed, tmp_path / "features.zarr"))
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    stop_after(monkeypatch, 0)
+    extract_tiny(checkpoint, out, CONFIG)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stamps
+
+
+@pytest.mark.parametrize("num_chunks", [7, 42])
+def test_one_changed_weight_starts_over(tmp_path, checkpoint, monkeypatch, capsys, num_chunks):
+    changed = copy_with_one_changed_weight(checkpoint, tmp_path / "changed")
+    out, fresh = tmp_path / "features.zarr", tmp_path / "fresh.zarr"
+    with monkeypatch.context() as patch:
+        stop_after(patch, num_chunks)
+        try:
+            extract_tiny(checkpoint, out, CONFIG)
+        except Stopped:
+            assert num_chunks == 7
+    extract_tiny(changed, out, CONFIG)
+    said = capsys.readouterr().err
+    assert "was made from other inputs (" in said
+    assert "checkpoint.weights_sha256 was" in said
+    assert said.endswith(". Extraction starts over.\n")
+    extract_tiny(changed, fresh, CONFIG)
+    assert tree(out) == tree(fresh)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "changed", "features.zarr", "fresh.zarr",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "images", "said"),
+    [
+        ({"dtype": "float16"}, TinyImages(), "provenance.extraction.dtype was 'float32', now"),
+        ({"batch_size": 3}, TinyImages(), "provenance.extraction.batch_size was 2, now 3"),
+        ({"amp": "bf16"}, TinyImages(), "provenance.precision was 'float32', now 'bfloat16'"),
+        ({}, TinyImages(seed=3), "provenance.dataset.settings.seed was 0, now 3"),
+    ],
+)
+def test_other_inputs_start_over(tmp_path, checkpoint, undisturbed, capsys, config, images, said):
+    out = Path(shutil.copytree(undisturbed, tmp_path / "features.zarr"))
+    extract_tiny(checkpoint, out, {**CONFIG, **config}, images)
+    assert said in capsys.readouterr().err
+    assert tree(out) != tree(undisturbed)
+
+
+def test_half_precision_features_have_whole_logits(tmp_path, checkpoint, undisturbed):
+    out = tmp_path / "features.zarr"
+    extract_tiny(checkpoint, out, {**CONFIG, "dtype": "float16"})
+    half = FeatureStore.open(out).split("test").load(["features", "logits"])
+    full = FeatureStore.open(undisturbed).split("test").load(["features", "logits"])
+    assert half["features"].dtype == np.float16
+    np.testing.assert_allclose(half["features"], full["features"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(half["logits"], full["logits"])
+
+
+def test_chunks_do_not_change_values_beyond_rounding(tmp_path, checkpoint, undisturbed):
+    out = tmp_path / "features.zarr"
+    extract_tiny(checkpoint, out, {"channels_last": True})
+    one = FeatureStore.open(out).split("train").load(["features"])["features"]
+    many = FeatureStore.open(undisturbed).split("train").load(["features"])["features"]
+    np.testing.assert_allclose(one, many, rtol=1e-4, atol=1e-5)
+
+
+class Meeting(Ranks):
+    """A rank among threads instead of processes."""
+
+    hub: dict = {}  # noqa: RUF012
+
+    def share(self, value):
+        if self.rank == 0:
+            self.hub["value"] = value
+        self.wait()
+        return self.hub["value"]
+
+    def wait(self):
+        self.hub["barrier"].wait(60)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch, world):
+    out = tmp_path / "features.zarr"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(Stopped):
+            extract_tiny(checkpoint, out, CONFIG)
+    Meeting.hub = {"barrier": threading.Barrier(world)}
+    written, write = [], FeatureWriter.write
+
+    def noting(writer, split, start, arrays):
+        written.append((threading.get_ident(), split, start))
+        write(writer, split, start, arrays)
+
+    monkeypatch.setattr(FeatureWriter, "write", noting)
+    # Threads share what processes have of their own: flags of torch and its thread count.
+    monkeypatch.setattr("ltood.runtime.devices.repeatable", lambda device: nullcontext())
+    num_threads = torch.get_num_threads()
+    threads = [
+        threading.Thread(
+            target=extract_tiny,
+            args=(checkpoint, out, CONFIG),
+            kwargs={"ranks": Meeting(rank, world, rank)},
+        )
+        for rank in range(world)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    torch.set_num_threads(num_threads)
+    assert len(written) == len({chunk[1:] for chunk in written}) == 37
+    shares = [sum(done[0] == ident for done in written) for ident in {done[0] for done in written}]
+    assert len(shares) == world
+    assert max(shares) - min(shares) <= 1
+    assert tree(out) == tree(undisturbed)
+
+
+PROGRAM = """
+import sys
+from image_samples import extract_tiny
+from ltood.runtime.distributed import ranks_from_environment
+with ranks_from_environment() as ranks:
+    extract_tiny(sys.argv[1], sys.argv[2], {"batch_size": 2, "rows_per_chunk": 3}, ranks=ranks)
+"""
+
+
+def test_two_processes_share_one_store(tmp_path, checkpoint, undisturbed):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "features.zarr"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, checkpoint, out],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+            },
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert tree(out) == tree(undisturbed)
+
+
+def test_other_classes_are_refused(tmp_path, checkpoint):
+    images = TinyImages()
+    images.class_names = ("bars", "rows", "dots", "spots", "stars")
+    with pytest.raises(
+        DataError,
+        match=r"trained for 3 classes \(bars, rows, dots\), the prepared data have 5 "
+        r"\(bars, rows, dots, …\); run the train stage again",
+    ):
+        extract_tiny(checkpoint, tmp_path / "features.zarr", CONFIG, images)
+
+
+def test_other_image_shapes_are_refused(tmp_path, checkpoint):
+    with pytest.raises(
+        DataError, match=r"images of train have the shape \[8, 8, 3\], the checkpoint was trained"
+    ):
+        extract_tiny(checkpoint, tmp_path / "features.zarr", CONFIG, TinyImages(channels=3))
+
+
+def test_something_else_at_the_place_of_the_store_is_left(tmp_path, checkpoint):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError):
+        extract_tiny(checkpoint, tmp_path, CONFIG)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_changed_weights_are_refused(tmp_path, checkpoint):
+    changed = copy_with_one_changed_weight(checkpoint, tmp_path / "changed")
+    weights = changed / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(CorruptStoreError, match="weights were changed after training"):
+        extract_tiny(changed, tmp_path / "features.zarr", CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"batch_size": 0}, r"extraction\.batch_size is 0; it must be 1 or more\."),
+        ({"rows_per_chunk": -3}, r"extraction\.rows_per_chunk is -3; it must be 1 or more\."),
+        ({"dtype": "bfloat16"}, r"extraction\.dtype is 'bfloat16'; it must be 'float32' or"),
+    ],
+)
+def test_bad_settings_are_named(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse(settings, ExtractionConfig, "extraction")
+
+
+def test_settings_cost_no_torch():
+    code = (
+        "import sys, ltood.extraction.extract, ltood.training.plan; "
+        "sys.exit('torch' in sys.modules or 'zarr' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

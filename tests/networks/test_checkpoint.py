@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ltood.core.errors import (
+    ConfigError,
+    CorruptStoreError,
+    IncompleteStoreError,
+    StoreError,
+    UnknownNameError,
+)
+from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.networks.checkpoint import (
+    load_checkpoint,
+    read_head_extras,
+    read_meta,
+    write_atomically,
+    write_checkpoint,
+)
+
+IMAGES = ImageSpec(1, 8, 8, (0.5,), (0.25,), 3, 1)
+CONTENT = {"backbone": {"name": "cifar_resnet", "settings": {"variant": "small"}}, "seed": 4}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    backbone = build_backbone("cifar_resnet", {"variant": "small"}, IMAGES)
+    write_checkpoint(tmp_path, backbone, CONTENT)
+    return tmp_path, backbone.eval()
+
+
+def edit(path, change):
+    meta = json.loads((path / "checkpoint.json").read_text())
+    change(meta)
+    (path / "checkpoint.json").write_text(json.dumps(meta))
+
+
+def test_what_was_written_is_rebuilt(checkpoint):
+    path, backbone = checkpoint
+    torch.manual_seed(1)
+    expected_draw = torch.rand(1)
+    torch.manual_seed(1)
+    rebuilt, meta = load_checkpoint(path)
+    assert torch.rand(1) == expected_draw
+    assert not rebuilt.training
+    pixels = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(pixels).logits, backbone(pixels).logits)
+    assert rebuilt.images == IMAGES
+    assert meta["seed"] == 4
+    assert meta == read_meta(path)
+
+
+def test_extras_of_a_recipe_are_kept_and_compared(checkpoint, tmp_path_factory):
+    plain, backbone = checkpoint
+    assert read_head_extras(plain) == {}
+    assert not (plain / "head_extras.safetensors").exists()
+    path = tmp_path_factory.mktemp("extras")
+    extras = {"gamma_bias": np.arange(3, dtype=np.float32)}
+    write_checkpoint(path, backbone, CONTENT, extras)
+    found = read_head_extras(path)
+    assert list(found) == ["gamma_bias"]
+    np.testing.assert_array_equal(found["gamma_bias"], extras["gamma_bias"])
+    file = path / "head_extras.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"\1")
+    for read in (read_head_extras, read_meta, load_checkpoint):
+        with pytest.raises(CorruptStoreError, match=r"head_extras.* were changed after training"):
+            read(path)
+    file.unlink()
+    with pytest.raises(CorruptStoreError, match=r"cannot be read \(FileNotFoundError"):
+        read_meta(path)
+
+
+def test_memory_layout_does_not_change_the_file(checkpoint, tmp_path_factory):
+    path, backbone = checkpoint
+    other = tmp_path_factory.mktemp("other")
+    write_checkpoint(other, backbone.to(memory_format=torch.channels_last), CONTENT)
+    name = "model.safetensors"
+    assert (other / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_an_empty_folder_holds_no_checkpoint(tmp_path):
+    with pytest.raises(
+        StoreError, match=r"holds no checkpoint \(checkpoint\.json\); run the train"
+    ):
+        load_checkpoint(tmp_path)
+
+
+def test_unfinished_training_is_named(tmp_path):
+    (tmp_path / "state").mkdir()
+    with pytest.raises(IncompleteStoreError, match=r"has not finished; run the train stage again"):
+        read_meta(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '{"schema": 1}'])
+def test_an_unreadable_description_is_named(checkpoint, text):
+    (checkpoint[0] / "checkpoint.json").write_text(text)
+    with pytest.raises(CorruptStoreError, match=r"cannot be read \(\w+: .*\); run the train stage"):
+        read_meta(checkpoint[0])
+
+
+def test_missing_weights_are_named(checkpoint):
+    (checkpoint[0] / "model.safetensors").unlink()
+    with pytest.raises(CorruptStoreError, match=r"cannot be read \(FileNotFoundError.*safetensors"):
+        load_checkpoint(checkpoint[0])
+
+
+def test_a_flipped_bit_is_found(checkpoint):
+    weights = checkpoint[0] / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(
+        CorruptStoreError,
+        match=r"has SHA-256 [0-9a-f]{12}… but [0-9a-f]{12}… is recorded: the weights were changed",
+    ):
+        load_checkpoint(checkpoint[0])
+
+
+def test_another_schema_is_refused(checkpoint):
+    edit(checkpoint[0], lambda meta: meta.update(schema=7))
+    with pytest.raises(StoreError, match=r"written with schema 7, this version reads 1; run the"):
+        load_checkpoint(checkpoint[0])
+
+
+@pytest.mark.parametrize("key", ["images", "backbone"])
+def test_a_description_without_backbone_or_images_is_refused(checkpoint, key):
+    edit(checkpoint[0], lambda meta: meta.pop(key))
+    with pytest.raises(CorruptStoreError, match=r"does not describe a backbone and its images"):
+        load_checkpoint(checkpoint[0])
+
+
+def test_another_variant_does_not_take_the_weights(checkpoint):
+    edit(checkpoint[0], lambda meta: meta["backbone"]["settings"].update(variant="18"))
+    with pytest.raises(CorruptStoreError, match=r"holds other tensors than cifar_resnet has \("):
+        load_checkpoint(checkpoint[0])
+
+
+def test_a_removed_backbone_is_named(checkpoint):
+    edit(checkpoint[0], lambda meta: meta["backbone"].update(name="cifar_resnets"))
+    with pytest.raises(UnknownNameError, match="Did you mean cifar_resnet"):
+        load_checkpoint(checkpoint[0])
+
+
+def test_a_wrong_number_of_channels_is_named(checkpoint):
+    edit(checkpoint[0], lambda meta: meta["images"].update(channels="one"))
+    with pytest.raises(ConfigError, match=r"images\.channels is 'one'; it must be a whole number"):
+        load_checkpoint(checkpoint[0])
+
+
+def test_a_file_is_whole_or_absent(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(StoreError, match=r"cannot write .*file: No space left on device; free"):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"new")]

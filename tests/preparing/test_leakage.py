@@ -1,0 +1,44 @@
+import zlib
+
+import numpy as np
+
+from ltood.images.arrays import ImageSplit
+from ltood.images.files import ImageFiles
+from ltood.preparing.leakage import TrainingRows
+
+
+def arrays(images):
+    return ImageSplit(images, np.zeros(len(images), dtype=np.int64), np.arange(len(images)))
+
+
+def files(root, contents, checksums):
+    root.mkdir()
+    for row, content in enumerate(contents):
+        (root / f"{row}.png").write_bytes(content)
+    rows = np.arange(len(contents))
+    paths = tuple(f"{row}.png" for row in rows)
+    return ImageFiles(root, paths, np.zeros_like(rows), rows, np.array(checksums))
+
+
+def test_arrays_against_a_loop():
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 2, (50, 2, 2, 1), dtype=np.uint8)
+    other = rng.integers(0, 2, (40, 2, 2, 1), dtype=np.uint8)
+    wanted = sum(any((row == known).all() for known in train) for row in other)
+    assert 0 < wanted < 40
+    assert TrainingRows(arrays(train)).repeats(arrays(other)) == wanted
+
+
+def test_bytes_decide_where_checksums_are_equal(tmp_path):
+    # Two texts with one CRC-32.
+    same = [b"plumless", b"buckeroo"]
+    assert zlib.crc32(same[0]) == zlib.crc32(same[1])
+    checksum = zlib.crc32(same[0])
+    train = TrainingRows(files(tmp_path / "a", [same[0]], [checksum]))
+    assert train.repeats(files(tmp_path / "b", [same[1]], [checksum])) == 0
+    assert train.repeats(files(tmp_path / "c", [same[0]], [checksum])) == 1
+
+
+def test_arrays_are_no_files(tmp_path):
+    train = TrainingRows(arrays(np.zeros((2, 2, 2, 1), dtype=np.uint8)))
+    assert train.repeats(files(tmp_path / "a", [b"x"], [1])) == 0

@@ -1,0 +1,96 @@
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+
+from ltood.core.errors import ConfigError
+from ltood.runtime.devices import autocast, choose_device, precision, repeatable, whole_float32
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:one", "cuda:-1", "mps", 0, None])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(ConfigError, match=r"it must be auto, cpu, cuda or cuda:<number>\."):
+        choose_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"device is 'cuda:1' but 1 CUDA devices are there"):
+        choose_device("cuda:1")
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    for there, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert choose_device("auto").type == kind
+
+
+def test_auto_precision_asks_the_device(monkeypatch):
+    assert precision("auto", CPU) == "float32"
+    assert precision("bf16", CPU) == "bfloat16"
+    for able, expected in ((True, "bfloat16"), (False, "float32")):
+        # Every GPU can emulate it.
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, able=able: including_emulation or able,
+        )
+        assert precision("auto", CUDA) == expected
+        assert precision("off", CUDA) == "float32"
+
+
+def test_autocast_computes_in_the_chosen_format():
+    rows = torch.rand(2, 2)
+    for chosen, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with autocast(CPU, chosen):
+            assert (rows @ rows).dtype == dtype
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_repeatable_puts_everything_back(enabled):
+    benchmark = torch.backends.cudnn.benchmark
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    with repeatable(CPU, enabled=enabled):
+        torch.manual_seed(9)
+        torch.rand(5)
+        assert torch.are_deterministic_algorithms_enabled() == enabled
+        assert torch.backends.cudnn.benchmark != enabled
+    assert torch.rand(1) == expected
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == benchmark
+
+
+def test_a_gpu_in_use_is_the_current_one(monkeypatch):
+    current = ["cuda:0"]
+
+    @contextmanager
+    def switched(device):
+        before, current[0] = current[0], str(device)
+        yield
+        current[0] = before
+
+    monkeypatch.setattr(torch.cuda, "device", switched)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    with repeatable(torch.device("cuda:1")):
+        assert current == ["cuda:1"]
+    assert current == ["cuda:0"]
+
+
+def test_convolutions_take_whole_numbers_in_between_only():
+    before = torch.backends.cudnn.allow_tf32
+    with whole_float32():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.gpu
+def test_a_gpu_convolves_as_precisely_as_a_cpu():
+    torch.manual_seed(0)
+    convolution, maps = torch.nn.Conv2d(64, 64, 3), torch.randn(4, 64, 16, 16)
+    with torch.inference_mode(), whole_float32():
+        expected, found = convolution(maps), convolution.cuda()(maps.cuda()).cpu()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

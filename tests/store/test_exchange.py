@@ -1,0 +1,312 @@
+import io
+import shutil
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltood.core.errors import CorruptStoreError, DataError, StoreError
+from ltood.store.archives import Archive, write_archive
+from ltood.store.exchange import export_head, export_split, import_folder
+from ltood.store.features import FeatureStore
+
+CLASSES, DIM = 3, 5
+
+
+def toy(rng, **changes):
+    """Arrays of a valid folder; `changes` replaces or (None) removes "<file>.<array>"."""
+    weight = rng.normal(size=(CLASSES, DIM)).astype(np.float32)
+    bias = rng.normal(size=CLASSES).astype(np.float32)
+    folder = {
+        "head": {"weight": weight, "bias": bias},
+        "train": {
+            "features": rng.normal(size=(30, DIM)).astype(np.float32),
+            "labels": np.arange(30) % CLASSES,
+        },
+        "test": {
+            "features": rng.normal(size=(12, DIM)).astype(np.float32),
+            "labels": np.arange(12) % CLASSES,
+        },
+        "ood_far": {"features": rng.normal(size=(7, DIM)).astype(np.float32)},
+    }
+    for key, value in changes.items():
+        file, _, array = key.partition("__")
+        if value is None:
+            del folder[file][array]
+        else:
+            folder.setdefault(file, {})[array] = value
+    return folder
+
+
+def write(path: Path, folder) -> Path:
+    path.mkdir()
+    for name, arrays in folder.items():
+        np.savez(path / f"{name}.npz", **arrays)
+    return path
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_round_trip(tmp_path, rng):
+    folder = toy(rng, ood_far__sc_label=np.array([-1, 0, -1, 2, -1, -1, -1]))
+    store = import_folder(write(tmp_path / "in", folder), tmp_path / "out.zarr")
+    assert store.splits == ["train", "test", "ood_far"]
+    assert store.prior().counts.tolist() == [10, 10, 10]
+    head = store.head_arrays()
+    np.testing.assert_array_equal(head["weight"], folder["head"]["weight"])
+    for name in ("train", "test", "ood_far"):
+        rows = store.split(name).load(("features", "logits", "labels", "ids"))
+        features = folder[name]["features"]
+        np.testing.assert_array_equal(rows["features"], features)
+        expected = features @ head["weight"].T + head["bias"]
+        np.testing.assert_allclose(rows["logits"], expected, rtol=1e-6)
+        np.testing.assert_array_equal(rows["ids"], np.arange(len(features)))
+        export_split(tmp_path / "out.zarr", name, tmp_path / "back" / f"{name}.npz")
+    export_head(tmp_path / "out.zarr", tmp_path / "back" / "head.npz")
+    again = import_folder(tmp_path / "back", tmp_path / "again.zarr")
+    for name in again.splits:
+        for key in ("features", "logits", "labels", "ids"):
+            a, b = store.split(name).load((key,)), again.split(name).load((key,))
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_optional_arrays_are_kept(tmp_path, rng):
+    weight, bias = rng.normal(size=(1, DIM)), rng.normal(size=1)
+    local = rng.normal(size=(12, 4, DIM)).astype(np.float16)
+    folder = toy(
+        rng,
+        head__extra_weight=weight,
+        head__extra_bias=bias,
+        head__logit_scale=np.float32(100.0),
+        head__class_counts=np.array([100, 10, 1]),
+        test__local=local,
+        test__ids=np.arange(12)[::-1].copy(),
+        aux__features=rng.normal(size=(4, DIM)),
+        train__features=rng.normal(size=(30, DIM)).astype(np.float16),
+    )
+    store = import_folder(write(tmp_path / "in", folder), tmp_path / "out.zarr")
+    assert store.prior().counts.tolist() == [100, 10, 1]
+    assert store.splits == ["train", "test", "aux", "ood_far"]
+    test = store.split("test").load(("logits", "local", "ids"))
+    expected = folder["test"]["features"] @ weight.T.astype(np.float32) + bias
+    np.testing.assert_allclose(test["logits"][:, CLASSES:], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(test["local"], local)
+    assert test["ids"][0] == 11
+    assert store.split("train").load(("features",))["features"].dtype == np.float16
+    assert store.head_arrays()["logit_scale"].shape == ()
+
+
+BAD = [
+    ({"head__weight": None}, "has no array 'weight'"),
+    ({"head__weight": np.zeros(3)}, r"weight has shape \(3,\); it must be \[C, D\]"),
+    ({"head__bias": np.zeros(2)}, r"bias has shape \(2,\)"),
+    ({"head__bias": np.array([0, np.nan, 0])}, "bias has 1 values that are not finite"),
+    ({"head__bias": np.array(["a", "b", "c"])}, "bias is .*; it must be numbers"),
+    ({"head__bn_weight": np.zeros(3)}, "3 classes x 5 features"),
+    ({"head__extra_weight": np.zeros((0, DIM))}, "must be given together"),
+    ({"head__gamma_bias": np.zeros(3)}, "gamma_weight and gamma_bias must be given together"),
+    ({"head__energy_map": np.zeros(3)}, r"energy_map has shape \(3,\)"),
+    ({"head__weight": np.zeros((3, 4))}, "features have 5 columns but the head expects 4"),
+    ({"head__class_counts": np.array([1, 2])}, r"class_counts is int64 of shape \(2,\)"),
+    ({"head__class_counts": np.array([1, 0, 2])}, r"classes \[1\] have no training images"),
+    ({"train__labels": np.zeros(30, dtype=np.int64)}, r"classes \[1, 2\] have no training images"),
+    ({"train__labels": None}, "has no array 'labels'"),
+    ({"test__labels": np.full(12, 3)}, r"labels\[0\] is 3; it must lie in 0 to 2"),
+    ({"test__labels": np.full(12, -1)}, r"labels\[0\] is -1; it must lie in 0 to 2"),
+    ({"test__labels": np.zeros(12)}, "labels is float64"),
+    ({"test__labels": np.zeros(11, dtype=int)}, "all arrays of a split describe the same rows"),
+    ({"ood_far__sc_label": np.full(7, 9)}, r"sc_label\[0\] is 9; it must lie in -1 to 2"),
+    ({"test__features": np.zeros((0, DIM))}, "has no rows"),
+    ({"test__features": np.zeros(12)}, r"must be \[N, D\]"),
+    ({"test__features": np.zeros((12, DIM), dtype=int)}, "features are int64"),
+    ({"test__logits": np.zeros((12, 4))}, r"logits have shape \(12, 4\)"),
+    ({"test__local": np.zeros((12, 4, 6))}, r"it must be \[N, P, 5\]"),
+    ({"extra__features": np.zeros((3, DIM))}, "extra.npz is no split"),
+    ({"head__weight": np.full((3, DIM), 1e39)}, "weight has 15 values that are not finite"),
+    ({"head__logit_scale": np.float32(0)}, "logit_scale is 0.0; .* it must be above 0"),
+    ({"test__features": np.full((12, DIM), 1e39)}, "features of row 0 hold NaN or infinity"),
+    ({"test__features": np.full((12, DIM), 3e38)}, "row 0 are so large that their logits"),
+    ({"test__logits": np.full((12, 3), "a")}, "logits are <U1; they must be numbers"),
+    ({"test__local": np.full((12, 4, DIM), "a")}, "local are <U1; they must be numbers"),
+    ({"test__ids": np.full(12, "a")}, "ids are <U1; they must be whole numbers"),
+    ({"test__ids": np.arange(12) + 0.5}, "ids are float64; they must be whole numbers"),
+    ({"head__weight": np.array([None] * 3)}, "holds Python objects, which could execute code"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), BAD)
+def test_bad_archives_are_named(tmp_path, rng, changes, sentence):
+    folder = write(tmp_path / "in", toy(rng, **changes))
+    with pytest.raises(DataError, match=sentence):
+        import_folder(folder, tmp_path / "out.zarr")
+    # Nothing is left that would stand in the way of corrected archives.
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named_by_row(tmp_path, rng, value):
+    features = rng.normal(size=(12, DIM))
+    features[4, 2] = value
+    folder = write(tmp_path / "in", toy(rng, test__features=features))
+    with pytest.raises(DataError, match=r"test.npz: features of row 4 hold NaN or infinity"):
+        import_folder(folder, tmp_path / "out.zarr")
+
+
+def test_logits_of_another_network_are_refused(tmp_path, rng):
+    folder = toy(rng)
+    logits = folder["test"]["features"] @ folder["head"]["weight"].T + folder["head"]["bias"]
+    good = write(tmp_path / "good", {**folder, "test": {**folder["test"], "logits": logits}})
+    import_folder(good, tmp_path / "good.zarr")
+    logits[7] *= 1.01
+    bad = write(tmp_path / "bad", {**folder, "test": {**folder["test"], "logits": logits}})
+    with pytest.raises(
+        DataError, match=r"logits of row 7 differ from features @ weight\.T \+ bias"
+    ):
+        import_folder(bad, tmp_path / "bad.zarr")
+
+
+def test_truncated_archives_are_named(tmp_path, rng):
+    folder = write(tmp_path / "in", toy(rng))
+    path = folder / "train.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"train\.npz is damaged, truncated or no NumPy archive"):
+        import_folder(folder, tmp_path / "out.zarr")
+
+
+def test_a_flipped_byte_in_an_archive_is_noticed(tmp_path, rng):
+    folder = write(tmp_path / "in", toy(rng))
+    path = folder / "train.npz"
+    raw = bytearray(path.read_bytes())
+    raw[400] ^= 1
+    path.write_bytes(bytes(raw))
+    with pytest.raises(DataError, match=r"train\.npz is damaged"):
+        import_folder(folder, tmp_path / "out.zarr")
+
+
+def test_an_archive_that_ends_early(tmp_path):
+    path = tmp_path / "x.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_2_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (10, 2)}
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("features.npy", header.getvalue() + b"\0" * 40)
+    with pytest.raises(DataError, match="ends 40 bytes early"), Archive(path) as archive:
+        archive.load("features")
+
+
+def test_missing_files_and_folders(tmp_path, rng):
+    with pytest.raises(DataError, match="is no folder"):
+        import_folder(tmp_path / "nowhere", tmp_path / "out.zarr")
+    empty = write(tmp_path / "empty", {"head": toy(rng)["head"]})
+    with pytest.raises(DataError, match="holds no split"):
+        import_folder(empty, tmp_path / "out.zarr")
+    (empty / "head.npz").unlink()
+    with pytest.raises(DataError, match=r"head\.npz does not exist"):
+        import_folder(empty, tmp_path / "out.zarr")
+
+
+def test_counts_need_a_source(tmp_path, rng):
+    folder = toy(rng)
+    del folder["train"]
+    with pytest.raises(DataError, match=r"neither class_counts in head\.npz nor train\.npz"):
+        import_folder(write(tmp_path / "in", folder), tmp_path / "out.zarr")
+
+
+def test_unknown_arrays_are_said_and_left_out(tmp_path, rng, capsys):
+    folder = toy(rng, test__paths=np.arange(12), head__note=np.zeros(1))
+    import_folder(write(tmp_path / "in", folder), tmp_path / "out.zarr")
+    said = capsys.readouterr().err
+    assert "'paths' that no split holds" in said
+    assert "'note' that no head uses" in said
+
+
+def test_fortran_order_is_read_right(tmp_path, rng):
+    features = np.asfortranarray(rng.normal(size=(12, DIM)).astype(np.float32))
+    folder = write(tmp_path / "in", toy(rng, test__features=features))
+    store = import_folder(folder, tmp_path / "out.zarr")
+    np.testing.assert_array_equal(store.split("test").load(("features",))["features"], features)
+
+
+def test_another_import_is_refused_unless_told(tmp_path, rng):
+    first = write(tmp_path / "a", toy(rng))
+    second = write(tmp_path / "b", toy(rng))
+    import_folder(first, tmp_path / "out.zarr")
+    before = FeatureStore.open(tmp_path / "out.zarr").fingerprint
+    import_folder(first, tmp_path / "out.zarr")  # the same again: nothing to do
+    with pytest.raises(StoreError, match=r"was made from other inputs .*Pass --overwrite"):
+        import_folder(second, tmp_path / "out.zarr")
+    assert FeatureStore.open(tmp_path / "out.zarr").fingerprint == before
+    import_folder(second, tmp_path / "out.zarr", overwrite=True)
+    assert FeatureStore.open(tmp_path / "out.zarr").fingerprint != before
+
+
+def test_refused_archives_leave_the_store_they_were_to_replace(tmp_path, rng):
+    store = tmp_path / "out.zarr"
+    import_folder(write(tmp_path / "first", toy(rng)), store)
+    before = FeatureStore.open(store).fingerprint
+    broken = toy(rng)
+    broken["test"]["features"][3, 1] = np.nan
+    with pytest.raises(DataError, match="features of row 3 hold NaN"):
+        import_folder(write(tmp_path / "second", broken), store, overwrite=True)
+    assert FeatureStore.open(store).fingerprint == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "out.zarr", "second"]
+    # What a killed command left of the new store is gone on with, or makes way.
+    shutil.copytree(store, tmp_path / ".out.zarr.new")
+    import_folder(write(tmp_path / "third", toy(rng)), store, overwrite=True)
+    assert FeatureStore.open(store).fingerprint != before
+    assert not (tmp_path / ".out.zarr.new").exists()
+
+
+def test_overwrite_never_removes_what_is_no_store(tmp_path, rng):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(StoreError):
+        import_folder(write(tmp_path / "in", toy(rng)), tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_memory_does_not_grow_with_the_archive(tmp_path, rng):
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}.npz"
+        write_archive(path, {"x": ((rows, 64), "float32", (np.zeros((rows, 64)),))})
+        tracemalloc.start()
+        with Archive(path) as archive:
+            for _ in archive.blocks("x", [1000] * (rows // 1000)):
+                pass
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    small, large = peak(4000), peak(64000)
+    assert large < 1.5 * small
+
+
+def test_written_archives_have_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_archive(tmp_path / f"{name}.npz", {"x": ((2,), "int64", [np.arange(2)])})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert np.load(tmp_path / "a.npz")["x"].tolist() == [0, 1]
+
+
+def test_a_changed_store_is_not_exported(tmp_path, rng):
+    import_folder(write(tmp_path / "in", toy(rng)), tmp_path / "out.zarr")
+    chunk = tmp_path / "out.zarr" / "test" / "features" / "c" / "0" / "0"
+    raw = bytearray(chunk.read_bytes())
+    raw[0] ^= 1
+    chunk.write_bytes(bytes(raw))
+    with pytest.raises(CorruptStoreError, match="its bytes changed"):
+        export_split(tmp_path / "out.zarr", "test", tmp_path / "test.npz")
+    assert not (tmp_path / "test.npz").exists()
+
+
+def test_import_needs_no_torch():
+    code = "import sys, ltood.store.exchange; assert not {'torch', 'zarr'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

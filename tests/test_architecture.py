@@ -1,0 +1,42 @@
+"""docs/architecture.md and README.md name every room, and the layers of the import contract."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOMS = sorted(path.parent.name for path in (ROOT / "ltood").glob("*/__init__.py"))
+
+
+def block(mark):
+    """The fenced block that follows a comment."""
+    found = re.search(rf"<!-- {mark}: .*?-->\n```\n(.*?)\n```", PAGE, re.DOTALL)
+    assert found is not None
+    return found.group(1).splitlines()
+
+
+def test_the_tree_names_exactly_the_rooms_there_are():
+    named = [line.split("/")[0].strip() for line in block("tree")[1:] if line.startswith("  ")]
+    assert sorted(named) == ROOMS
+
+
+def test_the_layers_are_those_of_the_contract():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert block("layers") == layers
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_readme_names_the_room(room):
+    layout = README[README.index("## Layout") :]
+    assert f"`{room}/`" in layout
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_room_says_what_it_holds(room):
+    assert (ROOT / "ltood" / room / "__init__.py").read_text(encoding="utf-8").startswith('"""')
