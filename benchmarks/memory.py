@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from ltood.scoring.run import score_store
-from ltood.scoring.session import Workbench, fit_method
-from ltood.scoring.slots import Choice
+from ltood.scoring.session import ScoringSession, fit_method
+from ltood.scoring.slots import EntrySpec
 from ltood.store.features import FeatureStore, FeatureWriter
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 
@@ -86,10 +86,10 @@ def work(task: str, method: str, store: str) -> None:
     opened = FeatureStore.open(store)
     start = time.process_time()
     if task == "fit":
-        fit_method(Workbench.open(opened, "cpu"), Choice(method))
+        fit_method(ScoringSession.open(opened, "cpu"), EntrySpec(method))
     else:
         score_store(
-            opened, Path(f"{store}-{method}"), Choice(method), splits=["test"], device="cpu"
+            opened, Path(f"{store}-{method}"), EntrySpec(method), splits=["test"], device="cpu"
         )
     seconds = time.process_time() - start
     status = Path("/proc/self/status").read_text(encoding="ascii")

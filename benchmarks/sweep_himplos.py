@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping.candidates import grid_candidates
@@ -71,7 +71,7 @@ def clocks() -> np.ndarray:
 
 
 def in_process(store: FeatureStore, candidate: dict, out: Path) -> None:
-    choice = Choice("himplos", candidate)
+    choice = EntrySpec("himplos", candidate)
     score_store(store, out, choice, splits=["val", "aux"], device="cpu", overwrite=True)
 
 

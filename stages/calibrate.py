@@ -16,12 +16,12 @@ def main() -> None:
     if value("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
-    from ltood.scoring.session import Workbench, fit_calibrator
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.session import ScoringSession, fit_calibrator
+    from ltood.scoring.slots import EntrySpec
 
     name, _, config = choice("calibrator", "calibrators")
-    bench = Workbench.open(store, value("device"))
-    write_fitted(CALIBRATION, fit_calibrator(bench, Choice(name, to_section(config))))
+    session = ScoringSession.open(store, value("device"))
+    write_fitted(CALIBRATION, fit_calibrator(session, EntrySpec(name, to_section(config))))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,15 @@ def main() -> None:
     name, _, config = choice("normaliser", "normalisers")
 
     from ltood.scoring.run import normalise_scores
-    from ltood.scoring.session import Workbench, restore_calibrator
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.session import ScoringSession, restore_calibrator
+    from ltood.scoring.slots import EntrySpec
     from ltood.store.fitted import read_fitted
 
-    bench = Workbench.open(features(), value("device"))
-    bench = restore_calibrator(bench, read_fitted(CALIBRATION))
-    normalise_scores(bench, raw, Choice(name, to_section(config)), FINAL_SCORES, overwrite=True)
+    session = ScoringSession.open(features(), value("device"))
+    session = restore_calibrator(session, read_fitted(CALIBRATION))
+    normalise_scores(
+        session, raw, EntrySpec(name, to_section(config)), FINAL_SCORES, overwrite=True
+    )
 
 
 if __name__ == "__main__":

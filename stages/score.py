@@ -15,15 +15,15 @@ def main() -> None:
     name, _, config = choice("method", "methods")
 
     from ltood.scoring.run import write_scores
-    from ltood.scoring.session import Workbench, restore_calibrator
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.session import ScoringSession, restore_calibrator
+    from ltood.scoring.slots import EntrySpec
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
-    bench = Workbench.open(features(), value("device"))
-    bench = restore_calibrator(bench, calibration)
-    chosen = Choice(name, to_section(config))
-    scores = write_scores(bench, calibration, chosen, RAW_SCORES, overwrite=True)
+    session = ScoringSession.open(features(), value("device"))
+    session = restore_calibrator(session, calibration)
+    chosen = EntrySpec(name, to_section(config))
+    scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
     for key, number in scores.attributes["method"]["in_use"].items():
         say(f"{name}: {key} in use {number:.6g}")
 

@@ -57,16 +57,16 @@ def export_detector(
 
     from ltood.deployment.exporting import fit_detector
     from ltood.deployment.files import detector_paths, refuse_existing, save_detector
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.slots import EntrySpec
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
     refuse_existing(out, overwrite=overwrite)
     detector = fit_detector(
         with_adapted_head(FeatureStore.open(store), head),
-        Choice(method, chosen),
-        Choice(calibrator, calibration),
-        Choice(normaliser, normalisation),
+        EntrySpec(method, chosen),
+        EntrySpec(calibrator, calibration),
+        EntrySpec(normaliser, normalisation),
         tpr=tpr,
         threshold_split=threshold_split,
         device=device,

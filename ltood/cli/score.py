@@ -55,16 +55,16 @@ def score(
     normalisation = parse_assignments(normaliser_settings or [])
 
     from ltood.scoring.run import score_store
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.slots import EntrySpec
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
     scores = score_store(
         with_adapted_head(FeatureStore.open(store), head),
         out,
-        Choice(method, chosen),
-        Choice(calibrator, calibration),
-        Choice(normaliser, normalisation),
+        EntrySpec(method, chosen),
+        EntrySpec(calibrator, calibration),
+        EntrySpec(normaliser, normalisation),
         splits=split,
         device=device,
         overwrite=overwrite,

@@ -78,7 +78,7 @@ def sweep(
 
     import warnings
 
-    from ltood.scoring.slots import Choice
+    from ltood.scoring.slots import EntrySpec
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
     from ltood.sweeping.searching import described
@@ -90,7 +90,7 @@ def sweep(
         method,
         candidates,
         fixed=fixed,
-        calibrator=Choice(calibrator, calibration),
+        calibrator=EntrySpec(calibrator, calibration),
         metric=metric,
         validation_ood=validation_ood,
         official_sweep_on_test=official_sweep_on_test,

@@ -26,8 +26,8 @@ from ltood.core.slots import Detector, Normaliser, check_needs
 from ltood.evaluation.measures import evaluate, false_alarms
 from ltood.runtime.console import progress
 from ltood.scoring.run import pack_scores
-from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import NONE, Choice, build_method, build_normaliser
+from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import NONE, EntrySpec, build_method, build_normaliser
 from ltood.store.features import FeatureStore
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
@@ -71,7 +71,7 @@ class _Method:
 class _View:
     """The store as one calibrator shows it, and the methods that look through it."""
 
-    bench: Workbench
+    session: ScoringSession
     methods: list[_Method]
     predictions: list[NDArray[np.int64]] = field(default_factory=list)
 
@@ -89,12 +89,12 @@ class _View:
         """Rows as the calibrator shows them, with the head's logits for them."""
         features, logits, extra = raw.features_, raw.logits_, raw.extra_
         local = raw.local_
-        if self.bench.calibrator is not None:
-            features = self.bench.calibrator.transform(raw.features)
-            logits = self.bench.head.logits(features)
-            extra = self.bench.head.extra_logits(features)
+        if self.session.calibrator is not None:
+            features = self.session.calibrator.transform(raw.features)
+            logits = self.session.head.logits(features)
+            extra = self.session.head.extra_logits(features)
             if local is not None:
-                local = self.bench.calibrator.transform_local(raw.local)
+                local = self.session.calibrator.transform_local(raw.local)
         return MeteredBatch(features, logits, raw.labels_, raw.ids_, local, extra, meter=meter)
 
 
@@ -153,20 +153,20 @@ def compare(
             f"{store.path} has the splits {', '.join(store.splits)}; comparing needs test and "
             f"at least one {OOD_PREFIX}<name>."
         )
-    bench = Workbench.open(store, device)
-    meter = Meter(bench.device)
+    session = ScoringSession.open(store, device)
+    meter = Meter(session.device)
     methods: list[_Method] = []
     views: list[_View] = []
     for name in config.names("calibrators"):
-        made, view = _fit_view(bench, config, settings, name, meter)
+        made, view = _fit_view(session, config, settings, name, meter)
         methods += made
         views += [view] if view else []
-    _read(store, bench, views, meter)
+    _read(store, session, views, meter)
     return _leaderboard(methods), _timings(methods)
 
 
 def _fit_view(
-    bench: Workbench, config: Config, settings: Settings, calibrator: str, meter: Meter
+    session: ScoringSession, config: Config, settings: Settings, calibrator: str, meter: Meter
 ) -> tuple[list[_Method], _View | None]:
     """Fit a calibrator and all methods behind it on the same inputs."""
     rows: dict[str, list[_Row]] = {}
@@ -177,11 +177,11 @@ def _fit_view(
     methods = [_Method(name, of_method, seconds) for name, of_method in rows.items()]
     everything = [row for of_method in rows.values() for row in of_method]
     left_out = () if config.is_explicit else (MissingNeedError,)
-    seen = bench
+    seen = session
     with _failing(everything, left_out), meter.add_to(seconds):
         if calibrator != NONE.name:
-            fitted = fit_calibrator(bench, _choice(settings, "calibrators", calibrator))
-            seen = restore_calibrator(bench, fitted)
+            fitted = fit_calibrator(session, _spec(settings, "calibrators", calibrator))
+            seen = restore_calibrator(session, fitted)
             for row in everything:
                 row.settings["calibrator"] = fitted.settings
                 row.in_use["calibrator"] = fitted.in_use
@@ -206,11 +206,11 @@ def _fit(
     """Fit the normalisers of a method's rows, then the method itself."""
     for row in method.rows:
         name = row.combination.normaliser
-        choice = _choice(settings, "normalisers", name)
+        spec = _spec(settings, "normalisers", name)
         # A normaliser refuses the scores of some methods with a ConfigError.
         with _failing([row], (*left_out, ConfigError) if left_out else ()):
             normaliser, row.settings["normaliser"] = build_normaliser(
-                choice, _choice(settings, "methods", method.name)
+                spec, _spec(settings, "methods", method.name)
             )
         if row.error or name == NONE.name:
             continue
@@ -221,7 +221,7 @@ def _fit(
     if not method.open_rows:
         return
     with _failing(method.open_rows, left_out), inputs.meter.add_to(method.fit):
-        detector, chosen = build_method(_choice(settings, "methods", method.name))
+        detector, chosen = build_method(_spec(settings, "methods", method.name))
         check_needs(f"method {method.name}", detector.needs, inputs, has_local)
         method.detector = detector.fit(inputs)
         for row in method.open_rows:
@@ -229,11 +229,11 @@ def _fit(
             row.in_use["method"] = detector.in_use()
 
 
-def _read(store: FeatureStore, bench: Workbench, views: list[_View], meter: Meter) -> None:
+def _read(store: FeatureStore, session: ScoringSession, views: list[_View], meter: Meter) -> None:
     """Read the test rows and the OOD sets once and fill in all rows."""
     attributes = {"class_counts": store.prior().counts, "class_names": store.class_names}
     for split in ("test", *store.ood_splits):
-        source = bench.source(split)
+        source = session.source(split)
         labels: list[NDArray[np.int64]] = []
         ids: list[NDArray[np.int64]] = []
         with progress(f"score {split}", len(source)) as advance:
@@ -257,7 +257,7 @@ def _arrays(views: list[_View]) -> list[str]:
     """Everything that a method or calibrator which is still at work reads."""
     arrays = {"logits", "labels", "ids"}
     for view in views:
-        arrays |= {"features"} if view.bench.calibrator is not None else set()
+        arrays |= {"features"} if view.session.calibrator is not None else set()
         for method in view.open_methods:
             arrays |= set(method.detector.arrays if method.detector else ())
     return sorted(arrays)
@@ -312,8 +312,8 @@ def _failing(rows: list[_Row], left_out: tuple[type[Exception], ...] = ()) -> It
             row.test = None
 
 
-def _choice(settings: Settings, package: str, name: str) -> Choice:
-    return Choice(name, settings.get(package, {}).get(name) or {})
+def _spec(settings: Settings, package: str, name: str) -> EntrySpec:
+    return EntrySpec(name, settings.get(package, {}).get(name) or {})
 
 
 def _leaderboard(methods: list[_Method]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.provenance import library_versions
-from ltood.scoring.session import Workbench, fit_calibrator, fit_method, restore_calibrator
-from ltood.scoring.slots import NONE, Choice, build_method, build_normaliser
+from ltood.scoring.session import ScoringSession, fit_calibrator, fit_method, restore_calibrator
+from ltood.scoring.slots import NONE, EntrySpec, build_method, build_normaliser
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.layout import ID_SPLITS
@@ -31,9 +31,9 @@ _MILLION = 10**6
 
 def fit_detector(
     store: FeatureStore,
-    method: Choice,
-    calibrator: Choice = NONE,
-    normaliser: Choice = NONE,
+    method: EntrySpec,
+    calibrator: EntrySpec = NONE,
+    normaliser: EntrySpec = NONE,
     *,
     tpr: float = DEFAULT_TPR,
     threshold_split: str | None = None,
@@ -65,14 +65,14 @@ def fit_detector(
         )
     build_method(method)  # A bad setting fails before the work starts.
     build_normaliser(normaliser, method)
-    plain = Workbench.open(store, device)
+    plain = ScoringSession.open(store, device)
     calibration = FittedEntry(NONE.name, {}, store.fingerprint)
     if calibrator.name != NONE.name:
         calibration = fit_calibrator(plain, calibrator)
-    bench = restore_calibrator(plain, calibration)
-    detector, settings = fit_method(bench, method)
-    correction, normaliser_settings = _fit_normaliser(bench, normaliser, method)
-    classes = class_statistics(bench.inputs())
+    session = restore_calibrator(plain, calibration)
+    detector, settings = fit_method(session, method)
+    correction, normaliser_settings = _fit_normaliser(session, normaliser, method)
+    classes = class_statistics(session.inputs())
     description = {
         "method": {"name": method.name, "settings": settings, "in_use": detector.in_use()},
         "calibrator": {
@@ -95,9 +95,9 @@ def fit_detector(
     }
     fitted = DeployedDetector(
         detector,
-        bench.calibrator,
+        session.calibrator,
         correction,
-        bench.head,
+        session.head,
         classes.means.float(),
         classes.counts,
         math.inf,
@@ -166,19 +166,19 @@ def _check_tpr(tpr: float) -> None:
 
 
 def _fit_normaliser(
-    bench: Workbench, choice: Choice, base: Choice
+    session: ScoringSession, spec: EntrySpec, base: EntrySpec
 ) -> tuple[Normaliser | None, dict[str, Any]]:
     """Fitted normaliser, None for "none", and its complete settings."""
-    if choice.name == NONE.name:
+    if spec.name == NONE.name:
         return None, {}
-    normaliser, settings = build_normaliser(choice, base)
-    inputs = bench.inputs()
-    check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
+    normaliser, settings = build_normaliser(spec, base)
+    inputs = session.inputs()
+    check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
     return normaliser.fit(inputs), settings
 
 
 def _with_threshold(
-    fitted: DeployedDetector, plain: Workbench, split: str, tpr: float
+    fitted: DeployedDetector, plain: ScoringSession, split: str, tpr: float
 ) -> DeployedDetector:
     """The same detector with its threshold, found by scoring `split` as new rows are scored."""
     source = plain.source(split)

@@ -23,7 +23,7 @@ from ltood.core.slots import Fitted
 from ltood.deployment.detector import DeployedDetector
 from ltood.runtime.devices import choose_device
 from ltood.runtime.provenance import digest
-from ltood.scoring.slots import NONE, Choice, build_calibrator, build_method, build_normaliser
+from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.store.chunks import to_json_bytes, write_atomically
 
 KIND = "ltood detector"
@@ -90,7 +90,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
                 "Export the detector again."
             )
         choices = {
-            slot: Choice(description[slot]["name"], description[slot]["settings"])
+            slot: EntrySpec(description[slot]["name"], description[slot]["settings"])
             for slot in ("method", "calibrator", "normaliser")
         }
         head = ClassifierHead(**_under("head", tensors))

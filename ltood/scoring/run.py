@@ -17,8 +17,8 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError, LtoodError, StoreError
 from ltood.core.slots import Detector, check_needs
 from ltood.runtime.console import progress
-from ltood.scoring.session import Workbench, fit_calibrator, fit_method, restore_calibrator
-from ltood.scoring.slots import NONE, Choice, build_normaliser
+from ltood.scoring.session import ScoringSession, fit_calibrator, fit_method, restore_calibrator
+from ltood.scoring.slots import NONE, EntrySpec, build_normaliser
 from ltood.scoring.sources import StoredSource, to_tensor
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
@@ -30,9 +30,9 @@ _CARRIED = ("method", "calibrator", "class_counts", "class_names", "features", "
 def score_store(
     store: FeatureStore,
     out: Path,
-    method: Choice,
-    calibrator: Choice = NONE,
-    normaliser: Choice = NONE,
+    method: EntrySpec,
+    calibrator: EntrySpec = NONE,
+    normaliser: EntrySpec = NONE,
     *,
     splits: Sequence[str] | None = None,
     device: str = "auto",
@@ -59,26 +59,26 @@ def score_store(
     if out.exists() and not overwrite:
         raise StoreError(f"{out} exists already; pass --overwrite or another path.")
     build_normaliser(normaliser, method)  # A bad setting fails before the work starts.
-    bench = Workbench.open(store, device)
+    session = ScoringSession.open(store, device)
     if calibrator.name == NONE.name:
         calibration = FittedEntry(NONE.name, {}, store.fingerprint)
     else:
-        calibration = fit_calibrator(bench, calibrator)
-    bench = restore_calibrator(bench, calibration)
+        calibration = fit_calibrator(session, calibrator)
+    session = restore_calibrator(session, calibration)
     if normaliser.name == NONE.name:
-        return write_scores(bench, calibration, method, out, splits=splits, overwrite=overwrite)
+        return write_scores(session, calibration, method, out, splits=splits, overwrite=overwrite)
     raw_path = out.with_name(f".{out.name}.{os.getpid()}.raw")
     try:
-        raw = write_scores(bench, calibration, method, raw_path, splits=splits, overwrite=True)
-        return normalise_scores(bench, raw, normaliser, out, overwrite=overwrite)
+        raw = write_scores(session, calibration, method, raw_path, splits=splits, overwrite=True)
+        return normalise_scores(session, raw, normaliser, out, overwrite=overwrite)
     finally:
         shutil.rmtree(raw_path, ignore_errors=True)
 
 
 def write_scores(
-    bench: Workbench,
+    session: ScoringSession,
     calibration: FittedEntry,
-    choice: Choice,
+    spec: EntrySpec,
     out: Path,
     *,
     splits: Sequence[str] | None = None,
@@ -87,9 +87,9 @@ def write_scores(
     """Fit a method and score every row of `splits`.
 
     Args:
-        bench: The store, seen through the calibrator of `calibration`.
+        session: The store, seen through the calibrator of `calibration`.
         calibration: The fitted calibrator, recorded beside the scores.
-        choice: Method and settings.
+        spec: Method and settings.
         out: Score store to write.
         splits: Splits to score; all of the store by default.
         overwrite: Replace an existing score store.
@@ -100,26 +100,26 @@ def write_scores(
     Raises:
         LtoodError: If the method gives a score that is not finite.
     """
-    names = list(splits) if splits is not None else bench.store.image_splits
-    rows = {name: len(bench.store.split(name)) for name in names}
-    detector, settings = fit_method(bench, choice)
+    names = list(splits) if splits is not None else session.store.image_splits
+    rows = {name: len(session.store.split(name)) for name in names}
+    detector, settings = fit_method(session, spec)
     attributes = {
-        "method": {"name": choice.name, "settings": settings, "in_use": detector.in_use()},
+        "method": {"name": spec.name, "settings": settings, "in_use": detector.in_use()},
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
             "in_use": calibration.in_use,
         },
         "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
-        "class_counts": bench.store.prior().counts.tolist(),
-        "class_names": bench.store.class_names,
-        "features": bench.store.fingerprint,
-        "provenance": bench.store.provenance,
+        "class_counts": session.store.prior().counts.tolist(),
+        "class_names": session.store.class_names,
+        "features": session.store.fingerprint,
+        "provenance": session.store.provenance,
     }
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in names:
             with progress(f"score {name}", rows[name]) as advance:
-                for part in score_batches(detector, choice.name, bench.source(name), name):
+                for part in score_batches(detector, spec.name, session.source(name), name):
                     writer.append(name, part)
                     advance(len(part))
     return ScoreStore.open(out)
@@ -176,14 +176,19 @@ def pack_scores(scores: Tensor, batch: FeatureBatch, entry: str, split: str) -> 
 
 
 def normalise_scores(
-    bench: Workbench, raw: ScoreStore, choice: Choice, out: Path, *, overwrite: bool = False
+    session: ScoringSession,
+    raw: ScoreStore,
+    spec: EntrySpec,
+    out: Path,
+    *,
+    overwrite: bool = False,
 ) -> ScoreStore:
     """Apply a normaliser to a score store.
 
     Args:
-        bench: The feature store, seen through the calibrator the scores were made with.
+        session: The feature store, seen through the calibrator the scores were made with.
         raw: Scores to normalise.
-        choice: Normaliser and settings.
+        spec: Normaliser and settings.
         out: Score store to write.
         overwrite: Replace an existing score store.
 
@@ -193,22 +198,22 @@ def normalise_scores(
     Raises:
         StoreError: If the scores were made from other features.
     """
-    if raw.attributes["features"] != bench.store.fingerprint:
+    if raw.attributes["features"] != session.store.fingerprint:
         raise StoreError(
             f"{raw.path} was made from features {raw.attributes['features'][:12]} but "
-            f"{bench.store.path} has {bench.store.fingerprint[:12]}; run the score stage again."
+            f"{session.store.path} has {session.store.fingerprint[:12]}; run the score stage again."
         )
     base = raw.attributes["method"]
-    normaliser, settings = build_normaliser(choice, Choice(base["name"], base["settings"]))
-    inputs = bench.inputs()
-    check_needs(f"normaliser {choice.name}", normaliser.needs, inputs, bench.has_local())
+    normaliser, settings = build_normaliser(spec, EntrySpec(base["name"], base["settings"]))
+    inputs = session.inputs()
+    check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
     normaliser.fit(inputs)
     arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
     attributes = {
         **{key: raw.attributes[key] for key in _CARRIED},
-        "normaliser": {"name": choice.name, "settings": settings, "in_use": normaliser.in_use()},
+        "normaliser": {"name": spec.name, "settings": settings, "in_use": normaliser.in_use()},
     }
-    rows = {name: len(bench.store.split(name)) for name in raw.splits}
+    rows = {name: len(session.store.split(name)) for name in raw.splits}
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in raw.splits:
             split, done = raw.split(name), 0
@@ -218,12 +223,12 @@ def normalise_scores(
                     "run the score stage again."
                 )
             with progress(f"normalise {name}", rows[name]) as advance:
-                for batch in bench.source(name).batches(arrays=arrays):
+                for batch in session.source(name).batches(arrays=arrays):
                     stop = done + len(batch)
-                    scores = to_tensor(split.scores[done:stop], bench.device)
+                    scores = to_tensor(split.scores[done:stop], session.device)
                     with torch.inference_mode():
                         scores = normaliser.normalise(scores, batch)
-                    part = pack_scores(scores, batch, f"normaliser {choice.name}", name)
+                    part = pack_scores(scores, batch, f"normaliser {spec.name}", name)
                     predictions = np.asarray(split.predictions[done:stop])
                     writer.append(name, ScoreSplit(part.scores, predictions, part.labels, part.ids))
                     done = stop

@@ -11,14 +11,14 @@ from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Detector, check_needs
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
-from ltood.scoring.slots import NONE, Choice, build_calibrator, build_method
+from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method
 from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 
 
 @dataclass(frozen=True)
-class Workbench:
+class ScoringSession:
     """A feature store opened for stage two on one device, with an optional calibrator."""
 
     store: FeatureStore
@@ -27,18 +27,18 @@ class Workbench:
     calibrator: Calibrator | None = None
 
     @classmethod
-    def open(cls, store: FeatureStore, device: str = "auto") -> "Workbench":
+    def open(cls, store: FeatureStore, device: str = "auto") -> "ScoringSession":
         """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1")."""
         chosen = choose_device(device)
         return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
 
-    def with_calibrator(self, calibrator: Calibrator | None) -> "Workbench":
+    def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
         """The same store, and its head, seen through a fitted calibrator."""
         # From the stored head, so that a second calibrator never adds to a first.
         head = ClassifierHead.from_arrays(self.store.head_arrays(), self.device)
         if calibrator is not None:
             head = replace(head, bias=calibrator.adjust_logits(head.bias))
-        return Workbench(self.store, head, self.device, calibrator)
+        return ScoringSession(self.store, head, self.device, calibrator)
 
     def source(self, split: str) -> StoredSource:
         """Rows of one split."""
@@ -55,41 +55,41 @@ class Workbench:
         return all(self.source(split).has_local for split in self.store.image_splits)
 
 
-def fit_calibrator(bench: Workbench, choice: Choice) -> FittedEntry:
+def fit_calibrator(session: ScoringSession, spec: EntrySpec) -> FittedEntry:
     """Fit a calibrator on the store.
 
     Raises:
         MissingNeedError: If the store lacks what the calibrator learns from.
     """
-    calibrator, settings = build_calibrator(choice)
-    inputs = bench.inputs(calibrator.train_split)
-    check_needs(f"calibrator {choice.name}", calibrator.needs, inputs, bench.has_local())
+    calibrator, settings = build_calibrator(spec)
+    inputs = session.inputs(calibrator.train_split)
+    check_needs(f"calibrator {spec.name}", calibrator.needs, inputs, session.has_local())
     calibrator.fit(inputs)
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
-    return FittedEntry(choice.name, settings, bench.store.fingerprint, calibrator.in_use(), state)
+    return FittedEntry(spec.name, settings, session.store.fingerprint, calibrator.in_use(), state)
 
 
-def restore_calibrator(bench: Workbench, entry: FittedEntry) -> Workbench:
+def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSession:
     """See the store through a fitted calibrator; "none" leaves it as it is.
 
     Raises:
         StoreError: If the calibrator was fitted on another store.
     """
     if entry.name == NONE.name:
-        return bench.with_calibrator(None)
-    if entry.features != bench.store.fingerprint:
+        return session.with_calibrator(None)
+    if entry.features != session.store.fingerprint:
         raise StoreError(
             f"calibrator {entry.name} was fitted on features {entry.features[:12]} but the store "
-            f"has {bench.store.fingerprint[:12]}; run the calibrate stage again."
+            f"has {session.store.fingerprint[:12]}; run the calibrate stage again."
         )
-    calibrator, _ = build_calibrator(Choice(entry.name, entry.settings))
+    calibrator, _ = build_calibrator(EntrySpec(entry.name, entry.settings))
     tensors = {
-        name: torch.tensor(values, device=bench.device) for name, values in entry.state.items()
+        name: torch.tensor(values, device=session.device) for name, values in entry.state.items()
     }
-    return bench.with_calibrator(calibrator.restore(tensors))
+    return session.with_calibrator(calibrator.restore(tensors))
 
 
-def fit_method(bench: Workbench, choice: Choice) -> tuple[Detector, dict[str, Any]]:
+def fit_method(session: ScoringSession, spec: EntrySpec) -> tuple[Detector, dict[str, Any]]:
     """Build a method and fit it on the store.
 
     Returns:
@@ -98,9 +98,9 @@ def fit_method(bench: Workbench, choice: Choice) -> tuple[Detector, dict[str, An
     Raises:
         MissingNeedError: If the store lacks what the method needs.
     """
-    detector, settings = build_method(choice)
-    inputs = bench.inputs()
-    check_needs(f"method {choice.name}", detector.needs, inputs, bench.has_local())
-    with progress(f"fit {choice.name}", None):
+    detector, settings = build_method(spec)
+    inputs = session.inputs()
+    check_needs(f"method {spec.name}", detector.needs, inputs, session.has_local())
+    with progress(f"fit {spec.name}", None):
         detector.fit(inputs)
     return detector, settings

@@ -11,17 +11,17 @@ from ltood.core.slots import Calibrator, Detector, Normaliser
 
 
 @dataclass(frozen=True)
-class Choice:
+class EntrySpec:
     """A slot's entry by name, with its settings as plain values."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-NONE = Choice("none")
+NONE = EntrySpec("none")
 
 
-def build_method(choice: Choice) -> tuple[Detector, dict[str, Any]]:
+def build_method(spec: EntrySpec) -> tuple[Detector, dict[str, Any]]:
     """Build a method.
 
     Returns:
@@ -30,24 +30,24 @@ def build_method(choice: Choice) -> tuple[Detector, dict[str, Any]]:
     Raises:
         ConfigError: On an unknown name or setting.
     """
-    module = load("methods", choice.name)
-    config = parse(choice.settings, module.Config, f"methods.{choice.name}")
+    module = load("methods", spec.name)
+    config = parse(spec.settings, module.Config, f"methods.{spec.name}")
     detector: Detector = module.Entry(config)
     return detector, to_section(config)
 
 
-def build_calibrator(choice: Choice) -> tuple[Calibrator, dict[str, Any]]:
+def build_calibrator(spec: EntrySpec) -> tuple[Calibrator, dict[str, Any]]:
     """Build a calibrator; see `build_method`."""
-    module = load("calibrators", choice.name)
-    config = parse(choice.settings, module.Config, f"calibrators.{choice.name}")
+    module = load("calibrators", spec.name)
+    config = parse(spec.settings, module.Config, f"calibrators.{spec.name}")
     calibrator: Calibrator = module.Entry(config)
     return calibrator, to_section(config)
 
 
-def build_normaliser(choice: Choice, base: Choice) -> tuple[Normaliser, dict[str, Any]]:
+def build_normaliser(spec: EntrySpec, base: EntrySpec) -> tuple[Normaliser, dict[str, Any]]:
     """Build a normaliser for the scores of method `base`; see `build_method`."""
-    module = load("normalisers", choice.name)
-    config = parse(choice.settings, module.Config, f"normalisers.{choice.name}")
+    module = load("normalisers", spec.name)
+    config = parse(spec.settings, module.Config, f"normalisers.{spec.name}")
     normaliser: Normaliser = module.Entry(config, base=base.name)
     if normaliser.wants_default_base:
         usual = to_section(load("methods", base.name).Config())
@@ -56,7 +56,7 @@ def build_normaliser(choice: Choice, base: Choice) -> tuple[Normaliser, dict[str
             name = changed[0]
             raise ConfigError(
                 f"methods.{base.name}.{name} is {base.settings[name]!r}, but normaliser "
-                f"{choice.name} is set to read the score as it was in training, with the default "
+                f"{spec.name} is set to read the score as it was in training, with the default "
                 f"{usual.get(name)!r}; set either back."
             )
     return normaliser, to_section(config)

@@ -19,8 +19,8 @@ from ltood.core.slots import Detector, check_needs
 from ltood.evaluation.measures import METRICS
 from ltood.metrics import rank
 from ltood.runtime.console import Advance, progress
-from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import NONE, Choice, build_method
+from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import NONE, EntrySpec, build_method
 from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT
@@ -70,7 +70,7 @@ class Sweep:
     """
 
     method: str
-    calibrator: Choice
+    calibrator: EntrySpec
     metric: str
     candidates: Sequence[Candidate]
     best: int
@@ -95,7 +95,7 @@ def sweep(
     candidates: Sequence[Settings],
     *,
     fixed: Mapping[str, Any] | None = None,
-    calibrator: Choice = NONE,
+    calibrator: EntrySpec = NONE,
     metric: str = "auroc",
     validation_ood: str = AUX_SPLIT,
     official_sweep_on_test: bool = False,
@@ -128,23 +128,23 @@ def sweep(
     if both := sorted({key for item in candidates for key in item} & fixed.keys()):
         raise ConfigError(f"{both[0]} is both fixed and swept; give it once.")
     # A wrong setting is refused here, before anything is read.
-    choices = [Choice(method, {**fixed, **swept}) for swept in candidates]
-    built = [build_method(choice) for choice in choices]
+    specs = [EntrySpec(method, {**fixed, **swept}) for swept in candidates]
+    built = [build_method(spec) for spec in specs]
     needs = [detector.needs for detector, _ in built]
-    bench = Workbench.open(store, device)
+    session = ScoringSession.open(store, device)
     if calibrator.name != NONE.name:
-        bench = restore_calibrator(bench, fit_calibrator(bench, calibrator))
-    inputs, has_local = bench.inputs(), bench.has_local()
+        session = restore_calibrator(session, fit_calibrator(session, calibrator))
+    inputs, has_local = session.inputs(), session.has_local()
     for wanted in set(needs):
         check_needs(f"method {method}", wanted, inputs, has_local)
     found: list[Candidate] = []
     with open_validation(
-        bench, validation_ood, official_sweep_on_test=official_sweep_on_test
+        session, validation_ood, official_sweep_on_test=official_sweep_on_test
     ) as validation:
-        total = validation.num_rows * len(choices)
+        total = validation.num_rows * len(specs)
         with progress(f"sweep {method}", total, "scores") as advance:
             keys = tuple(dict.fromkeys((*SHOWN, metric)))
-            outcomes = _outcomes(choices, inputs, validation, keys, advance)
+            outcomes = _outcomes(specs, inputs, validation, keys, advance)
             for swept, (_, section), outcome in zip(candidates, built, outcomes, strict=True):
                 if isinstance(outcome, str):
                     found.append(Candidate(swept, section, {}, outcome))
@@ -152,7 +152,7 @@ def sweep(
                     found.append(Candidate(swept, section, outcome))
     best = _best(found, metric)
     notes = _notes(method, found, best)
-    learned = needs[best] | (bench.calibrator.needs if bench.calibrator else frozenset())
+    learned = needs[best] | (session.calibrator.needs if session.calibrator else frozenset())
     if validation_ood == AUX_SPLIT and Need.AUX in learned:
         notes.append(
             "the method or its calibrator learns from aux, and the sweep chose on the same rows; "
@@ -166,7 +166,7 @@ def sweep(
 
 
 def _outcomes(
-    choices: Sequence[Choice],
+    specs: Sequence[EntrySpec],
     inputs: FitInputs,
     validation: Validation,
     keys: Sequence[str],
@@ -175,8 +175,8 @@ def _outcomes(
     """Metrics of each candidate in order, or a sentence why there are none."""
     most = max(1, SCORE_BYTES // (4 * validation.num_rows))
     start = 0
-    while start < len(choices):
-        fitted, problems = _fit_portion(choices[start : start + most], inputs)
+    while start < len(specs):
+        fitted, problems = _fit_portion(specs[start : start + most], inputs)
         scored = iter(_score_portion(fitted, validation, keys, advance) if fitted else ())
         for problem in problems:
             yield next(scored) if problem is None else problem
@@ -184,16 +184,16 @@ def _outcomes(
 
 
 def _fit_portion(
-    choices: Sequence[Choice], inputs: FitInputs
+    specs: Sequence[EntrySpec], inputs: FitInputs
 ) -> tuple[list[Detector], list[str | None]]:
     """Fit candidates until memory is used up; the second list says why one could not be."""
     fitted: list[Detector] = []
     problems: list[str | None] = []
     held: dict[int, int] = {}
-    for choice in choices:
+    for spec in specs:
         if sum(held.values()) > STATE_BYTES:
             break
-        detector, _ = build_method(choice)
+        detector, _ = build_method(spec)
         try:
             fitted.append(detector.fit(inputs))
         except (ConfigError, DataError) as error:
@@ -300,7 +300,7 @@ def _is_edge(method: str, key: str, winner: Candidate, candidates: Sequence[Cand
     step = 1 if isinstance(value, int) else (max(tried) - min(tried)) / 100
     beyond = value + step if value == max(tried) else value - step
     try:
-        build_method(Choice(method, {**winner.section, key: beyond}))
+        build_method(EntrySpec(method, {**winner.section, key: beyond}))
     except ConfigError:
         return False  # A percentile of 100 has no further values.
     return True

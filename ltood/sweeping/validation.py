@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.scoring.session import Workbench
+from ltood.scoring.session import ScoringSession
 from ltood.scoring.sources import StoredSource
 from ltood.store.exchange import export_head, import_folder
 from ltood.store.features import FeatureSplit, FeatureStore
@@ -56,12 +56,12 @@ class Validation:
 
 @contextmanager
 def open_validation(
-    bench: Workbench, ood: str = AUX_SPLIT, *, official_sweep_on_test: bool = False
+    session: ScoringSession, ood: str = AUX_SPLIT, *, official_sweep_on_test: bool = False
 ) -> Iterator[Validation]:
     """Open both sides of the validation set.
 
     Args:
-        bench: The store, seen through its calibrator.
+        session: The store, seen through its calibrator.
         ood: "aux" or the path of an `.npz` archive with features [M, D].
         official_sweep_on_test: Let `ood` be a test set (ood_<name>) and take the split
             test as the ID side, as papers did that tuned on their test sets.
@@ -86,26 +86,26 @@ def open_validation(
                 "aux or on an .npz archive of other outliers; --official-sweep-on-test is only "
                 "for repeating papers that tuned on their test sets."
             )
-        yield Validation(bench.source(TEST_SPLIT), bench.source(ood), TEST_SPLIT, ood)
+        yield Validation(session.source(TEST_SPLIT), session.source(ood), TEST_SPLIT, ood)
         return
-    if ID_SPLIT not in bench.store.splits:
+    if ID_SPLIT not in session.store.splits:
         raise StoreError(
-            f"{bench.store.path} has no split {ID_SPLIT} (only {', '.join(bench.store.splits)}); "
-            f"hold ID rows back from training and import them as {ID_SPLIT}.npz."
+            f"{session.store.path} has no split {ID_SPLIT} (only "
+            f"{', '.join(session.store.splits)}); hold ID rows back from training and import them as {ID_SPLIT}.npz."
         )
-    known = bench.source(ID_SPLIT)
+    known = session.source(ID_SPLIT)
     if ood == AUX_SPLIT:
-        if AUX_SPLIT not in bench.store.splits:
+        if AUX_SPLIT not in session.store.splits:
             raise StoreError(
-                f"{bench.store.path} has no split {AUX_SPLIT}; import {AUX_SPLIT}.npz or name an "
+                f"{session.store.path} has no split {AUX_SPLIT}; import {AUX_SPLIT}.npz or name an "
                 "archive of outliers with --validation-ood."
             )
-        _refuse_copies(bench.store, bench.store.split(AUX_SPLIT), ood)
-        yield Validation(known, bench.source(AUX_SPLIT), ID_SPLIT, ood)
+        _refuse_copies(session.store, session.store.split(AUX_SPLIT), ood)
+        yield Validation(known, session.source(AUX_SPLIT), ID_SPLIT, ood)
         return
-    with _opened(bench.store, Path(ood)) as split:
-        _refuse_copies(bench.store, split, ood)
-        unknown = StoredSource(split, bench.head, bench.device, bench.calibrator)
+    with _opened(session.store, Path(ood)) as split:
+        _refuse_copies(session.store, split, ood)
+        unknown = StoredSource(split, session.head, session.device, session.calibrator)
         yield Validation(known, unknown, ID_SPLIT, ood)
 
 

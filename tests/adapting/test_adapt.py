@@ -10,7 +10,7 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.settings import to_section
 from ltood.recipes import locoop, zero_shot
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.adapted import with_adapted_head
 from ltood.store.scores import ScoreStore
 from tests import prompt_samples
@@ -161,7 +161,7 @@ def test_a_broken_head_is_made_anew(store, tmp_path, capsys):
 def test_stage_two_scores_with_it(store, tmp_path):
     head = run(store, tmp_path)
     seen = with_adapted_head(store, tmp_path / "head")
-    score_store(seen, tmp_path / "s.zarr", Choice("gl_mcm"), device="cpu")
+    score_store(seen, tmp_path / "s.zarr", EntrySpec("gl_mcm"), device="cpu")
     found = ScoreStore.open(tmp_path / "s.zarr").split("test")
     held = store.split("test").load(["features", "local"])
 

@@ -13,8 +13,8 @@ from ltood.core.errors import ConfigError, DataError, NotFittedError
 from ltood.core.prior import ClassPrior
 from ltood.deployment.images import _compare_heads
 from ltood.scoring.run import score_store
-from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import Choice
+from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 
 COUNTS = (60, 25, 10, 5)
@@ -67,8 +67,8 @@ def test_the_gain_of_the_rarest_is_reported():
 @pytest.mark.parametrize("clip", [None, 0.6])
 def test_methods_see_it_in_batches_and_in_the_head(store, tmp_path, clip):
     """ReAct computes logits from the head, energy takes those of the batch."""
-    calibrator = Choice("logit_adjustment", {"tau": 1.5})
-    method = Choice("energy") if clip is None else Choice("react", {"clip": clip})
+    calibrator = EntrySpec("logit_adjustment", {"tau": 1.5})
+    method = EntrySpec("energy") if clip is None else EntrySpec("react", {"clip": clip})
     result = score_store(store, tmp_path / "s.zarr", method, calibrator, device="cpu")
     head = store.head_arrays()
     for name in ("test", "ood_far"):
@@ -87,18 +87,18 @@ def test_methods_see_it_in_batches_and_in_the_head(store, tmp_path, clip):
 
 
 def test_seeing_through_it_twice_adjusts_once(store):
-    bench = Workbench.open(store, "cpu")
-    entry = fit_calibrator(bench, Choice("logit_adjustment"))
-    once = restore_calibrator(bench, entry)
+    session = ScoringSession.open(store, "cpu")
+    entry = fit_calibrator(session, EntrySpec("logit_adjustment"))
+    once = restore_calibrator(session, entry)
     twice = restore_calibrator(once, entry)
-    assert not torch.allclose(once.head.bias, bench.head.bias)
+    assert not torch.allclose(once.head.bias, session.head.bias)
     assert torch.equal(twice.head.bias, once.head.bias)
-    assert torch.equal(twice.with_calibrator(None).head.bias, bench.head.bias)
+    assert torch.equal(twice.with_calibrator(None).head.bias, session.head.bias)
 
 
 def test_an_exported_head_is_compared_with_an_adjusted_one(store):
-    bench = Workbench.open(store, "cpu")
-    seen = restore_calibrator(bench, fit_calibrator(bench, Choice("logit_adjustment")))
+    session = ScoringSession.open(store, "cpu")
+    seen = restore_calibrator(session, fit_calibrator(session, EntrySpec("logit_adjustment")))
     detector = SimpleNamespace(head=seen.head, calibrator=seen.calibrator)
     arrays = store.head_arrays()
     same = SimpleNamespace(has_head=True, head_arrays=lambda: dict(arrays))

@@ -20,7 +20,7 @@ from ltood.core.registry import available
 from ltood.evaluation.measures import evaluate, false_alarms
 from ltood.methods import energy
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureSplit, FeatureStore
 
@@ -76,9 +76,9 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
         scores = score_store(
             store,
             tmp_path / f"{combination.title}.zarr",
-            Choice(names[1], SETTINGS["methods"].get(names[1], {})),
-            Choice(names[0]),
-            Choice(names[2], SETTINGS["normalisers"].get(names[2], {})),
+            EntrySpec(names[1], SETTINGS["methods"].get(names[1], {})),
+            EntrySpec(names[0]),
+            EntrySpec(names[2], SETTINGS["normalisers"].get(names[2], {})),
             device="cpu",
         )
         row, metrics, alarms = rows[combination.title], evaluate(scores), false_alarms(scores)
@@ -102,7 +102,9 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
 def test_patches_are_calibrated_as_by_the_score_command(tmp_path):
     store = make_store(tmp_path, local=True)
     board, _ = compare(store, Config(("l_mcm",), ("patt",), ("none",)), {}, device="cpu")
-    scores = score_store(store, tmp_path / "s.zarr", Choice("l_mcm"), Choice("patt"), device="cpu")
+    scores = score_store(
+        store, tmp_path / "s.zarr", EntrySpec("l_mcm"), EntrySpec("patt"), device="cpu"
+    )
     found, wanted = by_title(board)["patt+l_mcm"]["ood"]["far"], evaluate(scores)["ood"]["far"]
     assert found["auroc"] == pytest.approx(wanted["auroc"], abs=1e-12)
 

@@ -36,7 +36,7 @@ from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
 from ltood.runtime.provenance import digest
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 
 NAMES = [str(number) for number in range(len(COUNTS))]
@@ -77,7 +77,7 @@ def store(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(store):
-    return fit_detector(store, Choice("energy"), tpr=0.9, device="cpu")
+    return fit_detector(store, EntrySpec("energy"), tpr=0.9, device="cpu")
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def edit(saved: Path, **changes: object) -> Path:
 
 
 def check_against_pipeline(store, folder, tmp_path, method, calibrator, normaliser):
-    slots = (Choice(method), Choice(calibrator), normaliser)
+    slots = (EntrySpec(method), EntrySpec(calibrator), normaliser)
     wanted = score_store(store, tmp_path / "scores", *slots, device="cpu")
     save_detector(tmp_path / "d.safetensors", fit_detector(store, *slots, device="cpu"))
     loaded = load_detector(tmp_path / "d.json", "cpu")
@@ -120,7 +120,7 @@ def check_against_pipeline(store, folder, tmp_path, method, calibrator, normalis
 
 @pytest.mark.parametrize("method", available("methods"))
 def test_every_method_scores_as_in_the_pipeline(method, store, folder, tmp_path):
-    check_against_pipeline(store, folder, tmp_path, method, "none", Choice("none"))
+    check_against_pipeline(store, folder, tmp_path, method, "none", EntrySpec("none"))
 
 
 @pytest.mark.parametrize("calibrator", available("calibrators"))
@@ -128,12 +128,12 @@ def test_every_method_scores_as_in_the_pipeline(method, store, folder, tmp_path)
 def test_every_slot_scores_as_in_the_pipeline(calibrator, normaliser, store, folder, tmp_path):
     settings = {"scale": 0.5} if normaliser == "imood" else {}
     check_against_pipeline(
-        store, folder, tmp_path, "react", calibrator, Choice(normaliser, settings)
+        store, folder, tmp_path, "react", calibrator, EntrySpec(normaliser, settings)
     )
 
 
 def test_patches_are_calibrated_as_in_the_pipeline(store, folder, tmp_path):
-    check_against_pipeline(store, folder, tmp_path, "l_mcm", "patt", Choice("none"))
+    check_against_pipeline(store, folder, tmp_path, "l_mcm", "patt", EntrySpec("none"))
 
 
 def test_batch_and_single_rows_agree(detector, rows):
@@ -220,7 +220,7 @@ def test_threshold_and_verdict(detector, rows):
 @pytest.mark.parametrize("tpr", [0.0, -1.0, 1.01, math.nan])
 def test_tpr_out_of_range(tpr, store):
     with pytest.raises(ConfigError, match="it is the share of ID rows to accept"):
-        fit_detector(store, Choice("energy"), tpr=tpr, device="cpu")
+        fit_detector(store, EntrySpec("energy"), tpr=tpr, device="cpu")
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, math.nan]])
@@ -239,8 +239,8 @@ def test_split_of_the_threshold(store, tmp_path):
     write_folder(tmp_path / "arrays", val=False)
     without = import_folder(tmp_path / "arrays", tmp_path / "without.zarr")
     with pytest.raises(StoreError, match=r"no split val .* --threshold-split test"):
-        fit_detector(without, Choice("energy"), device="cpu")
-    named = fit_detector(without, Choice("energy"), threshold_split="test", device="cpu")
+        fit_detector(without, EntrySpec("energy"), device="cpu")
+    named = fit_detector(without, EntrySpec("energy"), threshold_split="test", device="cpu")
     assert named.description["threshold"]["split"] == "test"
 
 
@@ -249,7 +249,7 @@ def test_training_rows_are_needed(tmp_path):
     (tmp_path / "train.npz").unlink()
     store = import_folder(tmp_path, tmp_path / "f.zarr")
     with pytest.raises(StoreError, match="has no split train"):
-        fit_detector(store, Choice("energy"), device="cpu")
+        fit_detector(store, EntrySpec("energy"), device="cpu")
 
 
 # --- wrong rows --------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ def pictures(tmp_path_factory) -> Pictures:
         Image.fromarray(image).save(root / "images" / ("b" if number else "") / f"{number}.png")
     np.savez(root / "images.npz", images=images)
     meta = json.loads((root / "checkpoint" / "checkpoint.json").read_text())
-    detector = fit_detector(store, Choice("energy"), device="cpu")
+    detector = fit_detector(store, EntrySpec("energy"), device="cpu")
     return Pictures(root / "images", images, root / "checkpoint", detector, meta["weights_sha256"])
 
 

@@ -14,7 +14,7 @@ from ltood.deployment.predicting import image_files, predict_files
 from ltood.images.decoding import Geometry
 from ltood.networks.backbone import ImageSpec
 from ltood.preparing.prepare import open_prepared, prepare
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.features import FeatureStore
 
 #: Wide, high and odd ones; what is squashed differs from what is cropped.
@@ -47,7 +47,7 @@ def test_pictures_score_as_in_the_store(mode, tmp_path):
     train_tiny(tmp_path / "checkpoint", make_plan(), data)
     extract_tiny(tmp_path / "checkpoint", tmp_path / "store", {}, data)
     store = FeatureStore.open(tmp_path / "store")
-    detector = fit_detector(store, Choice("energy"), threshold_split="test", device="cpu")
+    detector = fit_detector(store, EntrySpec("energy"), threshold_split="test", device="cpu")
     wanted = detector.score(store.split("test").load(["features"])["features"])
     found = predict_files(
         detector, [tmp_path / "mine" / "test"], checkpoint=tmp_path / "checkpoint"

@@ -8,8 +8,8 @@ from outlier_samples import GoldenStep, train_and_extract
 from ltood.core.errors import ConfigError
 from ltood.core.settings import parse
 from ltood.recipes.bin_disc import Config, Entry
-from ltood.scoring.session import Workbench
-from ltood.scoring.slots import Choice, build_method
+from ltood.scoring.session import ScoringSession
+from ltood.scoring.slots import EntrySpec, build_method
 
 
 def test_terms_and_gradients_are_the_published_ones():
@@ -28,11 +28,11 @@ def test_the_method_of_its_name_reads_the_trained_node(tmp_path):
     history, store = train_and_extract(tmp_path, "bin_disc", epochs=8)
     terms = [float(row["binary_discrimination"]) for row in history]
     assert terms[-1] < terms[0]
-    bench = Workbench.open(store, "cpu")
-    detector, _ = build_method(Choice("bin_disc"))
+    session = ScoringSession.open(store, "cpu")
+    detector, _ = build_method(EntrySpec("bin_disc"))
 
     def scores(split):
-        batches = bench.source(split).batches(arrays=("extra",))
+        batches = session.source(split).batches(arrays=("extra",))
         return torch.cat([detector.score(batch) for batch in batches])
 
     train, aux = scores("train"), scores("aux")

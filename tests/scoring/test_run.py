@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
 from ltood.scoring.run import normalise_scores, pack_scores, score_store, write_scores
-from ltood.scoring.session import Workbench, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import Choice, build_normaliser
+from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
+from ltood.scoring.slots import EntrySpec, build_normaliser
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
@@ -34,7 +34,7 @@ def store(tmp_path) -> FeatureStore:
 
 
 def test_scores_equal_the_formula(store, tmp_path):
-    scores = score_store(store, tmp_path / "s.zarr", Choice("energy"))
+    scores = score_store(store, tmp_path / "s.zarr", EntrySpec("energy"))
     head = store.head_arrays()
     for name in store.splits:
         features = store.split(name).load(("features",))["features"].astype(np.float64)
@@ -46,11 +46,11 @@ def test_scores_equal_the_formula(store, tmp_path):
 
 
 def test_calibrated_rows_reach_method_and_prediction(store, tmp_path):
-    bench = Workbench.open(store, "cpu")
-    entry = fit_calibrator(bench, Choice("patt"))
+    session = ScoringSession.open(store, "cpu")
+    entry = fit_calibrator(session, EntrySpec("patt"))
     (vector,) = entry.state.values()
     assert vector.shape == (6,)
-    scores = score_store(store, tmp_path / "s.zarr", Choice("energy"), Choice("patt"))
+    scores = score_store(store, tmp_path / "s.zarr", EntrySpec("energy"), EntrySpec("patt"))
     head = store.head_arrays()
     features = store.split("test").load(("features",))["features"].astype(np.float64)
     logits = (features * vector) @ head["weight"].T.astype(np.float64) + head["bias"]
@@ -70,8 +70,8 @@ def test_patches_are_calibrated_like_whole_images(tmp_path):
         archive = tmp_path / "in" / f"{name}.npz"
         np.savez(archive, features=local.mean(axis=1), local=local, **labels)
     store = import_folder(tmp_path / "in", tmp_path / "features.zarr")
-    (vector,) = fit_calibrator(Workbench.open(store, "cpu"), Choice("patt")).state.values()
-    scores = score_store(store, tmp_path / "s.zarr", Choice("l_mcm"), Choice("patt"))
+    (vector,) = fit_calibrator(ScoringSession.open(store, "cpu"), EntrySpec("patt")).state.values()
+    scores = score_store(store, tmp_path / "s.zarr", EntrySpec("l_mcm"), EntrySpec("patt"))
     patches = store.split("test").load(("local",))["local"].astype(np.float64) * vector
     directions = weight / np.linalg.norm(weight, axis=1, keepdims=True)
     odds = np.exp(patches / np.linalg.norm(patches, axis=2, keepdims=True) @ directions.T)
@@ -81,14 +81,14 @@ def test_patches_are_calibrated_like_whole_images(tmp_path):
 
 def test_stage_by_stage_equals_one_call(store, tmp_path):
     whole = score_store(
-        store, tmp_path / "a.zarr", Choice("energy"), Choice("patt"), Choice("imood")
+        store, tmp_path / "a.zarr", EntrySpec("energy"), EntrySpec("patt"), EntrySpec("imood")
     )
-    bench = Workbench.open(store, "cpu")
-    write_fitted(tmp_path / "calibration", fit_calibrator(bench, Choice("patt")))
+    session = ScoringSession.open(store, "cpu")
+    write_fitted(tmp_path / "calibration", fit_calibrator(session, EntrySpec("patt")))
     entry = read_fitted(tmp_path / "calibration")
-    bench = restore_calibrator(bench, entry)
-    raw = write_scores(bench, entry, Choice("energy"), tmp_path / "raw.zarr")
-    final = normalise_scores(bench, raw, Choice("imood"), tmp_path / "final.zarr")
+    session = restore_calibrator(session, entry)
+    raw = write_scores(session, entry, EntrySpec("energy"), tmp_path / "raw.zarr")
+    final = normalise_scores(session, raw, EntrySpec("imood"), tmp_path / "final.zarr")
     for name in store.splits:
         np.testing.assert_array_equal(whole.split(name).scores, final.split(name).scores)
     assert final.attributes["calibrator"]["name"] == "patt"
@@ -103,24 +103,28 @@ def test_the_store_is_unchanged_by_scoring(store, tmp_path):
     before = digest()
     for method in ("react", "himplos", "knn"):
         settings = {"k": 3} if method == "knn" else {}
-        score_store(store, tmp_path / f"{method}.zarr", Choice(method, settings), Choice("patt"))
+        score_store(
+            store, tmp_path / f"{method}.zarr", EntrySpec(method, settings), EntrySpec("patt")
+        )
     assert digest() == before
 
 
 def test_a_calibrator_of_another_store_is_refused(store):
-    bench = Workbench.open(store, "cpu")
-    entry = fit_calibrator(bench, Choice("patt"))
+    session = ScoringSession.open(store, "cpu")
+    entry = fit_calibrator(session, EntrySpec("patt"))
     other = FittedEntry(entry.name, entry.settings, "0" * 64, {}, entry.state)
     with pytest.raises(StoreError, match="calibrator patt was fitted on features 0000"):
-        restore_calibrator(bench, other)
+        restore_calibrator(session, other)
 
 
 def test_scores_of_another_store_are_refused(store, tmp_path):
-    score_store(store, tmp_path / "s.zarr", Choice("energy"))
+    score_store(store, tmp_path / "s.zarr", EntrySpec("energy"))
     raw = ScoreStore.open(tmp_path / "s.zarr")
     raw.attributes["features"] = "0" * 64
     with pytest.raises(StoreError, match="was made from features 0000"):
-        normalise_scores(Workbench.open(store, "cpu"), raw, Choice("imood"), tmp_path / "n.zarr")
+        normalise_scores(
+            ScoringSession.open(store, "cpu"), raw, EntrySpec("imood"), tmp_path / "n.zarr"
+        )
 
 
 def test_missing_needs_are_named(store, tmp_path):
@@ -130,7 +134,7 @@ def test_missing_needs_are_named(store, tmp_path):
         (folder / f"{name}.npz").write_bytes((tmp_path / "in" / f"{name}.npz").read_bytes())
     bare = import_folder(folder, tmp_path / "bare.zarr")
     with pytest.raises(MissingNeedError, match="calibrator patt needs auxiliary outlier features"):
-        score_store(bare, tmp_path / "s.zarr", Choice("energy"), Choice("patt"))
+        score_store(bare, tmp_path / "s.zarr", EntrySpec("energy"), EntrySpec("patt"))
 
 
 def test_scores_that_are_not_finite_never_reach_the_store():
@@ -144,7 +148,7 @@ def test_scores_that_are_not_finite_never_reach_the_store():
 
 
 def test_copied_scores_are_equal(store, tmp_path):
-    first = score_store(store, tmp_path / "a.zarr", Choice("energy"))
+    first = score_store(store, tmp_path / "a.zarr", EntrySpec("energy"))
     second = copy_scores(first, tmp_path / "b.zarr")
     assert first.attributes == second.attributes
     np.testing.assert_array_equal(first.split("test").scores, second.split("test").scores)
@@ -166,7 +170,7 @@ def test_float16_features_score_like_float32(store, tmp_path):
         score_store(
             import_folder(tmp_path / name, tmp_path / f"{name}.zarr"),
             tmp_path / f"{name}_scores.zarr",
-            Choice("knn", {"k": 3}),
+            EntrySpec("knn", {"k": 3}),
         )
         for name in ("half", "full")
     ]
@@ -211,7 +215,7 @@ def test_imported_features_score_like_the_store_they_came_from(seed, rows, chunk
         original = FeatureStore.open(path / "a.zarr")
         imported = import_folder(path / "back", path / "b.zarr")
         for method in ("energy", "himplos", "mahalanobis", "knn"):
-            choice = Choice(method, {"k": 2} if method == "knn" else {})
+            choice = EntrySpec(method, {"k": 2} if method == "knn" else {})
             first = score_store(original, path / f"{method}_a.zarr", choice)
             second = score_store(imported, path / f"{method}_b.zarr", choice)
             for name in splits:
@@ -219,8 +223,8 @@ def test_imported_features_score_like_the_store_they_came_from(seed, rows, chunk
 
 
 def test_a_stored_detector_reads_the_score_it_was_trained_with():
-    stored = Choice("imood", {"detector": "stored"})
-    build_normaliser(stored, Choice("energy", {"temperature": 1}))
+    stored = EntrySpec("imood", {"detector": "stored"})
+    build_normaliser(stored, EntrySpec("energy", {"temperature": 1}))
     with pytest.raises(ConfigError, match=r"energy.temperature is 5, but .* with the default 1"):
-        build_normaliser(stored, Choice("energy", {"temperature": 5}))
-    build_normaliser(Choice("imood"), Choice("energy", {"temperature": 5}))
+        build_normaliser(stored, EntrySpec("energy", {"temperature": 5}))
+    build_normaliser(EntrySpec("imood"), EntrySpec("energy", {"temperature": 5}))

@@ -7,7 +7,7 @@ import pytest
 
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.adapted import (
     AdaptedHead,
     AdaptedSplit,
@@ -110,7 +110,7 @@ def test_logits_and_head_are_the_adapted_ones(tmp_path, store, rng):
 def test_scores_are_those_of_the_adapted_head(tmp_path, store, rng):
     head = adapted(rng)
     seen = AdaptedStore(store, head)
-    score_store(seen, tmp_path / "scores.zarr", Choice("maxlogit"))
+    score_store(seen, tmp_path / "scores.zarr", EntrySpec("maxlogit"))
     scores = ScoreStore.open(tmp_path / "scores.zarr")
     features = store.split("test").load(["features"])["features"].astype(np.float64)
     logits = features @ head.arrays["weight"].T + head.arrays["bias"]

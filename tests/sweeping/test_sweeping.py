@@ -17,7 +17,7 @@ from ltood.metrics.auroc import auroc
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 from ltood.ops.neighbours import Neighbours
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import Choice
+from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping import searching
@@ -212,7 +212,11 @@ GRID = {"percentile": [0, 50, 90], "clip": [1.0, None], "scorer": ["energy", "ms
 def alone(store, tmp_path, method, settings, calibrator="none"):
     """Metrics of one setting by the ordinary way."""
     scores = score_store(
-        store, tmp_path / "s.zarr", Choice(method, settings), Choice(calibrator), overwrite=True
+        store,
+        tmp_path / "s.zarr",
+        EntrySpec(method, settings),
+        EntrySpec(calibrator),
+        overwrite=True,
     )
     known, unknown = scores.split("val").scores, scores.split("aux").scores
     return auroc(known, unknown), fpr_at_tpr(known, unknown, positive="ood")
@@ -222,7 +226,7 @@ def alone(store, tmp_path, method, settings, calibrator="none"):
 def test_a_sweep_equals_one_run_for_each_setting(store, tmp_path, calibrator):
     candidates = grid_candidates(GRID)
     result = sweep(
-        store, "himplos", candidates, fixed={"smoothing": False}, calibrator=Choice(calibrator)
+        store, "himplos", candidates, fixed={"smoothing": False}, calibrator=EntrySpec(calibrator)
     )
     assert [item.swept for item in result.candidates] == candidates
     assert result.winner.metrics["auroc"] == max(
@@ -327,10 +331,10 @@ def test_a_flipped_winner_and_shared_outliers_are_named(tmp_path):
     assert note.startswith("the best candidate has an AUROC of 0.0")
     one = [{"temperature": 1.0}]
     learned = "the method or its calibrator learns from aux"
-    notes = sweep(store, "energy", one, calibrator=Choice("patt")).warnings
+    notes = sweep(store, "energy", one, calibrator=EntrySpec("patt")).warnings
     assert any(note.startswith(learned) for note in notes)
     notes = sweep(
-        store, "energy", one, calibrator=Choice("patt"), validation_ood=str(outliers)
+        store, "energy", one, calibrator=EntrySpec("patt"), validation_ood=str(outliers)
     ).warnings
     assert not any(note.startswith(learned) for note in notes)
 
