@@ -91,7 +91,8 @@ def open_validation(
     if ID_SPLIT not in session.store.splits:
         raise StoreError(
             f"{session.store.path} has no split {ID_SPLIT} (only "
-            f"{', '.join(session.store.splits)}); hold ID rows back from training and import them as {ID_SPLIT}.npz."
+            f"{', '.join(session.store.splits)}); hold ID rows back from training and import them "
+            f"as {ID_SPLIT}.npz."
         )
     known = session.source(ID_SPLIT)
     if ood == AUX_SPLIT:
