@@ -104,7 +104,8 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
             for rows in torch.split(batch.features, GRAM_ROWS):
                 add_gram(scatter, prepared(rows, normalise) - centre)
         between = (classes.means - centre) * classes.counts.double().sqrt()[:, None]
-        within = symmetric(scatter) - between.T @ between
+        # Whether a product X^T X comes out symmetric to the last bit depends on the processor.
+        within = symmetric(scatter - between.T @ between)
         # Rounding may leave a trace below zero where a feature never varies within a class.
         within.diagonal().clamp_(min=0)
         return TiedGaussian(classes, within / classes.num_rows)

@@ -39,6 +39,10 @@ from ltood.scoring.run import score_store
 from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 
+#: Methods steeper than one, whose scores amplify the rounding of logits that are computed for
+#: other numbers of rows at once: here a Weibull distribution of shape 66.
+STEEP = {"openmax": 5e-4}
+
 NAMES = [str(number) for number in range(len(COUNTS))]
 
 
@@ -114,7 +118,8 @@ def check_against_pipeline(store, folder, tmp_path, method, calibrator, normalis
         with np.load(folder / f"{split}.npz") as archive:
             found = loaded.predict(archive["features"], local=archive["local"])
         expected = wanted.split(split)
-        np.testing.assert_allclose(found.scores, expected.scores, rtol=2e-5, atol=2e-5)
+        close = STEEP.get(method, 2e-5)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=close, atol=close)
         assert found.classes.tolist() == list(expected.predictions)
 
 
