@@ -31,7 +31,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
 from ltood.runtime.devices import autocast, precision, repeatable
-from ltood.runtime.process import reuse_memory
+from ltood.runtime.process import keep_freed_memory
 from ltood.store.features import FeatureStore
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "clip-extraction.md"
@@ -142,7 +142,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.images < 2 * options.batch:
         parser.error("give at least two batches of images")
-    reuse_memory()  # as every command does; the bare tower gains as much
+    keep_freed_memory()  # as every command does; the bare tower gains as much
     with tempfile.TemporaryDirectory() as folder:
         times = measure(options, Path(folder))
     where, wall = options.device, options.device.startswith("cuda")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import load
-from ltood.core.settings import parse, read_params
+from ltood.core.settings import parse
 from ltood.runtime.console import one_line_errors
-from ltood.runtime.process import yield_cores
+from ltood.runtime.params import read_params
+from ltood.runtime.process import passive_omp_wait
 
 if TYPE_CHECKING:
     from ltood.store.features import FeatureStore
@@ -41,7 +42,7 @@ def plain_errors(command: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(command)
     def run() -> None:
-        yield_cores()
+        passive_omp_wait()
         with one_line_errors():
             command()
 

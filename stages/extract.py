@@ -17,9 +17,9 @@ def main() -> None:
     from ltood.extraction.extract import ExtractionConfig, extract
     from ltood.preparing.prepare import open_prepared
     from ltood.runtime.distributed import ranks_from_environment
-    from ltood.runtime.process import reuse_memory
+    from ltood.runtime.process import keep_freed_memory
 
-    reuse_memory()
+    keep_freed_memory()
     config = parse(params().get("extraction"), ExtractionConfig, "extraction")
     data = open_prepared(PREPARED)
     with ranks_from_environment() as ranks:

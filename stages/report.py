@@ -11,7 +11,7 @@ def main() -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
     from ltood.evaluation.measures import bootstrap, breakdown
     from ltood.reporting.write import read_leaderboard, read_metrics, write_report
-    from ltood.runtime.console import say
+    from ltood.runtime.console import log
     from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
 
@@ -26,7 +26,7 @@ def main() -> None:
         leaderboard,
         regions=read_regions(REGIONS),
     )
-    say(f"wrote {REPORT}")
+    log(f"wrote {REPORT}")
 
 
 if __name__ == "__main__":

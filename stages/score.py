@@ -10,7 +10,7 @@ from stages._shell import CALIBRATION, RAW_SCORES, choice, features, plain_error
 def main() -> None:
     """Read features and calibration, write raw scores."""
     from ltood.core.settings import to_section
-    from ltood.runtime.console import say
+    from ltood.runtime.console import log
 
     name, _, config = choice("method", "methods")
 
@@ -25,7 +25,7 @@ def main() -> None:
     chosen = EntrySpec(name, to_section(config))
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
     for key, number in scores.attributes["method"]["in_use"].items():
-        say(f"{name}: {key} in use {number:.6g}")
+        log(f"{name}: {key} in use {number:.6g}")
 
 
 if __name__ == "__main__":

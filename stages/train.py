@@ -11,10 +11,10 @@ def main() -> None:
     """Read prepared images, write the checkpoint."""
     from ltood.core.settings import parse, to_section
     from ltood.preparing.prepare import open_prepared
-    from ltood.runtime.process import reuse_memory
+    from ltood.runtime.process import keep_freed_memory
     from ltood.training.plan import Plan, TrainingConfig
 
-    reuse_memory()
+    keep_freed_memory()
     # Settings and data are checked before torch is loaded, which takes seconds.
     config = parse(params().get("training"), TrainingConfig, "training")
     data = open_prepared(PREPARED)

@@ -15,13 +15,13 @@ def main() -> None:
     """Read features, head and pictures, write the sheet."""
     from ltood.adapting.regions import region_sheet
     from ltood.preparing.prepare import open_prepared
-    from ltood.runtime.console import say
+    from ltood.runtime.console import log
     from ltood.store.regions import write_regions
 
     sheet = region_sheet(features(), open_prepared(PREPARED))
     write_regions(REGIONS, sheet)
     if not isinstance(sheet, str):
-        say(f"wrote {REGIONS}")
+        log(f"wrote {REGIONS}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltood.core.registry import available, load
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
+from ltood.runtime.params import read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "recipes"

@@ -16,7 +16,7 @@ from ltood.adapting.texts import TextEncoder, spoken_names, template_head
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.networks.training_state import load_state
 from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 from ltood.runtime.devices import choose_device, repeatable
 from ltood.runtime.provenance import code_digest, library_versions
 from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
@@ -77,9 +77,9 @@ def adapt(
     if isinstance(recipe, PromptRecipe):
         rows = training_rows(store, recipe.config, seed, local=recipe.needs_local)
         for key, number in recipe.in_use.items():
-            say(f"{recipe_name}: {key} in use {number:g} of {len(names)} classes")
+            log(f"{recipe_name}: {key} in use {number:g} of {len(names)} classes")
         where = f"{rows.split.name} with {rows.num_views} views each"
-        say(f"{recipe_name}: learning from {len(rows)} rows of {where}")
+        log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
         inputs |= {
             "features": store.fingerprint,
             "rows_sha256": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
@@ -152,6 +152,6 @@ def _finished(out: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
     try:
         found = read_adapted(out)
     except StoreError as error:
-        say(f"{error} It is made anew.")
+        log(f"{error} It is made anew.")
         return None
     return found if found is not None and found.inputs == inputs else None

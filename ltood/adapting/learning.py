@@ -18,7 +18,7 @@ from ltood.clip.prompts import PromptBatch, learned_prompts
 from ltood.core.errors import TrainingError
 from ltood.networks.training_state import save_state
 from ltood.recipes import PromptConfig, PromptRecipe, prompt_learning_rate
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 
 #: Seconds after which the state is saved again.
 SAVE_SECONDS = 60.0
@@ -177,7 +177,7 @@ class Learner:
             shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
             done, epochs = at.epoch + 1, self._config.epochs
             if done % max(1, epochs // 10) == 0 or done == epochs:
-                say(f"epoch {done} of {epochs}: {shown}")
+                log(f"epoch {done} of {epochs}: {shown}")
             at.history.append(list(means.values()))
             at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
 

@@ -34,7 +34,7 @@ from ltood.images.decoding import Geometry
 from ltood.images.views import AREA, RATIO, RandomViews
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.weights import assign_weights, read_weights
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 _DESCRIPTION = "description"
 #: A number that only OpenAI keeps among its tensors.
@@ -241,7 +241,7 @@ class Clip(Backbone):
             self._refuse_another(state[_DESCRIPTION])
         else:
             name = "QuickGELU" if spec.quick_gelu else "GELU"
-            say(
+            log(
                 f"clip: {spec.name} computes with {name}; set {WHERE}.quick_gelu to "
                 f"{str(not spec.quick_gelu).lower()} if the weights were trained otherwise."
             )

@@ -21,7 +21,7 @@ from ltood.images.decoding import Geometry, Interpolation
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.scaled import ScaledBackbone, check_std
 from ltood.networks.weights import assign_weights
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 _WHERE = "backbones.timm_model"
 
@@ -175,7 +175,7 @@ class TimmModel(ScaledBackbone):
         state = self.translate(_published(self.config.model))
         source = f"timm's {self.config.model}"
         if not self.own_weights:
-            say(
+            log(
                 f"{source}: its head is for {self.timm.pretrained_cfg.get('num_classes')} classes, "
                 f"here are {self.images.num_classes} classes and {self.images.num_extra} detector "
                 "nodes; the head starts afresh."

@@ -22,7 +22,7 @@ from ltood.cli import (
     visualise,
 )
 from ltood.runtime.console import EXIT_INTERRUPT, one_line_errors
-from ltood.runtime.process import yield_cores
+from ltood.runtime.process import passive_omp_wait
 
 app = typer.Typer(
     name="ltood",
@@ -52,7 +52,7 @@ doctor.register(app)
 
 def main() -> None:
     """Run the command line; expected failures end in one line."""
-    yield_cores()
+    passive_omp_wait()
     with one_line_errors():
         try:
             app()

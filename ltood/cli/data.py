@@ -155,10 +155,11 @@ def few_shot(
 
     from ltood.core.errors import DataError, StoreError
     from ltood.core.registry import load
-    from ltood.core.settings import parse, read_params
+    from ltood.core.settings import parse
     from ltood.datasets import PictureConfig
     from ltood.images.fewshot import split_table
     from ltood.images.files import ImageFiles
+    from ltood.runtime.params import read_params
     from ltood.store.chunks import write_atomically
 
     module = load("datasets", dataset)

@@ -46,7 +46,7 @@ def export_detector(
 ) -> None:
     """Fit all slots on a feature store and write them with a threshold, ready to use."""
     from ltood.core.registry import check_name
-    from ltood.core.settings import parse_assignments
+    from ltood.runtime.params import parse_assignments
 
     check_name("methods", method)
     check_name("calibrators", calibrator)

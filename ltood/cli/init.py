@@ -24,7 +24,8 @@ def init(
 
     from ltood.core.errors import ConfigError
     from ltood.core.registry import available, load
-    from ltood.core.settings import read_params, to_section
+    from ltood.core.settings import to_section
+    from ltood.runtime.params import read_params
     from ltood.store.chunks import write_atomically
 
     yaml = YAML()

@@ -62,7 +62,7 @@ def predict(
     from ltood.deployment.files import load_detector
     from ltood.deployment.output import write_file, write_rows
     from ltood.deployment.predicting import BadInputs, predict_files
-    from ltood.runtime.console import say
+    from ltood.runtime.console import log
 
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigError(f"--threshold is {threshold}; give a finite score.")
@@ -82,4 +82,4 @@ def predict(
     else:
         write_file(out, verdicts, form.value)
     if bad.count:
-        say(f"{bad.count} images or rows were skipped.")
+        log(f"{bad.count} images or rows were skipped.")

@@ -43,8 +43,8 @@ def score(
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""
     from ltood.core.registry import check_name
-    from ltood.core.settings import parse_assignments
     from ltood.methods import published_settings
+    from ltood.runtime.params import parse_assignments
 
     check_name("methods", method)
     check_name("calibrators", calibrator)

@@ -54,7 +54,7 @@ def sweep(
     """Try a grid or random draws of settings on validation rows and name the best."""
     from ltood.core.errors import ConfigError
     from ltood.core.registry import check_name, load
-    from ltood.core.settings import parse_assignments
+    from ltood.runtime.params import parse_assignments
     from ltood.sweeping.candidates import (
         grid_candidates,
         parse_grid,

@@ -59,7 +59,7 @@ def visualise(
     )
     from ltood.core.errors import ConfigError
     from ltood.preparing.prepare import open_prepared
-    from ltood.runtime.console import say
+    from ltood.runtime.console import log
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
@@ -80,7 +80,7 @@ def visualise(
     images = pictures(opened, open_prepared(prepared), split, rows, view=view)
     write_sheet(out, contact_sheet(images, found, names, style=style.value))
     share = 100 * found.irrelevant.mean()
-    say(f"{out}: {len(rows)} rows of {split}, K = {found.topk}, {share:.0f} % of the patches.")
+    log(f"{out}: {len(rows)} rows of {split}, K = {found.topk}, {share:.0f} % of the patches.")
 
 
 def _class_number(label: str, spoken: list[str], stored: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import available, check_name
-from ltood.core.settings import parse_assignments
+from ltood.runtime.params import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
 #: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.

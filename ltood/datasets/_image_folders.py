@@ -18,7 +18,7 @@ from ltood.images.fewshot import few_shot_rows, listed_paths
 from ltood.images.files import ImageFiles, OnError
 from ltood.images.lists import pictures_below
 from ltood.images.longtail import check_long_tail, long_tail_counts, long_tail_rows
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def tell_counts(files: ImageFiles, num_classes: int, expected: tuple[int, ...], 
     """Say when a published set has other numbers of pictures than it should."""
     if len(files) not in expected:
         numbers = " or ".join(f"{number:,}" for number in expected)
-        say(f"{where} has {len(files):,} pictures, the published set {numbers}.")
+        log(f"{where} has {len(files):,} pictures, the published set {numbers}.")
     missing = num_classes - len(np.unique(files.labels))
     if missing:
         raise DataError(

@@ -32,7 +32,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Geometry, decode, load
 from ltood.images.files import ImageFiles, OnError
 from ltood.images.lists import pictures_below, read_list
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 from ltood.sets.catalogue import SETS, known_sets
 
 _FIRST_MARK = "#"
@@ -111,7 +111,7 @@ def open_outliers(
         source = source.take(np.arange(min(int(first), len(source))))
     moved = int((source.labels >= 0).sum())
     if moved:
-        say(f"{name}: {moved} of {len(source)} images show an ID class and count as ID.")
+        log(f"{name}: {moved} of {len(source)} images show an ID class and count as ID.")
     return source if shape is None else fitted(source, shape, name)
 
 
@@ -131,7 +131,7 @@ def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: s
         return source
     else:
         found = list(source.images.shape[1:])
-        say(f"{name}: images of {found} are brought to {list(shape)}.")
+        log(f"{name}: images of {found} are brought to {list(shape)}.")
         if source.images.shape[1:3] == shape[:2] and found[2] == 1:
             colour = ImageSplit(np.repeat(source.images, 3, axis=3), source.labels, source.ids)
         elif source.images.shape[1:3] == shape[:2]:

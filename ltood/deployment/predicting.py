@@ -24,7 +24,7 @@ from ltood.deployment.detector import (
     Rows,
 )
 from ltood.deployment.images import SUFFIXES, Embedder, fit_pixels
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 from ltood.store.archives import Archive
 
 #: Columns of a table of verdicts.
@@ -101,7 +101,7 @@ class BadInputs:
         """Stop with `error`, or report it and count `rows`."""
         if not self.skip:
             raise error
-        say(f"skipped: {error}")
+        log(f"skipped: {error}")
         self.count += rows
 
 

@@ -24,7 +24,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Transform, decode
 from ltood.images.files import ImageFiles
 from ltood.images.sources import ImageData
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
 from ltood.store.features import ArraySpec, FeatureWriter, SplitSpec, StoreSpec
@@ -229,7 +229,7 @@ def _open(out: Path, inputs: tuple[Any, ...]) -> FeatureWriter:
         try:
             return FeatureWriter.resume(out, *inputs)
         except FingerprintError as error:
-            say(f"{error.args[0].partition(' Remove it')[0]} Extraction starts over.")
+            log(f"{error.args[0].partition(' Remove it')[0]} Extraction starts over.")
             out.rename(old)
             shutil.rmtree(old)
     return FeatureWriter.create(out, *inputs)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -225,13 +225,13 @@ class Checked(NamedTuple):
     def tell(self, name: str) -> None:
         """Say what is odd about the files, which messages call `name`."""
         for text in self.faults[:_SHOWN]:
-            say(f"{name}: left out: {text}")
+            log(f"{name}: left out: {text}")
         if len(self.faults) > _SHOWN:
-            say(f"{name}: {len(self.faults):,} files are left out in all.")
+            log(f"{name}: {len(self.faults):,} files are left out in all.")
         if self.num_repeats:
-            say(f"{name}: {self.num_repeats:,} files have the same bytes as another one.")
+            log(f"{name}: {self.num_repeats:,} files have the same bytes as another one.")
         if self.num_animated:
-            say(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
+            log(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
 
 
 def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:

@@ -19,7 +19,7 @@ from ltood.images.decoding import Geometry
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.scaled import ScaledBackbone, check_std, rename
 from ltood.networks.weights import assign_weights, read_weights
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -139,7 +139,7 @@ class TorchvisionBackbone(ScaledBackbone):
         path = _fetch(published.url, f"backbones.{self.entry_name}.weights")
         state = self.translate(read_weights(path))
         if not self.own_weights:
-            say(
+            log(
                 f"{path}: its head is for {_IMAGENET_CLASSES} classes, here are "
                 f"{self.images.num_classes} classes and {self.images.num_extra} detector nodes; "
                 "the head starts afresh."
@@ -162,7 +162,7 @@ def _fetch(url: str, where: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     beginning = name.removesuffix(".pth").rsplit("-", 1)[-1]
     if not path.is_file():
-        say(f"downloading {name} to {path.parent}")
+        log(f"downloading {name} to {path.parent}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), beginning, progress=False)

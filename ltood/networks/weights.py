@@ -22,7 +22,7 @@ from torch import Tensor
 from ltood.core.errors import DataError
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint import WEIGHTS, read_head_extras, read_meta
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 _WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "net")
 #: What data-parallel training and torch.compile put before every name.
@@ -124,13 +124,13 @@ def assign_weights(
                 "file."
             )
     if kept:
-        say(f"{source}: {', '.join(kept)} kept as ImOOD's gamma layer.")
+        log(f"{source}: {', '.join(kept)} kept as ImOOD's gamma layer.")
     if dropped:
-        say(f"{source}: left out, as neither features nor logits need it: {', '.join(dropped)}.")
+        log(f"{source}: left out, as neither features nor logits need it: {', '.join(dropped)}.")
     scaling = [name for name in _SCALING if name in given and name in wanted]
     changed = [name for name in scaling if not torch.equal(given[name], wanted[name].cpu())]
     if changed:
-        say(f"{source}: {' and '.join(changed)} of the pixels are taken from it too.")
+        log(f"{source}: {' and '.join(changed)} of the pixels are taken from it too.")
     backbone.load_state_dict({**wanted, **given}, strict=True)
     return extras
 

@@ -32,7 +32,7 @@ from ltood.images.prepared import (
 )
 from ltood.images.sources import ImageDataset
 from ltood.preparing.leakage import TrainingRows
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 from ltood.store.layout import ID_SPLITS, check_split_name
 
 __all__ = ["PreparedData", "open_prepared", "prepare"]
@@ -141,7 +141,7 @@ def _write_splits(
                 class_counts = _class_counts(split, dataset.class_names)
                 train = TrainingRows(split)
             elif train is not None and (repeats := train.repeats(split)):
-                say(
+                log(
                     f"{split_name}: {repeats:,} of {len(split):,} images are training images too, "
                     "byte for byte; results on them say nothing about new ones."
                 )

@@ -47,7 +47,7 @@ from ltood.recipes._settings import (
     check_weight,
     tail_classes,
 )
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 
 _BASES = ("oe", "energy", "bin_disc", "maha")
 _METHODS = {"oe": "msp", "energy": "energy", "maha": "mahalanobis"}
@@ -195,7 +195,7 @@ class Imood(Recipe):
             method = _METHODS[base]
             layers[f"{method}_map"] = torch.stack([weight, bias])
             if (weight > 0) == (base == "maha"):
-                say(
+                log(
                     f"warning: ImOOD learned w = {weight.item():.3g}, so its detector reads the "
                     f"score of {method} the other way round than the method does; set "
                     "normalisers.imood.detector to stored when you score."

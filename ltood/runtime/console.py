@@ -112,6 +112,6 @@ def _nothing(amount: int, note: str = "") -> None:
     del amount, note
 
 
-def say(text: str) -> None:
-    """Print one line of news to standard error."""
+def log(text: str) -> None:
+    """Print one line to standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import os
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
-def yield_cores() -> None:
+def passive_omp_wait() -> None:
     """Let waiting threads sleep instead of spin; call it before torch is loaded.
 
     Threads that spin at each barrier take the cores from the threads they wait for as soon as
@@ -16,7 +16,7 @@ def yield_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def reuse_memory() -> bool:
+def keep_freed_memory() -> bool:
     """Let this process keep freed blocks for later ones instead of giving them to the system.
 
     glibc gives every block above 32 MiB back at once, and the system hands it out again page by

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from ltood.core.errors import DataError
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 
 _BLOCK = 1 << 20
 #: Answers after which the same request may succeed a moment later.
@@ -109,7 +109,7 @@ def fetch(source: Source, folder: Path, *, attempts: int = 5, pause: float = 1.0
             resumed = file.tell() > 0
             _complete(file, source, folder, attempts, pause)
             if resumed and digest(part, source.checksum) != source.checksum:
-                say(f"{source.file}: the part of an earlier run does not fit; starting over.")
+                log(f"{source.file}: the part of an earlier run does not fit; starting over.")
                 _empty(file)
                 _complete(file, source, folder, attempts, pause)
             file.flush()
@@ -215,7 +215,7 @@ def _complete(file: IO[bytes], source: Source, folder: Path, attempts: int, paus
                     f"{source.file} cannot be downloaded from {source.address} ({error}) after "
                     f"{attempts} attempts in a row. {_by_hand(source, folder)}"
                 ) from error
-            say(f"{source.file}: {error}; trying again in {pause:g} s.")
+            log(f"{source.file}: {error}; trying again in {pause:g} s.")
         time.sleep(pause)
         pause = min(2 * pause, 60.0)
 
@@ -272,7 +272,7 @@ def _copy(body: _Body, file: IO[bytes], name: str, have: int, total: int | None)
 def _announce(source: Source, folder: Path, have: int, total: int | None) -> None:
     size = "unknown size" if total is None else f"{total / 1e6:,.1f} MB"
     rest = f", {have / 1e6:,.1f} MB of it there already" if have else ""
-    say(f"{source.file}: {size}{rest}, from {source.address} to {folder}")
+    log(f"{source.file}: {size}{rest}, from {source.address} to {folder}")
     free = shutil.disk_usage(folder).free
     if total is not None and total - have > free:
         raise OSError(errno.ENOSPC, f"{free / 1e6:,.1f} MB are free")

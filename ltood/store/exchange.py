@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 from ltood.store.archives import Archive, file_digest, write_archive
 from ltood.store.chunks import store_kind
 from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore, FeatureWriter
@@ -124,7 +124,7 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
                     f"{archive.path}: {name} has {bad} values that are not finite in float32."
                 )
         elif name != "class_counts":
-            say(f"warning: {archive.path} has an array {name!r} that no head uses; it is ignored.")
+            log(f"warning: {archive.path} has an array {name!r} that no head uses; it is ignored.")
     weight = head["weight"]
     if weight.ndim != 2:
         raise DataError(f"{archive.path}: weight has shape {weight.shape}; it must be [C, D].")
@@ -203,7 +203,7 @@ def _split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec
     }
     for name in archive.names:
         if name not in _SPLIT_ARRAYS:
-            say(f"warning: {path} has an array {name!r} that no split holds; it is ignored.")
+            log(f"warning: {path} has an array {name!r} that no split holds; it is ignored.")
         elif archive.shape(name)[:1] != shape[:1]:
             raise DataError(
                 f"{path}: {name} has {archive.shape(name)[:1]} rows and features have {shape[0]}; "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltood.core.errors import ConfigError
-from ltood.core.settings import parse_value
+from ltood.runtime.params import parse_value
 
 #: Stands between values of a list: "0,10,...,90" goes on in equal steps.
 ELLIPSIS = "..."

@@ -17,7 +17,7 @@ from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint import HISTORY, STATE, write_atomically
 from ltood.networks.training_state import save_state
 from ltood.recipes import Recipe
-from ltood.runtime.console import progress, say
+from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
 from ltood.training.batches import Batches, as_input
@@ -105,7 +105,7 @@ class Run:
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.averaged.restore(state.get("averaged", {}))
         self.at = Standing(**state["progress"])
-        say(f"training resumes after epoch {self.at.epoch}, step {self.at.step}.")
+        log(f"training resumes after epoch {self.at.epoch}, step {self.at.step}.")
 
     def save(self, out: Path, inputs: Mapping[str, Any]) -> None:
         """Save everything that the next step depends on; only the first rank does."""
@@ -237,7 +237,7 @@ class Run:
             accuracy = row["val_accuracy"]
             seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
             news = f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}"
-            say(f"{news}, {self._pace()}")
+            log(f"{news}, {self._pace()}")
 
     def _pace(self) -> str:
         """Images a second since this process began, and what is left at that pace."""

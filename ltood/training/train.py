@@ -31,7 +31,7 @@ from ltood.networks.checkpoint import (
 )
 from ltood.networks.training_state import load_state
 from ltood.recipes import Recipe, build_recipe
-from ltood.runtime.console import say
+from ltood.runtime.console import log
 from ltood.runtime.devices import Precision, choose_device, precision, repeatable
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, differences, digest, library_versions
@@ -164,13 +164,13 @@ def _open(out: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
     except StoreError as error:
         _refuse_strangers(out)
         if (out / META).is_file():
-            say(f"{error} Training starts over.")
+            log(f"{error} Training starts over.")
     if found is not None:
         differing = differences({key: found.get(key, "absent") for key in inputs}, inputs)
         if not differing:
             shutil.rmtree(out / STATE, ignore_errors=True)
             return None
-        say(f"training starts over ({'; '.join(differing[:3])}).")
+        log(f"training starts over ({'; '.join(differing[:3])}).")
     # The description goes first: without it no half-deleted folder passes for a checkpoint.
     for name in (META, WEIGHTS, EXTRAS, HISTORY):
         (out / name).unlink(missing_ok=True)

@@ -9,8 +9,9 @@ import torch
 from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.registry import available, load, summary
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.runtime.params import read_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 IMAGES = ImageSpec(1, 32, 32, (0.4,), (0.2,), 5, 2)

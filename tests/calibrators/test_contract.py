@@ -9,8 +9,9 @@ import torch
 from ltood.core.batches import FitInputs
 from ltood.core.errors import MissingNeedError, NotFittedError
 from ltood.core.registry import available, load, summary
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, check_needs
+from ltood.runtime.params import read_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -12,8 +12,9 @@ from ltood.core.errors import MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
 from ltood.core.slots import Detector, check_needs
+from ltood.runtime.params import read_params
 
 METHODS = available("methods")
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -10,9 +10,10 @@ from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import MissingNeedError, NotFittedError
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
 from ltood.core.slots import Normaliser, check_needs
 from ltood.ops.logits import energy
+from ltood.runtime.params import read_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

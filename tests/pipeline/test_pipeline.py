@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltood.core.settings import read_params
+from ltood.runtime.params import read_params
 
 ROOT = Path(__file__).resolve().parents[2]
 AFTER_SCORE = ["score", "normalise", "evaluate", "report"]

@@ -8,9 +8,10 @@ import torch
 
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
-from ltood.core.settings import read_params, to_section
+from ltood.core.settings import to_section
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.recipes._base import StepBatch, build_recipe
+from ltood.runtime.params import read_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COUNTS = np.array([40, 12, 4])

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from ltood.runtime.process import reuse_memory
+from ltood.runtime.process import keep_freed_memory
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from ltood.runtime.process import reuse_memory
+from ltood.runtime.process import keep_freed_memory
 if sys.argv[1] == "reuse":
-    assert reuse_memory()
+    assert keep_freed_memory()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
@@ -34,10 +34,10 @@ def test_large_blocks_are_taken_again_without_asking_the_system():
 
 def test_nothing_happens_where_the_settings_are_unknown(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    assert not reuse_memory()
+    assert not keep_freed_memory()
 
     def fail(name):
         raise OSError
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
-    assert not reuse_memory()
+    assert not keep_freed_memory()

@@ -3,7 +3,7 @@ import warnings
 import pytest
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.console import one_line_errors, progress, say
+from ltood.runtime.console import log, one_line_errors, progress
 
 
 def test_expected_failures_are_one_line(capsys):
@@ -47,7 +47,7 @@ def test_warnings_are_one_line(capsys):
 def test_progress_is_silent_without_a_terminal(capsys):
     with progress("work", 3) as advance:
         advance(1)
-    say("news")
+    log("news")
     assert capsys.readouterr().err == "news\n"
 
 

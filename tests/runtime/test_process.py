@@ -4,15 +4,15 @@ import sys
 
 import pytest
 
-from ltood.runtime.process import yield_cores
+from ltood.runtime.process import passive_omp_wait
 
 
 def test_waiting_threads_sleep_unless_the_user_wants_otherwise(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    yield_cores()
+    passive_omp_wait()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    yield_cores()
+    passive_omp_wait()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 

@@ -12,10 +12,11 @@ from ltood.cli import app
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError, UnknownNameError
 from ltood.core.registry import available, load
-from ltood.core.settings import parse, read_params, to_section
+from ltood.core.settings import parse, to_section
 from ltood.metrics.auroc import auroc
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 from ltood.ops.neighbours import Neighbours
+from ltood.runtime.params import read_params
 from ltood.scoring.run import score_store
 from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
