@@ -30,7 +30,7 @@ from ltood.extraction.extract import ExtractionConfig, extract
 from ltood.images.arrays import ImageSplit
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
-from ltood.runtime.devices import autocast, precision, repeatable
+from ltood.runtime.devices import autocast, deterministic, resolve_precision
 from ltood.runtime.process import keep_freed_memory
 from ltood.store.features import FeatureStore
 
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
     config = ExtractionConfig(
         batch_size=options.batch, amp=options.amp, channels_last=False, rows_per_chunk=options.batch
     )
-    number_format = precision(config.amp, device)
+    precision = resolve_precision(config.amp, device)
     pixels = torch.from_numpy(data.split("test").images)
     ready = [
         (block.permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
@@ -105,7 +105,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
     visual: Any = backbone.get_submodule("clip.visual")
 
     def run(network: Callable[[torch.Tensor], object]) -> None:
-        with torch.inference_mode(), repeatable(device), autocast(device, number_format):
+        with torch.inference_mode(), deterministic(device), autocast(device, precision):
             for block in ready:
                 network(block)
 

@@ -17,7 +17,7 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.networks.training_state import load_state
 from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
 from ltood.runtime.console import log
-from ltood.runtime.devices import choose_device, repeatable
+from ltood.runtime.devices import choose_device, deterministic
 from ltood.runtime.provenance import code_digest, library_versions
 from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
 from ltood.store.features import FeatureStore
@@ -91,7 +91,7 @@ def adapt(
         if found is not None:
             return found
     moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
-    with repeatable(device):
+    with deterministic(device):
         if isinstance(recipe, TemplateRecipe):
             arrays = {"weight": template_head(moved, names, recipe.templates).cpu().numpy()}
         else:

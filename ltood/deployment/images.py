@@ -26,7 +26,7 @@ from ltood.deployment.detector import DeployedDetector
 from ltood.images.decoding import Geometry, as_picture, read_picture
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
-from ltood.runtime.devices import Precision, autocast, repeatable, whole_float32
+from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
 
 #: Files of a folder that are taken for images; a file named by itself is always opened.
 SUFFIXES = frozenset(
@@ -153,9 +153,9 @@ class Embedder:
         pixels = torch.from_numpy(np.array(images)).to(self._device)
         scaled = pixels.permute(0, 3, 1, 2).float() / 255
         with (
-            repeatable(self._device),
+            deterministic(self._device),
             torch.inference_mode(),
-            whole_float32(),
+            no_tf32(),
             autocast(self._device, self._precision),
         ):
             pooled, local = self._backbone.embed(scaled)

@@ -97,34 +97,34 @@ def extract(
             be written.
     """
     from ltood.networks.checkpoint import load_checkpoint, read_head_extras
-    from ltood.runtime.devices import choose_device, precision, repeatable
+    from ltood.runtime.devices import choose_device, deterministic, resolve_precision
 
     ranks = ranks or Ranks()
     device = choose_device(ranks.device_name(device_name))
     backbone, meta = load_checkpoint(checkpoint, device)
     _check_images(data, backbone, meta)
-    number_format = precision(config.amp, device)
+    precision = resolve_precision(config.amp, device)
     spec = _store_spec(data, backbone, config)
-    provenance = _provenance(data, backbone, meta, config, number_format)
+    provenance = _provenance(data, backbone, meta, config, precision)
     head = {**backbone.head_arrays(), **read_head_extras(checkpoint)}
     inputs = (spec, provenance, head, data.class_names, data.class_counts)
     if ranks.rank == 0:
         writer = _open(out, inputs)
-    ranks.wait()
+    ranks.barrier()
     if ranks.rank != 0:
         writer = FeatureWriter.resume(out, *inputs)
     # One list for all: each rank would else see what others have written in the meantime.
-    work = ranks.share([(name, rows) for name in spec.splits for rows in writer.missing(name)])
-    with repeatable(device):
-        network = _Network(backbone, device, number_format, config)
-        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world]]
+    work = ranks.broadcast([(name, rows) for name in spec.splits for rows in writer.missing(name)])
+    with deterministic(device):
+        network = _Network(backbone, device, precision, config)
+        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]
         total = sum(len(part) for part in share)
         blocks = _ahead(load for part in share for load in part.loads())
         with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
             for part in share:
                 writer.write(part.split, part.start, network.rows(part, blocks))
                 advance(len(part))
-    ranks.wait()
+    ranks.barrier()
     if ranks.rank == 0:
         writer.finish()
 
@@ -185,7 +185,7 @@ def _provenance(
     backbone: "Backbone",
     meta: Mapping[str, Any],
     config: ExtractionConfig,
-    number_format: "Precision",
+    precision: "Precision",
 ) -> dict[str, Any]:
     """Everything that decides the features, as plain values; no host and no time."""
     settings = to_section(config)
@@ -203,7 +203,7 @@ def _provenance(
         },
         "preprocessing": {**backbone.preprocessing, **_geometry(data, backbone)},
         "extraction": {key: settings[key] for key in settings if key != "amp"},
-        "precision": number_format,
+        "precision": precision,
         "libraries": library_versions(),
         "code_sha256": code_digest(
             "ltood.extraction.extract", f"ltood.backbones.{meta['backbone']['name']}"
@@ -291,7 +291,7 @@ class _Network:
         self,
         backbone: "Backbone",
         device: "torch.device",
-        number_format: "Precision",
+        precision: "Precision",
         config: ExtractionConfig,
     ) -> None:
         import torch
@@ -300,7 +300,7 @@ class _Network:
         last = on_gpu if config.channels_last is None else config.channels_last
         self._layout = torch.channels_last if last else torch.contiguous_format
         self._backbone = backbone.to(memory_format=self._layout)
-        self._device, self._number_format = device, number_format
+        self._device, self._precision = device, precision
         self._batch_size = config.batch_size
 
     def part(self, data: ImageData, name: str, rows: tuple[int, int]) -> _Part:
@@ -320,11 +320,11 @@ class _Network:
         """Arrays of one part, the next of whose blocks of pixels are its own."""
         import torch
 
-        from ltood.runtime.devices import autocast, whole_float32
+        from ltood.runtime.devices import autocast, no_tf32
 
         outputs: dict[str, list[torch.Tensor]] = {}
-        number_format = autocast(self._device, self._number_format)
-        with torch.inference_mode(), whole_float32(), number_format:
+        precision = autocast(self._device, self._precision)
+        with torch.inference_mode(), no_tf32(), precision:
             for block in islice(blocks, len(part.loads())):
                 for name, values in self._outputs(block).items():
                     outputs.setdefault(name, []).append(values)

@@ -38,7 +38,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def repeatable(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
+def deterministic(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
     """Choose algorithms that give equal bits for equal input while the block runs.
 
     Global random state is put back afterwards, so that a block which seeds it disturbs nobody. A
@@ -64,7 +64,7 @@ def repeatable(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
             torch.backends.cudnn.benchmark = benchmark
 
 
-def precision(amp: Amp, device: torch.device) -> Precision:
+def resolve_precision(amp: Amp, device: torch.device) -> Precision:
     """Number format of the network's products that an `amp` setting means on `device`.
 
     Raises:
@@ -91,7 +91,7 @@ def autocast(device: torch.device, chosen: Precision) -> torch.autocast:
 
 
 @contextmanager
-def whole_float32() -> Iterator[None]:
+def no_tf32() -> Iterator[None]:
     """Convolve in float32 where that is the number format.
 
     Without it torch lets recent GPUs round what convolutions read to TF32, with 10 bits of

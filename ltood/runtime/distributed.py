@@ -23,17 +23,17 @@ class Ranks:
 
     Attributes:
         rank: Number of this process, from 0.
-        world: Number of processes.
+        world_size: Number of processes.
         local_rank: Number of this process on its host, from 0.
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
-    def share(self, value: Any) -> Any:  # noqa: ANN401 - whatever rank 0 has to say
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever rank 0 has to say
         """The plain value that rank 0 gave; all ranks must call it."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         import torch.distributed
 
@@ -41,13 +41,13 @@ class Ranks:
         torch.distributed.broadcast_object_list(values, src=0)
         return values[0]
 
-    def first(self, make: Callable[[], _Plain]) -> _Plain:
+    def on_rank_zero(self, make: Callable[[], _Plain]) -> _Plain:
         """The plain value that `make` gives on rank 0, where alone it is called.
 
         All ranks must call it. An expected failure of rank 0 is that of all: else the others would
         bury its sentence under what they say of a lost connection.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return make()
         made: _Plain | LtoodError | None = None
         if self.rank == 0:
@@ -55,14 +55,14 @@ class Ranks:
                 made = make()
             except LtoodError as error:
                 made = error
-        made = self.share(made)
+        made = self.broadcast(made)
         if isinstance(made, LtoodError):
             raise made
         return cast("_Plain", made)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on once all ranks have come here."""
-        if self.world > 1:
+        if self.world_size > 1:
             import torch.distributed
 
             torch.distributed.barrier()
@@ -73,14 +73,14 @@ class Ranks:
         Raises:
             ConfigError: If two ranks have one GPU.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return
         import torch.distributed
 
         # Not by its number: each process may be shown another GPU as its first.
         on_gpu = device.type == "cuda"
         own = str(torch.cuda.get_device_properties(device).uuid) if on_gpu else None
-        found: list[str | None] = [None] * self.world
+        found: list[str | None] = [None] * self.world_size
         torch.distributed.all_gather_object(found, own)
         gpus = [gpu for gpu in found if gpu is not None]
         if len(set(gpus)) < len(gpus):
@@ -92,7 +92,7 @@ class Ranks:
 
     def device_name(self, name: str) -> str:
         """Device setting of this rank: "auto" and "cuda" spread the ranks over the GPUs."""
-        if self.world > 1 and name in ("auto", "cuda"):
+        if self.world_size > 1 and name in ("auto", "cuda"):
             import torch
 
             count = torch.cuda.device_count()
@@ -117,7 +117,7 @@ def ranks_from_environment() -> Iterator[Ranks]:
             f"WORLD_SIZE is set but RANK and LOCAL_RANK are no numbers beside it ({error}); start "
             "the command with torchrun, or unset WORLD_SIZE."
         ) from None
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         yield ranks
         return
     import torch

@@ -14,7 +14,7 @@ from ltood.networks.backbone import Backbone
 from ltood.recipes import Recipe, StepBatch
 from ltood.runtime.distributed import Ranks
 from ltood.training.augmentation.named import augmented
-from ltood.training.counted import counted_generator
+from ltood.training.counted import derive_generator
 from ltood.training.pixels import Pixels, Wanted, pixels_of
 from ltood.training.plan import Augmentation, Crop, Plan
 
@@ -100,7 +100,7 @@ class Batches:
             aux=self._outliers(epoch, step),
             epoch=epoch,
             num_epochs=self._config.epochs,
-            generator=counted_generator(seed, epoch, step, "recipe"),
+            generator=derive_generator(seed, epoch, step, "recipe"),
         )
 
     def _rows(self, epoch: int, step: int) -> Tensor:
@@ -113,7 +113,7 @@ class Batches:
         if counters not in self._orders:
             if len(self._orders) >= _ORDERS:
                 del self._orders[next(iter(self._orders))]
-            generator = counted_generator(self._plan.seed, *counters)
+            generator = derive_generator(self._plan.seed, *counters)
             self._orders[counters] = torch.randperm(num, generator=generator)
         return self._orders[counters]
 
@@ -149,7 +149,7 @@ class Batches:
         images = augmented(
             images,
             kind,
-            counted_generator(self._plan.seed, *counters),
+            derive_generator(self._plan.seed, *counters),
             padding=config.crop_padding,
             flip=config.horizontal_flip,
             crop=None if self._cuts(pixels, kind) else self._crop(pixels),

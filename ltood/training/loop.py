@@ -21,11 +21,11 @@ from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
 from ltood.training.batches import Batches, as_input
-from ltood.training.counted import counted_seed
+from ltood.training.counted import derive_seed
 from ltood.training.pixels import Pixels, pixels_of
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
-from ltood.training.sharing import add_gradients, share_batches
-from ltood.training.stepping import Averaged, in_format, micro_batches
+from ltood.training.sharing import all_reduce_gradients, gather_outputs
+from ltood.training.stepping import Averaged, autocast_forward, micro_batches
 
 #: Steps between looks at the losses on a GPU, where each look makes the host wait.
 _CHECK_STEPS = 20
@@ -58,7 +58,7 @@ class Run:
         backbone: Backbone,
         recipe: Recipe,
         device: torch.device,
-        number_format: Precision,
+        precision: Precision,
         ranks: Ranks | None = None,
     ) -> None:
         """Move everything to the device and build the optimiser."""
@@ -76,13 +76,13 @@ class Run:
         chosen = {id(parameter) for parameter in self.trained}
         for parameter in backbone.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
-        in_format(backbone, device, number_format)
-        share_batches(backbone, self.ranks)
-        if self.ranks.world > 1:  # batch norms were replaced
+        autocast_forward(backbone, device, precision)
+        gather_outputs(backbone, self.ranks)
+        if self.ranks.world_size > 1:  # batch norms were replaced
             self.trained = [value for value in backbone.parameters() if value.requires_grad]
         if self.config.compile:
             backbone.compile()
-        self.scaler = torch.amp.GradScaler(device.type, enabled=number_format == "float16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
         self.averaged = Averaged((backbone, recipe), self.config.ema)
         self.at = Standing()
@@ -154,7 +154,7 @@ class Run:
         """Take the next step of the optimiser; gives the number of its images."""
         epoch, step = self.at.epoch, self.at.step
         # For layers such as dropout that draw from the global state.
-        torch.manual_seed(counted_seed(self.plan.seed, epoch, step, "layers"))
+        torch.manual_seed(derive_seed(self.plan.seed, epoch, step, "layers"))
         batch = self.batches.batch(epoch, step)
         rate = learning_rate(
             epoch * self.batches.num_steps + step, self.batches.num_steps, self.config
@@ -175,7 +175,7 @@ class Run:
             names = tuple(terms)
             total = values.detach() if total is None else total + values.detach()
         assert total is not None
-        add_gradients(self.trained, self.ranks)
+        all_reduce_gradients(self.trained, self.ranks)
         if self.config.clip_norm is not None:
             self.scaler.unscale_(self.optimiser)
             parameters = [*self.trained, *self.recipe.parameters()]

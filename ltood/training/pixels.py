@@ -24,8 +24,8 @@ from ltood.images.files import ImageFiles
 from ltood.images.views import AREA, crop_box
 from ltood.networks.backbone import Backbone
 from ltood.runtime.distributed import Ranks
-from ltood.training.counted import counted_seed
-from ltood.training.sharing import gathered, share_rows
+from ltood.training.counted import derive_seed
+from ltood.training.sharing import gathered, split_evenly
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -184,8 +184,8 @@ class Streamed:
             _cancel(self._waiting.popleft()[1])
         futures = self._waiting.popleft()[1]
         images = self._on_device([future.result() for future in futures], len(wanted.cuts))
-        if self._ranks.world > 1:
-            images = gathered(images, share_rows(len(wanted.rows), self._ranks))
+        if self._ranks.world_size > 1:
+            images = gathered(images, split_evenly(len(wanted.rows), self._ranks))
         return images.permute(1, 0, 4, 2, 3).contiguous().unbind()
 
     def blocks(self) -> Generator[Tensor]:
@@ -215,7 +215,7 @@ class Streamed:
     def _begin(self, wanted: Wanted) -> "list[Future[NDArray[np.uint8]]]":
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
-        sizes = share_rows(len(wanted.rows), self._ranks)
+        sizes = split_evenly(len(wanted.rows), self._ranks)
         first = sum(sizes[: self._ranks.rank])
         rows = wanted.rows[first : first + sizes[self._ranks.rank]]
         return [self._pool.submit(self._decoded, row, wanted) for row in rows]
@@ -232,7 +232,7 @@ class Streamed:
                 random_part(
                     picture,
                     self._geometry,
-                    counted_seed(wanted.seed, *wanted.counters, "part", row, view),
+                    derive_seed(wanted.seed, *wanted.counters, "part", row, view),
                     wanted.smallest,
                 )
                 if cut

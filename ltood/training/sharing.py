@@ -20,21 +20,22 @@ from ltood.networks.backbone import Backbone, BackboneOutput
 from ltood.runtime.distributed import Ranks
 
 
-def share_rows(num: int, ranks: Ranks) -> list[int]:
+def split_evenly(num: int, ranks: Ranks) -> list[int]:
     """Rows of each rank among `num`, which differ by at most one."""
     return [
-        num // ranks.world + (1 if rank < num % ranks.world else 0) for rank in range(ranks.world)
+        num // ranks.world_size + (1 if rank < num % ranks.world_size else 0)
+        for rank in range(ranks.world_size)
     ]
 
 
-def share_batches(backbone: Backbone, ranks: Ranks) -> None:
+def gather_outputs(backbone: Backbone, ranks: Ranks) -> None:
     """Let `backbone` compute the rows of this rank and give those of all; one rank changes nothing.
 
     Args:
         backbone: Changed in place; its tensors keep their names.
         ranks: This process among the others.
     """
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return
     _share_norms(backbone)
     whole = backbone.forward
@@ -42,23 +43,23 @@ def share_batches(backbone: Backbone, ranks: Ranks) -> None:
     def forward(images: Tensor) -> BackboneOutput:
         if not backbone.training:
             return whole(images)
-        sizes = share_rows(len(images), ranks)
+        sizes = split_evenly(len(images), ranks)
         start = sum(sizes[: ranks.rank])
         output = whole(images[start : start + sizes[ranks.rank]])
         pooled, logits = (
-            _Gathered.apply(part, sizes, ranks.rank) for part in (output.pooled, output.logits)
+            AllGather.apply(part, sizes, ranks.rank) for part in (output.pooled, output.logits)
         )
         local = output.local
         return BackboneOutput(
-            pooled, logits, None if local is None else _Gathered.apply(local, sizes, ranks.rank)
+            pooled, logits, None if local is None else AllGather.apply(local, sizes, ranks.rank)
         )
 
     backbone.forward = forward  # type: ignore[method-assign]
 
 
-def add_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+def all_reduce_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     """Add up the gradients that the ranks found for their own rows, in place."""
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return
     for parameter in parameters:
         if parameter.requires_grad:
@@ -82,7 +83,7 @@ def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
 
 
-class _Gathered(torch.autograd.Function):
+class AllGather(torch.autograd.Function):
     """Rows of all ranks in order; going back, each rank keeps the gradient of its own."""
 
     @staticmethod
@@ -97,7 +98,7 @@ class _Gathered(torch.autograd.Function):
         return gradients[0][ctx.start : ctx.start + ctx.num], None, None
 
 
-class _Summed(torch.autograd.Function):
+class AllReduce(torch.autograd.Function):
     """Sum over ranks; going back, what all ranks want of the sum."""
 
     @staticmethod
@@ -134,10 +135,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         wide = maps.float()
         num = wide.new_full((1,), wide.numel() / wide.shape[1])
         sums = torch.cat([wide.sum((0, 2, 3)), num])
-        totals = _Summed.apply(sums)
+        totals = AllReduce.apply(sums)
         mean = totals[:-1] / totals[-1]
         centred = wide - mean[:, None, None]
-        squares = _Summed.apply(centred.square().sum((0, 2, 3)))
+        squares = AllReduce.apply(centred.square().sum((0, 2, 3)))
         variance = squares / totals[-1]
         self._remember(mean.detach(), variance.detach(), totals[-1].detach())
         scaled = centred * (variance + self.eps).rsqrt()[:, None, None]

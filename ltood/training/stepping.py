@@ -13,14 +13,14 @@ from ltood.recipes import StepBatch
 from ltood.runtime.devices import Precision, autocast
 
 
-def in_format(backbone: Backbone, device: torch.device, number_format: Precision) -> None:
+def autocast_forward(backbone: Backbone, device: torch.device, precision: Precision) -> None:
     """Let `backbone` compute in the number format and give float32, as losses need it."""
-    if number_format == "float32":
+    if precision == "float32":
         return
     whole = backbone.forward
 
     def forward(images: Tensor) -> BackboneOutput:
-        with autocast(device, number_format):
+        with autocast(device, precision):
             pooled, logits, local = whole(images)
         return BackboneOutput(pooled.float(), logits.float(), local)
 

@@ -32,10 +32,10 @@ from ltood.networks.checkpoint import (
 from ltood.networks.training_state import load_state
 from ltood.recipes import Recipe, build_recipe
 from ltood.runtime.console import log
-from ltood.runtime.devices import Precision, choose_device, precision, repeatable
+from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, differences, digest, library_versions
-from ltood.training.counted import counted_seed
+from ltood.training.counted import derive_seed
 from ltood.training.given import build, check_source, describe_weights, inputs_of_given
 from ltood.training.loop import Run, history_csv
 from ltood.training.plan import Plan
@@ -80,8 +80,8 @@ def train(
     check_source(plan.training.weights, out)
     device = choose_device(ranks.device_name(device_name))
     ranks.check_gpu(device)
-    with repeatable(device, enabled=plan.training.deterministic):
-        torch.manual_seed(counted_seed(plan.seed, "init"))
+    with deterministic(device, enabled=plan.training.deterministic):
+        torch.manual_seed(derive_seed(plan.seed, "init"))
         prior = ClassPrior(data.class_counts)
         recipe = build_recipe(plan.recipe, plan.recipe_settings, prior)
         if recipe.aux_per_image > 0 and "aux" not in data.splits():
@@ -89,16 +89,16 @@ def train(
                 f"recipe {plan.recipe} needs auxiliary outliers (split aux), which the prepared "
                 "data do not hold; add them or choose another recipe (`ltood list`)."
             )
-        number_format = precision(plan.training.amp, device)
-        inputs = _inputs(plan, data, recipe, number_format)
-        state = ranks.first(lambda: _open(out, inputs))
+        precision = resolve_precision(plan.training.amp, device)
+        inputs = _inputs(plan, data, recipe, precision)
+        state = ranks.on_rank_zero(lambda: _open(out, inputs))
         if state is None:
-            return ranks.first(lambda: read_meta(out))
+            return ranks.on_rank_zero(lambda: read_meta(out))
         backbone, extras = build(plan, recipe, data)
         if not recipe.trains_backbone:
-            return ranks.first(lambda: _finish(backbone, extras, None, out, inputs))
+            return ranks.on_rank_zero(lambda: _finish(backbone, extras, None, out, inputs))
         recipe.attach(backbone)
-        run = Run(plan, data, backbone, recipe, device, number_format, ranks)
+        run = Run(plan, data, backbone, recipe, device, precision, ranks)
         try:
             run.restore(state)
             run.go(out, inputs)
@@ -106,12 +106,10 @@ def train(
             run.close()
         run.averaged.apply()
         extras, history = recipe.head_extras(), run.at.history
-        return ranks.first(lambda: _finish(backbone, extras, history, out, inputs))
+        return ranks.on_rank_zero(lambda: _finish(backbone, extras, history, out, inputs))
 
 
-def _inputs(
-    plan: Plan, data: ImageData, recipe: Recipe, number_format: Precision
-) -> dict[str, Any]:
+def _inputs(plan: Plan, data: ImageData, recipe: Recipe, precision: Precision) -> dict[str, Any]:
     """Everything that decides the weights, as plain values."""
     used: tuple[str, ...] = ("train", "val", "aux")[: 3 if recipe.aux_per_image > 0 else 2]
     if not recipe.trains_backbone:
@@ -137,7 +135,7 @@ def _inputs(
         **common,
         "recipe": {"name": plan.recipe, "settings": dict(plan.recipe_settings)},
         "training": {key: settings[key] for key in settings if key not in _NOT_SETTINGS},
-        "precision": number_format,
+        "precision": precision,
         "seed": plan.seed,
         **({} if source is None else {"weights": describe_weights(source)}),
         "code_sha256": code_digest(

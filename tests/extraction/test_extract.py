@@ -215,13 +215,13 @@ class Meeting(Ranks):
 
     hub: dict = {}  # noqa: RUF012
 
-    def share(self, value):
+    def broadcast(self, value):
         if self.rank == 0:
             self.hub["value"] = value
-        self.wait()
+        self.barrier()
         return self.hub["value"]
 
-    def wait(self):
+    def barrier(self):
         self.hub["barrier"].wait(60)
 
 
@@ -241,7 +241,7 @@ def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch
 
     monkeypatch.setattr(FeatureWriter, "write", noting)
     # Threads share what processes have of their own: flags of torch and its thread count.
-    monkeypatch.setattr("ltood.runtime.devices.repeatable", lambda device: nullcontext())
+    monkeypatch.setattr("ltood.runtime.devices.deterministic", lambda device: nullcontext())
     num_threads = torch.get_num_threads()
     threads = [
         threading.Thread(

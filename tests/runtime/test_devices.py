@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.devices import autocast, choose_device, precision, repeatable, whole_float32
+from ltood.runtime.devices import autocast, choose_device, deterministic, no_tf32, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -28,8 +28,8 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
 
 
 def test_auto_precision_asks_the_device(monkeypatch):
-    assert precision("auto", CPU) == "float32"
-    assert precision("bf16", CPU) == "bfloat16"
+    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("bf16", CPU) == "bfloat16"
     for able, expected in ((True, "bfloat16"), (False, "float32")):
         # Every GPU can emulate it.
         monkeypatch.setattr(
@@ -37,8 +37,8 @@ def test_auto_precision_asks_the_device(monkeypatch):
             "is_bf16_supported",
             lambda including_emulation=True, able=able: including_emulation or able,
         )
-        assert precision("auto", CUDA) == expected
-        assert precision("off", CUDA) == "float32"
+        assert resolve_precision("auto", CUDA) == expected
+        assert resolve_precision("off", CUDA) == "float32"
 
 
 def test_autocast_computes_in_the_chosen_format():
@@ -54,7 +54,7 @@ def test_repeatable_puts_everything_back(enabled):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    with repeatable(CPU, enabled=enabled):
+    with deterministic(CPU, enabled=enabled):
         torch.manual_seed(9)
         torch.rand(5)
         assert torch.are_deterministic_algorithms_enabled() == enabled
@@ -75,14 +75,14 @@ def test_a_gpu_in_use_is_the_current_one(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "device", switched)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
-    with repeatable(torch.device("cuda:1")):
+    with deterministic(torch.device("cuda:1")):
         assert current == ["cuda:1"]
     assert current == ["cuda:0"]
 
 
 def test_convolutions_take_whole_numbers_in_between_only():
     before = torch.backends.cudnn.allow_tf32
-    with whole_float32():
+    with no_tf32():
         assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32 == before
 
@@ -91,6 +91,6 @@ def test_convolutions_take_whole_numbers_in_between_only():
 def test_a_gpu_convolves_as_precisely_as_a_cpu():
     torch.manual_seed(0)
     convolution, maps = torch.nn.Conv2d(64, 64, 3), torch.randn(4, 64, 16, 16)
-    with torch.inference_mode(), whole_float32():
+    with torch.inference_mode(), no_tf32():
         expected, found = convolution(maps), convolution.cuda()(maps.cuda()).cpu()
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -12,8 +12,8 @@ def test_alone_without_an_environment(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with ranks_from_environment() as ranks:
         assert ranks == Ranks(0, 1, 0)
-        assert ranks.share([1, 2]) == [1, 2]
-        ranks.wait()
+        assert ranks.broadcast([1, 2]) == [1, 2]
+        ranks.barrier()
         assert ranks.device_name("auto") == "auto"
 
 
@@ -21,7 +21,7 @@ def test_a_world_of_one_needs_no_others(monkeypatch):
     for key, value in {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(key, value)
     with ranks_from_environment() as ranks:
-        assert ranks.share("x") == "x"
+        assert ranks.broadcast("x") == "x"
     assert not torch.distributed.is_initialized()
 
 

@@ -10,7 +10,7 @@ from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.recipes._base import Recipe
 from ltood.training.augmentation.named import AUGMENTATIONS
 from ltood.training.batches import Batches
-from ltood.training.counted import counted_generator, counted_seed
+from ltood.training.counted import derive_generator, derive_seed
 from ltood.training.plan import Augmentation
 
 
@@ -103,13 +103,13 @@ def test_pixels_are_fractions():
 
 
 def test_counted_seeds_differ_and_stay():
-    seeds = [counted_seed(*counters) for counters in ((0,), (0, 1), (1, 0), (0, 1, "view"))]
+    seeds = [derive_seed(*counters) for counters in ((0,), (0, 1), (1, 0), (0, 1, "view"))]
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     # Pinned: another value would change every trained network.
-    assert counted_seed(0, 1, "view") == 2245390687949764822
-    assert torch.rand(1, generator=counted_generator(3, 4)) == torch.rand(
-        1, generator=counted_generator(3, 4)
+    assert derive_seed(0, 1, "view") == 2245390687949764822
+    assert torch.rand(1, generator=derive_generator(3, 4)) == torch.rand(
+        1, generator=derive_generator(3, 4)
     )
 
 

@@ -15,7 +15,12 @@ from torch import nn
 from ltood.core.errors import ConfigError
 from ltood.networks.checkpoint import HISTORY, WEIGHTS
 from ltood.runtime.distributed import Ranks
-from ltood.training.sharing import SharedBatchNorm2d, add_gradients, share_batches, share_rows
+from ltood.training.sharing import (
+    SharedBatchNorm2d,
+    all_reduce_gradients,
+    gather_outputs,
+    split_evenly,
+)
 
 PROGRAM = """
 import sys
@@ -99,7 +104,7 @@ with ranks_from_environment() as ranks:
     pixels = Streamed(split, Geometry((5, 5)), torch.device("cpu"), ranks)
     for rows in ((4, 2, 0, 5, 1), (3,)):
         views = pixels.views(Wanted(rows, (True, False), 7, (1, 2)))
-        torch.save(views, f"{sys.argv[1]}/{ranks.world}-{ranks.rank}-{len(rows)}.pt")
+        torch.save(views, f"{sys.argv[1]}/{ranks.world_size}-{ranks.rank}-{len(rows)}.pt")
     pixels.close()
 """
 
@@ -157,7 +162,7 @@ def test_a_norm_with_an_activation_keeps_it():
     net = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).eval()
     maps, names = torch.randn(4, 3, 2, 2), list(net.state_dict())
     expected = net(maps)
-    share_batches(net, Ranks(0, 2))
+    gather_outputs(net, Ranks(0, 2))
     assert isinstance(net[0], SharedBatchNorm2d)
     assert torch.equal(net[0].eval()(maps), expected)
     assert list(net.state_dict()) == names
@@ -171,17 +176,17 @@ class OwnNorm(nn.BatchNorm2d):
 @pytest.mark.parametrize(("norm", "name"), [(OwnNorm, "OwnNorm"), (nn.BatchNorm1d, "BatchNorm1d")])
 def test_a_norm_that_cannot_be_shared_is_refused(norm, name):
     with pytest.raises(ConfigError, match=rf"normalises with {name}, which cannot be shared"):
-        share_batches(nn.Sequential(norm(3)), Ranks(0, 2))
+        gather_outputs(nn.Sequential(norm(3)), Ranks(0, 2))
 
 
 def test_shares_differ_by_one_row_at_most():
-    assert share_rows(7, Ranks(0, 3)) == [3, 2, 2]
-    assert share_rows(2, Ranks(1, 3)) == [1, 1, 0]
+    assert split_evenly(7, Ranks(0, 3)) == [3, 2, 2]
+    assert split_evenly(2, Ranks(1, 3)) == [1, 1, 0]
 
 
 def test_one_rank_changes_nothing():
     layer = nn.Linear(2, 2)
-    share_batches(layer, Ranks())
+    gather_outputs(layer, Ranks())
     assert "forward" not in vars(layer)
-    add_gradients(layer.parameters(), Ranks())
+    all_reduce_gradients(layer.parameters(), Ranks())
     assert layer.weight.grad is None

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from ltood.core.errors import ConfigError
 from ltood.networks.checkpoint import HISTORY, WEIGHTS
 from ltood.recipes._base import StepBatch
-from ltood.runtime.devices import precision
+from ltood.runtime.devices import resolve_precision
 from ltood.training import train as driver
 from ltood.training.loop import Run
 from ltood.training.stepping import Averaged, micro_batches
@@ -154,8 +154,8 @@ def test_bfloat16_gives_losses_in_float32(tmp_path, monkeypatch):
 
 def test_float16_is_for_gpus():
     with pytest.raises(ConfigError, match=r"training\.amp is 'fp16' but the device is cpu"):
-        precision("fp16", torch.device("cpu"))
-    assert precision("fp16", torch.device("cuda")) == "float16"
+        resolve_precision("fp16", torch.device("cpu"))
+    assert resolve_precision("fp16", torch.device("cuda")) == "float16"
 
 
 def test_compiling_is_asked_for_once(tmp_path, monkeypatch):
