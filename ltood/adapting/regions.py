@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_picture, decode, read_picture
+from ltood.images.decoding import Geometry, as_image, decode, decode_image
 from ltood.images.files import ImageFiles
 from ltood.images.prepared import PreparedData
 from ltood.images.views import RandomViews
@@ -290,8 +290,8 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
 
 def _picture(source: ImageSplit | ImageFiles, row: int) -> "Image":
     if isinstance(source, ImageSplit):
-        return as_picture(np.asarray(source.images[row]))
-    return read_picture(source.content(row), str(source.path(row)))
+        return as_image(np.asarray(source.images[row]))
+    return decode_image(source.content(row), str(source.path(row)))
 
 
 def write_sheet(path: Path, sheet: "Image") -> None:

@@ -156,7 +156,7 @@ def few_shot(
     from ltood.core.errors import DataError, StoreError
     from ltood.core.registry import load
     from ltood.core.settings import parse
-    from ltood.datasets import PictureConfig
+    from ltood.datasets import ImageFolderConfig
     from ltood.images.fewshot import split_table
     from ltood.images.files import ImageFiles
     from ltood.runtime.params import read_params
@@ -167,7 +167,7 @@ def few_shot(
     sections = {} if root and not params.is_file() else read_params(params).get("datasets") or {}
     section = {**(sections.get(dataset) or {}), **({"root": root} if root else {})}
     config = parse(section, module.Config, f"datasets.{dataset}")
-    if not isinstance(config, PictureConfig):
+    if not isinstance(config, ImageFolderConfig):
         raise DataError(
             f"dataset {dataset} is no set of picture files; its shots need no list, set "
             "recipes.locoop.shots, by which they are drawn."

@@ -1,6 +1,6 @@
 """ID datasets whose pictures lie in folders or lists, with their OOD sets.
 
-`PictureSet` is what the entries `folder`, `imagenet` and `imagenet_lt` share.
+`ImageFolderDataset` is what the entries `folder`, `imagenet` and `imagenet_lt` share.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Geometry, load
 from ltood.images.fewshot import few_shot_rows, listed_paths
 from ltood.images.files import ImageFiles, OnError
-from ltood.images.lists import pictures_below
+from ltood.images.lists import images_below
 from ltood.images.longtail import check_long_tail, long_tail_counts, long_tail_rows
 from ltood.runtime.console import log
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class ImageFolderConfig:
     """Settings of ID datasets made of pictures.
 
     Attributes:
@@ -83,12 +83,12 @@ class PictureConfig:
             )
 
 
-class PictureSet:
+class ImageFolderDataset:
     """ID classes as pictures; an `ImageDataset`. Listings are read when a split is asked for."""
 
     def __init__(
         self,
-        config: PictureConfig,
+        config: ImageFolderConfig,
         class_names: Callable[[], tuple[str, ...]],
         listings: Mapping[str, Callable[[], ImageFiles]],
     ) -> None:
@@ -210,7 +210,7 @@ def class_folders(
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        below = pictures_below(root / name)
+        below = images_below(root / name)
         paths += [f"{name}/{path}" for path in below]
         labels += [label] * len(below)
     ids = np.arange(len(paths))
@@ -233,7 +233,9 @@ def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles
     return files
 
 
-def tell_counts(files: ImageFiles, num_classes: int, expected: tuple[int, ...], where: str) -> None:
+def check_counts(
+    files: ImageFiles, num_classes: int, expected: tuple[int, ...], where: str
+) -> None:
     """Say when a published set has other numbers of pictures than it should."""
     if len(files) not in expected:
         numbers = " or ".join(f"{number:,}" for number in expected)

@@ -31,7 +31,7 @@ from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Geometry, decode, load
 from ltood.images.files import ImageFiles, OnError
-from ltood.images.lists import pictures_below, read_list
+from ltood.images.lists import images_below, read_list
 from ltood.runtime.console import log
 from ltood.sets.catalogue import SETS, known_sets
 
@@ -189,7 +189,7 @@ def _read(where: str, on_error: OnError) -> ImageSplit | ImageFiles:
         chosen = tests or single
         if len(chosen) == 1:
             return _read(str(chosen[0]), on_error)
-        paths = pictures_below(path)
+        paths = images_below(path)
         rows = np.arange(len(paths))
         return ImageFiles(path, paths, np.full(len(paths), -1), rows, on_error=on_error)
     if path.suffix == ".npz":

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from ltood.core.errors import DataError
-from ltood.datasets._image_folders import PictureConfig, PictureSet, class_folders
+from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, class_folders
 from ltood.images.files import ImageFiles
 from ltood.images.lists import check_paths
 
@@ -28,8 +28,8 @@ _COLUMNS = ("path", "label", "split")
 
 
 @dataclass(frozen=True)
-class Config(PictureConfig):
-    """Settings of own pictures, beside those of `PictureConfig`.
+class Config(ImageFolderConfig):
+    """Settings of own pictures, beside those of `ImageFolderConfig`.
 
     Attributes:
         manifest: CSV list, relative to the root; null reads class folders.
@@ -41,7 +41,7 @@ class Config(PictureConfig):
     manifest: str | None = None
 
 
-class Dataset(PictureSet):
+class Dataset(ImageFolderDataset):
     """Class folders or a list; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:

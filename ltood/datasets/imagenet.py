@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from ltood.core.errors import DataError
-from ltood.datasets._image_folders import PictureConfig, PictureSet, class_folders, tell_counts
+from ltood.datasets._image_folders import (
+    ImageFolderConfig,
+    ImageFolderDataset,
+    check_counts,
+    class_folders,
+)
 from ltood.images.files import ImageFiles
 
 SOURCE = (
@@ -26,15 +31,15 @@ TRAIN, TEST = 1_281_167, 50_000
 
 
 @dataclass(frozen=True)
-class Config(PictureConfig):
-    """Settings of ImageNet, as `PictureConfig` describes them."""
+class Config(ImageFolderConfig):
+    """Settings of ImageNet, as `ImageFolderConfig` describes them."""
 
     section: ClassVar[str] = "datasets.imagenet"
 
     root: str = "data/sets/imagenet"
 
 
-class Dataset(PictureSet):
+class Dataset(ImageFolderDataset):
     """ImageNet beside outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:
@@ -63,5 +68,5 @@ class Dataset(PictureSet):
 
     def _files(self, folder: str, expected: int) -> ImageFiles:
         files, _ = class_folders(self._root / folder, self.class_names, self._on_error)
-        tell_counts(files, NUM_CLASSES, (expected,), str(self._root / folder))
+        check_counts(files, NUM_CLASSES, (expected,), str(self._root / folder))
         return files

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.datasets._image_folders import PictureConfig, PictureSet, check_classes
+from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, check_classes
 from ltood.images.files import ImageFiles
 from ltood.images.lists import ROOT_MARK, read_list
 
@@ -33,8 +33,8 @@ _LARGEST, _SMALLEST = 1280, 5
 
 
 @dataclass(frozen=True)
-class Config(PictureConfig):
-    """Settings of ImageNet-LT, beside those of `PictureConfig`.
+class Config(ImageFolderConfig):
+    """Settings of ImageNet-LT, beside those of `ImageFolderConfig`.
 
     Attributes:
         train_list: List of the training pictures, relative to the root.
@@ -61,7 +61,7 @@ class Config(PictureConfig):
             )
 
 
-class Dataset(PictureSet):
+class Dataset(ImageFolderDataset):
     """ImageNet-LT beside outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.deployment.detector import DeployedDetector
-from ltood.images.decoding import Geometry, as_picture, read_picture
+from ltood.images.decoding import Geometry, as_image, decode_image
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
@@ -137,9 +137,9 @@ class Embedder:
         if not self._from_files:
             return read_image(path, self.spec, self.geometry)
         with _decoding(path):
-            picture = read_picture(path.read_bytes(), str(path))
+            picture = decode_image(path.read_bytes(), str(path))
         if self._prepared is not None:
-            picture = as_picture(self._prepared(picture, 0))
+            picture = as_image(self._prepared(picture, 0))
         elif self.geometry is not None:
             return self.geometry(picture, 0)
         return fit_image(picture, self.spec, self.geometry)

@@ -105,7 +105,7 @@ def resized(picture: "Image", size: tuple[int, int], interpolation: Interpolatio
     return picture.resize((width, height), filters[interpolation])
 
 
-def read_picture(content: bytes, name: str) -> "Image":
+def decode_image(content: bytes, name: str) -> "Image":
     """Decode one file to RGB.
 
     Args:
@@ -153,7 +153,7 @@ def _rgb(picture: "Image") -> "Image":
     return picture.convert("RGB")
 
 
-def as_picture(pixels: NDArray[np.uint8]) -> "Image":
+def as_image(pixels: NDArray[np.uint8]) -> "Image":
     """Array [H, W, 1 or 3] as an RGB picture."""
     from PIL import Image
 
@@ -195,8 +195,8 @@ def _decoded(
 ) -> Iterator[NDArray[np.uint8]]:
     def one(row: int) -> NDArray[np.uint8]:
         if isinstance(split, ImageSplit):
-            return transform(as_picture(np.asarray(split.images[row])), row)
-        return transform(read_picture(split.content(row), str(split.path(row))), row)
+            return transform(as_image(np.asarray(split.images[row])), row)
+        return transform(decode_image(split.content(row), str(split.path(row))), row)
 
     numbers = [int(row) for row in rows]
     threads = workers or decoding_threads()
@@ -222,7 +222,7 @@ class Checked(NamedTuple):
     num_repeats: int
     num_animated: int
 
-    def tell(self, name: str) -> None:
+    def report(self, name: str) -> None:
         """Say what is odd about the files, which messages call `name`."""
         for text in self.faults[:_SHOWN]:
             log(f"{name}: left out: {text}")
@@ -247,7 +247,7 @@ def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
     def fault(row: int) -> str:
         try:
             content = files.content(row)
-            read_picture(content, str(files.path(row)))
+            decode_image(content, str(files.path(row)))
         except DataError as error:
             return str(error)
         checksums[row] = zlib.crc32(content)
@@ -298,7 +298,7 @@ def load(files: ImageFiles, geometry: Geometry) -> ImageSplit:
         DataError: As `check_files` raises it.
     """
     checked = check_files(files)
-    checked.tell(files.root.name)
+    checked.report(files.root.name)
     kept = checked.files
     pixels = np.empty((len(kept), *geometry.size, 3), dtype=np.uint8)
     with progress(f"decode {files.root.name}", len(kept), "pictures") as advance:

@@ -86,7 +86,7 @@ def check_paths(root: Path, names: Sequence[str], what: str) -> None:
             )
 
 
-def pictures_below(root: Path) -> tuple[str, ...]:
+def images_below(root: Path) -> tuple[str, ...]:
     """All pictures of a folder and its folders, sorted by path, with forward slashes.
 
     Raises:

@@ -15,13 +15,13 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
 
 
-class TrainingRows:
+class TrainingImages:
     """Remembers the training images and counts those that come again.
 
     Example:
         >>> images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
         >>> labels, ids = np.array([0, 1]), np.arange(2)
-        >>> train = TrainingRows(ImageSplit(images, labels, ids))
+        >>> train = TrainingImages(ImageSplit(images, labels, ids))
         >>> train.repeats(ImageSplit(images[::-1] + 1, labels, ids))
         0
         >>> train.repeats(ImageSplit(images[::-1], labels, ids))

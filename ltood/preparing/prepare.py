@@ -31,7 +31,7 @@ from ltood.images.prepared import (
     paths_sha256,
 )
 from ltood.images.sources import ImageDataset
-from ltood.preparing.leakage import TrainingRows
+from ltood.preparing.leakage import TrainingImages
 from ltood.runtime.console import log, progress
 from ltood.store.layout import ID_SPLITS, check_split_name
 
@@ -121,7 +121,7 @@ def _write_splits(
     class_counts: list[int] = []
     shape: list[int] = []
     shown = ""
-    train: TrainingRows | None = None
+    train: TrainingImages | None = None
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
             split = dataset.split(split_name)
@@ -139,7 +139,7 @@ def _write_splits(
             _check_rows(split_name, split, len(dataset.class_names))
             if split_name == "train":
                 class_counts = _class_counts(split, dataset.class_names)
-                train = TrainingRows(split)
+                train = TrainingImages(split)
             elif train is not None and (repeats := train.repeats(split)):
                 log(
                     f"{split_name}: {repeats:,} of {len(split):,} images are training images too, "
@@ -158,7 +158,7 @@ def _checked_files(name: str, files: ImageFiles) -> tuple[ImageFiles, tuple[str,
         checked = check_files(files)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    checked.tell(name)
+    checked.report(name)
     return checked.files, checked.faults
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_picture, decoding_threads, read_picture, resized
+from ltood.images.decoding import Geometry, as_image, decode_image, decoding_threads, resized
 from ltood.images.files import ImageFiles
 from ltood.images.views import AREA, crop_box
 from ltood.networks.backbone import Backbone
@@ -224,9 +224,9 @@ class Streamed:
         """Views of one picture, [V, H, W, 3]; the file is read and decoded once for all."""
         source = self._source
         if isinstance(source, ImageSplit):
-            picture = as_picture(np.asarray(source.images[row]))
+            picture = as_image(np.asarray(source.images[row]))
         else:
-            picture = read_picture(source.content(row), str(source.path(row)))
+            picture = decode_image(source.content(row), str(source.path(row)))
         return np.stack(
             [
                 random_part(

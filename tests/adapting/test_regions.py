@@ -22,7 +22,7 @@ from ltood.adapting.regions import (
 )
 from ltood.cli import app
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.images.decoding import as_picture
+from ltood.images.decoding import as_image
 from ltood.images.views import RandomViews
 from ltood.losses.local_entropy import irrelevant_patches
 from ltood.preparing.prepare import open_prepared, prepare
@@ -98,11 +98,11 @@ def test_outliers_are_asked_about_their_likeliest_class(store):
 def test_pictures_are_those_that_were_extracted(store, work):
     data, split = open_prepared(work / "prepared"), TinyImages().split("test")
     found = pictures(store, data, "test", [2, 7])
-    expected = as_picture(split.images[7]).resize((16, 16), Image.Resampling.BICUBIC)
+    expected = as_image(split.images[7]).resize((16, 16), Image.Resampling.BICUBIC)
     assert np.array_equal(found[1], np.asarray(expected))
     train = TinyImages().split("train")
     view = pictures(store, data, "train_views", [3], view=2)
-    made = RandomViews(4, 16, 3, train.ids)(as_picture(train.images[3]), 3)
+    made = RandomViews(4, 16, 3, train.ids)(as_image(train.images[3]), 3)
     assert np.array_equal(view[0], made[2])
 
 

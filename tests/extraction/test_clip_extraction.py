@@ -12,7 +12,7 @@ from PIL import Image
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.deployment.images import Embedder, fit_pixels, read_image
-from ltood.images.decoding import as_picture
+from ltood.images.decoding import as_image
 from ltood.images.files import ImageFiles
 from ltood.images.views import RandomViews
 from ltood.networks.checkpoint import load_checkpoint
@@ -69,7 +69,7 @@ def test_rows_are_those_of_the_tower_for_scaled_pictures(checkpoint, undisturbed
         held = store.split(name).load(["features", "local", "labels", "ids"])
         assert store.split(name).arrays == ["features", "ids", "labels", "local"]
         scaled = [
-            np.asarray(as_picture(pixels).resize((16, 16), Image.Resampling.BICUBIC))
+            np.asarray(as_image(pixels).resize((16, 16), Image.Resampling.BICUBIC))
             for pixels in split.images
         ]
         pooled, local = features_of(checkpoint, scaled)
@@ -92,7 +92,7 @@ def test_views_are_stored_row_by_row(checkpoint, undisturbed):
     np.testing.assert_array_equal(rows["labels"], split.labels)
     views = RandomViews(4, 16, 3, split.ids)
     for row in (0, 17, 41):
-        pooled, local = features_of(checkpoint, views(as_picture(split.images[row]), row))
+        pooled, local = features_of(checkpoint, views(as_image(split.images[row]), row))
         np.testing.assert_allclose(rows["features"][row], pooled, atol=1e-5)
         np.testing.assert_allclose(rows["local"][row], local, atol=1e-3)
 
@@ -167,7 +167,7 @@ class OnDisk(TinyImages):
         for name, split in self._splits.items():
             (folder / name).mkdir(parents=True)
             for row, pixels in enumerate(split.images):
-                as_picture(pixels).save(folder / name / f"{row}.png")
+                as_image(pixels).save(folder / name / f"{row}.png")
 
     def source(self, name):
         split = self._splits[name]
@@ -217,7 +217,7 @@ def test_a_detector_sees_images_as_they_were_extracted(tmp_path, checkpoint, und
     images = []
     for row, pixels in enumerate(split.images[:6]):
         if kind == "file":
-            as_picture(pixels).save(tmp_path / f"{row}.png")
+            as_image(pixels).save(tmp_path / f"{row}.png")
             image = read_image(tmp_path / f"{row}.png", embedder.spec, embedder.geometry)
         else:
             image = fit_pixels(pixels, embedder.spec, embedder.geometry)

@@ -12,7 +12,7 @@ from torchvision import transforms
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_picture, check_files, decode, load, read_picture
+from ltood.images.decoding import Geometry, as_image, check_files, decode, decode_image, load
 from ltood.images.files import ImageFiles
 
 
@@ -117,14 +117,14 @@ def as_torchvision(content):
     ids=["grey", "rgba", "cmyk", "palette", "bilevel", "grey+alpha", "animated", "jpeg", "webp"],
 )
 def test_every_kind_of_picture_becomes_rgb_as_in_torchvision(content):
-    pixels = np.asarray(read_picture(content, "it"))
+    pixels = np.asarray(decode_image(content, "it"))
     assert pixels.shape == (9, 8, 3)
     assert np.array_equal(pixels, as_torchvision(content))
 
 
 def test_sixteen_bits_keep_their_high_byte():
     values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
-    pixels = np.asarray(read_picture(encoded(Image.fromarray(values)), "it"))
+    pixels = np.asarray(decode_image(encoded(Image.fromarray(values)), "it"))
     assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
     assert (pixels == pixels[..., :1]).all()
 
@@ -134,7 +134,7 @@ def test_the_orientation_tag_is_not_applied():
     exif = picture.getexif()
     exif[0x0112] = 6  # a quarter turn
     content = encoded(picture, "PNG", exif=exif)
-    assert np.array_equal(np.asarray(read_picture(content, "it")), np.asarray(picture))
+    assert np.array_equal(np.asarray(decode_image(content, "it")), np.asarray(picture))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_orientation_tag_is_not_applied():
 )
 def test_what_is_no_picture_is_named(content):
     with pytest.raises(DataError, match=r"there/x\.png is no readable picture"):
-        read_picture(content, "there/x.png")
+        decode_image(content, "there/x.png")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -205,7 +205,7 @@ def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
     files = folder_of_kept(folder_of(tmp_path, 8))
     for row in range(6):
         files.path(row).write_bytes(b"x")
-    check_files(files).tell("train")
+    check_files(files).report("train")
     told = capsys.readouterr().err
     assert told.count("train: left out:") == 5
     assert "train: 6 files are left out in all" in told
@@ -262,4 +262,4 @@ def test_impossible_sizes_are_refused(arguments, sentence):
 
 def test_pixels_of_an_array_survive_as_a_picture():
     pixels = noise(5, 4)
-    assert torch.equal(torch.tensor(np.asarray(as_picture(pixels))), torch.tensor(pixels))
+    assert torch.equal(torch.tensor(np.asarray(as_image(pixels))), torch.tensor(pixels))

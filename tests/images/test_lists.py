@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from ltood.core.errors import DataError
-from ltood.images.lists import check_paths, pictures_below, read_list
+from ltood.images.lists import check_paths, images_below, read_list
 
 
 def picture(path):
@@ -91,11 +91,11 @@ def test_absolute_paths_are_refused(data):
 def test_pictures_are_found_sorted_and_others_left(data):
     (data / "images" / "notes.md").write_text("x")
     picture(data / "images" / ".hidden.png")
-    assert pictures_below(data / "images") == ("a/1.png", "a/2.PNG", "b/c/3.jpg")
+    assert images_below(data / "images") == ("a/1.png", "a/2.PNG", "b/c/3.jpg")
 
 
 def test_folders_without_pictures_are_refused(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
-        pictures_below(tmp_path / "none")
+        images_below(tmp_path / "none")
     with pytest.raises(DataError, match="holds no pictures"):
-        pictures_below(tmp_path)
+        images_below(tmp_path)

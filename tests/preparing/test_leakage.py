@@ -4,7 +4,7 @@ import numpy as np
 
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
-from ltood.preparing.leakage import TrainingRows
+from ltood.preparing.leakage import TrainingImages
 
 
 def arrays(images):
@@ -26,7 +26,7 @@ def test_arrays_against_a_loop():
     other = rng.integers(0, 2, (40, 2, 2, 1), dtype=np.uint8)
     wanted = sum(any((row == known).all() for known in train) for row in other)
     assert 0 < wanted < 40
-    assert TrainingRows(arrays(train)).repeats(arrays(other)) == wanted
+    assert TrainingImages(arrays(train)).repeats(arrays(other)) == wanted
 
 
 def test_bytes_decide_where_checksums_are_equal(tmp_path):
@@ -34,11 +34,11 @@ def test_bytes_decide_where_checksums_are_equal(tmp_path):
     same = [b"plumless", b"buckeroo"]
     assert zlib.crc32(same[0]) == zlib.crc32(same[1])
     checksum = zlib.crc32(same[0])
-    train = TrainingRows(files(tmp_path / "a", [same[0]], [checksum]))
+    train = TrainingImages(files(tmp_path / "a", [same[0]], [checksum]))
     assert train.repeats(files(tmp_path / "b", [same[1]], [checksum])) == 0
     assert train.repeats(files(tmp_path / "c", [same[0]], [checksum])) == 1
 
 
 def test_arrays_are_no_files(tmp_path):
-    train = TrainingRows(arrays(np.zeros((2, 2, 2, 1), dtype=np.uint8)))
+    train = TrainingImages(arrays(np.zeros((2, 2, 2, 1), dtype=np.uint8)))
     assert train.repeats(files(tmp_path / "a", [b"x"], [1])) == 0
