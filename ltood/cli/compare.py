@@ -34,16 +34,16 @@ def compare(
         typer.Option("--set", help="Setting NAME.KEY=VALUE, such as knn.k=10; repeatable."),
     ] = None,
     published: Published = None,
-    preset: Annotated[
-        str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
+    columns: Annotated[
+        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
     ] = "pascl",
     head: Head = None,
     device: Device = "auto",
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
     from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings
-    from ltood.evaluation.tables import preset_columns
     from ltood.methods import published_settings
+    from ltood.metrics import columns_of
 
     config = Config(
         methods=names_or_all(method or ["all"]),
@@ -58,7 +58,7 @@ def compare(
                 given[name] = merged
     chosen = by_package(given, config)
     check_folder(out)
-    preset_columns(preset)  # A wrong name fails before the work starts.
+    columns_of(columns)  # A wrong name fails before the work starts.
 
     from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard
     from ltood.comparing.running import compare as run
@@ -68,6 +68,6 @@ def compare(
     board, timings = run(
         with_adapted_head(FeatureStore.open(store), head), config, chosen, device=device
     )
-    write_leaderboard(out, board, timings, preset)
+    write_leaderboard(out, board, timings, columns)
     check_any(board)
-    typer.echo(text_table(board, timings, preset))
+    typer.echo(text_table(board, timings, columns))

@@ -14,8 +14,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     scores: Annotated[Path, typer.Option(help="Score store.")],
     out: Annotated[Path, typer.Option(help="The .json file to write.")],
-    preset: Annotated[
-        str, typer.Option(help="Columns to print: pascl, himplos, locoop or openood.")
+    columns: Annotated[
+        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
     ] = "pascl",
     plots: Annotated[Path | None, typer.Option(help="Folder for curve data (CSV).")] = None,
 ) -> None:
@@ -28,7 +28,7 @@ def evaluate(
 
     store = ScoreStore.open(scores)
     metrics = compute(store)
-    table = text_table(metrics, preset)
+    table = text_table(metrics, columns)
     write_metrics(out, metrics)
     if plots is not None:
         write_plots(store, plots)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ltood.core.errors import LtoodError
 from ltood.core.prior import GROUPS
-from ltood.evaluation.tables import preset_columns
+from ltood.metrics import columns_of
 from ltood.store.chunks import to_json_bytes, write_atomically
 
 NAMES = ("title", "calibrator", "method", "normaliser")
@@ -43,7 +43,7 @@ def write_leaderboard(
     folder: Path | str,
     board: Mapping[str, Any],
     timings: Sequence[Mapping[str, Any]],
-    preset: str = "pascl",
+    columns: str = "pascl",
 ) -> None:
     """Write leaderboard.json, .csv and .md and timings.csv into `folder`.
 
@@ -51,13 +51,13 @@ def write_leaderboard(
         folder: Made if it is missing; older files of these names are replaced.
         board: Leaderboard that `running.compare` gives.
         timings: Seconds that `running.compare` gives.
-        preset: Columns of the Markdown table; see `evaluation.PRESETS`.
+        columns: Columns of the Markdown table; see `metrics.COLUMNS`.
 
     Raises:
-        UnknownNameError: If there is no such preset.
+        UnknownNameError: If there are no such columns.
     """
     folder = Path(folder)
-    markdown = markdown_table(board, preset)
+    markdown = markdown_table(board, columns)
     rows = [_flat(row) for row in board["rows"]]
     write_atomically(folder / "leaderboard.csv", _csv(rows))
     write_atomically(folder / "leaderboard.md", markdown.encode())
@@ -78,30 +78,30 @@ def check_any(board: Mapping[str, Any]) -> None:
         )
 
 
-def markdown_table(board: Mapping[str, Any], preset: str = "pascl") -> str:
+def markdown_table(board: Mapping[str, Any], columns: str = "pascl") -> str:
     """The leaderboard as a Markdown page, in percent.
 
     Raises:
-        UnknownNameError: If there is no such preset.
+        UnknownNameError: If there are no such columns.
     """
-    heading, *rows = _cells(board, preset)
+    heading, *rows = _cells(board, columns)
     rule = ["---", *["---:"] * (len(heading) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows)]
-    notes = "".join(f"- {note}\n" for note in _notes(board, preset))
+    notes = "".join(f"- {note}\n" for note in _notes(board, columns))
     table = "\n".join(lines)
     return f"# Leaderboard\n\n{table}\n\n{notes}"
 
 
 def text_table(
-    board: Mapping[str, Any], timings: Sequence[Mapping[str, Any]], preset: str = "pascl"
+    board: Mapping[str, Any], timings: Sequence[Mapping[str, Any]], columns: str = "pascl"
 ) -> str:
     """The leaderboard aligned for a terminal, in percent, with seconds.
 
     Raises:
-        UnknownNameError: If there is no such preset.
+        UnknownNameError: If there are no such columns.
     """
     spent = {line["title"]: line for line in timings}
-    heading, *rows = _cells(board, preset)
+    heading, *rows = _cells(board, columns)
     table = [[*heading, "fit s", "score s"]]
     for row in rows:
         line = spent.get(row[0])
@@ -116,31 +116,31 @@ def text_table(
     lines = [
         "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in table
     ]
-    return "\n".join([*(line.rstrip() for line in lines), *_notes(board, preset)])
+    return "\n".join([*(line.rstrip() for line in lines), *_notes(board, columns)])
 
 
-def _cells(board: Mapping[str, Any], preset: str) -> list[list[str]]:
-    """Heading and rows: means by `preset`, AUROC of each set, false alarms by group."""
-    columns = preset_columns(preset)
+def _cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
+    """Heading and rows: means by `columns`, AUROC of each set, false alarms by group."""
+    shown = columns_of(columns)
     done = [row for row in board["rows"] if row["status"] == "ok"]
     sets = list(done[0]["ood"]) if done else []
-    titles = [f"mean {title}" for title, _ in columns]
+    titles = [f"mean {title}" for title, _ in shown]
     heading = ["", *titles, *sets, *(f"FA {group}" for group in GROUPS)]
     table = [heading]
     for row in board["rows"]:
         if row["status"] != "ok":
             table.append([row["title"], "failed", *[""] * (len(heading) - 2)])
             continue
-        values = [row["mean"][key] for _, key in columns]
+        values = [row["mean"][key] for _, key in shown]
         values += [row["ood"][name]["auroc"] for name in sets]
         values += [row["mean"]["false_alarms"][group] for group in GROUPS]
         table.append([row["title"], *map(_percent, values)])
     return table
 
 
-def _notes(board: Mapping[str, Any], preset: str) -> list[str]:
+def _notes(board: Mapping[str, Any], columns: str) -> list[str]:
     """What the columns mean, the ID accuracy by calibrator, and what is missing and why."""
-    meaning = ", ".join(f"{title} is {key}" for title, key in preset_columns(preset))
+    meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
         f"percent; {meaning}; the columns of single OOD sets are AUROC",
         "FA: ID rows flagged at the threshold of fpr95_ood_pos, by size of their class, mean "

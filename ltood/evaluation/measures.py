@@ -7,45 +7,23 @@ All values are fractions.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.errors import ConfigError, StoreError
 from ltood.core.prior import GROUPS, ClassPrior
-from ltood.metrics import (
-    Ranking,
-    accuracy,
-    aupr,
-    auroc,
-    average_precision,
-    fpr_at_tpr,
-    rank,
-    redraw,
-)
+from ltood.metrics import METRICS, Ranking, accuracy, fpr_at_tpr, ood_rows, rank, redraw
 from ltood.store.chunks import to_json_bytes, write_atomically
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 
 Numbers = dict[str, float | None]
 
-#: Metrics of one OOD set by their key in metrics.json.
-METRICS: dict[str, Callable[[Ranking], float]] = {
-    "auroc": auroc.from_ranking,
-    "fpr95_ood_pos": partial(fpr_at_tpr.from_ranking, positive="ood"),
-    "fpr95_id_pos": partial(fpr_at_tpr.from_ranking, positive="id"),
-    "fpr95_ood_pos_first": partial(fpr_at_tpr.from_ranking, positive="ood", rule="first"),
-    "fpr95_id_pos_first": partial(fpr_at_tpr.from_ranking, positive="id", rule="first"),
-    "ap_out": partial(average_precision.from_ranking, positive="ood"),
-    "ap_in": partial(average_precision.from_ranking, positive="id"),
-    "aupr_out": partial(aupr.from_ranking, positive="ood"),
-    "aupr_in": partial(aupr.from_ranking, positive="id"),
-}
 _RESAMPLED = ("auroc", "fpr95_ood_pos", "fpr95_id_pos")
 
 
@@ -69,8 +47,8 @@ class _OodSet:
     """One OOD set beside the ID test rows."""
 
     name: str  # Without the prefix "ood_".
-    ranking: Ranking  # ID rows (test and moved) against OOD rows.
-    moved: ScoreSplit  # Rows of the set that show an ID class.
+    ranking: Ranking  # ID rows (test and relabelled) against OOD rows.
+    relabelled: ScoreSplit  # Rows of the set that show an ID class.
     ood: ScoreSplit  # The other rows.
 
     @property
@@ -96,12 +74,12 @@ def evaluate(store: ScoreSource) -> dict[str, Any]:
     prior, test = _prior(store), _test(store)
     of_sets: dict[str, dict[str, float]] = {}
     for ood_set in _ood_sets(store, test):
-        values = {key: metric(ood_set.ranking) for key, metric in METRICS.items()}
+        values = {key: metric.function(ood_set.ranking) for key, metric in METRICS.items()}
         values["num_id"] = ood_set.ranking.num_id
         values["num_ood"] = ood_set.ranking.num_ood
-        values["num_moved"] = len(ood_set.moved)
+        values["num_relabelled"] = len(ood_set.relabelled)
         of_sets[ood_set.name] = values
-    keys = (*METRICS, "num_id", "num_ood", "num_moved")
+    keys = (*METRICS, "num_id", "num_ood", "num_relabelled")
     return {
         "id": {
             "accuracy": accuracy.accuracy(test.predictions, test.labels),
@@ -162,7 +140,7 @@ def false_alarms(store: ScoreSource) -> dict[str, Numbers]:
 
     Returns:
         For each OOD set `all` (equal to `fpr95_ood_pos`), `many`, `medium` and `few`,
-        fractions of the group's ID rows (moved rows included); None without such rows.
+        fractions of the group's ID rows (relabelled rows included); None without such rows.
 
     Raises:
         StoreError: If the test split, every OOD set or the class counts are missing.
@@ -173,8 +151,8 @@ def false_alarms(store: ScoreSource) -> dict[str, Numbers]:
     shares: dict[str, Numbers] = {}
     for ood_set in _ood_sets(store, test):
         threshold = ood_set.threshold
-        flagged = np.concatenate([test.scores, ood_set.moved.scores]) >= threshold
-        labels = np.concatenate([test.labels, ood_set.moved.labels])
+        flagged = np.concatenate([test.scores, ood_set.relabelled.scores]) >= threshold
+        labels = np.concatenate([test.labels, ood_set.relabelled.labels])
         accuracy.check_classes(labels, prior.num_classes, f"ID labels beside {ood_set.name}")
         found = groups[labels]
         shares[ood_set.name] = {
@@ -187,7 +165,7 @@ def false_alarms(store: ScoreSource) -> dict[str, Numbers]:
 def bootstrap(store: ScoreSource, *, samples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Bootstrap intervals: how far test images alone move AUROC and FPR95.
 
-    Test, moved and OOD rows are each drawn with replacement. All OOD sets see the same
+    Test, relabelled and OOD rows are each drawn with replacement. All OOD sets see the same
     draws of test rows, so that the interval of the mean keeps what they share. Training
     is not repeated: seeds of the training add to these intervals.
 
@@ -214,7 +192,7 @@ def bootstrap(store: ScoreSource, *, samples: int = 200, seed: int = 0) -> dict[
     drawn: dict[str, NDArray[np.float64]] = {}
     for ood_set in _ood_sets(store, test):
         ranking, levels = ood_set.ranking, len(ood_set.ranking.thresholds)
-        sides = [ranking.levels(rows.scores) for rows in (test, ood_set.moved, ood_set.ood)]
+        sides = [ranking.levels(rows.scores) for rows in (test, ood_set.relabelled, ood_set.ood)]
         values = np.empty((samples, len(_RESAMPLED)))
         for sample in range(samples):
             shared = np.random.default_rng([seed, sample])
@@ -222,7 +200,7 @@ def bootstrap(store: ScoreSource, *, samples: int = 200, seed: int = 0) -> dict[
             drawn_id = redraw(sides[0], levels, shared) + redraw(sides[1], levels, own)
             drawn_ood = redraw(sides[2], levels, own)
             redrawn = replace(ranking, id_counts=drawn_id, ood_counts=drawn_ood)
-            values[sample] = [METRICS[key](redrawn) for key in _RESAMPLED]
+            values[sample] = [METRICS[key].function(redrawn) for key in _RESAMPLED]
         drawn[ood_set.name] = values
     of_sets = {name: _intervals(values) for name, values in drawn.items()}
     return {"ood": of_sets, "mean": _intervals(np.mean(list(drawn.values()), axis=0))}
@@ -258,15 +236,10 @@ def _ood_sets(store: ScoreSource, test: ScoreSplit) -> Iterable[_OodSet]:
         )
     for name in names:
         split = store.split(name)
-        is_ood = split.labels < 0
-        if not is_ood.any():
-            raise DataError(
-                f"all {len(split)} rows of {name} carry a class label (sc_label 0 or more), so "
-                "none is OOD; give OOD rows the label -1 and import the set again."
-            )
-        moved, ood = _select(split, ~is_ood), _select(split, is_ood)
-        ranking = rank(np.concatenate([test.scores, moved.scores]), ood.scores)
-        yield _OodSet(name.removeprefix(OOD_PREFIX), ranking, moved, ood)
+        is_ood = ood_rows(split.labels, name)
+        relabelled, ood = _select(split, ~is_ood), _select(split, is_ood)
+        ranking = rank(np.concatenate([test.scores, relabelled.scores]), ood.scores)
+        yield _OodSet(name.removeprefix(OOD_PREFIX), ranking, relabelled, ood)
 
 
 def _select(split: ScoreSplit, chosen: NDArray[np.bool_]) -> ScoreSplit:

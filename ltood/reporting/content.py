@@ -10,9 +10,10 @@ import numpy as np
 
 from ltood.core.errors import DataError
 from ltood.core.prior import ClassPrior
+from ltood.metrics import METRICS
 from ltood.reporting import panels, tables
 from ltood.reporting.classes import ClassPanel, class_panel
-from ltood.reporting.wording import COLUMNS
+from ltood.reporting.wording import COUNTS
 
 if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
@@ -173,18 +174,19 @@ def check_metrics(store: "ScoreStore", metrics: Mapping[str, Any]) -> None:
         )
     keys = {f"OOD set {name}": values for name, values in metrics["ood"].items()}
     for name, values in {**keys, "the mean": metrics["mean"]}.items():
-        missing = [column.key for column in COLUMNS if column.key not in values]
+        keys_shown = (*METRICS, *(count.key for count in COUNTS))
+        missing = [key for key in keys_shown if key not in values]
         if missing:
             raise DataError(
                 f"the metrics of {name} lack {', '.join(missing)}; run the evaluate stage again."
             )
     for name, values in metrics["ood"].items():
         rows = len(store.split(_OOD + name))
-        if values["num_ood"] + values["num_moved"] != rows:
+        counted = values["num_ood"] + values["num_relabelled"]
+        if counted != rows:
             raise DataError(
-                f"the metrics of OOD set {name} count {values['num_ood'] + values['num_moved']} "
-                f"images but the scores {rows}: they were made from other scores. Run the "
-                "evaluate stage again."
+                f"the metrics of OOD set {name} count {counted} images but the scores "
+                f"{rows}: they were made from other scores. Run the evaluate stage again."
             )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltood.metrics import COLUMNS, METRICS, Metric
 from ltood.reporting import wording
 from ltood.reporting.tables import ABSENT
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from ltood.reporting.content import Content
 
 _FOLDER = Path(__file__).parent
+#: Columns of the table per OOD set.
+_COLUMNS: tuple[Metric | wording.Count, ...] = (*METRICS.values(), *wording.COUNTS)
 
 
 def render(content: "Content") -> str:
@@ -29,6 +32,9 @@ def render(content: "Content") -> str:
         absent=ABSENT,
         content=content,
         wording=wording,
+        metrics=METRICS,
+        papers=COLUMNS.values(),
+        columns=_COLUMNS,
         column_groups=_column_groups(),
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
     )
@@ -37,6 +43,6 @@ def render(content: "Content") -> str:
 def _column_groups() -> list[tuple[str, int]]:
     """Headings over neighbouring columns with the number of columns below each."""
     groups: dict[str, int] = {}
-    for column in wording.COLUMNS:
+    for column in _COLUMNS:
         groups[column.group] = groups.get(column.group, 0) + 1
     return list(groups.items())

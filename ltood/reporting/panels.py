@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS
-from ltood.metrics import curves, rank
+from ltood.metrics import curves, ood_rows, rank
 from ltood.reporting import figures
 from ltood.reporting.tables import percent
 
@@ -43,7 +43,7 @@ class Sides:
 
     Attributes:
         name: OOD set.
-        id_scores: Test scores, then those of rows moved from the OOD set, [N].
+        id_scores: Test scores, then those of relabelled rows of the OOD set, [N].
         id_labels: Their classes, [N].
         ood_scores: Scores of the OOD rows, [M].
     """
@@ -59,11 +59,12 @@ def read_sides(store: "ScoreStore", sets: Sequence[str]) -> list[Sides]:
     test = store.split("test")
     sides = []
     for name in sets:
-        split = store.split(f"ood_{name}")
-        moved = split.labels >= 0
-        id_scores = np.concatenate([test.scores, split.scores[moved]])
-        id_labels = np.concatenate([test.labels, split.labels[moved]])
-        sides.append(Sides(name, id_scores, id_labels, split.scores[~moved]))
+        split_name = f"ood_{name}"
+        split = store.split(split_name)
+        is_ood = ood_rows(split.labels, split_name)
+        id_scores = np.concatenate([test.scores, split.scores[~is_ood]])
+        id_labels = np.concatenate([test.labels, split.labels[~is_ood]])
+        sides.append(Sides(name, id_scores, id_labels, split.scores[is_ood]))
     return sides
 
 

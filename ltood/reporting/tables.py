@@ -7,22 +7,17 @@ from typing import Any
 
 from ltood.core.errors import DataError
 from ltood.core.prior import GROUPS
-from ltood.reporting.wording import COLUMNS, TILES
+from ltood.metrics import METRICS
+from ltood.reporting.wording import COUNTS, TILES
 
 ABSENT = "–"  # noqa: RUF001 - an en dash is what a table shows for "no value"
 #: Metrics that the table of all methods shows, with headings that stand alone.
-_COMPARED = {
-    "auroc": "AUROC",
-    "fpr95_ood_pos": "FPR95, OOD positive",
-    "fpr95_id_pos": "FPR95, ID positive",
-    "ap_out": "AP, OOD positive",
-    "ap_in": "AP, ID positive",
+_COMPARED: dict[str, str] = {
+    **{key: metric.name for key, metric in METRICS.items() if metric.is_main},
     "accuracy": "Accuracy",
-    "many": "Accuracy, many",
-    "medium": "Accuracy, medium",
-    "few": "Accuracy, few",
+    **{str(group): f"Accuracy, {group}" for group in GROUPS},
 }
-_METRICS = {column.key for column in COLUMNS} | set(_COMPARED)
+_METRICS = {*METRICS, *_COMPARED, *(count.key for count in COUNTS)}
 
 
 @dataclass(frozen=True)
@@ -116,11 +111,10 @@ def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> li
     """
     mean, id_side = metrics["mean"], metrics["id"]
     spread = (intervals or {}).get("mean")
-    better = {column.key: column.higher_is_better for column in COLUMNS}
     made = []
     for key, title, words in TILES:
         cell = Cell(percent(mean[key], f"mean {key}"), _interval(spread, key, f"mean {key}"))
-        arrow = "higher is better" if better[key] else "lower is better"
+        arrow = "higher is better" if METRICS[key].higher_is_better else "lower is better"
         made.append(Tile(title, cell, f"{words}; {arrow}"))
     accuracy = Cell(percent(id_side["accuracy"], "the accuracy"))
     made.append(Tile("Accuracy", accuracy, "ID test images given their class"))
@@ -137,21 +131,20 @@ def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) ->
         DataError: If a value is no finite number.
     """
     sets: Mapping[str, Mapping[str, Any]] = metrics["ood"]
-    ranks = {column.key: _ranks(sets, column.key) for column in COLUMNS if not column.is_count}
+    ranks = {key: _ranks(sets, key) for key in METRICS}
     rows = []
     for name, values in [*sets.items(), ("mean", metrics["mean"])]:
         is_mean = values is metrics["mean"]
         spread = (intervals or {}).get("mean") if is_mean else _of_set(intervals, name)
         cells = []
-        for column in COLUMNS:
+        for key in METRICS:
+            what = f"{key} of {name}"
+            rank = "" if is_mean else ranks[key].get(name, "")
+            cells.append(Cell(percent(values[key], what), _interval(spread, key, what), rank))
+        for column in COUNTS:
+            count = values[column.key]
             what = f"{column.key} of {name}"
-            if column.is_count:
-                count = values[column.key]
-                cells.append(Cell(ABSENT if count is None else f"{_number(count, what):,.0f}"))
-                continue
-            rank = "" if is_mean else ranks[column.key].get(name, "")
-            text = percent(values[column.key], what)
-            cells.append(Cell(text, _interval(spread, column.key, what), rank))
+            cells.append(Cell(ABSENT if count is None else f"{_number(count, what):,.0f}"))
         rows.append(Row("Mean" if is_mean else name, cells, is_mean))
     return rows
 
@@ -166,9 +159,12 @@ def _ranks(sets: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, str]:
     values = {name: row[key] for name, row in sets.items() if row[key] is not None}
     if len(values) < 3 or min(values.values()) == max(values.values()):
         return {}
-    higher = next(column.higher_is_better for column in COLUMNS if column.key == key)
     low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    return {high: "best", low: "worst"} if higher else {low: "best", high: "worst"}
+    return (
+        {high: "best", low: "worst"}
+        if METRICS[key].higher_is_better
+        else {low: "best", high: "worst"}
+    )
 
 
 def leaderboard(rows: Sequence[Mapping[str, Any]], current: Mapping[str, str]) -> Leaderboard:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ltood.core.batches import FitInputs, Need
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
 from ltood.core.slots import Detector, check_needs
-from ltood.evaluation.measures import METRICS
-from ltood.metrics import rank
+from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
 from ltood.scoring.slots import NONE, EntrySpec, build_method
@@ -84,11 +83,6 @@ class Sweep:
         return self.candidates[self.best]
 
 
-def higher_is_better(metric: str) -> bool:
-    """Whether larger values of a metric are better; all but false positive rates are."""
-    return not metric.startswith("fpr")
-
-
 def sweep(
     store: FeatureStore,
     method: str,
@@ -109,7 +103,7 @@ def sweep(
         candidates: Settings to try; all sweep the same keys.
         fixed: Settings that all candidates share; defaults for the others.
         calibrator: Calibrator and settings.
-        metric: Key of `evaluation.METRICS` to choose by.
+        metric: Key of `metrics.METRICS` to choose by.
         validation_ood: "aux" or the path of an archive, see `open_validation`.
         official_sweep_on_test: See `open_validation`.
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -213,27 +207,23 @@ def _score_portion(
 ) -> Iterator[dict[str, float] | str]:
     """Score both sides with all candidates at once, then rank one after the other."""
     of_id, _ = _score_side(detectors, validation.id_rows, advance)
-    of_ood, is_ood = _score_side(detectors, validation.ood_rows, advance)
-    if not is_ood.any():
-        raise DataError(
-            f"all rows of {validation.ood_name} carry a class label, so none is OOD; give "
-            "outliers the label -1."
-        )
+    of_ood, labels = _score_side(detectors, validation.ood_rows, advance)
+    is_ood = ood_rows(labels, validation.ood_name)
     for known, unknown in zip(of_id, of_ood, strict=True):
         bad = int((~np.isfinite(known)).sum() + (~np.isfinite(unknown)).sum())
         if bad:
             yield f"{bad} scores are not finite"
             continue
         ranking = rank(np.concatenate([known, unknown[~is_ood]]), unknown[is_ood])
-        yield {key: METRICS[key](ranking) for key in keys}
+        yield {key: METRICS[key].function(ranking) for key in keys}
 
 
 def _score_side(
     detectors: Sequence[Detector], source: StoredSource, advance: Advance
-) -> tuple[Scores, NDArray[np.bool_]]:
-    """Scores of all rows, [S, N], and whether each row is OOD, [N]."""
+) -> tuple[Scores, NDArray[np.int64]]:
+    """Scores of all rows, [S, N], and their labels, [N]."""
     scores = np.empty((len(detectors), len(source)), dtype=np.float32)
-    is_ood = np.empty(len(source), dtype=np.bool_)
+    labels = np.empty(len(source), dtype=np.int64)
     arrays = sorted({array for detector in detectors for array in detector.arrays} | {"labels"})
     done = 0
     for batch in source.batches(arrays=arrays):
@@ -241,14 +231,14 @@ def _score_side(
         with torch.inference_mode():
             many = type(detectors[0]).score_many(detectors, batch)
         scores[:, done:stop] = many.cpu().numpy()
-        is_ood[done:stop] = (batch.labels < 0).cpu().numpy()
+        labels[done:stop] = batch.labels.cpu().numpy()
         advance(many.numel())
         done = stop
-    return scores, is_ood
+    return scores, labels
 
 
 def _best(candidates: Sequence[Candidate], metric: str) -> int:
-    sign = 1 if higher_is_better(metric) else -1
+    sign = 1 if METRICS[metric].higher_is_better else -1
     usable = [place for place, item in enumerate(candidates) if item.problem is None]
     if not usable:
         raise ConfigError(f"no candidate could be scored: {candidates[0].problem}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ltood.metrics import METRICS
 from ltood.store.chunks import to_json_bytes, write_atomically
 from ltood.sweeping.candidates import Settings
-from ltood.sweeping.searching import Candidate, Sweep, described, higher_is_better, is_number, plain
+from ltood.sweeping.searching import Candidate, Sweep, described, is_number, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,13 +185,13 @@ def _heat_map(figure: "Figure", result: Sweep, keys: list[str]) -> None:
     cells = np.full((len(rows), len(columns)), np.nan)
     for swept, metric in _usable(result):
         cells[row_of[plain(swept[keys[0]])], column_of[plain(swept[keys[1]])]] = metric
-    colours = "viridis" if higher_is_better(result.metric) else "viridis_r"
+    colours = "viridis" if METRICS[result.metric].higher_is_better else "viridis_r"
     image = axes.imshow(cells, aspect="auto", origin="lower", cmap=colours)
     figure.colorbar(image, label=f"{result.metric}, %")
     if cells.size <= NAMED_CELLS:
         middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
         for (row, column), value in np.ndenumerate(cells):
-            light = (value < middle) == higher_is_better(result.metric)
+            light = (value < middle) == METRICS[result.metric].higher_is_better
             text = "-" if np.isnan(value) else f"{value:.1f}"
             colour = "white" if light and not np.isnan(value) else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)

@@ -96,7 +96,7 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
         assert groups == pytest.approx(expected)
         assert row["settings"]["method"] == scores.attributes["method"]["settings"]
         assert row["in_use"].get("method", {}) == scores.attributes["method"]["in_use"]
-    assert rows["energy"]["ood"]["near"]["num_moved"] == 2
+    assert rows["energy"]["ood"]["near"]["num_relabelled"] == 2
 
 
 def test_patches_are_calibrated_as_by_the_score_command(tmp_path):
@@ -332,8 +332,8 @@ def test_a_group_without_test_rows_is_a_dash(store):
     assert line[-3] == "-"
 
 
-def test_an_unknown_preset_is_refused(store):
-    with pytest.raises(UnknownNameError, match=r"No preset 'pasl'. Did you mean pascl"):
+def test_unknown_columns_are_refused(store):
+    with pytest.raises(UnknownNameError, match=r"No columns 'pasl'. Did you mean pascl"):
         text_table({"rows": [], "left_out": []}, [], "pasl")
 
 
@@ -406,7 +406,7 @@ def test_shared_seconds_are_told_from_own():
 def test_the_command_prints_and_writes_the_leaderboard(store, tmp_path):
     arguments = ["compare", "--store", str(store.path), "--out", str(tmp_path / "out")]
     arguments += ["--method", "knn", "--method", "mahalanobis", "--set", "knn.k=3"]
-    result = CliRunner().invoke(app, [*arguments, "--calibrator", "none", "--preset", "himplos"])
+    result = CliRunner().invoke(app, [*arguments, "--calibrator", "none", "--columns", "himplos"])
     assert result.exit_code == 0, result.output
     board = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
     assert {row["title"] for row in board["rows"]} == {"knn", "mahalanobis"}
@@ -419,7 +419,7 @@ def test_the_command_prints_and_writes_the_leaderboard(store, tmp_path):
 
 
 def test_the_command_refuses_before_reading(tmp_path):
-    for extra in (["--preset", "pasl"], ["--method", "kn"], ["--set", "kn.k=3"]):
+    for extra in (["--columns", "pasl"], ["--method", "kn"], ["--set", "kn.k=3"]):
         arguments = ["compare", "--store", str(tmp_path), "--out", str(tmp_path / "out"), *extra]
         result = CliRunner().invoke(app, arguments)
         assert isinstance(result.exception, ConfigError), result.output

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from ltood.core.errors import ConfigError, DataError, StoreError, UnknownNameError
 from ltood.evaluation import measures as evaluation
 from ltood.evaluation import plots, tables
+from ltood.metrics import COLUMNS, columns_of
 from ltood.metrics.aupr import aupr
 from ltood.metrics.average_precision import average_precision
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
@@ -56,8 +57,8 @@ def make_scored(seed=0, num_test=400):
         "train": rows_of(np.full(9, 99.0), np.zeros(9)),
         "test": rows_of(rng.normal(size=num_test) + 0.3 * labels, labels, predictions),
     }
-    for name, mean, count, num_moved in (("far", 3.0, 150, 0), ("near", 1.0, 90, 30)):
-        classes = np.where(np.arange(count) < num_moved, rng.integers(0, 4, count), -1)
+    for name, mean, count, num_relabelled in (("far", 3.0, 150, 0), ("near", 1.0, 90, 30)):
+        classes = np.where(np.arange(count) < num_relabelled, rng.integers(0, 4, count), -1)
         scores = rng.normal(mean, 1.2, count) - (classes >= 0)
         rows[f"ood_{name}"] = rows_of(scores, classes, rng.integers(0, 4, count))
     return Scored(rows)
@@ -75,8 +76,8 @@ def metrics(scored):
 
 def sides(scored, name):
     test, split = scored.rows["test"], scored.rows[f"ood_{name}"]
-    moved = split.labels >= 0
-    return np.concatenate([test.scores, split.scores[moved]]), split.scores[~moved]
+    relabelled = split.labels >= 0
+    return np.concatenate([test.scores, split.scores[relabelled]]), split.scores[~relabelled]
 
 
 @pytest.mark.parametrize("name", ["far", "near"])
@@ -96,13 +97,13 @@ def test_every_convention_of_every_set(scored, metrics, name):
         expected[f"aupr_{end}"] = aupr(ids, oods, positive=side)
     assert len(set(expected.values())) >= 6
     assert {key: found[key] for key in expected} == expected
-    assert set(found) == {*expected, "auroc", "num_id", "num_ood", "num_moved"}
+    assert set(found) == {*expected, "auroc", "num_id", "num_ood", "num_relabelled"}
 
 
-def test_moved_rows_count_as_id_but_not_in_the_accuracy(scored, metrics):
+def test_relabelled_rows_count_as_id_but_not_in_the_accuracy(scored, metrics):
     near, far = metrics["ood"]["near"], metrics["ood"]["far"]
-    assert (near["num_id"], near["num_ood"], near["num_moved"]) == (430, 60, 30)
-    assert (far["num_id"], far["num_ood"], far["num_moved"]) == (400, 150, 0)
+    assert (near["num_id"], near["num_ood"], near["num_relabelled"]) == (430, 60, 30)
+    assert (far["num_id"], far["num_ood"], far["num_relabelled"]) == (400, 150, 0)
     test = scored.rows["test"]
     assert metrics["id"]["accuracy"] == (test.predictions == test.labels).mean()
 
@@ -282,7 +283,7 @@ def test_plots(tmp_path, scored, metrics):
     assert float(groups[5]["false_alarms"]) == alarms["near"]["few"]
 
 
-def test_a_preset_prints_the_columns_of_its_papers(metrics):
+def test_a_table_has_the_columns_of_its_papers(metrics):
     heading, far, near, mean = tables.table_rows(metrics, "pascl")
     assert heading == ["OOD set", "AUROC", "AUPR", "FPR95"]
     assert [row[0] for row in (far, near, mean)] == ["far", "near", "mean"]
@@ -294,18 +295,18 @@ def test_a_preset_prints_the_columns_of_its_papers(metrics):
     assert himplos["AUPR-in"] == f"{100 * metrics['mean']['ap_in']:.2f}"
 
 
-@pytest.mark.parametrize("preset", tables.PRESETS)
-def test_every_preset_makes_both_tables(metrics, preset):
-    rows = tables.table_rows(metrics, preset)
-    lines = tables.markdown_table(metrics, preset).splitlines()
+@pytest.mark.parametrize("name", COLUMNS)
+def test_all_columns_make_both_tables(metrics, name):
+    rows = tables.table_rows(metrics, name)
+    lines = tables.markdown_table(metrics, name).splitlines()
     assert lines[0] == f"| {' | '.join(rows[0])} |"
     assert lines[1] == "| --- |" + " ---: |" * (len(rows[0]) - 1)
     assert len(lines) == len(rows) + 1
-    text = tables.text_table(metrics, preset).splitlines()
+    text = tables.text_table(metrics, name).splitlines()
     assert len({len(line) for line in text[: len(rows)]}) == 1
     assert text[-2].startswith(f"ID: accuracy {100 * metrics['id']['accuracy']:.2f}, many ")
     assert text[-1].startswith("percent; ")
-    for title, key in tables.PRESETS[preset]:
+    for title, key in columns_of(name):
         assert f"{title} is {key}" in text[-1]
 
 
@@ -314,8 +315,10 @@ def test_tables_show_a_dash_for_an_empty_group(metrics):
     assert "few -" in tables.text_table(without)
 
 
-def test_an_unknown_preset(metrics):
-    with pytest.raises(UnknownNameError, match=r"No preset 'pasc'\. Did you mean pascl\? Known: p"):
+def test_unknown_columns(metrics):
+    with pytest.raises(
+        UnknownNameError, match=r"No columns 'pasc'\. Did you mean pascl\? Known: p"
+    ):
         tables.markdown_table(metrics, "pasc")
 
 
@@ -340,7 +343,7 @@ def test_missing_class_counts(scored):
         evaluation.evaluate(Scored(scored.rows, {}))
 
 
-def test_a_set_of_moved_rows_only(scored):
+def test_a_set_of_relabelled_rows_only(scored):
     rows = {**scored.rows, "ood_c": rows_of([1, 2], [0, 3])}
     with pytest.raises(DataError, match="all 2 rows of ood_c carry a class label"):
         evaluation.evaluate(Scored(rows))
