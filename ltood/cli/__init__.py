@@ -31,23 +31,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-import_features.register(app)
-export.register(app)
-export_detector.register(app)
-predict.register(app)
-score.register(app)
-evaluate.register(app)
-report.register(app)
-sweep.register(app)
-compare.register(app)
-bench.register(app)
-visualise.register(app)
-listing.register(app)
-store.register(app)
-data.register(app)
-stage.register(app)
-init.register(app)
-doctor.register(app)
+app.command("import")(import_features.import_features)
+app.command("export")(export.export)
+app.command("export-detector")(export_detector.export_detector)
+app.command("predict")(predict.predict)
+app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
+app.command("bench")(bench.bench)
+app.command("visualise")(visualise.visualise)
+app.command("list")(listing.list_entries)
+app.command(
+    "stage",
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+)(stage.stage)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
+app.add_typer(store.app, name="store")
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -8,11 +8,6 @@ from ltood.cli.completion import methods
 from ltood.cli.options import Device
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("bench")(bench)
-
-
 def bench(
     method: Annotated[
         list[str] | None,

@@ -9,11 +9,6 @@ from ltood.cli.completion import calibrators, methods, normalisers
 from ltood.cli.options import Device, Head, Published, Store, check_folder
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("compare")(compare)
-
-
 def compare(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder for leaderboard.json, .csv and .md.")],

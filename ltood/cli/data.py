@@ -25,17 +25,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _ROOT = Path("data/sets")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    group = typer.Typer(help="Get known image sets and check them.", no_args_is_help=True)
-    group.command("list")(list_sets)
-    group.command("info")(info)
-    group.command("download")(download)
-    group.command("verify")(verify)
-    group.command("few-shot")(few_shot)
-    app.add_typer(group, name="data")
+app = typer.Typer(help="Get known image sets and check them.", no_args_is_help=True)
 
 
+@app.command("list")
 def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
     """List the known sets, how each is had, and which are there."""
     from ltood.sets.catalogue import known_sets
@@ -50,6 +43,7 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
     typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` tells more.")
 
 
+@app.command("info")
 def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
     """Tell what a set holds, who uses it how, and where it belongs."""
     from ltood.preparing.verify_sets import how_to_get
@@ -74,6 +68,7 @@ def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
         typer.echo(f"{key:<9}{text}")
 
 
+@app.command("download")
 def download(
     name: Name,
     root: Root = _ROOT,
@@ -115,6 +110,7 @@ def download(
     typer.echo(f"{folder} is there; `ltood data verify {name}` checks it.")
 
 
+@app.command("verify")
 def verify(name: Name, root: Root = _ROOT) -> None:
     """Check checksums, counts, and that every picture decodes."""
     from ltood.core.errors import DataError
@@ -132,6 +128,7 @@ def verify(name: Name, root: Root = _ROOT) -> None:
         raise DataError(f"{name}: {faults[0]}{more}")
 
 
+@app.command("few-shot")
 def few_shot(
     dataset: Annotated[
         str, typer.Argument(help="ID dataset of pictures, such as imagenet or folder.")

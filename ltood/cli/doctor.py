@@ -3,11 +3,6 @@
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("doctor")(doctor)
-
-
 def doctor() -> None:
     """Print versions, devices and what optional parts are missing."""
     import importlib.metadata as metadata

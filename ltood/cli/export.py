@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("export")(export)
-
-
 def export(
     store: Annotated[Path, typer.Argument(help="Feature store or score store.")],
     split: Annotated[str, typer.Option(help="Split to write, or `head`.")],

@@ -18,11 +18,6 @@ from ltood.cli.options import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("export-detector")(export_detector)
-
-
 def export_detector(
     store: Store,
     method: Method,

@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("import")(import_features)
-
-
 def import_features(
     folder: Annotated[Path, typer.Argument(help="Holds head.npz and one <split>.npz per split.")],
     store: Annotated[Path, typer.Option(help="Feature store to create.")],

@@ -12,11 +12,6 @@ from ltood.core.registry import KINDS, available, summary
 LISTED = ("methods", "calibrators", "normalisers", "datasets", "backbones", "recipes")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("list")(list_entries)
-
-
 def _kinds(incomplete: str) -> list[str]:
     return [kind for kind in LISTED if kind.startswith(incomplete)]
 

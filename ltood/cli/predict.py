@@ -23,11 +23,6 @@ class OnError(enum.StrEnum):
     SKIP = "skip"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("predict")(predict)
-
-
 def predict(
     detector: Annotated[Path, typer.Argument(help="Detector file (.safetensors or its .json).")],
     inputs: Annotated[

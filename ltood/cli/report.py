@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("report")(report)
-
-
 def report(
     scores: Annotated[Path, typer.Option(help="Score store.")],
     out: Annotated[Path, typer.Option(help="The .html file to write.")],

@@ -19,11 +19,6 @@ from ltood.cli.options import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("score")(score)
-
-
 def score(
     store: Store,
     method: Method,

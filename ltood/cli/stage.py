@@ -9,18 +9,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command(
-        "stage",
-        context_settings={
-            "allow_extra_args": True,
-            "ignore_unknown_options": True,
-            "help_option_names": [],
-        },
-    )(stage)
-
-
 def _names() -> list[str]:
     # The stages package is found by name: ltood itself never imports it.
     spec = importlib.util.find_spec("stages")

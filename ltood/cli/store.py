@@ -5,15 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    group = typer.Typer(help="Look into a store and verify its bytes.", no_args_is_help=True)
-    group.command("info")(info)
-    group.command("verify")(verify)
-    app.add_typer(group, name="store")
+app = typer.Typer(help="Look into a store and verify its bytes.", no_args_is_help=True)
 
 
+@app.command("info")
 def info(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
     """Print splits, arrays, classes and provenance of a store as JSON."""
     import json
@@ -23,6 +18,7 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
     typer.echo(json.dumps(read_attributes(store, store_kind(store)), indent=2, sort_keys=True))
 
 
+@app.command("verify")
 def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
     """Read every chunk and compare its checksum."""
     from ltood.runtime.console import progress

@@ -9,11 +9,6 @@ from ltood.cli.completion import methods
 from ltood.cli.options import Calibrator, CalibratorSettings, Device, Head, check_folder
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("sweep")(sweep)
-
-
 def sweep(
     method: Annotated[
         str, typer.Argument(help="Method name; see `ltood list methods`.", autocompletion=methods)

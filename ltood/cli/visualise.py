@@ -16,11 +16,6 @@ class Style(enum.StrEnum):
     FRAME = "frame"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("visualise")(visualise)
-
-
 def visualise(
     store: Store = Path("data/work/features.zarr"),
     prepared: Annotated[

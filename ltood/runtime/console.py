@@ -33,7 +33,7 @@ def one_line_errors() -> Iterator[None]:
         try:
             yield
         except LtoodError as error:
-            print(f"error: {_one_line(str(error))}", file=sys.stderr)
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
             raise SystemExit(EXIT_FAILURE) from None
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on.", file=sys.stderr)
@@ -44,7 +44,7 @@ def one_line_errors() -> Iterator[None]:
         except OSError as error:
             if error.errno is None:
                 raise
-            print(f"error: {_one_line(_of_system(error))}", file=sys.stderr)
+            print(f"error: {one_line(_of_system(error))}", file=sys.stderr)
             raise SystemExit(EXIT_FAILURE) from None
 
 
@@ -53,16 +53,32 @@ def _of_system(error: OSError) -> str:
     # Of two names the second is where something was to end up.
     path = error.filename2 or error.filename
     where = "" if path is None else f"{os.fsdecode(path)}: "
-    return f"{where}{error.strerror}; choose another path, or see to its kind, rights and space."
+    remedy = "choose another path, or check its type, permissions and free space"
+    return f"{where}{error.strerror}; {remedy}."
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def one_line(text: str) -> str:
+    """Put a message on one line of bounded length, control characters escaped.
+
+    What a user gave is quoted in messages as it is; here alone it is cut where it is long: single
+    words to 240 characters, the whole to 2,000, so that its end, which says what to do, is kept.
+    """
+    words = (_cut(word, 240, 60) for word in text.split())
+    line = _cut(" ".join(words), 2000, 500)
+    # Escape sequences of a terminal, and bytes of file names that are not UTF-8.
+    shown = (
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
+    return "".join(shown)
+
+
+def _cut(text: str, most: int, end: int) -> str:
+    return text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     if issubclass(category, UserWarning):
-        print(f"warning: {_one_line(str(message))}", file=sys.stderr)
+        print(f"warning: {one_line(str(message))}", file=sys.stderr)
 
 
 @contextmanager

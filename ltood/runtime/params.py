@@ -1,59 +1,193 @@
 """Settings from outside: parameter files and `KEY=VALUE` texts of the command line.
 
-Both are read with the YAML 1.2 reader that DVC uses, so that `1e-3` is a number everywhere.
+Both are read with the YAML 1.2 reader that DVC uses, so that `1e-3` is a number everywhere, and
+within limits that no real settings reach: a short text cannot keep the reader busy for minutes.
 """
 
-from collections.abc import Sequence
+import functools
+import io
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import ConfigError
 
+#: Most characters of a parameter file or of one value.
+MOST_CHARACTERS = 2**18
+#: Most lists and mappings inside one another.
+MOST_LEVELS = 20
+#: Whole numbers are below this in size, so that every library takes them.
+MOST_WHOLE = 2**63
+
+_NULLS = ("null", "Null", "NULL", "~")
+
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a YAML parameter file into plain Python values.
 
+    Args:
+        path: A regular file of at most `MOST_CHARACTERS`.
+
+    Returns:
+        A mapping of texts to texts, numbers, true, false, null, and lists and mappings of these;
+        empty where the file is.
+
     Raises:
-        ConfigError: If the file is missing, unreadable or not a mapping.
+        ConfigError: If the file is missing, unreadable, not a mapping, beyond the limits, or
+            holds aliases, anchors, merge keys or other values than these.
+    """
+    return _parse_file(_read_text(path), path)
+
+
+def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Text of a parameter file with sections added; its other lines and comments stay.
+
+    Args:
+        path: The file; empty or absent counts as one without sections.
+        sections: Sections by name, by top-level key.
+
+    Raises:
+        ConfigError: As `read_params`.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; run from the folder that holds it.")
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {line}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}; it must be a mapping of names.")
-    return content
+    text = _read_text(path) if path.exists() else ""
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    # The reader that keeps comments has no limits.
+    content = yaml.load(text) if _parse_file(text, path) else {}
+    kept = "" if content else text  # Comments alone belong to nothing that is written below.
+    for key, added in sections.items():
+        content[key] = content.get(key) or {}
+        content[key].update(added)
+    written = io.StringIO(kept)
+    written.seek(0, io.SEEK_END)
+    yaml.dump(content, written)
+    return written.getvalue()
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain value
-    """Read one command-line value the way `params.yaml` would read it."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError) as error:  # The latter for dates that the calendar lacks.
-        raise ConfigError(f"{text!r} is not a YAML value.") from error
-
-
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn `["percentile=60", "clip=1.6"]` into a settings mapping.
+    """Read one command-line value the way `params.yaml` would read it.
 
     Raises:
-        ConfigError: If an item has no `=` or a key is given twice.
+        ConfigError: If it is empty, is not YAML, or `read_params` would refuse it.
+    """
+    value = _load(text, repr(text))
+    if value is None and text.strip() not in _NULLS:
+        raise ConfigError(f"{text!r} is not a value; write null where none is meant.")
+    return value
+
+
+def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Turn `["percentile=60", "clip=1.6"]` into a settings mapping.
+
+    Args:
+        assignments: KEY=VALUE items.
+        option: The option that takes them, for messages.
+
+    Raises:
+        ConfigError: If an item has no `=`, no value or a bad one, or a key is given twice.
     """
     settings: dict[str, Any] = {}
     for item in assignments:
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set takes KEY=VALUE, such as percentile=60; got {item!r}.")
+            raise ConfigError(f"{option} takes KEY=VALUE, such as percentile=60; got {item!r}.")
         if key in settings:
-            raise ConfigError(f"--set {key} is given twice; give it once.")
+            raise ConfigError(f"{option} {key} is given twice; give it once.")
+        if not text.strip():
+            raise ConfigError(f"{option} {key} has no value; write {key}=null where none is meant.")
         settings[key] = parse_value(text)
     return settings
+
+
+def _parse_file(text: str, path: Path) -> dict[str, Any]:
+    content = _load(text, str(path))
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; it must be a mapping of names.")
+    return content
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path} is not a regular file; name a file of settings.")
+        with path.open("rb") as file:
+            return file.read(4 * MOST_CHARACTERS + 1).decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run from the folder that holds it.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _load(text: str, where: str) -> Any:  # noqa: ANN401
+    """Read YAML within the limits; errors begin with `where`."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{where} has {len(text):,} characters; at most {MOST_CHARACTERS:,}.")
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer = _limited_composer()
+    try:
+        value = reader.load(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error}") from None
+    # Beyond its own errors, the reader lets those of dates, numbers and keys through.
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{where} is not valid YAML: {line}.") from error
+    _check_plain(value, where)
+    return value
+
+
+@functools.cache
+def _limited_composer() -> type[Any]:
+    """A composer that refuses what lets a short text grow; made late, as ruamel loads slowly."""
+    from ruamel.yaml.composer import Composer
+    from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
+
+    class LimitedComposer(Composer):
+        level = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
+            event = self.parser.peek_event()
+            line = event.start_mark.line + 1
+            if isinstance(event, AliasEvent) or event.anchor is not None:
+                raise ConfigError(f"has an anchor or alias in line {line}; write the value itself.")
+            if isinstance(event, ScalarEvent) and event.value == "<<" and event.implicit[0]:
+                raise ConfigError(f"has a merge key << in line {line}; write the settings there.")
+            deeper = isinstance(event, CollectionStartEvent)
+            if deeper and self.level >= MOST_LEVELS:
+                raise ConfigError(
+                    f"has more than {MOST_LEVELS} levels of lists and mappings in line {line}."
+                )
+            self.level += deeper
+            node = super().compose_node(parent, index)
+            self.level -= deeper
+            return node
+
+    return LimitedComposer
+
+
+def _check_plain(value: object, where: str) -> None:
+    """Refuse what YAML can hold and settings cannot, such as dates and bytes."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{where} has the key {key!r}, which is not a text; quote it.")
+            _check_plain(inner, where)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, where)
+    elif isinstance(value, bool | str | float | None):
+        return
+    elif not isinstance(value, int):
+        raise ConfigError(f"{where} holds a {type(value).__name__}; put a text into quotes.")
+    elif abs(value) >= MOST_WHOLE:
+        raise ConfigError(f"{where} holds a whole number of {value.bit_length()} bits; at most 63.")

@@ -13,6 +13,22 @@ def test_expected_failures_are_one_line(capsys):
     assert capsys.readouterr().err == "error: a b\n"
 
 
+def test_what_was_given_is_cut_and_the_remedy_kept(capsys):
+    for given in ("x" * 100_000, "x y " * 30_000):
+        with pytest.raises(SystemExit), one_line_errors():
+            raise ConfigError(f"{given!r} is not valid; choose another.")
+        said = capsys.readouterr().err
+        assert len(said) < 2100
+        assert said.startswith("error: 'x")
+        assert said.endswith("choose another.\n")
+
+
+def test_control_characters_and_foreign_bytes_are_escaped(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ConfigError("\x1b[31mred \udcff é")
+    assert capsys.readouterr().err == "error: \\x1b[31mred \\udcff é\n"
+
+
 def test_interrupts_end_with_130(capsys):
     with pytest.raises(SystemExit) as caught, one_line_errors():
         raise KeyboardInterrupt

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.params import parse_assignments, parse_value, read_params
+from ltood.runtime.console import one_line
+from ltood.runtime.params import parse_assignments, parse_value, read_params, with_sections
 
 
 def test_numbers_in_scientific_notation_are_numbers_as_for_dvc(tmp_path: Path):
@@ -46,6 +48,8 @@ def test_assignments():
     [
         (["percentile"], "takes KEY=VALUE"),
         (["=3"], "takes KEY=VALUE"),
+        (["clip="], "clip=null"),
+        (["clip= "], "clip=null"),
         (["k=1", "k=2"], "--set k is given twice"),
     ],
 )
@@ -54,7 +58,119 @@ def test_bad_assignments(items, sentence):
         parse_assignments(items)
 
 
-@pytest.mark.parametrize("text", ["[1", "2020-99-99"])
-def test_a_value_that_is_no_yaml(text):
-    with pytest.raises(ConfigError, match="is not a YAML value"):
+@pytest.mark.parametrize("text", ["[1", "2020-99-99", "a: [b", "\x00", "a: 1\n- 2", "!!int x"])
+def test_a_value_that_is_not_yaml(text):
+    with pytest.raises(ConfigError, match="is not valid YAML"):
         parse_value(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "# x", "---", "!!null"])
+def test_null_is_written(text):
+    with pytest.raises(ConfigError, match="null"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize("text", ["null", "~", "NULL"])
+def test_null_is_null(text):
+    assert parse_value(text) is None
+
+
+DEEP = ("[" * 100_000, "{a: " * 50_000, "- " * 50_000, "? " * 50_000, "[" * 21 + "]" * 21)
+ANCHORS = (
+    "&a 1",
+    "[&a 1, *a]",
+    "&a [*a]",
+    "{a: &x [1], b: *x}",
+    "{<<: {a: 1}}",
+    "{<<: &x {a: 1}}",
+)
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", DEEP, ids=lambda text: text[:4])
+def test_deep_nesting_is_refused(text, tmp_path):
+    with pytest.raises(ConfigError, match="levels"):
+        parse_value(text)
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a: {text}" if text[0] in "[{" else text)
+    with pytest.raises(ConfigError, match="levels"):
+        read_params(path)
+
+
+@pytest.mark.parametrize("text", [*ANCHORS, BOMB])
+def test_anchors_aliases_and_merge_keys_are_refused(text, tmp_path):
+    with pytest.raises(ConfigError, match=r"anchor|merge key"):
+        parse_value(text)
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a: {text}" if text is not BOMB else BOMB)
+    for read in (read_params, lambda path: with_sections(path, {})):
+        with pytest.raises(ConfigError, match=r"anchor|merge key"):
+            read(path)
+
+
+def test_quoted_signs_of_yaml_are_texts():
+    assert parse_value("'<<'") == "<<"
+    assert parse_value("['*a', '&a']") == ["*a", "&a"]
+    assert parse_value("[" * 20 + "]" * 20) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("2020-01-01", "date"),
+        ("!!binary aGk=", "bytes"),
+        ("!!set {a, b}", "set"),
+        ("{1: 2}", "key 1"),
+        ("9" * 400, "whole number"),
+        ("0x" + "f" * 9000, "whole number"),
+        ("x" * 2**18 + "x", "characters"),
+    ],
+)
+def test_values_that_no_setting_takes_are_refused(text, word):
+    with pytest.raises(ConfigError, match=word) as caught:
+        parse_value(text)
+    assert len(one_line(str(caught.value))) < 1000
+
+
+def test_only_regular_files_of_text_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latin").write_bytes(b"a: \xe9")
+    for name, word in (("pipe", "regular"), ("folder", "regular"), ("latin", "UTF-8")):
+        with pytest.raises(ConfigError, match=word):
+            read_params(tmp_path / name)
+    with pytest.raises(ConfigError, match="characters"):
+        parse_file_of(tmp_path, "a: " + "x" * 2**18)
+    assert parse_file_of(tmp_path, "# nothing\n") == {}
+
+
+def parse_file_of(folder: Path, text: str):
+    (folder / "params.yaml").write_text(text)
+    return read_params(folder / "params.yaml")
+
+
+def test_sections_are_added_and_the_rest_stays(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("# Mine.\nmethod: knn  # best\nmethods:\n  knn:\n    k: 3\n")
+    text = with_sections(path, {"methods": {"msp": {}}, "recipes": {"x": {"sizes": [1, 2]}}})
+    path.write_text(text)
+    assert text.startswith("# Mine.\nmethod: knn  # best\n")
+    assert read_params(path) == {
+        "method": "knn",
+        "methods": {"knn": {"k": 3}, "msp": {}},
+        "recipes": {"x": {"sizes": [1, 2]}},
+    }
+
+
+@pytest.mark.parametrize("content", [None, "", "# Only this.\n", "methods:\n"])
+def test_sections_are_added_to_what_is_empty(content, tmp_path):
+    path = tmp_path / "params.yaml"
+    if content is not None:
+        path.write_text(content)
+    text = with_sections(path, {"methods": {"msp": {}}})
+    assert ("# Only this." in text) == ("#" in (content or ""))
+    path.write_text(text)
+    assert read_params(path) == {"methods": {"msp": {}}}
