@@ -7,10 +7,11 @@ Prints processor and wall seconds for 4,096 queries and the share of equal neigh
 
 import time
 
+import faiss
 import torch
 from torch.nn.functional import normalize
 
-from ltood.ops.neighbours import Nearest, search_with_faiss, search_with_torch
+from ltood.ops.neighbours import Nearest, search
 
 QUERIES = 4096
 
@@ -22,7 +23,7 @@ def main() -> None:
         bank = normalize(torch.randn(rows, dim), dim=1)
         queries = normalize(torch.randn(QUERIES, dim), dim=1)
         for k in (1, 50, 200, 1000):
-            ours, first = _time(search_with_torch, queries, bank, k)
+            ours, first = _time(search, queries, bank, k)
             theirs, second = _time(search_with_faiss, queries, bank, k)
             equal = (first.indices == second.indices).float().mean()
             assert equal > 0.99, equal
@@ -30,6 +31,12 @@ def main() -> None:
                 f"{rows:>7}x{dim:<6} {k:>5} {ours[0]:>9.2f} {ours[1]:>6.2f} {theirs[0]:>10.2f} "
                 f"{theirs[1]:>6.2f}  {theirs[0] / ours[0]:.1f}"
             )
+
+
+def search_with_faiss(queries: torch.Tensor, bank: torch.Tensor, k: int) -> Nearest:
+    """Exact search by FAISS's flat index on the CPU."""
+    squared, indices = faiss.knn(queries.contiguous().numpy(), bank.numpy(), k)
+    return Nearest(torch.from_numpy(squared).clamp(min=0).sqrt(), torch.from_numpy(indices))
 
 
 def _time(search, queries, bank, k) -> tuple[tuple[float, float], Nearest]:

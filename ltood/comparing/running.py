@@ -7,7 +7,7 @@ An entry that fails ends the rows it takes part in, which say why; the others go
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from ltood.core.registry import load
 from ltood.core.settings import parse
 from ltood.core.slots import Detector, Normaliser, check_needs
 from ltood.evaluation.measures import evaluate, false_alarms
+from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
 from ltood.scoring.run import pack_scores
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
@@ -74,6 +75,12 @@ class _View:
     session: ScoringSession
     methods: list[_Method]
     predictions: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def pair_seconds(self) -> Seconds:
+        """Whose time it is that products with a bank take: that of the first who reads them."""
+        readers = [m for m in self.open_methods if isinstance(m.detector, PairMethod)]
+        return readers[0].score if readers else Seconds()
 
     @property
     def open_methods(self) -> list[_Method]:
@@ -269,6 +276,9 @@ def _score(view: _View, raw: FeatureBatch, split: str, meter: Meter) -> None:
         with _failing(view.open_rows):
             batch = view.batch(raw, meter)
             view.predictions.append(batch.logits.argmax(dim=1).cpu().numpy())
+        with suppress(Exception), meter.add_to(view.pair_seconds):
+            # Where one of them fails, each reads alone below, and it fails alone.
+            read_together([method.detector for method in view.open_methods], batch)
         for method in view.open_methods:
             with _failing(method.open_rows), meter.add_to(method.score):
                 assert method.detector is not None

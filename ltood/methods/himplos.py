@@ -11,10 +11,9 @@ percentile 60 and clip 1.6 for DenseNet on CIFAR, 30 and 0.8 for ResNet-50 on Im
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -31,7 +30,12 @@ from ltood.ops.shaping import (
     clip_ceiling,
     prototype_cosine,
 )
-from ltood.ops.statistics import check_percentile, class_statistics, row_percentile
+from ltood.ops.statistics import (
+    check_percentile,
+    class_statistics,
+    rows_sorted,
+    sorted_percentile,
+)
 
 T = TypeVar("T")
 
@@ -68,28 +72,20 @@ class Config:
         check_temperature(self.temperature, "methods.himplos.temperature")
 
 
-def head_mask(weight: Tensor, percentile: float) -> Tensor:
-    """Features that matter to each class: weights at or above the class's percentile.
+def head_mask(weight: Tensor, thresholds: Tensor) -> Tensor:
+    """Features that matter to each class: weights at or above the class's threshold.
 
     Weights are signed: a strongly negative weight is masked as well as one near zero.
 
     Args:
         weight: Head weights, [C, D].
-        percentile: 0 keeps every feature, 100 only the largest weight.
+        thresholds: A percentile of the weights of each class, [C]; the 0th keeps every feature,
+            the 100th only the largest weight.
 
     Returns:
         Mask, [C, D] bool.
     """
-    return weight >= row_percentile(weight, percentile)[:, None]
-
-
-def _shared_mask(inputs: FitInputs, percentile: float) -> Tensor:
-    """Head mask that all instances with this percentile share while one of them lives."""
-    masks: WeakValueDictionary[float, Tensor] = inputs.once("himplos masks", WeakValueDictionary)
-    mask = masks.get(percentile)
-    if mask is None:
-        masks[percentile] = mask = head_mask(inputs.require_head().weight, percentile)
-    return mask
+    return weight >= thresholds[:, None]
 
 
 def _groups(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
@@ -124,7 +120,9 @@ class Himplos(Detector):
         self.weight_, self.bias_ = head.weight, head.bias
         self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
         if self.config.mask:
-            self.mask_ = _shared_mask(inputs, self.config.percentile)
+            ordered = inputs.once("himplos weights", lambda: rows_sorted(head.weight.float()))
+            # Not the mask itself: a sweep holds thousands of settings, and this is a row of it.
+            self.thresholds_ = sorted_percentile(ordered, self.config.percentile)
         if self.config.smoothing:
             self.prototypes_ = inputs.once(
                 "himplos prototypes", lambda: class_statistics(inputs).means.float()
@@ -149,7 +147,7 @@ class Himplos(Detector):
         predictions = batch.logits.argmax(dim=1)
         scores = batch.features.new_empty((len(detectors), len(batch)))
         numbered = list(enumerate(detectors))
-        for same_mask in _groups(numbered, lambda item: item[1]._mask_key()):
+        for same_mask in _groups(numbered, lambda item: item[1]._percentile()):
             masked = same_mask[0][1]._masked(batch.features, predictions)
             for same_clip in _groups(same_mask, lambda item: float(item[1].learned("clip_"))):
                 logits = same_clip[0][1]._logits(masked)
@@ -159,12 +157,23 @@ class Himplos(Detector):
                     scores[row] = score_logits(smoothed, config.scorer, config.temperature)
         return scores
 
-    def _mask_key(self) -> int | None:
-        # Instances with equal percentiles that were fitted apart may hold equal masks twice.
-        return id(self.learned("mask_")) if self.config.mask else None
+    def restore(self, state: Mapping[str, Tensor]) -> Self:
+        """See `Fitted.restore`; takes masks, too, which earlier versions saved."""
+        learned = dict(state)
+        if (mask := learned.pop("mask_", None)) is not None:
+            # The least weight that is kept of each class gives the same mask.
+            kept = learned["weight_"].masked_fill(~mask, math.inf)
+            learned["thresholds_"] = kept.amin(dim=1)
+        return super().restore(learned)
+
+    def _percentile(self) -> float | None:
+        return self.config.percentile if self.config.mask else None
 
     def _masked(self, features: Features, predictions: Tensor) -> Features:
-        return features * self.learned("mask_")[predictions] if self.config.mask else features
+        if not self.config.mask:
+            return features
+        mask = head_mask(self.learned("weight_"), self.learned("thresholds_"))
+        return features * mask[predictions]
 
     def _logits(self, masked: Features) -> Tensor:
         clipped = clip_above(masked, self.learned("clip_"))

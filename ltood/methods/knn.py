@@ -5,13 +5,18 @@ Neighbors", ICML 2022 (arXiv:2204.06507). The distance is Euclidean, not squared
 that thresholds carry over; the search is exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import torch
+
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
-from ltood.ops.neighbours import Neighbours, training_neighbours
+from ltood.core.slots import ManyScores
+from ltood.ops.banks import training_features
+from ltood.ops.neighbours import Neighbours
+from ltood.ops.pairs import PairMethod, SimilarityBank
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,16 @@ class Config:
             )
 
 
-class KNN(Detector):
+class KNN(PairMethod):
     """Scores rows by the distance to their k-th nearest training feature."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features",)
+    _consumer: Neighbours | None = None
 
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""
         self.config = config or Config()
-        self._neighbours: Neighbours | None = None
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep all training features.
@@ -52,19 +57,33 @@ class KNN(Detector):
         Raises:
             ConfigError: If there are fewer than `k` training rows.
         """
-        neighbours = training_neighbours(inputs, normalise=self.config.normalise)
-        neighbours.reserve(self.config.k, "methods.knn.k")
-        self.bank_, self._neighbours = neighbours.bank, neighbours
+        bank = training_features(inputs, normalise=self.config.normalise)
+        self._consumer = Neighbours(bank, self.config.k, "methods.knn.k")
+        self.bank_ = bank.rows
         return self
+
+    def consumer(self) -> Neighbours | None:
+        """The search for the k-th neighbour; None where FAISS searches by itself."""
+        searcher = self._searcher()
+        return None if searcher.asks_faiss else searcher
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0; higher means more OOD."""
-        bank = self.learned("bank_")
-        if self._neighbours is None or self._neighbours.bank is not bank:
-            # Restored from saved arrays: there is no searcher to share.
-            self._neighbours = Neighbours(bank, normalise=self.config.normalise)
-            self._neighbours.reserve(self.config.k, "methods.knn.k")
-        return self._neighbours.distances(batch, self.config.k)
+        return self._searcher().distances(batch)
+
+    @classmethod
+    def score_many(cls, detectors: Sequence[Self], batch: FeatureBatch) -> ManyScores:
+        """Scores of many settings, [S, N]; one search in a bank serves every k."""
+        searchers = [detector._searcher() for detector in detectors]
+        # Of each bank the last, which looks for most.
+        widest = {searcher.bank: searcher for searcher in sorted(searchers, key=lambda it: it.k)}
+        return torch.stack([widest[own.bank].distances(batch, own.k) for own in searchers])
+
+    def _searcher(self) -> Neighbours:
+        if self._consumer is None:
+            bank = SimilarityBank(self.learned("bank_"), normalise=self.config.normalise)
+            self._consumer = Neighbours(bank, self.config.k, "methods.knn.k")
+        return self._consumer
 
 
 Entry = KNN

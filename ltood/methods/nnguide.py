@@ -14,12 +14,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
 from ltood.ops.banks import check_fraction, training_bank
 from ltood.ops.logits import energy
-from ltood.ops.pairs import Cosines, Pairs, Reader, largest
+from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank, largest
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,16 @@ class Config:
         check_fraction(self.fraction, "methods.nnguide.fraction")
 
 
-class NNGuide(Detector):
+class NNGuide(PairMethod):
     """Scores rows by their energy times their similarity to confident training rows."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    _consumer: "Similarities | None" = None
 
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""
         self.config = config or Config()
-        self._reader: Similarities | None = None
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the training features and their confidences.
@@ -71,20 +70,23 @@ class NNGuide(Detector):
                 "methods.nnguide.fraction."
             )
         # Kept apart, not multiplied: the directions are shared with other methods.
-        self.bank_, self.confidence_ = bank.pairs.bank, -energy(bank.logits)
-        self._reader = Similarities(bank.pairs, self.confidence_, self.config.k)
+        self.bank_, self.confidence_ = bank.features.rows, -energy(bank.logits)
+        self._consumer = Similarities(bank.features, self.confidence_, self.config.k)
         return self
+
+    def consumer(self) -> "Similarities":
+        """What finds the largest products with the training rows."""
+        if self._consumer is None:
+            bank = SimilarityBank(self.learned("bank_"), normalise=True)
+            self._consumer = Similarities(bank, self.learned("confidence_"), self.config.k)
+        return self._consumer
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in squared units of logits; higher means more OOD."""
-        bank, confidence = self.learned("bank_"), self.learned("confidence_")
-        if self._reader is None or self._reader.pairs.bank is not bank:
-            # Restored from saved arrays: there is nobody to share with.
-            self._reader = Similarities(Pairs(bank, normalise=True), confidence, self.config.k)
-        return self._reader.read(batch) * energy(batch.logits)
+        return self.consumer().read(batch) * energy(batch.logits)
 
 
-class Similarities(Reader[Tensor]):
+class Similarities(Consumer[Tensor]):
     """Finds the mean of the largest products times confidence of each row, [N] float32.
 
     Attributes:
@@ -92,31 +94,29 @@ class Similarities(Reader[Tensor]):
         k: Products to average over, at most M.
     """
 
-    def __init__(self, pairs: Pairs, confidence: Tensor, k: int) -> None:
-        """Join the readers of the bank's pairs."""
-        super().__init__(pairs)
+    def __init__(self, bank: SimilarityBank, confidence: Tensor, k: int) -> None:
+        """Keep what `start` needs."""
+        super().__init__(bank)
         self.confidence, self.k = confidence, k
-        pairs.join(self)
 
-    def start(self, batch: FeatureBatch, queries: Features) -> "SimilarityReading":
-        """See `Reader`."""
-        del batch
-        return SimilarityReading(self, queries)
+    def start(self, queries: Queries) -> "LargestProducts":
+        """See `Consumer`."""
+        return LargestProducts(self, queries)
 
 
-class SimilarityReading:
+class LargestProducts:
     """The largest products of each row of one batch; see `Similarities`."""
 
-    def __init__(self, whose: Similarities, queries: Features) -> None:
+    def __init__(self, whose: Similarities, queries: Queries) -> None:
         """Begin with none."""
-        self._cosines = Cosines(whose.pairs, queries)
-        self._factors, self._queries = whose.confidence, queries
-        self._best = queries.new_full((len(queries), whose.k), -math.inf)
+        self._cosines = Cosines(queries)
+        self._factors, self._queries = whose.confidence, queries.rows
+        self._best = queries.rows.new_full((len(queries.rows), whose.k), -math.inf)
 
-    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
-        """See `Reading`."""
+    def add(self, rows: slice, columns: slice, similarity: Tensor) -> None:
+        """See `Accumulator`."""
         best = self._best[rows]
-        for part, cosines in self._cosines.parts(rows, columns, closeness):
+        for part, cosines in self._cosines.parts(rows, columns, similarity):
             found, _ = largest(cosines.mul_(self._factors[part]), best.shape[1])
             best = torch.cat([best, found], dim=1).topk(best.shape[1], dim=1).values
         self._best[rows] = best

@@ -15,11 +15,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
 from ltood.ops.banks import check_fraction, training_bank
-from ltood.ops.pairs import Cosines, Pairs, Reader
+from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank
 
 #: Edges of this strength and less are rounding errors of the cosines in float32.
 LEAST_EDGE = 1e-6
@@ -56,34 +55,37 @@ class Config:
         check_fraction(self.fraction, "methods.relation.fraction")
 
 
-class Relation(Detector):
+class Relation(PairMethod):
     """Scores rows by the negative of their mean relation to the training rows."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    _consumer: "Edges | None" = None
 
     def __init__(self, config: Config | None = None) -> None:
         """Take the settings."""
         self.config = config or Config()
-        self._reader: Edges | None = None
 
     def fit(self, inputs: FitInputs) -> Self:
         """Keep directions and class probabilities of the training rows."""
         bank = training_bank(inputs, self.config.fraction)
-        self.bank_, self.probabilities_ = bank.pairs.bank, torch.softmax(bank.logits, dim=1)
-        self._reader = Edges(bank.pairs, self.probabilities_, self.config)
+        self.bank_, self.probabilities_ = bank.features.rows, torch.softmax(bank.logits, dim=1)
+        self._consumer = Edges(bank.features, self.probabilities_, self.config)
         return self
+
+    def consumer(self) -> "Edges":
+        """What adds up the edges to the training rows."""
+        if self._consumer is None:
+            bank = SimilarityBank(self.learned("bank_"), normalise=True)
+            self._consumer = Edges(bank, self.learned("probabilities_"), self.config)
+        return self._consumer
 
     def score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 0]; higher means more OOD."""
-        bank, probabilities = self.learned("bank_"), self.learned("probabilities_")
-        if self._reader is None or self._reader.pairs.bank is not bank:
-            # Restored from saved arrays: there is nobody to share with.
-            self._reader = Edges(Pairs(bank, normalise=True), probabilities, self.config)
-        return -self._reader.read(batch).float()
+        return -self.consumer().read(batch).float()
 
 
-class Edges(Reader[Tensor]):
+class Edges(Consumer[Tensor]):
     """Finds the mean strength of the edges of each row to the rows of a bank, [N] float64.
 
     Attributes:
@@ -91,32 +93,31 @@ class Edges(Reader[Tensor]):
         config: Settings of the kernel.
     """
 
-    def __init__(self, pairs: Pairs, probabilities: Tensor, config: Config) -> None:
-        """Join the readers of the bank's pairs."""
-        super().__init__(pairs)
+    def __init__(self, bank: SimilarityBank, probabilities: Tensor, config: Config) -> None:
+        """Keep what `start` needs."""
+        super().__init__(bank)
         self.probabilities, self.config = probabilities, config
-        pairs.join(self)
 
-    def start(self, batch: FeatureBatch, queries: Features) -> "EdgeReading":
-        """See `Reader`."""
-        return EdgeReading(self, torch.softmax(batch.logits, dim=1), queries)
+    def start(self, queries: Queries) -> "EdgeSums":
+        """See `Consumer`."""
+        return EdgeSums(self, torch.softmax(queries.batch.logits, dim=1), queries)
 
 
-class EdgeReading:
+class EdgeSums:
     """The edges of each row of one batch; see `Edges`."""
 
-    def __init__(self, whose: Edges, probabilities: Tensor, queries: Features) -> None:
+    def __init__(self, whose: Edges, probabilities: Tensor, queries: Queries) -> None:
         """Begin with none."""
         self._whose, self._probabilities = whose, probabilities
-        self._cosines = Cosines(whose.pairs, queries)
+        self._cosines = Cosines(queries)
         # float64 from part to part, since a million edges may be added up.
-        self._sums = torch.zeros(len(queries), dtype=torch.float64, device=queries.device)
+        self._sums = queries.rows.new_zeros(len(queries.rows), dtype=torch.float64)
 
-    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
-        """See `Reading`."""
+    def add(self, rows: slice, columns: slice, similarity: Tensor) -> None:
+        """See `Accumulator`."""
         power, least = self._whose.config.power, max(self._whose.config.threshold, LEAST_EDGE)
         own = self._probabilities[rows]
-        for part, cosines in self._cosines.parts(rows, columns, closeness):
+        for part, cosines in self._cosines.parts(rows, columns, similarity):
             edges = cosines.mul_(own @ self._whose.probabilities[part].T)
             # Below zero the threshold takes the positive part.
             edges = torch.threshold_(edges, least, 0)

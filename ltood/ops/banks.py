@@ -1,7 +1,8 @@
 """Banks of training rows that several methods compare with, thinned evenly on request.
 
-A bank holds what a kernel over training rows needs: directions of features, and logits. It
-is built once per `FitInputs`, in one pass, and never holds more rows than asked for.
+A bank holds what a search or a kernel over training rows needs: features or their directions,
+and logits. It is built once per `FitInputs`, in one pass, and never holds more rows than asked
+for.
 """
 
 import math
@@ -13,8 +14,7 @@ from torch.nn.functional import normalize
 
 from ltood.core.batches import FitInputs
 from ltood.core.errors import ConfigError, DataError
-from ltood.ops.neighbours import training_neighbours
-from ltood.ops.pairs import Pairs
+from ltood.ops.pairs import SimilarityBank
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,48 @@ class Bank:
     """Training rows to compare with, in the order of the training split.
 
     Attributes:
-        pairs: Features divided by their L2 norms, [M, D] float32; zero rows stay zero.
+        features: Features divided by their L2 norms, M rows; zero rows stay zero.
         logits: Their class logits, [M, C] float32.
     """
 
-    pairs: Pairs
+    features: SimilarityBank
     logits: Tensor
+
+
+def training_features(inputs: FitInputs, *, normalise: bool) -> SimilarityBank:
+    """All training features as one bank, built once per `inputs`.
+
+    Args:
+        inputs: What there is to learn from; needs the training rows.
+        normalise: Divide the rows, and later the queries, by their L2 norms.
+
+    Raises:
+        MissingNeedError: If there are no training rows.
+    """
+    source = inputs.require_train()
+
+    def compute() -> SimilarityBank:
+        bank = None
+        done = 0
+        for batch in source.batches(arrays=("features",)):
+            features = batch.features
+            if bank is None:
+                bank = features.new_empty((len(source), source.dim))
+            bank[done : done + len(batch)] = normalize(features, dim=1) if normalise else features
+            done += len(batch)
+        if bank is None:
+            bank = torch.empty((0, source.dim))
+        return SimilarityBank(bank, normalise=normalise)
+
+    return inputs.once(("training_features", normalise), compute)
 
 
 def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
     """Unit features and logits of an even share of the training rows, once per `inputs`.
 
     Every 1/fraction-th row is taken, so that the choice needs no random numbers and a split
-    that is sorted by class keeps its proportions. The whole bank is that of the searcher of
-    normalised neighbours.
+    that is sorted by class keeps its proportions. The whole bank is that of
+    `training_features`.
 
     Args:
         inputs: What there is to learn from; needs the training rows.
@@ -52,19 +80,20 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
     def compute() -> Bank:
         total = len(source)
         kept = min(total, max(1, round(fraction * total)))
-        whole = training_neighbours(inputs, normalise=True).pairs if kept == total else None
+        whole = training_features(inputs, normalise=True) if kept == total else None
         features, logits = [], []
         start = 0
         for batch in source.batches(arrays=("features", "logits")):
             ranks = torch.arange(start, start + len(batch))
             # Whole numbers only: a product with the fraction would round at the edges.
             chosen = ((ranks + 1) * kept // total > ranks * kept // total).to(batch.logits.device)
-            if whole is None:
+            if kept < total:
                 features.append(normalize(batch.features[chosen], dim=1))
             logits.append(batch.logits[chosen])
             start += len(batch)
-        pairs = Pairs(torch.cat(features), normalise=True) if whole is None else whole
-        return Bank(pairs, torch.cat(logits))
+        if whole is None:
+            whole = SimilarityBank(torch.cat(features), normalise=True)
+        return Bank(whole, torch.cat(logits))
 
     return inputs.once(("training_bank", fraction), compute)
 

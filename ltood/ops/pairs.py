@@ -1,186 +1,232 @@
-"""All pairs of query and bank rows, whose products are taken once for all who read them.
+"""Similarities of all pairs of query and bank rows, taken once for all who need them.
 
 Methods that look at every training row spend their time in one matrix product, which is the
-same for all of them. Those fitted on the same inputs join the same `Pairs`: whichever is
-asked first has the products of a batch taken, block by block, and each block read by all.
+same for all of them. What each makes of the products is a `Consumer`. A method alone reads
+alone; who scores with several methods calls `read_together` first, which takes the products
+of a batch once, block by block, and hands each block to all.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
-from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakSet
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from ltood.core.batches import FeatureBatch, Features
-from ltood.core.errors import LtoodError
+from ltood.core.slots import Detector, ManyScores
 
 #: Query rows and bank rows of one block of products (32 MiB).
 QUERY_ROWS = 512
 BANK_ROWS = 16384
 
-#: Bank rows that a reader works on at once: few enough for a processor's cache.
+#: Bank rows that a consumer works on at once: few enough for a processor's cache.
 PART_ROWS = 4096
-
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Reading(Protocol[T_co]):
-    """What one reader makes of the pairs of one batch."""
-
-    def add(self, rows: slice, columns: slice, closeness: Tensor) -> None:
-        """Read one block of what `closeness` yields, and leave it as it is."""
-
-    def result(self) -> T_co:
-        """What was read, after the last block."""
-
-
-class Reader(ABC, Generic[T]):
-    """What a method has for reading pairs into a T; joined weakly.
+class SimilarityBank:
+    """Rows that queries are compared with.
 
     Attributes:
-        pairs: The bank that is read.
-    """
-
-    def __init__(self, pairs: "Pairs") -> None:
-        """Keep the bank; whoever wants to see the blocks that others ask for joins it."""
-        self.pairs = pairs
-
-    def read(self, batch: FeatureBatch) -> T:
-        """What it makes of the pairs of `batch`, read once per batch."""
-        return self.pairs.read(batch, self)
-
-    def key(self) -> Hashable:
-        """Names what a reading results in."""
-        return self
-
-    @abstractmethod
-    def start(self, batch: FeatureBatch, queries: Features) -> Reading[T]:
-        """Begin to read the pairs of a batch.
-
-        Args:
-            batch: Rows to score.
-            queries: Their features as the bank has them, [N, D] float32.
-        """
-
-
-class Pairs:
-    """A bank of rows and the readers of its pairs with query rows.
-
-    Attributes:
-        bank: [M, D] float32, unit length (or zero) if `normalise`.
+        rows: [M, D] float32, unit length (or zero) if `normalise`.
         normalise: Whether queries are divided by their L2 norm first.
     """
 
-    def __init__(self, bank: Tensor, *, normalise: bool) -> None:
-        """Wrap a bank whose rows are normalised already where `normalise` says so."""
-        self.bank = bank.contiguous()
+    def __init__(self, rows: Tensor, *, normalise: bool) -> None:
+        """Wrap rows that are normalised already where `normalise` says so."""
+        self.rows = rows.contiguous()
         self.normalise = normalise
-        self._readers: WeakSet[Reader[Any]] = WeakSet()
-        self._centre: Tensor | None = None
-        self._scratch: Tensor | None = None
-        self._squares: Tensor | None = None
 
-    @property
+    def __len__(self) -> int:
+        """Number of rows M."""
+        return len(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: nothing that can be computed again."""
+        return {"rows": self.rows, "normalise": self.normalise}
+
+    @cached_property
     def centre(self) -> Tensor:
-        """Mean of the bank, [D] float32."""
-        if self._centre is None:
-            self._centre = bank_centre(self.bank)
-        return self._centre
+        """Mean of the rows, [D] float32."""
+        return bank_centre(self.rows)
 
-    @property
+    @cached_property
     def squares(self) -> Tensor:
-        """Squared lengths of the bank's rows, [M] float32."""
-        if self._squares is None:
-            parts = torch.split(self.bank, BANK_ROWS)
-            self._squares = torch.cat([part.square().sum(dim=1) for part in parts])
-        return self._squares
+        """Squared lengths of the rows, [M] float32."""
+        parts = torch.split(self.rows, BANK_ROWS)
+        return torch.cat([part.square().sum(dim=1) for part in parts])
 
-    def join(self, reader: Reader[Any]) -> None:
-        """Let a reader see the blocks that others ask for, until nobody else refers to it."""
-        self._readers.add(reader)
+    @cached_property
+    def centred(self) -> Tensor:
+        """Rows less their mean, [M, D] float32."""
+        return self.rows - self.centre
 
-    def queries(self, batch: FeatureBatch) -> Features:
-        """Features of `batch` as the bank has them, [N, D] float32."""
+    def prepare(self, batch: FeatureBatch) -> Features:
+        """Features of `batch` as the bank has its rows, [N, D] float32."""
         features = batch.features
         if not self.normalise:
             return features
         return batch.once("unit_features", lambda: normalize(features, dim=1))
 
+
+class Queries:
+    """Rows of one batch on their way past a bank.
+
+    Attributes:
+        batch: The batch, for what a consumer needs beyond the features.
+        rows: Its features as the bank has its rows, [N, D] float32.
+        bank: The bank.
+    """
+
+    def __init__(self, batch: FeatureBatch, bank: SimilarityBank) -> None:
+        """Prepare the features of `batch`."""
+        self.batch, self.rows, self.bank = batch, bank.prepare(batch), bank
+        self._scratch = self.rows.new_empty(0)
+
     def scratch(self, size: int) -> Tensor:
-        """Memory for readers that take turns, [size] float32."""
-        if self._scratch is None or len(self._scratch) < size:
-            self._scratch = self.bank.new_empty(size)
+        """Memory for consumers that take turns, [size] float32."""
+        if len(self._scratch) < size:
+            self._scratch = self.rows.new_empty(size)
         return self._scratch[:size]
 
-    def read(self, batch: FeatureBatch, reader: Reader[T]) -> T:
-        """What `reader` makes of the pairs of `batch`, read once per batch."""
-        self.join(reader)
-        results: dict[Hashable, Any] = batch.once(("pairs", self), dict)
-        key = reader.key()
-        if key not in results:
-            # Asked of the batch, which tells whose time it is.
-            batch.once(("pairs", self, key), lambda: self._read(batch, reader, results))
-        result: T = results[key]
-        return result
 
-    def _read(self, batch: FeatureBatch, asking: Reader[Any], results: dict[Hashable, Any]) -> None:
-        """Add to `results` what all readers make of the pairs that have not read them yet."""
-        queries = self.queries(batch)
-        readings = {asking.key(): asking.start(batch, queries)}
-        for reader in self._readers:
-            if reader.key() in results or reader.key() in readings:
-                continue
-            # One that lacks an array of this batch will say so when it is asked itself.
-            with suppress(LtoodError):
-                readings[reader.key()] = reader.start(batch, queries)
-        for block in closeness(queries, self.bank, self.centre):
-            for reading in readings.values():
-                reading.add(*block)
-        results.update({key: reading.result() for key, reading in readings.items()})
+class Accumulator(Protocol[T_co]):
+    """What one consumer makes of the similarities of one batch."""
+
+    def add(self, rows: slice, columns: slice, similarity: Tensor) -> None:
+        """Take one block of what `similarities` yields, and leave it unchanged."""
+
+    def result(self) -> T_co:
+        """What was accumulated, after the last block."""
+
+
+class Consumer(ABC, Generic[T]):
+    """What a fitted method makes of similarities: a T for each batch.
+
+    Attributes:
+        bank: The bank it reads.
+    """
+
+    def __init__(self, bank: SimilarityBank) -> None:
+        """Keep the bank; consumers of the same object can share its products."""
+        self.bank = bank
+
+    @abstractmethod
+    def start(self, queries: Queries) -> Accumulator[T]:
+        """Begin to read the similarities of a batch."""
+
+    def read(self, batch: FeatureBatch) -> T:
+        """The result for `batch`: what `read_all` left there, else computed for this one alone."""
+
+        def compute() -> T:
+            (result,) = _read(batch, self.bank, [self])
+            alone: T = result
+            return alone
+
+        return batch.once(self, compute)
+
+
+class PairMethod(Detector):
+    """A method whose score rests on one consumer, which `fit` makes."""
+
+    _consumer: Consumer[Any] | None = None
+
+    @abstractmethod
+    def consumer(self) -> Consumer[Any] | None:
+        """What the fitted method makes of similarities; None where it finds them otherwise."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> Self:
+        """See `Fitted.restore`; the next `consumer` is made of the restored tensors."""
+        self._consumer = None
+        return super().restore(state)
+
+    @classmethod
+    def score_many(cls, detectors: Sequence[Any], batch: FeatureBatch) -> ManyScores:
+        """Scores of many settings, [S, N]; products with the bank are taken once."""
+        read_together(detectors, batch)
+        return super().score_many(detectors, batch)
+
+
+def read_together(methods: Iterable[object], batch: FeatureBatch) -> None:
+    """Read a batch for all fitted methods that compare it with a bank, in one pass per bank.
+
+    Their next `score` of this batch finds its result ready.
+
+    Args:
+        methods: Fitted methods of any kind.
+        batch: Rows to score.
+    """
+    found = [method.consumer() for method in methods if isinstance(method, PairMethod)]
+    read_all(batch, [consumer for consumer in found if consumer is not None])
+
+
+def read_all(batch: FeatureBatch, consumers: Iterable[Consumer[Any]]) -> None:
+    """Leave the result of every consumer in `batch`; see `read_together`."""
+    groups: dict[SimilarityBank, list[Consumer[Any]]] = {}
+    for consumer in consumers:
+        groups.setdefault(consumer.bank, []).append(consumer)
+    for bank, group in groups.items():
+        _leave(batch, bank, tuple(group))
+
+
+def _leave(batch: FeatureBatch, bank: SimilarityBank, group: tuple[Consumer[Any], ...]) -> None:
+    results = batch.once(group, lambda: _read(batch, bank, group))
+    for place, consumer in enumerate(group):
+        batch.once(consumer, partial(results.__getitem__, place))
+
+
+def _read(
+    batch: FeatureBatch, bank: SimilarityBank, consumers: Sequence[Consumer[Any]]
+) -> list[Any]:
+    queries = Queries(batch, bank)
+    accumulators = [consumer.start(queries) for consumer in consumers]
+    for block in similarities(queries.rows, bank.rows, bank.centre):
+        for accumulator in accumulators:
+            accumulator.add(*block)
+    return [accumulator.result() for accumulator in accumulators]
 
 
 class Cosines:
-    """Inner products of one batch with a bank, from blocks of `closeness`."""
+    """Inner products of one batch with a bank, from blocks of `similarities`."""
 
-    def __init__(self, pairs: Pairs, queries: Features) -> None:
-        """Prepare what turns closeness into products; see `Pairs.queries`."""
-        centre = pairs.centre
-        # With a, b and m for query, bank row and centre, a b = closeness + a m + (b^2 - m^2) / 2.
-        self._pairs, self._own = pairs, (queries @ centre)[:, None]
-        self._others = (pairs.squares - centre.square().sum()) / 2
+    def __init__(self, queries: Queries) -> None:
+        """Prepare what turns similarities into products."""
+        centre = queries.bank.centre
+        # With a, b and m for query, bank row and centre, a b = similarity + a m + (b^2 - m^2) / 2.
+        self._queries, self._own = queries, (queries.rows @ centre)[:, None]
+        self._others = (queries.bank.squares - centre.square().sum()) / 2
 
     def parts(
-        self, rows: slice, columns: slice, closeness: Tensor
+        self, rows: slice, columns: slice, similarity: Tensor
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield bank rows and their products with the queries of one block, part by part.
 
         Args:
             rows: Query rows of the block.
             columns: Bank rows of the block.
-            closeness: The block.
+            similarity: The block.
 
         Yields:
             Bank rows, and products that may be changed until the next ones come, [Q, M'] float32.
         """
         start = columns.start
-        for few in torch.split(closeness, PART_ROWS, dim=1):
+        for few in torch.split(similarity, PART_ROWS, dim=1):
             part = slice(start, start + few.shape[1])
-            products = self._pairs.scratch(few.numel()).view(few.shape)
+            products = self._queries.scratch(few.numel()).view(few.shape)
             yield part, torch.add(few, self._own[rows], out=products).add_(self._others[part])
             start = part.stop
 
 
-def closeness(
+def similarities(
     queries: Tensor, bank: Tensor, centre: Tensor
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield how close the rows of all pairs are, block by block, in memory that is used again.
+    """Yield how similar the rows of all pairs are, block by block, in memory that is used again.
 
     Half of what the squared distance of a pair lacks to the squared length of its query: the
     inner product less half the squared length of the bank row. A product gives squared
@@ -194,7 +240,7 @@ def closeness(
         centre: Mean of the bank, [D] float32.
 
     Yields:
-        Query rows, bank rows, and their closeness, [Q, M'] float32; higher means closer.
+        Query rows, bank rows, and their similarity, [Q, M'] float32; higher means closer.
     """
     columns_at_once = min(BANK_ROWS, len(bank))
     space = queries.new_empty(min(QUERY_ROWS, len(queries)) * columns_at_once)

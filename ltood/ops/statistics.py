@@ -193,8 +193,8 @@ def _sorted(values: Tensor) -> Tensor:
     return values.sort().values
 
 
-def _rows_sorted(rows: Tensor) -> Tensor:
-    """Each row in ascending order, in new memory."""
+def rows_sorted(rows: Tensor) -> Tensor:
+    """Each row of [R, D] in ascending order, in new memory."""
     if rows.device.type == "cpu":
         # As above; faster than torch's selection of a single rank, too.
         return torch.from_numpy(np.sort(rows.numpy(), axis=1))
@@ -232,8 +232,12 @@ def row_percentile(rows: Tensor, percent: float) -> Tensor:
     Returns:
         Thresholds, [R] float32.
     """
-    ordered = _rows_sorted(rows.float())
-    last = rows.shape[1] - 1
+    return sorted_percentile(rows_sorted(rows.float()), percent)
+
+
+def sorted_percentile(ordered: Tensor, percent: float) -> Tensor:
+    """`row_percentile` of rows that are in ascending order already, [R] float32."""
+    last = ordered.shape[1] - 1
     rank = percent / 100 * last
     low = int(rank)
     fraction = rank - low

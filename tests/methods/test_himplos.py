@@ -12,6 +12,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
 from ltood.methods.himplos import Config, Himplos, head_mask
+from ltood.ops.statistics import row_percentile
 
 CLIP = 1.0
 PARTS = {
@@ -45,7 +46,8 @@ def test_golden(himplos_golden, inputs, part):
 def test_golden_mask_and_prototypes(himplos_golden, inputs):
     weight = torch.tensor(himplos_golden["W"])
     for percentile, name in ((60.0, "mask"), (0.0, "mask_p0")):
-        assert np.array_equal(head_mask(weight, percentile), himplos_golden[name] == 1)
+        mask = head_mask(weight, row_percentile(weight, percentile))
+        assert np.array_equal(mask, himplos_golden[name] == 1)
     prototypes = Himplos().fit(inputs).state()["prototypes_"]
     np.testing.assert_allclose(prototypes, himplos_golden["class_mean"], rtol=1e-6)
 
@@ -55,7 +57,18 @@ def test_golden_mask_and_prototypes(himplos_golden, inputs):
 def test_mask_equals_numpy(dim, percentile, seed):
     weight = np.random.default_rng(seed).normal(size=(3, dim)).astype(np.float32)
     threshold = np.percentile(weight, percentile, axis=1, keepdims=True)
-    assert np.array_equal(head_mask(torch.tensor(weight), float(percentile)), weight >= threshold)
+    ours = torch.tensor(weight)
+    mask = head_mask(ours, row_percentile(ours, float(percentile)))
+    assert np.array_equal(mask, weight >= threshold)
+
+
+def test_saved_masks_of_earlier_versions_are_read(himplos_golden, inputs):
+    fitted = Himplos().fit(inputs)
+    state = fitted.state()
+    mask = head_mask(state["weight_"], state.pop("thresholds_"))
+    restored = Himplos().restore({**state, "mask_": mask})
+    batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]), head=inputs.head)
+    assert torch.equal(restored.score(batch), fitted.score(batch))
 
 
 def test_zero_feature_scores_like_equal_logits(himplos_golden, inputs):

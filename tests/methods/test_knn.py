@@ -8,7 +8,7 @@ from reference import scores as reference
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.methods.knn import KNN, Config
-from ltood.ops import pairs
+from ltood.ops.neighbours import Neighbours
 
 
 def inputs_of(bank):
@@ -36,16 +36,20 @@ def test_close_neighbours_keep_their_digits():
     assert got.max() < 2.1e-3
 
 
-def test_every_k_shares_one_search(rng, monkeypatch):
+def test_many_settings_share_one_search_of_each_bank(rng, monkeypatch):
     inputs = inputs_of(rng.normal(size=(30, 4)).astype(np.float32))
-    detectors = [KNN(Config(k)).fit(inputs) for k in (3, 10)]
-    assert detectors[0]._neighbours is detectors[1]._neighbours
-    batch = FeatureBatch.of(torch.tensor(rng.normal(size=(5, 4)).astype(np.float32)))
-    first = detectors[0].score(batch)
-    with monkeypatch.context() as patch:
-        patch.delattr(pairs, "closeness")  # Whoever searches again finds no products.
-        second = detectors[1].score(batch)
-    assert (first <= second).all()
+    configs = [Config(3), Config(10), Config(7, normalise=False), Config(1)]
+    detectors = [KNN(config).fit(inputs) for config in configs]
+    rows = torch.tensor(rng.normal(size=(5, 4)).astype(np.float32))
+    alone = [detector.score(FeatureBatch.of(rows)) for detector in detectors]
+    searches = []
+    start = Neighbours.start
+    monkeypatch.setattr(
+        Neighbours, "start", lambda self, *given: searches.append(self.k) or start(self, *given)
+    )
+    together = KNN.score_many(detectors, FeatureBatch.of(rows))
+    assert sorted(searches) == [7, 10]
+    assert torch.equal(together, torch.stack(alone))
 
 
 def test_another_bank_is_not_mistaken(rng):

@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
-from ltood.core.errors import DataError
-from ltood.ops.banks import training_bank
-from ltood.ops.neighbours import training_neighbours
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.ops.banks import training_bank, training_features
 
 
 def inputs_of(num, small=False):
@@ -21,9 +22,20 @@ def test_the_whole_bank_is_shared():
     inputs = inputs_of(5)
     bank = training_bank(inputs)
     assert bank is training_bank(inputs)
-    assert bank.pairs.bank is training_neighbours(inputs, normalise=True).bank
-    torch.testing.assert_close(bank.pairs.bank, torch.tensor([[0.6, 0.8]]).expand(5, 2))
+    assert bank.features is training_features(inputs, normalise=True)
+    torch.testing.assert_close(bank.features.rows, torch.tensor([[0.6, 0.8]]).expand(5, 2))
     assert bank.logits[:, 0].tolist() == [3, 6, 9, 12, 15]
+
+
+def test_all_training_rows_become_one_bank(rng):
+    features = torch.tensor(rng.normal(size=(9000, 3)).astype(np.float32))
+    inputs = FitInputs.of(features, torch.zeros(9000, dtype=torch.int64))
+    bank = training_features(inputs, normalise=True)
+    torch.testing.assert_close(bank.rows, normalize(features, dim=1))
+    assert training_features(inputs, normalise=True) is bank
+    assert torch.equal(training_features(inputs, normalise=False).rows, features)
+    with pytest.raises(MissingNeedError, match="training features"):
+        training_features(FitInputs(), normalise=True)
 
 
 @pytest.mark.parametrize("small", [False, True])
@@ -34,7 +46,7 @@ def test_the_whole_bank_is_shared():
 def test_rows_are_spread_evenly(fraction, kept, small):
     bank = training_bank(inputs_of(10, small), fraction)
     assert (bank.logits[:, 0] / 3).tolist() == kept
-    assert len(bank.pairs.bank) == len(kept)
+    assert len(bank.features) == len(kept)
 
 
 def test_no_rows_are_refused():

@@ -1,4 +1,5 @@
-import gc
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -7,11 +8,22 @@ import torch
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
-from ltood.methods.knn import KNN
-from ltood.methods.nnguide import NNGuide
-from ltood.methods.relation import Relation
+from ltood.methods.energy import Energy
+from ltood.methods.knn import KNN, Config
+from ltood.methods.nnguide import Config as GuideConfig
+from ltood.methods.nnguide import NNGuide, Similarities
+from ltood.methods.relation import Edges, Relation
 from ltood.ops import pairs
-from ltood.ops.pairs import Cosines, bank_centre, closeness, largest
+from ltood.ops.neighbours import Neighbours
+from ltood.ops.pairs import (
+    Cosines,
+    Queries,
+    SimilarityBank,
+    bank_centre,
+    largest,
+    read_together,
+    similarities,
+)
 
 
 def normal(rng, *shape):
@@ -29,11 +41,22 @@ def inputs(rng, head):
 
 
 @pytest.fixture
-def passes(monkeypatch):
-    """Counts how often all products are taken."""
-    counted = []
-    monkeypatch.setattr(pairs, "closeness", lambda *args: counted.append(1) or closeness(*args))
-    return counted
+def taken(monkeypatch):
+    """Names what is done: each pass over all products, and each consumer that reads it."""
+    done = []
+    monkeypatch.setattr(
+        pairs, "similarities", lambda *given: done.append("pass") or similarities(*given)
+    )
+    for consumer in (Neighbours, Similarities, Edges):
+        start = consumer.start
+
+        def noted(self, queries, start=start):
+            k = getattr(self, "k", "")
+            done.append(f"{type(self).__name__}{k}")
+            return start(self, queries)
+
+        monkeypatch.setattr(consumer, "start", noted)
+    return done
 
 
 def test_blocks_cover_all_pairs_once(rng, monkeypatch):
@@ -42,7 +65,7 @@ def test_blocks_cover_all_pairs_once(rng, monkeypatch):
     queries, bank = 5 + normal(rng, 9, 3), 5 + normal(rng, 20, 3)
     centre = bank_centre(bank)
     found = torch.full((9, 20), torch.nan)
-    for rows, columns, block in closeness(queries, bank, centre):
+    for rows, columns, block in similarities(queries, bank, centre):
         assert found[rows, columns].isnan().all()
         found[rows, columns] = block
     squares = (queries - centre).double().square().sum(dim=1, keepdim=True)
@@ -50,12 +73,12 @@ def test_blocks_cover_all_pairs_once(rng, monkeypatch):
     torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_products_come_back_from_closeness(rng, monkeypatch):
+def test_products_come_back_from_similarities(rng, monkeypatch):
     monkeypatch.setattr(pairs, "PART_ROWS", 6)
     bank, queries = 3 + normal(rng, 20, 5), normal(rng, 8, 5)
-    shared = pairs.Pairs(bank, normalise=False)
-    cosines = Cosines(shared, queries)
-    for rows, columns, block in closeness(queries, bank, shared.centre):
+    shared = SimilarityBank(bank, normalise=False)
+    cosines = Cosines(Queries(FeatureBatch.of(queries), shared))
+    for rows, columns, block in similarities(queries, bank, shared.centre):
         for part, products in cosines.parts(rows, columns, block):
             expected = queries[rows] @ bank[part].T
             torch.testing.assert_close(products, expected, rtol=1e-5, atol=1e-5)
@@ -69,50 +92,63 @@ def test_the_largest_are_among_few(rng, width, k):
     torch.testing.assert_close(found.topk(k).values, values.topk(k).values, rtol=0, atol=0)
 
 
-def test_methods_on_the_same_inputs_share_the_products(rng, head, inputs, passes):
+def test_a_method_does_no_work_for_others(rng, inputs, taken):
     rows = normal(rng, 13, 6)
-    alone = [
-        method()
-        .fit(FitInputs.of(*_rows(inputs), head=head))
-        .score(FeatureBatch.of(rows, head=head))
-        for method in (KNN, NNGuide, Relation)
-    ]
-    assert len(passes) == 3
-    fitted = [method().fit(inputs) for method in (KNN, NNGuide, Relation)]
-    batch = FeatureBatch.of(rows, head=head)
-    together = [detector.score(batch) for detector in fitted]
-    assert len(passes) == 4
+    alone = KNN(Config(k=10)).fit(inputs)
+    expected = alone.score(FeatureBatch.of(rows, head=inputs.head))
+    others = [NNGuide(), Relation(), KNN(Config(k=80))]
+    fitted = [method.fit(inputs) for method in others]
+    taken.clear()
+    scores = alone.score(FeatureBatch.of(rows, head=inputs.head))
+    assert taken == ["Neighbours10", "pass"]
+    assert torch.equal(scores, expected)
+    assert len(fitted) == 3
+
+
+def test_read_together_takes_the_products_once(rng, inputs, taken):
+    rows = normal(rng, 13, 6)
+    methods = [method().fit(inputs) for method in (KNN, NNGuide, Energy, Relation)]
+    alone = [method.score(FeatureBatch.of(rows, head=inputs.head)) for method in methods]
+    assert taken.count("pass") == 3
+    taken.clear()
+    batch = FeatureBatch.of(rows, head=inputs.head)
+    read_together(methods, batch)
+    together = [method.score(batch) for method in methods]
+    assert taken.count("pass") == 1
     for own, shared in zip(alone, together, strict=True):
         assert torch.equal(own, shared)
 
 
-def _rows(inputs):
-    batch = next(iter(inputs.train.batches(arrays=("features", "labels"))))
-    return batch.features, batch.labels
-
-
-def test_a_method_fitted_later_is_served(rng, head, inputs, passes):
-    batch = FeatureBatch.of(normal(rng, 13, 6), head=head)
-    first = NNGuide().fit(inputs).score(batch)
-    second = Relation().fit(inputs)
-    assert torch.equal(second.score(batch), second.score(batch.slice(0, 13)))
-    assert len(passes) == 3
-    assert torch.equal(NNGuide().fit(inputs).score(batch), first)
+def test_many_settings_take_the_products_once(rng, inputs, taken):
+    methods = [NNGuide(GuideConfig(k=k)).fit(inputs) for k in (1, 4, 9)]
+    rows = normal(rng, 13, 6)
+    alone = [method.score(FeatureBatch.of(rows, head=inputs.head)) for method in methods]
+    taken.clear()
+    together = NNGuide.score_many(methods, FeatureBatch.of(rows, head=inputs.head))
+    assert taken.count("pass") == 1
+    assert torch.equal(together, torch.stack(alone))
 
 
 def test_one_that_lacks_an_array_fails_alone(rng, inputs):
     relation, knn = Relation().fit(inputs), KNN().fit(inputs)
     batch = FeatureBatch.of(normal(rng, 13, 6))  # no logits
     assert knn.score(batch).shape == (13,)
-    with pytest.raises(MissingNeedError, match="holds no logits"):
+    with pytest.raises(MissingNeedError, match="logits"):
         relation.score(batch)
 
 
-def test_nobody_reads_for_methods_that_are_gone(rng, head, inputs):
-    relation, knn = Relation().fit(inputs), KNN().fit(inputs)
-    shared = knn._neighbours.pairs
-    knn.score(FeatureBatch.of(normal(rng, 4, 6), head=head))
-    assert len(shared._readers) == 2
-    del relation
-    gc.collect()
-    assert len(shared._readers) == 1
+@pytest.mark.parametrize("method", [KNN, NNGuide, Relation])
+@pytest.mark.parametrize("copy", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_fitted_methods_can_be_copied(rng, inputs, method, copy):
+    fitted, rows = method().fit(inputs), normal(rng, 13, 6)
+    expected = fitted.score(FeatureBatch.of(rows, head=inputs.head))
+    again = copy(fitted)
+    assert torch.equal(again.score(FeatureBatch.of(rows, head=inputs.head)), expected)
+    assert again.consumer().bank.rows is again.bank_  # one copy of the bank, not two
+
+
+def test_pickles_hold_the_bank_alone(rng, inputs):
+    fitted = KNN().fit(inputs)
+    before = len(pickle.dumps(fitted))
+    fitted.score(FeatureBatch.of(normal(rng, 13, 6)))
+    assert len(pickle.dumps(fitted)) == before

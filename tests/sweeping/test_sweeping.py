@@ -255,7 +255,7 @@ def test_every_k_comes_from_one_search(store, monkeypatch):
     searches = []
     start = Neighbours.start
     monkeypatch.setattr(
-        Neighbours, "start", lambda self, *given: searches.append(self.k_max) or start(self, *given)
+        Neighbours, "start", lambda self, *given: searches.append(self.k) or start(self, *given)
     )
     sweep(store, "knn", grid_candidates({"k": [1, 3, 5, 40, 7]}))
     assert searches == [40, 40]  # the ID side and the OOD side
