@@ -1,16 +1,42 @@
 """Digests of what a result was made from: plain values and source code."""
 
-import ast
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parent.parent
-#: Shared machinery is left out: a change of its wording must not cost a training run.
-_LEFT_OUT = ("core", "runtime", "store")
+from ltood.runtime.source import closure, companions
+
+#: Modules that cannot change a number, each with its reason. They count in no digest, nor does
+#: what only they import. Never a whole room: a module that nobody has judged counts.
+WITHOUT_EFFECT = {
+    "ltood": "public names, imported on demand; stages name modules in full",
+    "ltood.core.errors": "texts and kinds of errors",
+    "ltood.core.registry": "finds entries by name, and the entry found counts itself",
+    "ltood.runtime": "an empty package",
+    "ltood.runtime.console": "lines, warnings and progress bars for people",
+    "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",
+    "ltood.runtime.process": "how threads wait and freed memory is kept; the same bits either way",
+    "ltood.runtime.provenance": "digests; a new rule gives new digests by itself",
+    "ltood.runtime.source": "reads source for the digests",
+    "ltood.runtime.workspace": "where a file lies, and its content is recorded",
+    "ltood.store.folders": "moves finished folders into place",
+    "stages": "starts the right Python",
+    "stages._shell": "paths, errors and exit codes",
+}
+#: Libraries whose major and minor version count where a module imports them, by the name under
+#: which they are installed. Patch releases and ltood's own version do not.
+LIBRARIES = {
+    "PIL": "pillow",
+    "numpy": "numpy",
+    "open_clip": "open_clip_torch",
+    "scipy": "scipy",
+    "timm": "timm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+}
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -19,28 +45,53 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def code_digest(*modules: str) -> str:
-    """SHA-256 of what modules do, and those of ltood that they import, core and store left out.
+def code_digest(*roots: str) -> str:
+    """SHA-256 of what modules do, with all that they import; see `code_parts`."""
+    return digest(code_parts(*roots))
 
-    Comments, docstrings and layout do not count. The source is read, not imported.
+
+def code_parts(*roots: str) -> dict[str, dict[str, str]]:
+    """What can change a number when modules run. The source is read, not run.
+
+    Comments, docstrings and blank lines do not count, and it is the same on every Python.
 
     Args:
-        modules: Full names, such as "ltood.training".
+        roots: Full names, such as "ltood.training.train". Entries that are loaded by name must
+            be among them.
+
+    Returns:
+        Digests by module under "modules", by file for what they read from beside them under
+        "files", and versions by library under "libraries".
+
+    Raises:
+        ModuleNotFoundError: If there is no module of a name.
     """
-    found: dict[str, str] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        tree = ast.parse(_file(name).read_text(encoding="utf-8"))
-        found[name] = ast.unparse(_without_docstrings(tree))
-        waiting.extend(_imports(tree))
-    return digest(found)
+    sources = closure(roots, frozenset(WITHOUT_EFFECT))
+    files = {
+        file: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, source in sources.items()
+        for file, path in companions(name, source).items()
+    }
+    imported = frozenset[str]().union(*(source.libraries for source in sources.values()))
+    return {
+        "modules": {name: source.sha256 for name, source in sources.items()},
+        "files": files,
+        "libraries": {name: minor_version(name) for name in sorted(imported & LIBRARIES.keys())},
+    }
+
+
+@cache
+def minor_version(library: str) -> str:
+    """Major and minor version of one of `LIBRARIES`, such as "2.6"; "none" where it is missing."""
+    try:
+        version = importlib.metadata.version(LIBRARIES[library])
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+    return ".".join(version.split(".")[:2])
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide numbers."""
+    """Versions to note beside a result; `code_parts` says which of them count."""
     return {name: importlib.metadata.version(name) for name in ("ltood", "numpy", "torch")}
 
 
@@ -58,32 +109,3 @@ def differences(found: object, wanted: object, where: str = "") -> list[str]:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _file(module: str) -> Path:
-    path = _ROOT.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules of ltood that a module imports, at its top or inside functions."""
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name for name in inner if _file(name).is_file()] or [node.module]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "ltood" and len(parts) > 1 and parts[1] not in _LEFT_OUT:
-                yield name
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree

@@ -1,0 +1,183 @@
+"""What Python source does, read and not run: its normal form, its imports, the code behind it.
+
+The normal form is the text without comments, docstrings, blank lines and trailing blanks. It is
+cut out of the text by position, because what `ast.unparse` and `ast.dump` write differs from one
+Python to the next.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+#: Folder that holds the packages below.
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("ltood", "stages")
+
+#: A string, a continued line, or what separates two lines of code. In Python up to 3.11 no
+#: replacement field of an f-string holds a comment or the quotes around it.
+_PIECES = re.compile(
+    rb'"""(?:\\.|[^\\])*?"""'
+    rb"|'''(?:\\.|[^\\])*?'''"
+    rb'|"(?:\\.|[^"\\\n])*"'
+    rb"|'(?:\\.|[^'\\\n])*'"
+    rb"|\\\n"
+    rb"|(?P<break>(?:[ \t\f]*(?:#[^\n]*)?\n)+)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source file.
+
+    Attributes:
+        text: Normal form.
+        sha256: Digest of the normal form.
+        imports: Modules of `PACKAGES` that it imports, at its top or inside functions; not
+            those that only type checkers import.
+        libraries: Top-level names of everything else that it imports.
+    """
+
+    text: bytes
+    sha256: str
+    imports: frozenset[str]
+    libraries: frozenset[str]
+
+
+def normal_form(text: bytes, tree: ast.Module | None = None) -> bytes:
+    """Source without what changes no behaviour.
+
+    Args:
+        text: Source of a module, UTF-8.
+        tree: The same, parsed; parsed here if not given.
+
+    Returns:
+        The remaining lines. Text inside of strings stays as it is.
+    """
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    starts = [0, *(match.end() for match in re.finditer(rb"\n", text))]
+    kept: list[bytes] = []
+    done = 0
+    for node in _statements((tree or ast.parse(text)).body):
+        if isinstance(node, ast.Expr) and _is_text(node.value):
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            kept.append(text[done : starts[node.lineno - 1] + node.col_offset])
+            done = starts[node.end_lineno - 1] + node.end_col_offset
+    text = b"\n" + b"".join([*kept, text[done:]]) + b"\n"
+    return _PIECES.sub(lambda piece: b"\n" if piece["break"] else piece[0], text).lstrip(b"\n")
+
+
+def read_source(path: Path) -> Source:
+    """Read one file; it is parsed once per process and state of the file.
+
+    Raises:
+        SyntaxError: If it is not Python.
+    """
+    stat = path.stat()
+    return _read(path, stat.st_size, stat.st_mtime_ns)
+
+
+def module_file(name: str) -> Path | None:
+    """File of a module of `PACKAGES`, or None where there is none of this name."""
+    path = ROOT.joinpath(*name.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file if name.partition(".")[0] in PACKAGES and file.is_file() else None
+
+
+def closure(roots: tuple[str, ...], without: frozenset[str] = frozenset()) -> dict[str, Source]:
+    """Modules that run when `roots` run: they, what they import, and the packages around each.
+
+    Args:
+        roots: Full names, such as "ltood.training.train".
+        without: Modules that are left out, with what only they import.
+
+    Returns:
+        Sources by name, in the order of names.
+
+    Raises:
+        ModuleNotFoundError: If there is no module of a name.
+    """
+    found: dict[str, Source] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in without:
+            continue
+        path = module_file(name)
+        if path is None:
+            raise ModuleNotFoundError(f"there is no module {name}", name=name)
+        found[name] = read_source(path)
+        waiting += found[name].imports
+        waiting += [name[: dot.start()] for dot in re.finditer(r"\.", name)]
+    return dict(sorted(found.items()))
+
+
+def companions(name: str, source: Source) -> dict[str, Path]:
+    """Files beside a module that it reads: those whose names stand in its text.
+
+    Returns:
+        Paths by name such as "ltood/reporting/report.css".
+    """
+    path = module_file(name)
+    assert path is not None
+    package = "/".join(name.split(".")[: len(path.relative_to(ROOT).parent.parts)])
+    return {
+        f"{package}/{file.name}": file
+        for file in path.parent.iterdir()
+        if file.suffix not in {"", ".py", ".pyc"} and file.name.encode() in source.text
+    }
+
+
+@cache
+def _read(path: Path, size: int, mtime_ns: int) -> Source:
+    del size, mtime_ns
+    text = path.read_bytes()
+    tree = ast.parse(text)
+    modules, libraries = set(), set()
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    for name in _imported(tree.body, package):
+        top = name.partition(".")[0]
+        if top not in PACKAGES:
+            libraries.add(top)
+            continue
+        # `from package import name` names a module of the package, or something within it.
+        modules.add(name if module_file(name) else name.rpartition(".")[0])
+    normal = normal_form(text, tree)
+    digest = hashlib.sha256(normal).hexdigest()
+    return Source(normal, digest, frozenset(modules), frozenset(libraries))
+
+
+def _imported(body: list[ast.stmt], package: str) -> Iterator[str]:
+    """Full names that statements import, "package.name" for each name taken from a package."""
+    for node in _statements(body):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements in order, those inside of others too, but for what only type checkers see."""
+    for node in body:
+        yield node
+        unseen = isinstance(node, ast.If) and _is_type_checking(node.test)
+        for key in ("body", "handlers", "orelse", "finalbody", "cases"):
+            inner = [] if unseen and key == "body" else getattr(node, key, [])
+            yield from _statements(inner)
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
