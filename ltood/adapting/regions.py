@@ -23,8 +23,8 @@ from ltood.images.decoding import Geometry, as_image, decode, decode_image
 from ltood.images.files import ImageFiles
 from ltood.images.prepared import PreparedData
 from ltood.images.views import RandomViews
+from ltood.runtime.files import write_atomically
 from ltood.runtime.provenance import digest
-from ltood.store.chunks import write_atomically
 from ltood.store.features import FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 from ltood.store.regions import RegionSheet
@@ -300,13 +300,7 @@ def write_sheet(path: Path, sheet: "Image") -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    content = _png(sheet)
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path} ({error.strerror or error}); free space or choose another file."
-        ) from error
+    write_atomically(path, _png(sheet))
 
 
 def _png(sheet: "Image") -> bytes:

@@ -150,14 +150,14 @@ def few_shot(
     """Draw few training pictures of each class, the same on every machine, and list them."""
     import dataclasses
 
-    from ltood.core.errors import DataError, StoreError
+    from ltood.core.errors import DataError
     from ltood.core.registry import load
     from ltood.core.settings import parse
     from ltood.datasets import ImageFolderConfig
     from ltood.images.fewshot import split_table
     from ltood.images.files import ImageFiles
+    from ltood.runtime.files import write_atomically
     from ltood.runtime.params import read_params
-    from ltood.store.chunks import write_atomically
 
     module = load("datasets", dataset)
     # Without settings a folder is enough.
@@ -178,12 +178,7 @@ def few_shot(
     assert isinstance(files, ImageFiles)
     numbers, seeds = shots or [16], seed or [1, 2, 3]
     table = split_table(files.labels, files.paths, names, files.ids, shots=numbers, seeds=seeds)
-    try:
-        write_atomically(out, table.encode())
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {out} ({error.strerror or error}); free space or choose another file."
-        ) from error
+    write_atomically(out, table.encode())
     typer.echo(f"{out}: {table.count(chr(10)) - 1:,} lines for {len(names):,} classes.")
 
 

@@ -17,8 +17,8 @@ def init(
     from ltood.core.errors import ConfigError
     from ltood.core.registry import available, load
     from ltood.core.settings import to_section
+    from ltood.runtime.files import write_atomically
     from ltood.runtime.params import read_params, with_sections
-    from ltood.store.chunks import write_atomically
 
     content = read_params(path) if path.exists() else {}
     added: dict[str, dict[str, object]] = {}

@@ -16,7 +16,7 @@ import numpy as np
 from ltood.core.errors import LtoodError
 from ltood.core.prior import GROUPS
 from ltood.metrics import columns_of
-from ltood.store.chunks import to_json_bytes, write_atomically
+from ltood.runtime.files import replace_together, to_json_bytes
 
 NAMES = ("title", "calibrator", "method", "normaliser")
 
@@ -59,10 +59,14 @@ def write_leaderboard(
     folder = Path(folder)
     markdown = markdown_table(board, columns)
     rows = [_flat(row) for row in board["rows"]]
-    write_atomically(folder / "leaderboard.csv", _csv(rows))
-    write_atomically(folder / "leaderboard.md", markdown.encode())
-    write_atomically(folder / "timings.csv", _csv(timings))
-    write_atomically(folder / "leaderboard.json", to_json_bytes(board))
+    replace_together(
+        {
+            folder / "leaderboard.csv": _csv(rows),
+            folder / "leaderboard.md": markdown.encode(),
+            folder / "timings.csv": _csv(timings),
+            folder / "leaderboard.json": to_json_bytes(board),
+        }
+    )
 
 
 def check_any(board: Mapping[str, Any]) -> None:

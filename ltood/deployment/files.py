@@ -22,9 +22,9 @@ from ltood.core.head import ClassifierHead
 from ltood.core.slots import Fitted
 from ltood.deployment.detector import DeployedDetector
 from ltood.runtime.devices import choose_device
+from ltood.runtime.files import replace_together, to_json_bytes
 from ltood.runtime.provenance import digest
 from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
-from ltood.store.chunks import to_json_bytes, write_atomically
 
 KIND = "ltood detector"
 SCHEMA = 1
@@ -56,13 +56,7 @@ def save_detector(path: Path, detector: DeployedDetector, *, overwrite: bool = F
     description["sha256"] = hashlib.sha256(tensors).hexdigest()
     description.pop(_OWN_DIGEST, None)  # a detector that was read and is written again
     description[_OWN_DIGEST] = digest(description)
-    try:
-        write_atomically(tensors_path, tensors)
-        write_atomically(sidecar_path, to_json_bytes(description))
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another path."
-        ) from error
+    replace_together({tensors_path: tensors, sidecar_path: to_json_bytes(description)})
 
 
 def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:

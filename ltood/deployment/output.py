@@ -1,14 +1,14 @@
 """Verdicts as text: a CSV table or JSON lines, written row by row."""
 
 import csv
+import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TextIO
 
-from ltood.core.errors import StoreError
 from ltood.deployment.predicting import COLUMNS, Verdict
+from ltood.runtime.files import writing
 
 Format = Literal["csv", "jsonl"]
 
@@ -42,16 +42,7 @@ def write_file(path: Path, verdicts: Iterable[Verdict], form: Format) -> None:
     Raises:
         StoreError: If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            write_rows(file, verdicts, form)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another file."
-        ) from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
+    with writing(path) as raw:
+        file = io.TextIOWrapper(raw, "utf-8", newline="")
+        write_rows(file, verdicts, form)
+        file.detach()

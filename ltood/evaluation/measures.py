@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, StoreError
 from ltood.core.prior import GROUPS, ClassPrior
 from ltood.metrics import METRICS, Ranking, accuracy, fpr_at_tpr, ood_rows, rank, redraw
-from ltood.store.chunks import to_json_bytes, write_atomically
+from ltood.runtime.files import to_json_bytes, write_atomically
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ltood.core.prior import GROUPS
 from ltood.evaluation.measures import ScoreSource, _ood_sets, _prior, _test, false_alarms
 from ltood.metrics import accuracy, curves
-from ltood.store.chunks import write_atomically
+from ltood.runtime.files import write_atomically
 
 
 def write_plots(store: ScoreSource, folder: Path | str) -> None:

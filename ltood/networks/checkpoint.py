@@ -14,7 +14,6 @@ duration is kept: equal training gives equal bytes.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
 from ltood.core.settings import parse
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.runtime.files import write_atomically
 
 SCHEMA = 1
 META = "checkpoint.json"
@@ -35,31 +35,6 @@ HISTORY = "history.csv"
 STATE = "state"
 
 _RERUN = "run the train stage again"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either there with all its bytes or not there.
-
-    Raises:
-        StoreError: If it cannot be written, such as on a full disk.
-    """
-    building = path.with_name(f"{path.name}.tmp")
-    try:
-        with building.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        building.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or make the folder "
-            "writable, then run the same command again."
-        ) from error
 
 
 def write_checkpoint(

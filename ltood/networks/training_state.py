@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ltood.core.errors import StoreError
-from ltood.networks.checkpoint import write_atomically
+from ltood.runtime.files import write_atomically
 
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
 

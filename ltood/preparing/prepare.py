@@ -5,11 +5,7 @@ whole, and equal input gives equal bytes. NumPy only.
 """
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ from ltood.images.prepared import (
 from ltood.images.sources import ImageDataset
 from ltood.preparing.leakage import TrainingImages
 from ltood.runtime.console import log, progress
+from ltood.runtime.files import building_folder, write_atomically, writing
 from ltood.store.layout import ID_SPLITS, check_split_name
 
 __all__ = ["PreparedData", "open_prepared", "prepare"]
@@ -64,10 +61,7 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
         raise StoreError(
             f"{out} exists and holds no prepared data; move it away or choose another folder."
         )
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    with building_folder(out) as building:
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "dataset": name,
@@ -75,27 +69,13 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
             "class_names": list(dataset.class_names),
         }
         manifest |= _write_splits(dataset, name, names, building)
-        with _writing(out):
-            _write_manifest(manifest, building / MANIFEST)
-            _replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+        write_atomically(building / MANIFEST, text.encode())
 
 
 def _is_ours(out: Path) -> bool:
     """Whether `out` is prepared data or an empty folder, which may be replaced."""
     return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {out} ({error.strerror or error}); free space, fix the permissions "
-            "or choose another folder."
-        ) from error
 
 
 def _checked_splits(name: str, dataset: ImageDataset) -> tuple[str, ...]:
@@ -145,8 +125,7 @@ def _write_splits(
                     f"{split_name}: {repeats:,} of {len(split):,} images are training images too, "
                     "byte for byte; results on them say nothing about new ones."
                 )
-            with _writing(folder):
-                entry = _write_split(split, folder / split_name)
+            entry = _write_split(split, folder / split_name)
             entries[split_name] = {**entry, "skipped": list(skipped)} if skipped else entry
             advance(1)
     return {"class_counts": class_counts, "splits": entries}
@@ -202,43 +181,12 @@ def _write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]
     if isinstance(split, ImageFiles):
         entry["root"] = str(split.root)
         entry["paths_sha256"] = paths_sha256(split.paths)
-        _write(folder / PATHS, ("\n".join(split.paths) + "\n").encode())
+        write_atomically(folder / PATHS, ("\n".join(split.paths) + "\n").encode())
     else:
         entry["shape"] = list(split.images.shape[1:])
     for key in FILE_ARRAYS if isinstance(split, ImageFiles) else ARRAYS:
         values = np.ascontiguousarray(getattr(split, key))
-        with (folder / f"{key}.npy").open("wb") as file:
+        with writing(folder / f"{key}.npy") as file:
             np.save(file, values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
         entry[f"{key}_sha256"] = array_sha256(values)
     return entry
-
-
-def _write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
-    _write(path, (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(building: Path, out: Path) -> None:
-    """Move the finished folder to `out`."""
-    building.chmod(0o755)  # A temporary folder is private at first.
-    if out.exists():
-        # Moved aside first: a kill while it is deleted must not leave half a folder here.
-        old = building.with_suffix(".old.tmp")
-        out.rename(old)
-        building.rename(out)
-        shutil.rmtree(old)
-    else:
-        building.rename(out)
-    parent = os.open(out.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

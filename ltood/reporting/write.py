@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltood.core.errors import DataError, LtoodError
+from ltood.core.errors import DataError
 
 if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
@@ -45,16 +45,10 @@ def write_report(
     """
     from ltood.reporting.content import build
     from ltood.reporting.page import render
-    from ltood.store.chunks import write_atomically
+    from ltood.runtime.files import write_atomically
 
     page = render(build(store, metrics, breakdown, intervals, leaderboard, title, regions))
-    try:
-        write_atomically(out, page.encode())
-    except OSError as error:
-        raise LtoodError(
-            f"the report cannot be written to {out}: {error.strerror}. Choose another path or "
-            "make room."
-        ) from error
+    write_atomically(out, page.encode())
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

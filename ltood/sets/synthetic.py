@@ -8,8 +8,6 @@ for SVHN: the first 1,000 test images of each digit, in file order. Every call g
 bytes.
 """
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.runtime.files import writing
 
 _NUM_NOISE = 10_000
 _SHAPE = (32, 32, 3)
@@ -41,32 +40,18 @@ def make(rule: str, folder: Path) -> Path:
         Path of the archive with `images`, [10000, 32, 32, 3] uint8.
 
     Raises:
-        DataError: If SVHN is missing or another file, or the archive cannot be written.
+        DataError: If SVHN is missing or another file.
+        StoreError: If the archive cannot be written.
     """
     out = folder / f"{rule}.npz"
     if out.exists():
         return out
     images = _RULES[rule](folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, building = tempfile.mkstemp(prefix=f".{rule}.", suffix=".tmp", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                    entry = zipfile.ZipInfo("images.npy", _EPOCH)
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    with archive.open(entry, "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, images, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(building).chmod(0o644)  # A temporary file is private at first.
-            Path(building).replace(out)
-        finally:
-            Path(building).unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {out} ({error.strerror or error}); free space or choose another folder."
-        ) from error
+    with writing(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        entry = zipfile.ZipInfo("images.npy", _EPOCH)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(entry, "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, images, allow_pickle=False)
     return out
 
 

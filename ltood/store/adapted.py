@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.store.chunks import checksum, to_json_bytes
+from ltood.runtime.files import to_json_bytes, write_folder
+from ltood.store.chunks import checksum
 from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore
-from ltood.store.folders import write_folder
 from ltood.store.layout import ArraySpec
 
 SCHEMA = 1

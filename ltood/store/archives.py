@@ -6,7 +6,6 @@ reported by name.
 """
 
 import hashlib
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.runtime.files import writing
 
 
 class Archive:
@@ -152,22 +152,16 @@ def write_archive(path: Path, blocks: Mapping[str, tuple[tuple[int, ...], str, A
         path: File to write; replaced if it exists.
         blocks: For each array its shape, dtype name and an iterable of row blocks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as file:
-            for name, (shape, dtype, parts) in blocks.items():
-                # A fixed date keeps equal contents equal in bytes.
-                entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-                with file.open(entry, "w", force_zip64=True) as stream:
-                    header = {
-                        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                        "fortran_order": False,
-                        "shape": shape,
-                    }
-                    np.lib.format.write_array_header_2_0(stream, header)
-                    for part in parts:
-                        stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
+        for name, (shape, dtype, parts) in blocks.items():
+            # A fixed date keeps equal contents equal in bytes.
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            with file.open(entry, "w", force_zip64=True) as stream:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                    "fortran_order": False,
+                    "shape": shape,
+                }
+                np.lib.format.write_array_header_2_0(stream, header)
+                for part in parts:
+                    stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())

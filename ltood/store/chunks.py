@@ -7,7 +7,6 @@ chunk file the first time they touch it.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.runtime.files import TEMPORARY, to_json_bytes, write_atomically
 from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec
 
 ATTRIBUTE = "ltood"
 CHECKSUM_ATTRIBUTE = "ltood_crc32c"
-TEMPORARY = ".tmp"
 HEAD_GROUP = "head"
 #: Stands for a checksum that was compared before, so a chunk is not read twice for it.
 VERIFIED = "verified"
@@ -29,30 +28,10 @@ VERIFIED = "verified"
 MAPPED_CHUNKS = 8
 
 
-def write_atomically(path: Path, data: bytes | NDArray[np.uint8]) -> None:
-    """Write a file so that it is either absent, old or complete, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data if isinstance(data, bytes) else data.data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def remove_temporaries(root: Path) -> None:
     """Remove what killed writers left, so that a finished store has no file too many."""
     for path in root.rglob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
-
-
-def to_json_bytes(value: object) -> bytes:
-    """Serialise with sorted keys, so that equal values give equal bytes."""
-    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def checksum(data: bytes | NDArray[Any]) -> str:
@@ -105,10 +84,11 @@ def write_chunk(
                 f"large for {spec.dtype}; scale them or store a wider type."
             ) from None
         raw = raw_bytes(padded)
-        write_atomically(chunk_path(root, split, name, chunk, padded.ndim), raw)
+        path = chunk_path(root, split, name, chunk, padded.ndim)
+        write_atomically(path, raw.data, sweep=False)
         sums[name] = checksum(raw)
     marker = {"rows": list(rows), "crc32c": sums}
-    write_atomically(marker_path(root, split, chunk), to_json_bytes(marker))
+    write_atomically(marker_path(root, split, chunk), to_json_bytes(marker), sweep=False)
 
 
 def read_marker(

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.store.chunks import checksum, to_json_bytes
-from ltood.store.folders import write_folder
+from ltood.runtime.files import to_json_bytes, write_folder
+from ltood.store.chunks import checksum
 
 _DOCUMENT = "fitted.json"
 _STATE = "state.safetensors"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.store.chunks import checksum, to_json_bytes
-from ltood.store.folders import write_folder
+from ltood.runtime.files import to_json_bytes, write_folder
+from ltood.store.chunks import checksum
 
 SCHEMA = 1
 DOCUMENT = "regions.json"

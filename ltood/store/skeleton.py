@@ -13,13 +13,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
+from ltood.runtime.files import write_atomically
 from ltood.store.chunks import (
     ATTRIBUTE,
     HEAD_GROUP,
     chunk_path,
     raw_bytes,
     seal_root,
-    write_atomically,
 )
 from ltood.store.layout import SCHEMA, ArraySpec, StoreSpec
 
@@ -55,7 +55,7 @@ def create_skeleton(
                 array = ArraySpec(values.dtype.name, values.shape[1:])
                 _create_array(group, key, values.shape, rows, array)
                 write_atomically(
-                    chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), raw_bytes(values)
+                    chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), raw_bytes(values).data
                 )
         with warnings.catch_warnings():
             # Readers without consolidated metadata fall back to the documents beside the arrays.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltood.metrics import METRICS
-from ltood.store.chunks import to_json_bytes, write_atomically
+from ltood.runtime.files import replace_together, to_json_bytes
 from ltood.sweeping.candidates import Settings
 from ltood.sweeping.searching import Candidate, Sweep, described, is_number, plain
 
@@ -42,12 +42,14 @@ def write_sweep(folder: Path, result: Sweep) -> None:
         folder: Where to write; made if it is not there.
         result: A finished sweep.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TABLE, _table(result).encode())
-    write_atomically(folder / RECORD, to_json_bytes(_record(result)))
-    write_atomically(folder / BEST, _section(result).encode())
-    for kind in ("svg", "png"):
-        write_atomically(folder / f"{FIGURE}.{kind}", draw(result, kind))
+    replace_together(
+        {
+            **{folder / f"{FIGURE}.{kind}": draw(result, kind) for kind in ("svg", "png")},
+            folder / BEST: _section(result).encode(),
+            folder / TABLE: _table(result).encode(),
+            folder / RECORD: to_json_bytes(_record(result)),
+        }
+    )
 
 
 def _table(result: Sweep) -> str:

@@ -14,12 +14,13 @@ from torch import Tensor
 from ltood.core.errors import TrainingError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
-from ltood.networks.checkpoint import HISTORY, STATE, write_atomically
+from ltood.networks.checkpoint import HISTORY, STATE
 from ltood.networks.training_state import save_state
 from ltood.recipes import Recipe
 from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.files import write_atomically
 from ltood.training.batches import Batches, as_input
 from ltood.training.counted import derive_seed
 from ltood.training.pixels import Pixels, pixels_of

@@ -26,7 +26,6 @@ from ltood.networks.checkpoint import (
     STATE,
     WEIGHTS,
     read_meta,
-    write_atomically,
     write_checkpoint,
 )
 from ltood.networks.training_state import load_state
@@ -34,6 +33,7 @@ from ltood.recipes import Recipe, build_recipe
 from ltood.runtime.console import log
 from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.files import is_temporary, write_atomically
 from ltood.runtime.provenance import code_digest, differences, digest, library_versions
 from ltood.training.counted import derive_seed
 from ltood.training.given import build, check_source, describe_weights, inputs_of_given
@@ -179,8 +179,8 @@ def _open(out: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
 def _refuse_strangers(out: Path) -> None:
     """Refuse a folder that holds something which no training wrote."""
     ours = {META, WEIGHTS, EXTRAS, HISTORY, STATE}
-    ours |= {f"{name}.tmp" for name in ours}
-    strangers = sorted({path.name for path in out.iterdir()} - ours)
+    names = {path.name for path in out.iterdir() if not is_temporary(path.name)}
+    strangers = sorted(names - ours)
     if strangers:
         raise StoreError(
             f"{out} holds {strangers[0]!r} and no checkpoint; move it away or choose another "

@@ -189,7 +189,7 @@ def test_few_shots_of_arrays_need_no_list(tmp_path):
 def test_few_shots_say_what_is_missing(pictures, tmp_path):
     (tmp_path / "file").write_text("")
     where = tmp_path / "file" / "shots.csv"
-    with pytest.raises(StoreError, match=r"cannot write .*shots\.csv \("):
+    with pytest.raises(StoreError, match=r"cannot write .*shots\.csv: "):
         run("few-shot", "folder", "--root", pictures, "--out", where)
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         run("few-shot", "folder", "--params", tmp_path / "none.yaml", "--out", where)

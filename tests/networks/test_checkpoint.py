@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from ltood.networks.checkpoint import (
     load_checkpoint,
     read_head_extras,
     read_meta,
-    write_atomically,
     write_checkpoint,
 )
 
@@ -150,19 +148,3 @@ def test_a_wrong_number_of_channels_is_named(checkpoint):
     edit(checkpoint[0], lambda meta: meta["images"].update(channels="one"))
     with pytest.raises(ConfigError, match=r"images\.channels is 'one'; it must be a whole number"):
         load_checkpoint(checkpoint[0])
-
-
-def test_a_file_is_whole_or_absent(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def fail(self, target):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail)
-        with pytest.raises(StoreError, match=r"cannot write .*file: No space left on device; free"):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    write_atomically(path, b"new")
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"new")]

@@ -174,7 +174,7 @@ def test_a_file_in_the_way_is_refused(toy, out):
 
 def test_a_place_that_cannot_be_written_is_refused(toy, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write .*prepared \(.*\); free space"):
+    with pytest.raises(StoreError, match=r"cannot write .*prepared: .*; free space"):
         run(toy, tmp_path / "file" / "prepared")
 
 
@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_sentence(toy, out, monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(StoreError, match=r"cannot write .* \(No space left on device\)"):
+    with pytest.raises(StoreError, match=r"cannot write .*: No space left on device"):
         run(toy, out)
     assert list(out.parent.iterdir()) == []
 

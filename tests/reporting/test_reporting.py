@@ -455,7 +455,7 @@ def test_scores_without_their_record_are_refused(store, pieces, tmp_path, key):
 
 
 def test_a_place_that_cannot_be_written_is_named(store, pieces, tmp_path):
-    with pytest.raises(LtoodError, match=r"the report cannot be written to .*: Is a directory"):
+    with pytest.raises(LtoodError, match=r"cannot write .*: it is a folder"):
         write_report(tmp_path, store, *pieces)
 
 

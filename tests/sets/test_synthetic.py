@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from ltood.core.errors import DataError
+from ltood.core.errors import DataError, StoreError
 from ltood.images.archives import read_archive
 from ltood.sets import synthetic as made_sets
 from ltood.sets.catalogue import known_sets
@@ -77,5 +77,5 @@ def test_svhn_must_be_there_and_whole(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, few):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write .*uniform\.npz \(Not a directory\)"):
+    with pytest.raises(StoreError, match=r"cannot write .*uniform\.npz: Not a directory"):
         make("uniform", tmp_path / "file" / "folder")

@@ -51,5 +51,5 @@ def test_what_is_not_whole_is_refused(tmp_path):
 
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write .*regions \("):
+    with pytest.raises(StoreError, match=r"cannot write .*regions: "):
         write_regions(tmp_path / "file" / "regions", SHEET)
