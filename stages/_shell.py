@@ -1,28 +1,29 @@
-"""What the stage commands share: reading `params.yaml`, errors, paths."""
+"""What the stage commands share: paths, errors, and the comparison at the end."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import ConfigError
-from ltood.core.registry import load
-from ltood.core.settings import parse
 from ltood.runtime.console import one_line_errors
-from ltood.runtime.params import read_params
 from ltood.runtime.process import passive_omp_wait
+from ltood.runtime.provenance import differences
+from stages._code import INPUTS, STAGES, code_of, recorded
+from stages._lock import only_run
+from stages._params import Params
 
 if TYPE_CHECKING:
     from ltood.store.features import FeatureStore
 
+__all__ = ["INPUTS", "STAGES", "Params", "features", "refuse_changes", "stage"]
+
 WORK = Path("data/work")
 RESULTS = Path("results")
+LOCKS = WORK / "locks"
 PREPARED = WORK / "prepared"
 CHECKPOINT = WORK / "checkpoint"
 FEATURES = WORK / "features.zarr"
-#: State of an unfinished adapt stage; no output, so that DVC leaves it to a killed run.
-ADAPTING = WORK / "adapting"
 HEAD = WORK / "head"
 REGIONS = WORK / "regions"
 CALIBRATION = WORK / "calibration"
@@ -32,28 +33,59 @@ LEADERBOARD = RESULTS / "leaderboard.json"
 METRICS = RESULTS / "metrics.json"
 REPORT = RESULTS / "report.html"
 PLOTS = RESULTS / "plots"
+#: Unfinished work of a stage; no output, so that DVC leaves it to a killed run.
+TRAINING = WORK / "training"
+EXTRACTING = WORK / "extracting"
+ADAPTING = WORK / "adapting"
 
 
-def plain_errors(command: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a stage so that expected failures end in one line and exit code 1.
+def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]:
+    """Make a function the command of a stage.
 
+    Expected failures end in one line and exit code 1. A second run of the stage is refused while
+    the first one lives, and so is a result whose settings or code were changed while it was made.
     Waiting threads sleep from here on, so that a busy machine is shared.
+
+    Args:
+        name: Name of the stage, such as "train".
     """
 
-    @functools.wraps(command)
-    def run() -> None:
-        passive_omp_wait()
-        with one_line_errors():
-            command()
+    def wrap(command: Callable[[Params], None]) -> Callable[[], None]:
+        @functools.wraps(command)
+        def run() -> None:
+            passive_omp_wait()
+            with one_line_errors(), only_run(name, LOCKS):
+                chosen = Params()
+                before = _state(name, chosen, recorded)
+                command(chosen)
+                refuse_changes(name, "params.yaml", chosen.changes())
+                for what, found in _state(name, chosen).items():
+                    refuse_changes(name, what, differences(before[what], found))
 
-    return run
+        return run
+
+    return wrap
+
+
+def refuse_changes(stage: str, what: str, changes: list[str]) -> None:
+    """Let a stage fail whose inputs were changed while it ran, so that nothing is recorded.
+
+    Raises:
+        ConfigError: If there are changes.
+    """
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise ConfigError(
+            f"{what} changed while {stage} ran ({'; '.join(changes[:3])}{more}), so its result "
+            "belongs to neither state; run the same command again."
+        )
 
 
 def features() -> "FeatureStore":
     """The feature store, with the head of the adapt stage where it made one.
 
     Raises:
-        StoreError: If store or head is missing, unreadable or they do not fit together.
+        StoreError: If head or store is missing, unreadable or they do not fit together.
     """
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
@@ -61,48 +93,14 @@ def features() -> "FeatureStore":
     return with_adapted_head(FeatureStore.open(FEATURES), HEAD)
 
 
-def params() -> dict[str, Any]:
-    """Content of `params.yaml` in the current folder.
-
-    Raises:
-        ConfigError: If it is missing or unreadable.
-    """
-    return read_params(Path("params.yaml"))
-
-
-def value(name: str) -> Any:  # noqa: ANN401 - a top-level key may be a name or a number
-    """One top-level key of `params.yaml`.
-
-    Raises:
-        ConfigError: If the key is missing.
-    """
-    content = params()
-    if name not in content:
-        raise ConfigError(f"params.yaml has no key {name!r}; add it (see the README).")
-    return content[name]
-
-
-def choice(key: str, package: str) -> tuple[str, ModuleType, Any]:
-    """The entry that a top-level key names, with its parsed settings.
-
-    Args:
-        key: Top-level key such as "method".
-        package: Package of its entries, such as "methods".
-
-    Returns:
-        Name, imported module and `Config` instance from section `package.name`.
-
-    Raises:
-        ConfigError: On an unknown name, a missing section or a bad setting.
-    """
-    name = value(key)
-    if not isinstance(name, str):
-        raise ConfigError(f"params.yaml: {key} is {name!r}; it must be a name (see `ltood list`).")
-    module = load(package, name)
-    sections = params().get(package)
-    if not isinstance(sections, dict) or name not in sections:
-        raise ConfigError(
-            f"params.yaml has no section {package}.{name}; add one (an empty section is "
-            f"`{name}: {{}}`)."
-        )
-    return name, module, parse(sections[name], module.Config, f"{package}.{name}")
+def _state(
+    name: str, chosen: Params, known: Callable[[str, str], dict[str, Any] | None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Code and watched files of a stage, as DVC will record them where `known` has them."""
+    if name not in STAGES:
+        return {}
+    kinds = {"the code": (f"code/{name}", functools.partial(code_of, name))}
+    return {
+        what: (known and known(name, file)) or describe(chosen)
+        for what, (file, describe) in kinds.items()
+    }

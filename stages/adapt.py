@@ -6,22 +6,22 @@ stopped.
 
 import click
 
-from stages._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, choice, plain_errors, value
+from stages._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("adapt")
+def main(params: Params) -> None:
     """Read features and the text side of the checkpoint, write the head."""
     from ltood.core.registry import flag
-    from ltood.core.settings import to_section
     from ltood.store.adapted import write_adapted
 
-    recipe = value("recipe")
-    if not flag("recipes", str(recipe), "ADAPTS_HEAD"):  # Nothing to make: no torch, no waiting.
+    if not flag(
+        "recipes", params.name("recipe"), "ADAPTS_HEAD"
+    ):  # Nothing to make: no torch, no waiting.
         write_adapted(HEAD, None)
         return
-    name, _, config = choice("recipe", "recipes")
+    recipe = params.chosen("recipe")
 
     from ltood.adapting.adapt import adapt
     from ltood.adapting.encoders import text_encoder
@@ -29,13 +29,13 @@ def main() -> None:
 
     adapt(
         FeatureStore.open(FEATURES),
-        name,
-        to_section(config),
+        recipe.name,
+        recipe.settings,
         text_encoder(CHECKPOINT),
         HEAD,
         state_folder=ADAPTING,
-        seed=value("seed"),
-        device_name=value("device"),
+        seed=params.seed,
+        device_name=params.device,
     )
 
 

@@ -2,26 +2,25 @@
 
 import click
 
-from stages._shell import CALIBRATION, choice, features, plain_errors, value
+from stages._shell import CALIBRATION, Params, features, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("calibrate")
+def main(params: Params) -> None:
     """Read features, write what the calibrator learned."""
-    from ltood.core.settings import to_section
     from ltood.store.fitted import FittedEntry, write_fitted
 
     store = features()
-    if value("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
+    if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
     from ltood.scoring.session import ScoringSession, fit_calibrator
     from ltood.scoring.slots import EntrySpec
 
-    name, _, config = choice("calibrator", "calibrators")
-    session = ScoringSession.open(store, value("device"))
-    write_fitted(CALIBRATION, fit_calibrator(session, EntrySpec(name, to_section(config))))
+    chosen = params.chosen("calibrator")
+    session = ScoringSession.open(store, params.device)
+    write_fitted(CALIBRATION, fit_calibrator(session, EntrySpec(chosen.name, chosen.settings)))
 
 
 if __name__ == "__main__":

@@ -2,24 +2,22 @@
 
 import click
 
-from stages._shell import RESULTS, features, params, plain_errors, value
+from stages._shell import RESULTS, Params, features, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("compare")
+def main(params: Params) -> None:
     """Read features, write leaderboard.json, .csv and .md and timings.csv."""
     from ltood.comparing.plan import Config
-    from ltood.core.settings import parse
 
-    content = params()
     # A bad name is refused before torch is loaded, which takes seconds.
-    config = parse(content.get("compare"), Config, "compare")
+    config = params.section("compare", Config)
 
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare
 
-    board, timings = compare(features(), config, content, device=value("device"))
+    board, timings = compare(features(), config, params.content, device=params.device)
     write_leaderboard(RESULTS, board, timings)
     check_any(board)
 

@@ -2,12 +2,12 @@
 
 import click
 
-from stages._shell import FINAL_SCORES, METRICS, PLOTS, plain_errors
+from stages._shell import FINAL_SCORES, METRICS, PLOTS, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("evaluate")
+def main(params: Params) -> None:
     """Read final scores, write metrics.json and the plot files."""
     from ltood.evaluation.measures import evaluate, write_metrics
     from ltood.evaluation.plots import write_plots

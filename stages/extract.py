@@ -6,24 +6,23 @@ them: torchrun --nproc-per-node 2 -m stages.extract
 
 import click
 
-from stages._shell import CHECKPOINT, FEATURES, PREPARED, params, plain_errors, value
+from stages._shell import CHECKPOINT, FEATURES, PREPARED, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("extract")
+def main(params: Params) -> None:
     """Read checkpoint and prepared images, write the feature store."""
-    from ltood.core.settings import parse
     from ltood.extraction.extract import ExtractionConfig, extract
-    from ltood.preparing.prepare import open_prepared
+    from ltood.images.prepared import open_prepared
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.runtime.process import keep_freed_memory
 
     keep_freed_memory()
-    config = parse(params().get("extraction"), ExtractionConfig, "extraction")
+    config = params.section("extraction", ExtractionConfig)
     data = open_prepared(PREPARED)
     with ranks_from_environment() as ranks:
-        extract(CHECKPOINT, data, FEATURES, config, device_name=value("device"), ranks=ranks)
+        extract(CHECKPOINT, data, FEATURES, config, device_name=params.device, ranks=ranks)
 
 
 if __name__ == "__main__":

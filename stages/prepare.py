@@ -2,19 +2,18 @@
 
 import click
 
-from stages._shell import PREPARED, choice, plain_errors
+from stages._shell import PREPARED, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("prepare")
+def main(params: Params) -> None:
     """Read the images of the dataset, write them as arrays."""
-    name, module, config = choice("dataset", "datasets")
+    chosen = params.chosen("dataset")
 
-    from ltood.core.settings import to_section
     from ltood.preparing.prepare import prepare
 
-    prepare(module.Dataset(config), name, to_section(config), PREPARED)
+    prepare(chosen.module.Dataset(chosen.config), chosen.name, chosen.settings, PREPARED)
 
 
 if __name__ == "__main__":

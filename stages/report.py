@@ -2,12 +2,12 @@
 
 import click
 
-from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, plain_errors
+from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("report")
+def main(params: Params) -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
     from ltood.evaluation.measures import bootstrap, breakdown
     from ltood.reporting.write import read_leaderboard, read_metrics, write_report

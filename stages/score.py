@@ -2,17 +2,16 @@
 
 import click
 
-from stages._shell import CALIBRATION, RAW_SCORES, choice, features, plain_errors, value
+from stages._shell import CALIBRATION, RAW_SCORES, Params, features, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("score")
+def main(params: Params) -> None:
     """Read features and calibration, write raw scores."""
-    from ltood.core.settings import to_section
     from ltood.runtime.console import log
 
-    name, _, config = choice("method", "methods")
+    method = params.chosen("method")
 
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
@@ -20,12 +19,12 @@ def main() -> None:
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
-    session = ScoringSession.open(features(), value("device"))
+    session = ScoringSession.open(features(), params.device)
     session = restore_calibrator(session, calibration)
-    chosen = EntrySpec(name, to_section(config))
+    chosen = EntrySpec(method.name, method.settings)
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
     for key, number in scores.attributes["method"]["in_use"].items():
-        log(f"{name}: {key} in use {number:.6g}")
+        log(f"{method.name}: {key} in use {number:.6g}")
 
 
 if __name__ == "__main__":

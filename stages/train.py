@@ -2,38 +2,42 @@
 
 import click
 
-from stages._shell import CHECKPOINT, PREPARED, choice, params, plain_errors, value
+from stages._shell import CHECKPOINT, PREPARED, Params, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("train")
+def main(params: Params) -> None:
     """Read prepared images, write the checkpoint."""
-    from ltood.core.settings import parse, to_section
-    from ltood.preparing.prepare import open_prepared
+    from ltood.images.prepared import open_prepared
     from ltood.runtime.process import keep_freed_memory
     from ltood.training.plan import Plan, TrainingConfig
 
     keep_freed_memory()
     # Settings and data are checked before torch is loaded, which takes seconds.
-    config = parse(params().get("training"), TrainingConfig, "training")
+    config = params.section("training", TrainingConfig)
     data = open_prepared(PREPARED)
-    backbone, _, backbone_config = choice("backbone", "backbones")
-    recipe, _, recipe_config = choice("recipe", "recipes")
+    backbone, recipe = params.chosen("backbone"), params.chosen("recipe")
 
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.training.train import train
 
     plan = Plan(
-        backbone,
-        to_section(backbone_config),
-        recipe,
-        to_section(recipe_config),
+        backbone.name,
+        backbone.settings,
+        recipe.name,
+        recipe.settings,
         config,
-        value("seed"),
+        params.seed,
     )
     with ranks_from_environment() as ranks:
-        train(plan, data, CHECKPOINT, value("device"), ranks=ranks)
+        train(
+            plan,
+            data,
+            CHECKPOINT,
+            params.device,
+            ranks=ranks,
+        )
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ nothing to draw. No image is encoded.
 
 import click
 
-from stages._shell import PREPARED, REGIONS, features, plain_errors
+from stages._shell import PREPARED, REGIONS, Params, features, stage
 
 
 @click.command(help=__doc__)
-@plain_errors
-def main() -> None:
+@stage("visualise")
+def main(params: Params) -> None:
     """Read features, head and pictures, write the sheet."""
     from ltood.adapting.regions import region_sheet
-    from ltood.preparing.prepare import open_prepared
+    from ltood.images.prepared import open_prepared
     from ltood.runtime.console import log
     from ltood.store.regions import write_regions
 

@@ -24,6 +24,9 @@ WITHOUT_EFFECT = {
     "ltood.runtime.workspace": "where a file lies, and its content is recorded",
     "ltood.store.folders": "moves finished folders into place",
     "stages": "starts the right Python",
+    "stages._code": "compares digests",
+    "stages._lock": "keeps two runs of a stage apart",
+    "stages._params": "reads params.yaml, whose values are recorded one by one",
     "stages._shell": "paths, errors and exit codes",
 }
 #: Libraries whose major and minor version count where a module imports them, by the name under

@@ -7,6 +7,7 @@ from ltood.store.adapted import read_adapted
 from ltood.store.features import FeatureStore
 from tests import prompt_samples
 
+PARAMS = "backbone: cifar_resnet\nrecipe: {}\n"
 MARKER = """
 import sys
 from stages.adapt import main
@@ -24,7 +25,7 @@ def run(folder, *command):
 def test_nothing_to_adapt_is_noted_without_torch_in_equal_bytes(tmp_path):
     written = []
     for recipe in ("cross_entropy", "pascl"):
-        (tmp_path / "params.yaml").write_text(f"recipe: {recipe}\n", encoding="utf-8")
+        (tmp_path / "params.yaml").write_text(PARAMS.format(recipe), encoding="utf-8")
         done = run(tmp_path, "-c", MARKER)
         assert done.returncode == 0, done.stderr
         folder = tmp_path / "data/work/head"
@@ -34,7 +35,7 @@ def test_nothing_to_adapt_is_noted_without_torch_in_equal_bytes(tmp_path):
 
 
 def test_an_unknown_recipe_ends_in_one_line(tmp_path):
-    (tmp_path / "params.yaml").write_text("recipe: locop\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(PARAMS.format("locop"), encoding="utf-8")
     done = run(tmp_path, "-m", "stages.adapt")
     assert done.returncode == 1
     assert "No recipe 'locop'. Did you mean locoop" in done.stderr

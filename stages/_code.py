@@ -1,0 +1,86 @@
+"""Which code a stage runs: its module, all that it imports, and the entries it loads by name."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltood.runtime.provenance import code_parts
+from stages._params import PACKAGES, Params
+
+#: Stages after `inputs`, and the keys of `params.yaml` whose entries each of them loads.
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "prepare": ("dataset",),
+    "train": ("backbone", "recipe"),
+    "extract": ("backbone",),
+    "adapt": ("backbone", "recipe"),
+    "visualise": (),
+    "calibrate": ("calibrator",),
+    "score": ("calibrator", "method"),
+    "normalise": ("calibrator", "method", "normaliser"),
+    "evaluate": (),
+    "compare": (),
+    "report": (),
+}
+#: Where the stage `inputs` writes what the others depend on.
+INPUTS = Path("data/work/inputs")
+
+
+def roots(stage: str, params: Params) -> list[str]:
+    """Modules that a stage starts from.
+
+    Args:
+        stage: One of `STAGES`.
+        params: Name the entries.
+
+    Raises:
+        ConfigError: If an entry is not named properly, or is unknown.
+    """
+    entries = [f"ltood.{PACKAGES[key]}.{params.name(key)}" for key in STAGES[stage]]
+    if stage == "compare":
+        entries = [
+            f"ltood.{package}.{name}"
+            for package, names in compared(params).items()
+            for name in names
+        ]
+    return [f"stages.{stage}", *entries]
+
+
+def code_of(stage: str, params: Params) -> dict[str, Any]:
+    """What of the code of a stage can change a number; see `ltood.runtime.provenance`."""
+    return code_parts(*roots(stage, params))
+
+
+def compared(params: Params) -> dict[str, dict[str, Any]]:
+    """Settings of all entries that the leaderboard shows, by package and name.
+
+    The entries that are chosen for the report are always among them.
+
+    Raises:
+        ConfigError: If the section `compare` is wrong.
+    """
+    from ltood.comparing.plan import Config
+
+    plan = params.section("compare", Config)
+    found: dict[str, dict[str, Any]] = {}
+    for key in ("calibrator", "method", "normaliser"):
+        package = PACKAGES[key]
+        names = {*plan.names(package), params.name(key)}
+        sections = params.content.get(package) or {}
+        found[package] = {name: sections.get(name) for name in sorted(names)}
+    return found
+
+
+def recorded(stage: str, file: str) -> dict[str, Any] | None:
+    """What DVC will record in one of the files of `INPUTS`; None outside of DVC.
+
+    Args:
+        stage: The stage that asks.
+        file: Name without suffix, such as "code/train".
+    """
+    path = INPUTS / f"{file}.json"
+    if os.environ.get("DVC_STAGE") != stage or not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
