@@ -38,16 +38,12 @@ class Config:
             )
 
 
-class LogitAdjustment(Calibrator):
+class LogitAdjustment(Calibrator[Config]):
     """Subtracts the logarithm of the class prior, `tau` times, from the logits."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Find the shift of each class.
 
         Raises:
@@ -57,16 +53,16 @@ class LogitAdjustment(Calibrator):
         self.shift_: Tensor = shift.float()
         return self
 
-    def transform(self, features: Features) -> Features:
+    def _transform(self, features: Features) -> Features:
         """The same tensor, [N, D]; only the logits change."""
         self.learned("shift_")  # Unfitted, it must not look like a calibrator at work.
         return features
 
-    def adjust_logits(self, logits: Logits) -> Logits:
+    def _adjust_logits(self, logits: Logits) -> Logits:
         """Logits without the prior, [..., C]; a new tensor."""
         return logits + self.learned("shift_").to(logits.device)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """How much more the rarest class gains than the most frequent one."""
         shift = self.learned("shift_")
         return {"gain_of_rarest": float(shift.max() - shift.min())}

@@ -11,14 +11,10 @@ class Config:
     """No settings."""
 
 
-class NoCalibration(Calibrator):
+class NoCalibration(Calibrator[Config]):
     """Hands features on."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def transform(self, features: Features) -> Features:
+    def _transform(self, features: Features) -> Features:
         """The same tensor, [N, D]."""
         return features
 

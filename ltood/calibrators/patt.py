@@ -97,17 +97,16 @@ def rescale(importance: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * (importance - smallest) / (largest - smallest)
 
 
-class Patt(Calibrator):
+class Patt(Calibrator[Config]):
     """Scales each feature dimension by its importance to tail classes against outliers."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN, Need.AUX, Need.HEAD, Need.PRIOR})
 
-    def __init__(self, config: Config | None = None) -> None:
+    def _configure(self) -> None:
         """Take the settings."""
-        self.config = config or Config()
         self.train_split = "test" if self.config.official_test_leak else "train"
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the attention of each dimension.
 
         Raises:
@@ -122,11 +121,11 @@ class Patt(Calibrator):
         self.attention_ = rescale(importance, self.config.low, self.config.high).float()
         return self
 
-    def transform(self, features: Features) -> Features:
+    def _transform(self, features: Features) -> Features:
         """Features times attention, [N, D] float32; the input is left unchanged."""
         return features.float() * self.learned("attention_")
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """Mean attention, by which logits grow on the whole."""
         return {"mean_attention": float(self.learned("attention_").mean())}
 
@@ -207,7 +206,7 @@ def _whole_batches(source: FeatureSource, rows: int, *arrays: str) -> Iterator[F
 
 
 def _joined(pieces: list[FeatureBatch]) -> FeatureBatch:
-    labels = [piece.labels_ for piece in pieces if piece.labels_ is not None]
+    labels = [piece.labels for piece in pieces if "labels" in piece.arrays]
     return FeatureBatch.of(
         torch.cat([piece.features for piece in pieces]),
         labels=torch.cat(labels) if labels else None,

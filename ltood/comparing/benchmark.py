@@ -17,7 +17,7 @@ from ltood.core import registry
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Detector, check_needs
+from ltood.core.slots import Method, check_needs
 from ltood.runtime.devices import choose_device
 
 
@@ -98,7 +98,7 @@ def bench(
         ConfigError: If the device is wrong.
     """
     shape, chosen = shape or Shape(), choose_device(device)
-    built: list[tuple[str, Detector]] = [
+    built: list[tuple[str, Method]] = [
         (name, registry.load("methods", name).Entry()) for name in methods
     ]
     data = _Data(shape, chosen)
@@ -161,18 +161,18 @@ class _Data:
 
 
 @torch.no_grad()
-def _timed(name: str, detector: Detector, data: _Data) -> Timing:
+def _timed(name: str, detector: Method, data: _Data) -> Timing:
     # Nothing that another method found is at hand.
     inputs = FitInputs.of(data.train, data.labels, logits=data.train_logits, head=data.head)
     if "local" in detector.arrays and data.local is None:
         raise MissingNeedError("it reads local features; ask for some (--patches 196).")
     check_needs(f"method {name}", detector.needs, inputs, has_local=data.local is not None)
     start = data.finish()
-    detector.fit(inputs)
+    detector._fit(inputs)
     fitted = data.finish() - start
     scored = 0.0
     for batch in data.batches():
         start = data.finish()
-        detector.score(batch)
+        detector._score(batch)
         scored += data.finish() - start
     return Timing(name, "ok", fitted, scored)

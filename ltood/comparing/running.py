@@ -22,7 +22,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
 from ltood.core.registry import load
 from ltood.core.settings import parse
-from ltood.core.slots import Detector, Normaliser, check_needs
+from ltood.core.slots import Method, Normaliser, check_needs
 from ltood.evaluation.measures import evaluate, false_alarms
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
@@ -58,7 +58,7 @@ class _Method:
     name: str
     rows: list[_Row]
     calibrate: Seconds  # The same for all methods behind one calibrator.
-    detector: Detector | None = None
+    detector: Method | None = None
     fit: Seconds = field(default_factory=Seconds)
     score: Seconds = field(default_factory=Seconds)
 
@@ -94,15 +94,15 @@ class _View:
 
     def batch(self, raw: FeatureBatch, meter: Meter) -> MeteredBatch:
         """Rows as the calibrator shows them, with the head's logits for them."""
-        features, logits, extra = raw.features_, raw.logits_, raw.extra_
-        local = raw.local_
+        arrays = dict(raw.arrays)
         if self.session.calibrator is not None:
-            features = self.session.calibrator.transform(raw.features)
-            logits = self.session.head.logits(features)
-            extra = self.session.head.extra_logits(features)
-            if local is not None:
-                local = self.session.calibrator.transform_local(raw.local)
-        return MeteredBatch(features, logits, raw.labels_, raw.ids_, local, extra, meter=meter)
+            features = self.session.calibrator._transform(raw.features)
+            arrays["features"] = features
+            arrays["logits"] = self.session.head.logits(features)
+            arrays["extra"] = self.session.head.extra_logits(features)
+            if "local" in arrays:
+                arrays["local"] = self.session.calibrator._transform_local(raw.local)
+        return MeteredBatch(arrays, meter=meter)
 
 
 @dataclass(frozen=True)
@@ -223,17 +223,17 @@ def _fit(
             continue
         with _failing([row], left_out), inputs.meter.add_to(row.seconds):
             check_needs(f"normaliser {name}", normaliser.needs, inputs, has_local)
-            row.normaliser = normaliser.fit(inputs)
-            row.in_use["normaliser"] = normaliser.in_use()
+            row.normaliser = normaliser._fit(inputs)
+            row.in_use["normaliser"] = normaliser.derived()
     if not method.open_rows:
         return
     with _failing(method.open_rows, left_out), inputs.meter.add_to(method.fit):
         detector, chosen = build_method(_spec(settings, "methods", method.name))
         check_needs(f"method {method.name}", detector.needs, inputs, has_local)
-        method.detector = detector.fit(inputs)
+        method.detector = detector._fit(inputs)
         for row in method.open_rows:
             row.settings["method"] = chosen
-            row.in_use["method"] = detector.in_use()
+            row.in_use["method"] = detector.derived()
 
 
 def _read(store: FeatureStore, session: ScoringSession, views: list[_View], meter: Meter) -> None:
@@ -282,14 +282,14 @@ def _score(view: _View, raw: FeatureBatch, split: str, meter: Meter) -> None:
         for method in view.open_methods:
             with _failing(method.open_rows), meter.add_to(method.score):
                 assert method.detector is not None
-                scores = method.detector.score(batch)
+                scores = method.detector._score(batch)
                 raw_part = pack_scores(scores, batch, f"method {method.name}", split).scores
             for row in method.open_rows:
                 part = raw_part
                 if row.normaliser is not None:
                     name = f"normaliser {row.combination.normaliser}"
                     with _failing([row]), meter.add_to(row.seconds):
-                        normalised = row.normaliser.normalise(scores.float(), batch)
+                        normalised = row.normaliser._normalise(scores.float(), batch)
                         part = pack_scores(normalised, batch, name, split).scores
                 row.parts.append(part)
 

@@ -70,23 +70,23 @@ class Meter:
         return run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MeteredInputs(FitInputs):
     """Inputs that tell the meter how long shared statistics take."""
 
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
 
-    def once(self, key: object, compute: Callable[[], T]) -> T:
-        """See `FitInputs.once`."""
-        return super().once(key, self.meter.counted(compute))
+    def cached(self, key: object, compute: Callable[[], T]) -> T:
+        """See `FitInputs.cached`."""
+        return super().cached(key, self.meter.counted(compute))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MeteredBatch(FeatureBatch):
     """Rows that tell the meter how long shared values take."""
 
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
 
-    def once(self, key: object, compute: Callable[[], T]) -> T:
-        """See `FeatureBatch.once`."""
-        return super().once(key, self.meter.counted(compute))
+    def cached(self, key: object, compute: Callable[[], T]) -> T:
+        """See `FeatureBatch.cached`."""
+        return super().cached(key, self.meter.counted(compute))

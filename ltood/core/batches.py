@@ -4,17 +4,17 @@ Shapes: N rows, D features, C classes, P local patches, e extra head outputs.
 """
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from ltood.core.checks import check_classes, check_finite, check_rows
+from ltood.core.arrays import Rows, as_labels, as_rows, check_classes, check_finite
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.core.head import ClassifierHead
-from ltood.core.prior import ClassPrior
+from ltood.core.head import ClassifierHead, Head
+from ltood.core.prior import ClassPrior, Counts
 
 Features = Annotated[Tensor, "[N, D] float32"]
 Logits = Annotated[Tensor, "[N, C] float32"]
@@ -27,9 +27,6 @@ T = TypeVar("T")
 
 #: Rows that are read and scored at once; bounds memory, not results.
 BATCH_ROWS = 8192
-
-#: Where a batch of plain tensors keeps the names of arrays whose numbers nobody has looked at.
-_UNPROVED = object()
 
 
 class Need(enum.Enum):
@@ -44,53 +41,46 @@ class Need(enum.Enum):
     NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureBatch:
     """Rows of one split, aligned; arrays that were not asked for are absent.
 
-    Build it with keyword arguments; read it through the properties, which raise a
-    clear error for an absent array. The tensors are shared with caches: never
-    change them in place.
+    Read it through the properties, which raise a clear error for an absent array. The tensors
+    are shared with caches: never change them in place.
+
+    Attributes:
+        arrays: Tensors with the same number of rows, by name: features, logits, labels, ids,
+            local, extra. None stands for an absent one.
     """
 
-    features_: Tensor | None = None
-    logits_: Tensor | None = None
-    labels_: Tensor | None = None
-    ids_: Tensor | None = None
-    local_: Tensor | None = None
-    extra_: Tensor | None = None
-    _shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    arrays: Mapping[str, Tensor | None]
+    _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    _unchecked: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that all arrays have the same number of rows."""
-        named = {
-            "features": self.features_,
-            "logits": self.logits_,
-            "labels": self.labels_,
-            "ids": self.ids_,
-            "local": self.local_,
-            "extra": self.extra_,
-        }
-        rows = {name: len(tensor) for name, tensor in named.items() if tensor is not None}
+        """Leave out absent arrays and check that all others have the same number of rows."""
+        present = {name: tensor for name, tensor in self.arrays.items() if tensor is not None}
+        rows = {name: len(tensor) for name, tensor in present.items()}
         if not rows:
             raise DataError("a batch needs at least one array.")
         if len(set(rows.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in rows.items())
             raise DataError(f"rows differ ({listed}); read all arrays from the same split.")
+        object.__setattr__(self, "arrays", present)
 
     @classmethod
     def of(
         cls,
-        features: Tensor | None = None,
-        logits: Tensor | None = None,
+        features: Rows | None = None,
+        logits: Rows | None = None,
         *,
-        labels: Tensor | None = None,
-        ids: Tensor | None = None,
-        local: Tensor | None = None,
-        extra: Tensor | None = None,
+        labels: Rows | None = None,
+        ids: Rows | None = None,
+        local: Rows | None = None,
+        extra: Rows | None = None,
         head: ClassifierHead | None = None,
     ) -> "FeatureBatch":
-        """Build a batch from plain tensors; logits come from `head` where not given.
+        """Build a batch from plain arrays; logits come from `head` where not given.
 
         Whether all numbers are finite is seen when an array is first read: a score of logits
         alone need not wait until all features have been looked at.
@@ -98,107 +88,96 @@ class FeatureBatch:
         Raises:
             DataError: If a shape does not fit, or logits are to be made of NaN or infinity.
         """
-        width = None if head is None else head.dim
-        check_rows(features, "features", "[N, D]", width)
-        check_rows(logits, "logits", "[N, C]", None if head is None else head.num_classes)
-        check_rows(local, "local features", "[N, P, D]", width)
-        check_rows(extra, "extra logits", "[N, e]", None)
-        batch = cls(features, logits, labels, ids, local, extra)
-        given = {"features": features, "logits": logits, "local features": local}
-        given["extra logits"] = extra
-        batch._shared[_UNPROVED] = {name for name in given if given[name] is not None}
+        width, classes = (None, None) if head is None else (head.dim, head.num_classes)
+        given = {
+            "features": as_rows(features, "features", "[N, D]", width),
+            "logits": as_rows(logits, "logits", "[N, C]", classes),
+            "labels": None if labels is None else as_labels(labels),
+            "ids": None if ids is None else as_labels(ids, "ids"),
+            "local": as_rows(local, "local features", "[N, P, D]", width),
+            "extra": as_rows(extra, "extra logits", "[N, e]"),
+        }
+        batch = cls(given)
+        batch._unchecked.update(batch.arrays.keys() & _NAMES.keys())
         if head is None or features is None:
             return batch
-        rows = batch.features
-        return replace(
-            batch,
-            logits_=head.logits(rows) if logits is None else logits,
-            extra_=head.extra_logits(rows) if extra is None else extra,
-        )
+        made = {"logits": head.logits, "extra": head.extra_logits}
+        missing = {name: make(batch.features) for name, make in made.items() if given[name] is None}
+        whole = replace(batch, arrays={**batch.arrays, **missing})
+        whole._unchecked.update(batch._unchecked)
+        return whole
 
-    def prove(self) -> Self:
-        """Look at all numbers that nobody has looked at yet.
+    def validate(self) -> Self:
+        """Check all numbers that have not been checked yet.
 
         Raises:
             DataError: If one is NaN or infinite.
         """
-        if self._shared.get(_UNPROVED):
-            for name, tensor in (
-                ("features", self.features_),
-                ("logits", self.logits_),
-                ("local features", self.local_),
-                ("extra logits", self.extra_),
-            ):
-                self._prove(tensor, name)
+        for name in sorted(self._unchecked):
+            self._check(name)
         return self
 
-    def _prove(self, tensor: Tensor | None, name: str) -> None:
-        unproved: set[str] = self._shared.get(_UNPROVED, set())
-        if tensor is not None and name in unproved:
-            check_finite(tensor, name)
-            unproved.discard(name)
+    def _check(self, name: str) -> None:
+        if name in self._unchecked and name in self.arrays:
+            check_finite(self._present(name), _NAMES[name])
+        self._unchecked.discard(name)
 
-    def _read(self, tensor: Tensor | None, name: str) -> Tensor:
-        """An array that must be there, float32, proved and without its gradients."""
-        self._prove(tensor, name)
+    def _present(self, name: str) -> Tensor:
+        tensor = self.arrays.get(name)
+        if tensor is None:
+            raise MissingNeedError(
+                f"this batch holds no {_NAMES.get(name, name)}; give {_SOURCES.get(name, name)} "
+                f"(an entry that is new lists {name!r} in `arrays`)."
+            )
+        return tensor
+
+    def _read(self, name: str) -> Tensor:
+        """An array that must be there, float32, checked and without its gradients."""
+        self._check(name)
         # Features fresh from a network may drag its gradients along; no score needs them.
-        return _present(tensor, name).detach().float()
+        return self._present(name).detach().float()
 
     def __len__(self) -> int:
         """Number of rows N."""
-        for tensor in (self.features_, self.logits_, self.labels_, self.ids_, self.local_):
-            if tensor is not None:
-                return len(tensor)
-        assert self.extra_ is not None
-        return len(self.extra_)
+        return next(len(tensor) for tensor in self.arrays.values() if tensor is not None)
 
     @property
     def features(self) -> Features:
         """Pooled penultimate features, [N, D] float32."""
-        return self._read(self.features_, "features")
+        return self._read("features")
 
     @property
     def logits(self) -> Logits:
         """Class logits, [N, C] float32."""
-        return self._read(self.logits_, "logits")
+        return self._read("logits")
 
     @property
     def labels(self) -> Labels:
         """Class labels, [N] int64; -1 for OOD rows."""
-        return _present(self.labels_, "labels")
+        return self._present("labels")
 
     @property
     def ids(self) -> Ids:
         """Row numbers in the dataset, [N] int64."""
-        return _present(self.ids_, "ids")
+        return self._present("ids")
 
     @property
     def local(self) -> LocalFeatures:
         """Local features of each patch, [N, P, D] float32."""
-        return self._read(self.local_, "local features")
+        return self._read("local")
 
     @property
     def extra(self) -> Tensor:
         """Outputs of the detector nodes beside the classes, [N, e] float32."""
-        return self._read(self.extra_, "extra logits")
+        return self._read("extra")
 
     def slice(self, start: int, stop: int) -> "FeatureBatch":
-        """Rows `start` to `stop` as views of the same memory; see `prove`."""
-        self.prove()
+        """Rows `start` to `stop` as views of the same memory; see `validate`."""
+        self.validate()
+        cut = {n: None if t is None else t[start:stop] for n, t in self.arrays.items()}
+        return FeatureBatch(cut)
 
-        def cut(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[start:stop]
-
-        return FeatureBatch(
-            cut(self.features_),
-            cut(self.logits_),
-            cut(self.labels_),
-            cut(self.ids_),
-            cut(self.local_),
-            cut(self.extra_),
-        )
-
-    def once(self, key: object, compute: Callable[[], T]) -> T:
+    def cached(self, key: object, compute: Callable[[], T]) -> T:
         """Compute a value of this batch once and share it among methods.
 
         Args:
@@ -211,13 +190,19 @@ class FeatureBatch:
         return shared
 
 
-def _present(tensor: Tensor | None, name: str) -> Tensor:
-    if tensor is None:
-        raise MissingNeedError(
-            f"this batch holds no {name}; the method must list them in `arrays`, "
-            "and the store must hold them."
-        )
-    return tensor
+#: Arrays whose numbers must be finite, and what they are called in messages.
+_NAMES = {
+    "features": "features",
+    "logits": "logits",
+    "local": "local features",
+    "extra": "extra logits",
+}
+
+#: What a caller gives so that an array is there, where it is not the array alone.
+_SOURCES = {
+    "logits": "logits, or features and a head",
+    "extra": "features and a head with extra_weight and extra_bias",
+}
 
 
 class FeatureSource(Protocol):
@@ -250,8 +235,9 @@ class TensorSource:
 
     @property
     def dim(self) -> int:
-        """Feature width D."""
-        return self._batch.features.shape[1]
+        """Feature width D; 0 where there are no features."""
+        features = self._batch.arrays.get("features")
+        return 0 if features is None else features.shape[1]
 
     @property
     def num_classes(self) -> int:
@@ -271,7 +257,7 @@ class TensorSource:
             yield self._batch.slice(start, start + rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitInputs:
     """Everything a method may learn from; absent parts are None.
 
@@ -286,60 +272,60 @@ class FitInputs:
     aux: FeatureSource | None = None
     head: ClassifierHead | None = None
     prior: ClassPrior | None = None
-    _shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
         cls,
-        features: Tensor | None = None,
-        labels: Tensor | None = None,
+        features: Rows | None = None,
+        labels: Rows | None = None,
         *,
-        head: ClassifierHead | None = None,
-        prior: ClassPrior | None = None,
-        aux: Tensor | None = None,
-        logits: Tensor | None = None,
+        head: Head | None = None,
+        prior: Counts | None = None,
+        aux: Rows | None = None,
+        logits: Rows | None = None,
+        local: Rows | None = None,
         num_classes: int | None = None,
     ) -> "FitInputs":
-        """Build inputs from plain tensors.
+        """Build inputs from plain arrays.
 
         Args:
             features: Training features, [N, D].
-            labels: Their classes, [N] int64.
-            head: Classifier head; gives the logits where they are not given.
+            labels: Their classes, [N] whole numbers.
+            head: Classifier head, a linear layer, or its weight and bias; gives the logits
+                where they are not given.
             prior: Class counts; counted from `labels` where not given.
             aux: Auxiliary outlier features, [M, D].
             logits: Training logits, [N, C].
-            num_classes: C; taken from the head or the largest label where not given.
+            local: Local training features, [N, P, D].
+            num_classes: C; taken from the head, the logits or the largest label where not given.
 
         Raises:
-            DataError: If a shape does not fit, a number is NaN or infinite, a label is no class,
-                or the prior has another number of classes.
+            DataError: If a shape does not fit, a number is NaN or infinite, a label is not a
+                class, or the prior has another number of classes.
         """
+        head = None if head is None else ClassifierHead.of(head)
+        prior = None if prior is None else ClassPrior.of(prior)
+        labels = None if labels is None else as_labels(labels)
+        logits = as_rows(logits, "logits", "[N, C]")
         if num_classes is None:
-            if head is not None:
-                num_classes = head.num_classes
-            elif logits is not None:
-                num_classes = logits.shape[1]
-            elif labels is not None and len(labels):
-                num_classes = int(labels.max()) + 1
-            else:
-                num_classes = 0
+            num_classes = _num_classes(head, logits, labels, prior)
         if labels is not None:
-            labels = check_classes(labels, num_classes)
+            check_classes(labels, num_classes)
         if prior is not None and num_classes not in (0, prior.num_classes):
             raise DataError(
                 f"the prior has {prior.num_classes} classes but there are {num_classes}; give one "
                 "count for each class."
             )
         train = None
-        if features is not None or logits is not None:
-            batch = FeatureBatch.of(features, logits, labels=labels, head=head)
-            train = TensorSource(batch.prove(), num_classes)
-        if prior is None and labels is not None:
+        if any(rows is not None for rows in (features, logits, local)):
+            batch = FeatureBatch.of(features, logits, labels=labels, local=local, head=head)
+            train = TensorSource(batch.validate(), num_classes)
+        if prior is None and labels is not None and len(labels):
             prior = ClassPrior(torch.bincount(labels.cpu(), minlength=num_classes).numpy())
         outliers = None
         if aux is not None:
-            outliers = TensorSource(FeatureBatch.of(aux, head=head).prove(), num_classes)
+            outliers = TensorSource(FeatureBatch.of(aux, head=head).validate(), num_classes)
         return cls(train, outliers, head, prior)
 
     def require_train(self) -> FeatureSource:
@@ -358,7 +344,7 @@ class FitInputs:
         """Class counts, or a clear error."""
         return _given(self.prior, Need.PRIOR)
 
-    def once(self, key: object, compute: Callable[[], T]) -> T:
+    def cached(self, key: object, compute: Callable[[], T]) -> T:
         """Compute a statistic of these inputs once and share it among methods.
 
         Args:
@@ -370,6 +356,22 @@ class FitInputs:
             self._shared[key] = compute()
         shared: T = self._shared[key]
         return shared
+
+
+def _num_classes(
+    head: ClassifierHead | None,
+    logits: Tensor | None,
+    labels: Tensor | None,
+    prior: ClassPrior | None,
+) -> int:
+    """C as the first of these that is there says it; 0 where nothing does."""
+    if head is not None:
+        return head.num_classes
+    if logits is not None:
+        return logits.shape[1]
+    if prior is not None:
+        return prior.num_classes
+    return int(labels.max()) + 1 if labels is not None and len(labels) else 0
 
 
 def _given(value: T | None, need: Need) -> T:

@@ -1,20 +1,73 @@
 """The classifier head, stored beside the features so that no method loads a network."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ltood.core.arrays import Rows, as_tensor
 from ltood.core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
 
+#: Every array of a head and its shape: C classes, D features, e extra outputs. The order is
+#: that of the arrays in a store.
+HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "weight": ("C", "D"),
+    "bias": ("C",),
+    "extra_weight": ("e", "D"),
+    "extra_bias": ("e",),
+    "bn_weight": ("D",),
+    "bn_bias": ("D",),
+    "logit_scale": (),
+    "gamma_weight": ("C", "D"),
+    "gamma_bias": ("C",),
+    "energy_map": (2,),
+    "msp_map": (2,),
+    "mahalanobis_map": (2,),
+}
 
-@dataclass(frozen=True)
+#: Arrays of which one says nothing without the other.
+HEAD_PAIRS = (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias"))
+
+
+def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Refuse arrays of a head whose shapes do not agree.
+
+    Args:
+        shapes: Shape of each array of the head, by name.
+
+    Returns:
+        The sizes "C", "D" and "e" (0 without extra outputs).
+
+    Raises:
+        DataError: On an unknown or missing array, or a shape that does not fit the weight.
+    """
+    if unknown := set(shapes) - set(HEAD_SHAPES):
+        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
+    if missing := [name for name in ("weight", "bias") if name not in shapes]:
+        raise DataError(f"the head has no {missing[0]}; it needs weight [C, D] and bias [C].")
+    if len(shapes["weight"]) != 2:
+        raise DataError(f"head weight has shape {shapes['weight']}; it must be [C, D].")
+    for weights, biases in HEAD_PAIRS:
+        if (weights in shapes) != (biases in shapes):
+            raise DataError(f"head {weights} and {biases} must be given together.")
+    extra = shapes.get("extra_bias", (0,))
+    sizes = {"C": shapes["weight"][0], "D": shapes["weight"][1], "e": extra[0] if extra else 0}
+    for name, shape in shapes.items():
+        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
+        if shape != wanted:
+            raise DataError(
+                f"head {name} has shape {shape}; with a weight of {sizes['C']} classes x "
+                f"{sizes['D']} features it must be {wanted}."
+            )
+    return sizes
+
+
+@dataclass(frozen=True, eq=False)
 class ClassifierHead:
     """Last linear layer and the statistics that travel with it.
 
@@ -52,60 +105,57 @@ class ClassifierHead:
 
     def __post_init__(self) -> None:
         """Widen or narrow all numbers to float32 and check that all shapes agree."""
-        for field in fields(self):
-            given: Tensor | None = getattr(self, field.name)
-            if given is not None and not isinstance(given, Tensor):
-                raise DataError(
-                    f"head {field.name} is a {type(given).__name__}; give a torch tensor, or use "
-                    "ClassifierHead.from_arrays for NumPy arrays."
-                )
+        for name in HEAD_SHAPES:
+            given: Tensor | None = getattr(self, name)
             if given is not None:
-                object.__setattr__(self, field.name, given.detach().float())
-        if self.weight.ndim != 2:
-            raise DataError(f"head weight has shape {tuple(self.weight.shape)}; it must be [C, D].")
-        num_classes, dim = self.weight.shape
-        expected = {
-            "bias": (num_classes,),
-            "bn_weight": (dim,),
-            "bn_bias": (dim,),
-            "logit_scale": (),
-            "gamma_weight": (num_classes, dim),
-            "gamma_bias": (num_classes,),
-            "energy_map": (2,),
-            "msp_map": (2,),
-            "mahalanobis_map": (2,),
-        }
-        for name, shape in expected.items():
-            tensor: Tensor | None = getattr(self, name)
-            if tensor is not None and tuple(tensor.shape) != shape:
-                raise DataError(
-                    f"head {name} has shape {tuple(tensor.shape)}; with a weight of "
-                    f"{num_classes} classes x {dim} features it must be {shape}."
-                )
-        if (self.gamma_weight is None) != (self.gamma_bias is None):
-            raise DataError("head gamma_weight and gamma_bias must be given together.")
-        if (self.extra_weight is None) != (self.extra_bias is None):
-            raise DataError("head extra_weight and extra_bias must be given together.")
-        if self.extra_weight is not None and self.extra_bias is not None:
-            rows = len(self.extra_bias)
-            if tuple(self.extra_weight.shape) != (rows, dim):
-                raise DataError(
-                    f"head extra_weight has shape {tuple(self.extra_weight.shape)}; "
-                    f"it must be ({rows}, {dim})."
-                )
+                # A network's parameter drags its history of gradients along.
+                object.__setattr__(self, name, as_tensor(given, f"head {name}").float())
+        check_head({name: tuple(tensor.shape) for name, tensor in self.arrays().items()})
+
+    @classmethod
+    def of(cls, head: "Head") -> "ClassifierHead":
+        """A head as it is, or the head that a linear layer or its weight and bias make.
+
+        Args:
+            head: A `ClassifierHead`, a `torch.nn.Linear`, or a pair of weight, [C, D], and
+                bias, [C]; a missing bias (None) is 0.
+
+        Raises:
+            DataError: If it is something else or the shapes do not agree.
+        """
+        if isinstance(head, ClassifierHead):
+            return head
+        if isinstance(head, torch.nn.Module):
+            pair = (getattr(head, "weight", None), getattr(head, "bias", None))
+        elif isinstance(head, tuple | list) and len(head) == 2:
+            pair = (head[0], head[1])
+        else:
+            pair = (None, None)
+        if pair[0] is None:
+            raise DataError(
+                f"head is a {type(head).__name__}; give a ClassifierHead, the last linear layer, "
+                "or a pair (weight, bias)."
+            )
+        weight = as_tensor(pair[0], "head weight")
+        bias = torch.zeros(weight.shape[:1]) if pair[1] is None else as_tensor(pair[1], "head bias")
+        return cls(weight, bias.to(weight.device))
 
     @classmethod
     def from_arrays(
         cls, arrays: "Mapping[str, np.ndarray]", device: torch.device | str = "cpu"
     ) -> "ClassifierHead":
         """Build a float32 head on `device` from named NumPy arrays, ignoring other names."""
-        known = [field.name for field in fields(cls)]
         tensors = {
             name: torch.tensor(arrays[name], dtype=torch.float32, device=device)
-            for name in known
+            for name in HEAD_SHAPES
             if name in arrays
         }
         return cls(**tensors)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Tensors by name; absent ones are left out."""
+        named = ((name, getattr(self, name)) for name in HEAD_SHAPES)
+        return {name: tensor for name, tensor in named if tensor is not None}
 
     @property
     def num_classes(self) -> int:
@@ -131,3 +181,7 @@ class ClassifierHead:
         if self.extra_weight is None or self.extra_bias is None:
             return None
         return features @ self.extra_weight.T + self.extra_bias
+
+
+#: What callers may pass for a head; see `ClassifierHead.of`.
+Head = ClassifierHead | torch.nn.Module | tuple[Rows, Rows | None]

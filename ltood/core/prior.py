@@ -5,8 +5,9 @@ official PASCL, PATT and ImOOD evaluations apply it. NumPy only, so that metrics
 and reports need no torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ Group = Literal["many", "medium", "few"]
 GROUPS: tuple[Group, ...] = ("many", "medium", "few")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassPrior:
     """Training counts of each class and what follows from them.
 
@@ -39,6 +40,23 @@ class ClassPrior:
             raise DataError("every class count is 0; a prior needs at least one training sample.")
         counts.flags.writeable = False
         object.__setattr__(self, "counts", counts)
+
+    @classmethod
+    def of(cls, counts: "Counts") -> "ClassPrior":
+        """A prior as it is, or the prior of class counts, [C] whole numbers.
+
+        Raises:
+            DataError: If the counts are not whole numbers or break a rule of a prior.
+        """
+        if isinstance(counts, ClassPrior):
+            return counts
+        try:
+            given = np.asarray(counts)
+        except (ValueError, TypeError) as error:
+            raise DataError("class counts are not one list of whole numbers, [C].") from error
+        if given.dtype.kind not in "iu":
+            raise DataError(f"class counts are {given.dtype}; they must be whole numbers, [C].")
+        return cls(given)
 
     @classmethod
     def uniform(cls, num_classes: int) -> "ClassPrior":
@@ -88,3 +106,7 @@ class ClassPrior:
         names[counts > above] = "many"
         names[counts < below] = "few"
         return names
+
+
+#: What callers may pass for a prior: one, or its class counts.
+Counts = ClassPrior | NDArray[Any] | Sequence[int]

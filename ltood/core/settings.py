@@ -22,7 +22,7 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
     Args:
         section: Settings by name; None is an empty section.
         config: A frozen dataclass with typed defaults and range checks.
-        where: The section's path for messages, such as "methods.knn".
+        where: The section's path for messages, such as "methods.knn", or a class, "KNN:".
 
     Returns:
         An instance of `config`.
@@ -41,9 +41,14 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]}?" if near else ""
             takes = ", ".join(fields) or "no settings"
-            raise ConfigError(f"{where} has no key {key!r}.{hint} It takes: {takes}.")
-    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in section.items()}
+            raise ConfigError(f"{where.rstrip(':')} has no key {key!r}.{hint} It takes: {takes}.")
+    values = {key: _convert(value, hints[key], _join(where, key)) for key, value in section.items()}
     return config(**values)
+
+
+def _join(where: str, key: str) -> str:
+    """A setting's full name: "methods.knn.k" in a file, "KNN: k" in Python."""
+    return f"{where} {key}" if where.endswith(":") else f"{where}.{key}"
 
 
 def to_section(config: object) -> dict[str, Any]:

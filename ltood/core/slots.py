@@ -1,18 +1,17 @@
-"""The three slots of stage two: calibrator, detector and normaliser.
-
-No entry sees an image, a model, a path, a device name or `params.yaml`. What an
-entry learns in `fit` it keeps in tensor attributes whose names end in an
-underscore, so that a fitted entry can be saved and restored as plain arrays.
-"""
+"""The three slots of stage two: calibrator, method and normaliser."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Self, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ltood.core.arrays import Rows, as_rows, check_finite, like
 from ltood.core.batches import (
+    BATCH_ROWS,
     FeatureBatch,
     Features,
     FitInputs,
@@ -21,110 +20,132 @@ from ltood.core.batches import (
     Need,
     Scores,
 )
-from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.entry import C, Entry
+from ltood.core.errors import DataError, MissingNeedError
 
 ManyScores = Annotated[Tensor, "[S, N] float32, one row per setting, higher means more OOD"]
 
 
-class Fitted:
-    """Saves and restores what was learned: tensor attributes that end in "_"."""
+class Method(Entry[C], ABC):
+    """A post-hoc OOD score on cached features."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Learned tensors by name; empty where there is nothing to learn."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name.endswith("_") and isinstance(value, Tensor)
-        }
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def restore(self, state: Mapping[str, Tensor]) -> Self:
-        """Take over learned tensors that `state()` of a fitted twin gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
-        return self
+    @overload
+    def score(
+        self,
+        features: FeatureBatch | Tensor,
+        *,
+        logits: Rows | None = ...,
+        local: Rows | None = ...,
+    ) -> Tensor: ...
+    @overload
+    def score(
+        self,
+        features: NDArray[Any] | Sequence[Any],
+        *,
+        logits: Rows | None = ...,
+        local: Rows | None = ...,
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def score(
+        self, features: None = None, *, logits: Rows | None = ..., local: Rows | None = ...
+    ) -> Any: ...  # noqa: ANN401
+    def score(
+        self,
+        features: FeatureBatch | Rows | None = None,
+        *,
+        logits: Rows | None = None,
+        local: Rows | None = None,
+    ) -> Any:
+        """OOD scores, [N] float32; higher means more OOD.
 
-    def learned(self, name: str) -> Tensor:
-        """Learned tensor `name`, or an error that says to fit first.
+        Args:
+            features: Features, [N, D]; tensor, NumPy array or nested lists. Or a
+                `FeatureBatch`, whose intermediate values several methods then share.
+            logits: Logits, [N, C]; made by the head that `fit` was given where not given.
+            local: Local features, [N, P, D], for methods that read them.
+
+        Returns:
+            A tensor on the device of a tensor that was given, else a NumPy array.
 
         Raises:
-            NotFittedError: If `fit` has not run.
+            DataError: If a shape does not fit or a number is not finite.
+            MissingNeedError: If an array is missing that this method reads.
+            NotFittedError: If `fit` has not run and the method learns something.
         """
-        value = vars(self).get(name)
-        if not isinstance(value, Tensor):
-            entry = type(self).__module__.rpartition(".")[2]
-            raise NotFittedError(f"{entry} is not fitted: call fit(inputs) before score(batch).")
-        return value
-
-    def in_use(self) -> dict[str, float]:
-        """Values that `fit` derived from data and a reader should see, such as a clip."""
-        return {}
-
-
-class Detector(Fitted, ABC):
-    """A post-hoc OOD score on cached features.
-
-    Attributes:
-        needs: What must be present; the driver checks it before reading anything. A
-            constructor may narrow it to what its settings need.
-        arrays: Arrays of a batch that `score` reads; others are not loaded.
-    """
-
-    needs: frozenset[Need] = frozenset()
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
-
-    def fit(self, inputs: FitInputs) -> Self:
-        """Learn from training rows; methods that learn nothing keep this default."""
-        del inputs
-        return self
+        if isinstance(features, FeatureBatch):
+            return self._score(self._same_widths(features))
+        batch = self._batch(features, logits, local)
+        starts = range(0, len(batch), BATCH_ROWS) or range(1)
+        parts = [self._score(batch.slice(start, start + BATCH_ROWS)) for start in starts]
+        return like(_first(features, logits, local), torch.cat(parts))
 
     @abstractmethod
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores of the rows of `batch`, [N] float32; higher means more OOD."""
 
     @classmethod
-    def score_many(cls, detectors: Sequence[Self], batch: FeatureBatch) -> ManyScores:
+    def score_many(cls, methods: Sequence[Self], batch: FeatureBatch) -> ManyScores:
         """Score one batch with many settings of this method, as a sweep does.
 
         This default scores one after the other, which shares whatever they keep in
-        `batch.once`. A method overrides it where settings share more, such as logits;
-        row s must still equal `detectors[s].score(batch)`.
+        `batch.cached`. A method overrides it where settings share more, such as logits;
+        row s must still equal `methods[s]._score(batch)`.
 
         Args:
-            detectors: S instances, fitted on the same inputs, with any settings.
+            methods: S instances, fitted on the same inputs, with any settings.
             batch: Rows to score; holds the method's `arrays`.
 
         Returns:
             Scores, [S, N] float32; higher means more OOD.
         """
-        return torch.stack([detector.score(batch) for detector in detectors])
+        return torch.stack([method._score(batch) for method in methods])
 
 
-class Calibrator(Fitted, ABC):
+class Calibrator(Entry[C], ABC):
     """Maps features to features, and logits to logits, before a method sees them.
 
     Attributes:
-        needs: What must be present to fit.
         train_split: Split that `fit` learns from; only a switch named `official_*`
             may choose another than train.
     """
 
-    needs: frozenset[Need] = frozenset()
     train_split: str = "train"
 
-    def fit(self, inputs: FitInputs) -> Self:
-        """Learn from training rows; calibrators that learn nothing keep this default."""
-        del inputs
-        return self
+    @overload
+    def transform(self, features: Tensor) -> Tensor: ...
+    @overload
+    def transform(self, features: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
+    def transform(self, features: Rows) -> Any:
+        """Calibrated features, [N, D] float32, as the kind of array that was given."""
+        return like(features, self._transform(self._batch(features, None, None).features))
+
+    @overload
+    def transform_local(self, local: Tensor) -> Tensor: ...
+    @overload
+    def transform_local(self, local: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
+    def transform_local(self, local: Rows) -> Any:
+        """Calibrated local features, [N, P, D] float32, as the kind that was given."""
+        return like(local, self._transform_local(self._batch(None, None, local).local))
+
+    @overload
+    def adjust_logits(self, logits: Tensor) -> Tensor: ...
+    @overload
+    def adjust_logits(self, logits: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
+    def adjust_logits(self, logits: Rows) -> Any:
+        """Calibrated logits, [N, C] float32, as the kind that was given."""
+        return like(logits, self._adjust_logits(self._batch(None, logits, None).logits))
 
     @abstractmethod
-    def transform(self, features: Features) -> Features:
+    def _transform(self, features: Features) -> Features:
         """Calibrated features, [N, D] float32; the input is left unchanged."""
 
-    def transform_local(self, local: LocalFeatures) -> LocalFeatures:
+    def _transform_local(self, local: LocalFeatures) -> LocalFeatures:
         """Calibrated local features, [N, P, D]: patches meet the same head as whole images."""
-        return self.transform(local.flatten(0, 1)).reshape(local.shape)
+        return self._transform(local.flatten(0, 1)).reshape(local.shape)
 
-    def adjust_logits(self, logits: Logits) -> Logits:
+    def _adjust_logits(self, logits: Logits) -> Logits:
         """Calibrated logits, [..., C]; the same by default.
 
         May add one constant to each class, nothing else: the driver applies it to the
@@ -133,28 +154,94 @@ class Calibrator(Fitted, ABC):
         return logits
 
 
-class Normaliser(Fitted, ABC):
+class Normaliser(Entry[C], ABC):
     """Maps scores to scores after a method; learns from the prior and the head only.
 
     Attributes:
-        needs: What must be present to fit.
-        arrays: Arrays of a batch that `normalise` reads; others are not loaded. A constructor
-            may widen it to what its settings need.
-        wants_default_base: Whether the method must have its default settings.
+        base: Name of the method whose scores come in.
+        wants_default_base: Whether that method must have its default settings.
     """
 
-    needs: frozenset[Need] = frozenset()
     arrays: tuple[str, ...] = ("logits",)
     wants_default_base: bool = False
 
-    def fit(self, inputs: FitInputs) -> Self:
-        """Learn from prior and head; normalisers that learn nothing keep this default."""
-        del inputs
-        return self
+    def __init__(
+        self,
+        config: C | None = None,
+        /,
+        *,
+        base: str,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        """Take the settings and the name of the method whose scores come in."""
+        self.base = base
+        super().__init__(config, **settings)
+
+    def __repr__(self) -> str:
+        """Class, method and settings, such as `Imood(base='energy', tau=1.0)`."""
+        inner = super().__repr__().partition("(")[2]
+        comma = "" if inner == ")" else ", "
+        return f"{type(self).__name__}(base={self.base!r}{comma}{inner}"
+
+    @overload
+    def normalise(
+        self,
+        scores: Tensor,
+        features: FeatureBatch | Rows | None = ...,
+        *,
+        logits: Rows | None = ...,
+    ) -> Tensor: ...
+    @overload
+    def normalise(
+        self,
+        scores: NDArray[Any] | Sequence[Any],
+        features: FeatureBatch | Rows | None = ...,
+        *,
+        logits: Rows | None = ...,
+    ) -> NDArray[np.float32]: ...
+    def normalise(
+        self,
+        scores: Rows,
+        features: FeatureBatch | Rows | None = None,
+        *,
+        logits: Rows | None = None,
+    ) -> Any:
+        """Normalised scores, [N] float32; higher means more OOD.
+
+        Args:
+            scores: Scores of the method `base`, [N].
+            features: Features of the same rows, [N, D], or a `FeatureBatch`.
+            logits: Logits, [N, C]; made by the head that `fit` was given where not given.
+
+        Returns:
+            A tensor on the device of `scores` if they are a tensor, else a NumPy array.
+
+        Raises:
+            DataError: If a shape does not fit or a number is not finite.
+            MissingNeedError: If an array is missing that this normaliser reads.
+            NotFittedError: If `fit` has not run and the normaliser learns something.
+        """
+        if isinstance(features, FeatureBatch):
+            batch = self._same_widths(features)
+        else:
+            batch = self._batch(features, logits, None)
+        rows = as_rows(scores, "scores", "[N]")
+        assert rows is not None
+        check_finite(rows, "scores")
+        if len(rows) != len(batch):
+            raise DataError(
+                f"there are {len(rows)} scores for {len(batch)} rows; give one score per row."
+            )
+        return like(scores, self._normalise(rows.float(), batch))
 
     @abstractmethod
-    def normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
+    def _normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
         """Normalised scores, [N] float32; higher means more OOD."""
+
+
+def _first(*given: Rows | None) -> Rows | None:
+    """The first array that was given."""
+    return next((rows for rows in given if rows is not None), None)
 
 
 def check_needs(entry: str, needs: frozenset[Need], inputs: FitInputs, has_local: bool) -> None:

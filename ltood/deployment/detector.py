@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Calibrator, Detector, Normaliser
+from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.scoring.sources import to_tensor
 
 #: Training classes that are named beside a verdict.
@@ -80,7 +80,7 @@ class DeployedDetector:
         description: Plain values: names, settings, threshold, provenance and versions.
     """
 
-    method: Detector
+    method: Method
     calibrator: Calibrator | None
     normaliser: Normaliser | None
     head: ClassifierHead
@@ -141,8 +141,8 @@ class DeployedDetector:
         part = features[start:stop]
         patches = None if local is None else local[start:stop]
         if self.calibrator is not None:
-            part = self.calibrator.transform(part)
-            patches = None if patches is None else self.calibrator.transform_local(patches)
+            part = self.calibrator._transform(part)
+            patches = None if patches is None else self.calibrator._transform_local(patches)
         batch = FeatureBatch.of(
             part,
             ids=torch.arange(start, start + len(part), device=part.device),
@@ -157,9 +157,9 @@ class DeployedDetector:
         """Normalised scores of one batch, [n] float32; higher means more OOD."""
         if len(batch) == 0:
             return batch.features.new_zeros(0)
-        scores = self.method.score(batch)
+        scores = self.method._score(batch)
         if self.normaliser is not None:
-            scores = self.normaliser.normalise(scores, batch)
+            scores = self.normaliser._normalise(scores, batch)
         bad = ~torch.isfinite(scores)
         if bad.any():
             name = self.description["method"]["name"]

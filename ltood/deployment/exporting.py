@@ -74,7 +74,7 @@ def fit_detector(
     correction, normaliser_settings = _fit_normaliser(session, normaliser, method)
     classes = class_statistics(session.inputs())
     description = {
-        "method": {"name": method.name, "settings": settings, "in_use": detector.in_use()},
+        "method": {"name": method.name, "settings": settings, "in_use": detector.derived()},
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
@@ -83,7 +83,7 @@ def fit_detector(
         "normaliser": {
             "name": normaliser.name,
             "settings": normaliser_settings,
-            "in_use": {} if correction is None else correction.in_use(),
+            "in_use": {} if correction is None else correction.derived(),
         },
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
@@ -174,7 +174,7 @@ def _fit_normaliser(
     normaliser, settings = build_normaliser(spec, base)
     inputs = session.inputs()
     check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
-    return normaliser.fit(inputs), settings
+    return normaliser._fit(inputs), settings
 
 
 def _with_threshold(
@@ -186,7 +186,8 @@ def _with_threshold(
     parts = []
     with progress(f"score {split}", len(source)) as advance:
         for batch in source.batches(arrays=arrays):
-            parts.append(fitted.score(batch.features, local=batch.local_).cpu().numpy())
+            local = batch.arrays.get("local")
+            parts.append(fitted.score(batch.features, local=local).cpu().numpy())
             advance(len(batch))
     scores = np.concatenate(parts)
     threshold = threshold_at(scores, tpr)

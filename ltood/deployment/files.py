@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ltood.core.entry import Entry
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Fitted
 from ltood.deployment.detector import DeployedDetector
 from ltood.runtime.devices import choose_device
 from ltood.runtime.files import replace_together, to_json_bytes
@@ -157,7 +157,7 @@ def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
     }
 
 
-def _state(entry: Fitted | None) -> dict[str, Tensor]:
+def _state(entry: Entry | None) -> dict[str, Tensor]:
     return {} if entry is None else entry.state()
 
 

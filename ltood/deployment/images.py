@@ -257,7 +257,7 @@ def _compare_heads(checkpoint: Path, backbone: Backbone, detector: DeployedDetec
     if detector.calibrator is not None:
         # The detector's head is the one its calibrator shows.
         bias = torch.from_numpy(head["bias"]).to(detector.head.bias)
-        head["bias"] = detector.calibrator.adjust_logits(bias).cpu().numpy()
+        head["bias"] = detector.calibrator._adjust_logits(bias).cpu().numpy()
     for name in ("weight", "bias"):
         wanted = getattr(detector.head, name).cpu().numpy()
         scale = max(float(np.abs(wanted).max()), 1e-12)

@@ -10,14 +10,14 @@ HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the ratio less
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import keep_largest, sharpness_scale
 from ltood.ops.statistics import check_percentile
@@ -70,23 +70,19 @@ def binarise(features: Features, percentile: float) -> Features:
     return torch.where(kept, level[:, None], 0.0)
 
 
-class Ash(Detector):
+class Ash(Method[Config]):
     """Scores rows after shaping their features; nothing is learned but the head."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head."""
         head = inputs.require_head()
         self.weight_, self.bias_ = head.weight, head.bias
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         logits = linear(
             self._shaped(batch.features), self.learned("weight_"), self.learned("bias_")

@@ -11,7 +11,7 @@ its bounds are crossed, and the lower one wins always, as in that code
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.nn.functional import linear
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 
 
@@ -63,17 +63,13 @@ def normalisation(head: ClassifierHead) -> tuple[Tensor, Tensor]:
     return head.bn_bias, head.bn_weight
 
 
-class Bats(Detector):
+class Bats(Method[Config]):
     """Scores rows after bounding their features; nothing is learned from training rows."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.NORM})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head and find the bounds of each feature."""
         head = inputs.require_head()
         mean, deviation = normalisation(head)
@@ -84,7 +80,7 @@ class Bats(Detector):
         self.upper_ = mean + self.config.lam * deviation
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         # In this order the lower bound wins where bounds are crossed.
         upper_bounded = torch.minimum(batch.features, self.learned("upper_"))

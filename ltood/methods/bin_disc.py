@@ -8,10 +8,9 @@ the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, whic
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.core.batches import FeatureBatch, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
@@ -19,17 +18,13 @@ class Config:
     """BinDisc has no settings."""
 
 
-class BinDisc(Detector):
+class BinDisc(Method[Config]):
     """Scores rows by the first detector node beside the classes, whose logit is high for ID."""
 
     needs: frozenset[Need] = frozenset({Need.EXTRA})
-    arrays: ClassVar[tuple[str, ...]] = ("extra",)
+    arrays: tuple[str, ...] = ("extra",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
         return -batch.extra[:, 0]
 

@@ -11,7 +11,7 @@ classes without training rows are left out.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.blas import times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared
@@ -60,7 +60,7 @@ class Config:
             )
 
 
-class ClassGaussian(Detector):
+class ClassGaussian(Method[Config]):
     """Scores rows by the least negative log likelihood over the classes.
 
     All happens in coordinates in which the shared covariance is the identity. There a class
@@ -70,13 +70,9 @@ class ClassGaussian(Detector):
     """
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the shared whitening map, then the directions of each class within it."""
         model = tied_gaussian(inputs, normalise=self.config.normalise)
         self.whitening_ = whitening(model.covariance)
@@ -109,7 +105,7 @@ class ClassGaussian(Detector):
         self.log_determinants_ = torch.stack(log_determinants)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD.
 
         Twice the negative log likelihood of the likeliest class, less a constant that is

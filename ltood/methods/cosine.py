@@ -8,13 +8,13 @@ left out; `centre` is ours.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
 
@@ -30,17 +30,13 @@ class Config:
     centre: bool = False
 
 
-class Cosine(Detector):
+class Cosine(Method[Config]):
     """Scores rows by the negative of their largest cosine to a class mean."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the directions of the means of the classes with rows.
 
         Raises:
@@ -59,7 +55,7 @@ class Cosine(Detector):
         self.prototypes_ = normalize(means - centre, dim=1).float()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 1]; 0 for a zero feature; higher means more OOD."""
         prototypes = self.learned("prototypes_")
         directions = normalize(batch.features - self.learned("centre_"), dim=1)

@@ -7,13 +7,13 @@ percent on CIFAR and 70 on ImageNet.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import contributing
 from ltood.ops.statistics import check_percentile, class_statistics
@@ -40,17 +40,13 @@ class Config:
         check_temperature(self.temperature, "methods.dice.temperature")
 
 
-class Dice(Detector):
+class Dice(Method[Config]):
     """Scores rows by a sparse head; training rows only give the mean feature."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the weights that contribute most on average."""
         head = inputs.require_head()
         mean = class_statistics(inputs).mean
@@ -58,7 +54,7 @@ class Dice(Detector):
         self.weight_, self.bias_ = torch.where(kept, head.weight, 0.0), head.bias
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         logits = linear(batch.features, self.learned("weight_"), self.learned("bias_"))
         return score_logits(logits, self.config.scorer, self.config.temperature)

@@ -10,13 +10,13 @@ a fixed one belongs to one network.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
@@ -56,17 +56,13 @@ class Config:
         check_temperature(self.temperature, "methods.dice_react.temperature")
 
 
-class DiceReAct(Detector):
+class DiceReAct(Method[Config]):
     """Scores clipped rows by a sparse head; training rows give its mean and the clip."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the weights that contribute most on average and find the clip."""
         head = inputs.require_head()
         ceiling = clip_ceiling(self.config.clip, self.config.clip_percentile, inputs)
@@ -76,13 +72,13 @@ class DiceReAct(Detector):
         self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         clipped = clip_above(batch.features, self.learned("clip_"))
         logits = linear(clipped, self.learned("weight_"), self.learned("bias_"))
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The clip, where there is one."""
         clip = float(self.learned("clip_"))
         return {"clip": clip} if math.isfinite(clip) else {}

@@ -5,10 +5,9 @@ NeurIPS 2020 (arXiv:2010.03759), equation 4.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import check_temperature, energy
 
 
@@ -27,16 +26,12 @@ class Config:
         check_temperature(self.temperature, "methods.energy.temperature")
 
 
-class Energy(Detector):
+class Energy(Method[Config]):
     """Scores rows by their free energy."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
         return energy(batch.logits, self.config.temperature)
 

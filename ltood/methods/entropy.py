@@ -6,12 +6,11 @@ equation 5, for whole images. Departure: not divided by log C, which ranks alike
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import check_temperature
 
 #: Logit distance whose exponential is 0 in float32.
@@ -33,16 +32,12 @@ class Config:
         check_temperature(self.temperature, "methods.entropy.temperature")
 
 
-class Entropy(Detector):
+class Entropy(Method[Config]):
     """Scores rows by the entropy of their class probabilities."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
         scaled = batch.logits / self.config.temperature
         largest, index = scaled.max(dim=1, keepdim=True)

@@ -8,13 +8,13 @@ both divide by zero.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
 #: Weights closer together than this share of the largest weight norm count as equal: their
@@ -38,19 +38,18 @@ class Config:
     centre: bool = True
 
 
-class FDBD(Detector):
+class FDBD(Method[Config]):
     """Scores rows by the negative of their relative distance to the decision boundaries."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
+    def _configure(self) -> None:
         """Take the settings; without a centre no training rows are needed."""
-        self.config = config or Config()
         if not self.config.centre:
             self.needs = frozenset({Need.HEAD})
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn what logit differences are worth as distances, and the training mean."""
         weight = inputs.require_head().weight
         self.inverse_gaps_ = inverse_gaps(weight)
@@ -60,7 +59,7 @@ class FDBD(Detector):
             self.centre_ = torch.zeros_like(weight[0])
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at most 0, without unit; higher means more OOD."""
         top, predicted = batch.logits.max(dim=1)
         inverse = self.learned("inverse_gaps_")[predicted]

@@ -6,13 +6,12 @@ power of 0.1 makes probabilities matter that float32 rounds to 0 or 1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from ltood.core.batches import FeatureBatch, Logits, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,12 @@ def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:
     return entropy
 
 
-class Gen(Detector):
+class Gen(Method[Config]):
     """Scores rows by the generalised entropy of their class probabilities."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, 0 to k; higher means more OOD."""
         return generalised_entropy(batch.logits, self.config.gamma, self.config.k)
 

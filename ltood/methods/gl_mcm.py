@@ -8,11 +8,11 @@ Departure: float32, where the code of LoCoOp compares in half precision and rows
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, global_confidence, local_confidence
 from ltood.ops.logits import check_temperature
 
@@ -41,22 +41,18 @@ class Config:
             )
 
 
-class GlobalLocalMcm(Detector):
+class GlobalLocalMcm(Method[Config]):
     """Scores rows by minus the sum of global and weighted local confidence."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "local")
+    arrays: tuple[str, ...] = ("features", "local")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""
         self.directions_ = class_directions(inputs)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1 - w, 0]; higher means more OOD."""
         directions, temperature = self.learned("directions_"), self.config.temperature
         confidence = global_confidence(batch, directions, temperature)

@@ -10,7 +10,7 @@ spaced ones are taken.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.nn.functional import one_hot
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gaussian import RELATIVE_FLOOR, whitening
 
 #: Most training values held at once (512 MiB); of more rows, evenly spaced ones are taken.
@@ -70,17 +70,13 @@ class Config:
             raise ConfigError(f"methods.gmm.seed is {self.seed}; set it to 0 or more.")
 
 
-class GaussianMixture(Detector):
+class GaussianMixture(Method[Config]):
     """Scores rows by how unlikely the mixture finds them."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Fit the mixture in coordinates in which the training rows have unit variance.
 
         Raises:
@@ -120,7 +116,7 @@ class GaussianMixture(Detector):
         self.log_weights_ = log_weights + volume
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD."""
         points = (batch.features.double() - self.learned("centre_")) @ self.learned("scaling_")
         joint = log_joint(

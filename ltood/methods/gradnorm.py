@@ -10,7 +10,7 @@ larger and ranks rows alike.
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gradients import gradient_norm
 from ltood.ops.logits import check_temperature
 
@@ -30,14 +30,10 @@ class Config:
         check_temperature(self.temperature, "methods.gradnorm.temperature")
 
 
-class GradNorm(Detector):
+class GradNorm(Method[Config]):
     """Scores rows by minus the L1 norm of the last layer's gradient."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at most 0, in units of features; higher means more OOD."""
         logits = batch.logits
         norm = gradient_norm(batch.features, logits, 1 / logits.shape[1], self.config.temperature)

@@ -13,14 +13,14 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
-from ltood.core.slots import Detector, ManyScores
+from ltood.core.slots import ManyScores, Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
@@ -96,7 +96,7 @@ def _groups(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     return list(groups.values())
 
 
-class Himplos(Detector):
+class Himplos(Method[Config]):
     """Scores rows by their masked, clipped and smoothed logits.
 
     A class without training rows has a zero prototype; rows predicted as that class get
@@ -104,32 +104,31 @@ class Himplos(Detector):
     """
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
+    def _configure(self) -> None:
         """Take the settings; without smoothing and with a given clip no rows are needed."""
-        self.config = config or Config()
         self._has_warned = False
         if not self.config.smoothing and self.config.clip != "auto":
             self.needs = frozenset({Need.HEAD})
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Build the mask from the head, prototypes and clip from the training rows."""
         head = inputs.require_head()
         ceiling = clip_ceiling(self.config.clip, self.config.clip_percentile, inputs)
         self.weight_, self.bias_ = head.weight, head.bias
         self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
         if self.config.mask:
-            ordered = inputs.once("himplos weights", lambda: rows_sorted(head.weight.float()))
+            ordered = inputs.cached("himplos weights", lambda: rows_sorted(head.weight.float()))
             # Not the mask itself: a sweep holds thousands of settings, and this is a row of it.
             self.thresholds_ = sorted_percentile(ordered, self.config.percentile)
         if self.config.smoothing:
-            self.prototypes_ = inputs.once(
+            self.prototypes_ = inputs.cached(
                 "himplos prototypes", lambda: class_statistics(inputs).means.float()
             )
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD.
 
         Prediction, cosine and prototype use the raw feature; mask and clip only shape
@@ -183,7 +182,7 @@ class Himplos(Detector):
         if not self.config.smoothing:
             return logits
         prototypes = self.learned("prototypes_")
-        cosine = batch.once(
+        cosine = batch.cached(
             ("himplos cosine", prototypes),
             lambda: prototype_cosine(batch.features, prototypes[predictions]),
         )
@@ -200,7 +199,7 @@ class Himplos(Detector):
                 stacklevel=2,
             )
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The clip, where there is one."""
         clip = float(self.learned("clip_"))
         return {"clip": clip} if math.isfinite(clip) else {}

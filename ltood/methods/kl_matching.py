@@ -8,14 +8,14 @@ without rows are left out.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 
 
@@ -82,17 +82,13 @@ def smallest_divergence(logits: Logits, log_means: Tensor) -> Scores:
     return divergence.clamp(min=0).float()
 
 
-class KlMatching(Detector):
+class KlMatching(Method[Config]):
     """Scores rows by the divergence of their softmax from the nearest class mean."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the mean softmax of each class.
 
         Raises:
@@ -103,7 +99,7 @@ class KlMatching(Detector):
         self.log_means_ = means.clamp(min=torch.finfo(means.dtype).tiny).log()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, at least 0; higher means more OOD."""
         return smallest_divergence(batch.logits, self.learned("log_means_"))
 

@@ -7,7 +7,7 @@ that thresholds carry over; the search is exact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 
@@ -40,18 +40,14 @@ class Config:
             )
 
 
-class KNN(PairMethod):
+class KNN(PairMethod[Config]):
     """Scores rows by the distance to their k-th nearest training feature."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
     _consumer: Neighbours | None = None
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep all training features.
 
         Raises:
@@ -67,7 +63,7 @@ class KNN(PairMethod):
         searcher = self._searcher()
         return None if searcher.asks_faiss else searcher
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0; higher means more OOD."""
         return self._searcher().distances(batch)
 

@@ -7,10 +7,10 @@ cosines come without CLIP's logit scale.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, local_confidence
 from ltood.ops.logits import check_temperature
 
@@ -31,22 +31,18 @@ class Config:
         check_temperature(self.temperature, "methods.l_mcm.temperature")
 
 
-class LocalMcm(Detector):
+class LocalMcm(Method[Config]):
     """Scores rows by minus the largest softmax over class names of any patch."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
-    arrays: ClassVar[tuple[str, ...]] = ("local",)
+    arrays: tuple[str, ...] = ("local",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""
         self.directions_ = class_directions(inputs)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
         # The confidence grows with ID-ness; ours must grow with OOD-ness.
         return -local_confidence(batch, self.learned("directions_"), self.config.temperature)

@@ -12,14 +12,14 @@ percentile of the training activations, because a fixed one belongs to one netwo
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
@@ -88,7 +88,7 @@ def weight_thresholds(importance: Tensor, weight: Tensor, percentile: float) -> 
     return torch.stack([overall_percentile(row.abs() * weight, percentile) for row in importance])
 
 
-class Line(Detector):
+class Line(Method[Config]):
     """Scores rows by the part of the head that matters to their predicted class.
 
     For a class without training rows nothing matters; rows predicted as that class get
@@ -96,13 +96,9 @@ class Line(Detector):
     """
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Find the importance of each neuron, its thresholds and the clip."""
         head, config = inputs.require_head(), self.config
         means = class_statistics(inputs).means
@@ -111,11 +107,11 @@ class Line(Detector):
         self.weight_, self.bias_ = head.weight, head.bias
         self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
         self.importance_ = importance
-        self.activation_thresholds_ = inputs.once(
+        self.activation_thresholds_ = inputs.cached(
             ("line activations", config.activation_percentile),
             lambda: activation_thresholds(importance, config.activation_percentile),
         )
-        self.weight_thresholds_ = inputs.once(
+        self.weight_thresholds_ = inputs.cached(
             ("line weights", config.weight_percentile),
             lambda: weight_thresholds(importance, head.weight, config.weight_percentile),
         )
@@ -123,7 +119,7 @@ class Line(Detector):
             self.prototypes_ = means.float()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         clipped = clip_above(batch.features, self.learned("clip_"))
         logits = self._pruned_logits(clipped)
@@ -154,7 +150,7 @@ class Line(Detector):
         kept = contributions > self.learned("weight_thresholds_")[class_number]
         return neurons, torch.where(kept, weight, 0.0)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The clip, where there is one."""
         clip = float(self.learned("clip_"))
         return {"clip": clip} if math.isfinite(clip) else {}

@@ -7,10 +7,9 @@ equal to the percentile all count as large instead of a fixed number of them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import mass_ratio
 from ltood.ops.statistics import check_percentile
@@ -38,16 +37,12 @@ class Config:
         check_temperature(self.temperature, "methods.lts.temperature")
 
 
-class LogitScaling(Detector):
+class LogitScaling(Method[Config]):
     """Scores rows by their logits times the squared mass ratio of their features."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         factor = mass_ratio(batch.features, self.config.percentile).square()
         scaled = batch.logits * factor[:, None]

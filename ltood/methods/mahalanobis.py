@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gaussian import (
     GaussianConfig,
     mahalanobis,
@@ -34,24 +34,20 @@ class Config(GaussianConfig):
     published_ridge: ClassVar[str] = "ImOOD uses 1e-4"
 
 
-class Mahalanobis(Detector):
+class Mahalanobis(Method[Config]):
     """Scores rows by their squared distance to the nearest class mean."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the whitening map and the whitened means of the classes with rows."""
         model = tied_gaussian(inputs, normalise=self.config.normalise)
         self.whitening_ = triangular_whitening(model.covariance, self.config.ridge)
         self.means_ = model.classes.means[model.classes.present] @ self.whitening_
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0; higher means more OOD."""
         features = batch.features
         if self.config.normalise:

@@ -7,10 +7,10 @@ with the head as it is, where the first paper trains with a cosine head.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, cosines
 
 
@@ -19,22 +19,18 @@ class Config:
     """Max cosine has no settings."""
 
 
-class MaxCosine(Detector):
+class MaxCosine(Method[Config]):
     """Scores rows by minus their largest cosine with any class."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""
         self.directions_ = class_directions(inputs)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 1]; higher means more OOD."""
         # The cosine grows with ID-ness; ours must grow with OOD-ness.
         return -cosines(batch.features, self.learned("directions_")).amax(dim=1)

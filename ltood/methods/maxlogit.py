@@ -5,10 +5,9 @@ Out-of-Distribution Detection for Real-World Settings", ICML 2022 (arXiv:1911.11
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import score_logits
 
 
@@ -17,16 +16,12 @@ class Config:
     """MaxLogit has no settings."""
 
 
-class MaxLogit(Detector):
+class MaxLogit(Method[Config]):
     """Scores rows by the negative of their largest logit."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
         return score_logits(batch.logits, "maxlogit")
 

@@ -8,10 +8,10 @@ Departure: float32, where some codes compare in half precision and rows tie.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, global_confidence
 from ltood.ops.logits import check_temperature
 
@@ -32,22 +32,18 @@ class Config:
         check_temperature(self.temperature, "methods.mcm.temperature")
 
 
-class Mcm(Detector):
+class Mcm(Method[Config]):
     """Scores rows by minus their largest softmax over class names."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""
         self.directions_ = class_directions(inputs)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
         # The confidence grows with ID-ness; ours must grow with OOD-ness.
         return -global_confidence(batch, self.learned("directions_"), self.config.temperature)

@@ -7,10 +7,9 @@ arXiv:1706.02690); its change of the input image needs the network.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import check_temperature, score_logits
 
 
@@ -29,16 +28,12 @@ class Config:
         check_temperature(self.temperature, "methods.msp.temperature")
 
 
-class MSP(Detector):
+class MSP(Method[Config]):
     """Scores rows by the negative of their largest softmax probability."""
 
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings; there is nothing to fit."""
-        self.config = config or Config()
-
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
         return score_logits(batch.logits, "msp", self.config.temperature)
 

@@ -11,14 +11,14 @@ of exactly 1 belongs to the last bin, where theirs belongs to none.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,13 @@ class Config:
             )
 
 
-class NAC(Detector):
+class NAC(Method[Config]):
     """Scores rows by the negative of the mean coverage of their neurons' states."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head's weight and learn how covered each bin of each neuron is.
 
         Raises:
@@ -85,7 +81,7 @@ class NAC(Detector):
         self.weight_ = weight
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 0]; higher means more OOD."""
         cells = self._cells(batch.features, batch.logits, self.learned("weight_"))
         return -self.learned("coverage_")[cells].mean(dim=1)

@@ -9,14 +9,14 @@ direction and counts as orthogonal, where theirs divides zero by zero.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
 
@@ -40,23 +40,19 @@ class Config:
             )
 
 
-class NCI(Detector):
+class NCI(Method[Config]):
     """Scores rows by how far their centred feature points away from its class weight."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the class weights and learn the mean of all training features."""
         self.weight_ = inputs.require_head().weight
         self.mean_ = class_statistics(inputs).mean.float()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of the head's weights; higher means more OOD."""
         own_weight = self.learned("weight_")[batch.logits.argmax(dim=1)]
         directions = normalize(batch.features - self.learned("mean_"), dim=1)

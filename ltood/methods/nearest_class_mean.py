@@ -8,10 +8,10 @@ classes without training rows are left out.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gaussian import min_squared_distance
 from ltood.ops.statistics import class_statistics, prepared
 
@@ -27,17 +27,13 @@ class Config:
     normalise: bool = False
 
 
-class NearestClassMean(Detector):
+class NearestClassMean(Method[Config]):
     """Scores rows by their distance to the nearest class mean."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the means of the classes with rows."""
         classes = class_statistics(inputs, normalise=self.config.normalise)
         # Distances come from differences of squares, which lose digits far from the origin.
@@ -45,7 +41,7 @@ class NearestClassMean(Detector):
         self.means_ = classes.means[classes.present] - classes.mean
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of features, at least 0; higher means more OOD."""
         centred = prepared(batch.features, self.config.normalise) - self.learned("centre_")
         return min_squared_distance(centred, self.learned("means_")).sqrt().float()

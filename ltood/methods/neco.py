@@ -10,14 +10,14 @@ rows are fewer than features, are arbitrary and never taken.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import max_logit
 from ltood.ops.subspace import Dim, check_dim, check_dim_fits, standardised_basis
 
@@ -45,17 +45,13 @@ class Config:
         check_dim(self.dim, "methods.neco.dim")
 
 
-class Neco(Detector):
+class Neco(Method[Config]):
     """Scores rows by how little of them the first principal components hold."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn mean and scale of each feature and the principal components."""
         basis = standardised_basis(inputs)
         width = len(basis.mean)
@@ -69,7 +65,7 @@ class Neco(Detector):
         self.components_ = basis.directions[:, :dim].contiguous()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, from -1 to 0 without `max_logit`; higher means more OOD."""
         standardised = (batch.features.double() - self.learned("mean_")) / self.learned(
             "feature_scale_"
@@ -82,7 +78,7 @@ class Neco(Detector):
             share = share * max_logit(batch.logits)
         return -share
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The number of principal components."""
         return {"dim": self.learned("components_").shape[1]}
 

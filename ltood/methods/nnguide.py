@@ -9,7 +9,7 @@ coordinate of a unit feature is left out.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,18 +45,14 @@ class Config:
         check_fraction(self.fraction, "methods.nnguide.fraction")
 
 
-class NNGuide(PairMethod):
+class NNGuide(PairMethod[Config]):
     """Scores rows by their energy times their similarity to confident training rows."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
     _consumer: "Similarities | None" = None
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the training features and their confidences.
 
         Raises:
@@ -81,7 +77,7 @@ class NNGuide(PairMethod):
             self._consumer = Similarities(bank, self.learned("confidence_"), self.config.k)
         return self._consumer
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in squared units of logits; higher means more OOD."""
         return self.consumer().read(batch) * energy(batch.logits)
 

@@ -15,14 +15,14 @@ is never revised.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 from ltood.ops.weibull import MIN_VALUES, fit_weibull, weibull_cdf
 
@@ -125,17 +125,13 @@ def distance_tails(
     return torch.where(ranks < lengths[:, None], tails, 0.0)
 
 
-class OpenMax(Detector):
+class OpenMax(Method[Config]):
     """Scores rows by the log odds of an unknown class after revising their logits."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the mean logits of each class and the Weibull of the distances to them.
 
         Raises:
@@ -153,7 +149,7 @@ class OpenMax(Detector):
         self.means_, self.shape_, self.scale_ = means, shape, scale
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
         logits = batch.logits.double()
         distances = torch.cdist(logits, self.learned("means_"))

@@ -11,7 +11,7 @@ outside the span is cut at 1, beyond which the theorem of the paper gives no gen
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch.nn.functional import log_softmax, pad
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.blas import add_gram, symmetric
 from ltood.ops.gaussian import is_triangular, triangular_whitening, whitened
 from ltood.ops.statistics import prepared
@@ -30,17 +30,13 @@ class Config:
     """PNML has no settings."""
 
 
-class PNML(Detector):
+class PNML(Method[Config]):
     """Scores rows by their regret."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the map under which the training rows have the identity as Gram matrix.
 
         Raises:
@@ -59,7 +55,7 @@ class PNML(Detector):
         self.whitening_ = triangular_whitening(symmetric(gram))
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
         freedom = genie_freedom(with_constant(batch.features), self.learned("whitening_"))
         return regret(log_softmax(batch.logits.double(), dim=1), freedom).float()

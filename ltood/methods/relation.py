@@ -10,7 +10,7 @@ scores of training sets of different size compare; `fraction` thins the training
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -55,18 +55,14 @@ class Config:
         check_fraction(self.fraction, "methods.relation.fraction")
 
 
-class Relation(PairMethod):
+class Relation(PairMethod[Config]):
     """Scores rows by the negative of their mean relation to the training rows."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
     _consumer: "Edges | None" = None
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep directions and class probabilities of the training rows."""
         bank = training_bank(inputs, self.config.fraction)
         self.bank_, self.probabilities_ = bank.features.rows, torch.softmax(bank.logits, dim=1)
@@ -80,7 +76,7 @@ class Relation(PairMethod):
             self._consumer = Edges(bank, self.learned("probabilities_"), self.config)
         return self._consumer
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 0]; higher means more OOD."""
         return -self.consumer().read(batch).float()
 

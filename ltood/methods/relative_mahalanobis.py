@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gaussian import (
     GaussianConfig,
     between_directions,
@@ -32,7 +32,7 @@ class Config(GaussianConfig):
     published_ridge: ClassVar[str] = "the paper uses 0"
 
 
-class RelativeMahalanobis(Detector):
+class RelativeMahalanobis(Method[Config]):
     """Scores rows by the squared distance to the nearest class less that to all rows.
 
     The second Gaussian knows no classes: its mean and covariance are those of all
@@ -40,13 +40,9 @@ class RelativeMahalanobis(Detector):
     """
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn one whitening map and its whitened means for the classes and for all rows."""
         model = tied_gaussian(inputs, normalise=self.config.normalise)
         self.whitening_ = triangular_whitening(model.covariance, self.config.ridge)
@@ -61,7 +57,7 @@ class RelativeMahalanobis(Detector):
             self.background_mean_ = model.classes.mean[None] @ self.background_whitening_
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD."""
         features = batch.features
         if self.config.normalise:

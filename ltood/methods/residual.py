@@ -8,10 +8,10 @@ than the training rows span, as further ones are arbitrary.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.subspace import Dim, check_dim, eigenbasis, principal_dim, residual_norm
 
 
@@ -32,17 +32,13 @@ class Config:
         check_dim(self.dim, "methods.residual.dim")
 
 
-class Residual(Detector):
+class Residual(Method[Config]):
     """Scores rows by how far they lie off the subspace that holds most training rows."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Find the origin and the directions of least spread."""
         basis = eigenbasis(inputs)
         dim = min(principal_dim(self.config.dim, basis, "methods.residual.dim"), basis.rank)
@@ -50,13 +46,13 @@ class Residual(Detector):
         self.residual_basis_ = basis.directions[:, dim:].contiguous()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0; higher means more OOD."""
         return residual_norm(
             batch.features, self.learned("origin_"), self.learned("residual_basis_")
         ).float()
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The principal dimension."""
         width, left_out = self.learned("residual_basis_").shape
         return {"dim": width - left_out}

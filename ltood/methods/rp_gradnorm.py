@@ -13,7 +13,7 @@ from typing import Self
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.gradients import gradient_norm
 from ltood.ops.priors import check_tau, tempered_prior
 
@@ -36,22 +36,18 @@ class Config:
         check_tau(self.tau, "methods.rp_gradnorm.tau")
 
 
-class RpGradNorm(Detector):
+class RpGradNorm(Method[Config]):
     """Scores rows by minus the norm of the gradient that pulls the softmax to the prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""
         prior = tempered_prior(inputs.require_prior(), self.config.tau)
         self.prior_ = torch.softmax(prior, dim=0) if self.config.official_softmax_prior else prior
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at most 0, in units of features; higher means more OOD."""
         logits = batch.logits
         norm = gradient_norm(batch.features, logits, self.learned("prior_").to(logits))

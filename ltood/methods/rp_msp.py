@@ -8,13 +8,13 @@ probability, because networks send outliers there.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.priors import check_tau, tempered_prior
 
 
@@ -40,22 +40,18 @@ class Config:
             )
 
 
-class RpMsp(Detector):
+class RpMsp(Method[Config]):
     """Scores rows by minus the largest difference of class probability and prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""
         self.prior_ = tempered_prior(inputs.require_prior(), self.config.tau)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least -1; higher means more OOD."""
         logits = batch.logits
         penalty = (self.config.scale * self.learned("prior_")).to(logits)

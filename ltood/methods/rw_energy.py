@@ -8,13 +8,13 @@ positive log sum exp; where that is negative the weight works the other way roun
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch.nn.functional import cosine_similarity
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import energy
 from ltood.ops.priors import check_tau, tempered_prior
 
@@ -34,22 +34,18 @@ class Config:
         check_tau(self.tau, "methods.rw_energy.tau")
 
 
-class RwEnergy(Detector):
+class RwEnergy(Method[Config]):
     """Scores rows by their energy times one minus the cosine of softmax and prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""
         self.prior_ = tempered_prior(inputs.require_prior(), self.config.tau)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
         # Rows that look like the prior have cosines near 1, where float32 would cancel.
         logits = batch.logits.double()

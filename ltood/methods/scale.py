@@ -7,12 +7,12 @@ percentile all count as large instead of a fixed number of them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import sharpness_scale
 from ltood.ops.statistics import check_percentile
@@ -40,23 +40,19 @@ class Config:
         check_temperature(self.temperature, "methods.scale.temperature")
 
 
-class Scale(Detector):
+class Scale(Method[Config]):
     """Scores rows after scaling their features; nothing is learned but the head."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head."""
         head = inputs.require_head()
         self.weight_, self.bias_ = head.weight, head.bias
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         features = batch.features
         scaled = features * sharpness_scale(features, self.config.percentile)[:, None]

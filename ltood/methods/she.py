@@ -9,14 +9,14 @@ at all, the mean of all training rows.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels, class_statistics
 
 
@@ -25,22 +25,18 @@ class Config:
     """SHE has no settings."""
 
 
-class SHE(Detector):
+class SHE(Method[Config]):
     """Scores rows by the negative of their inner product with a class pattern."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn one pattern per class."""
         self.patterns_ = class_patterns(inputs).float()
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in squared units of features; higher means more OOD."""
         patterns = self.learned("patterns_")[batch.logits.argmax(dim=1)]
         return -torch.einsum("nd,nd->n", batch.features, patterns)

@@ -9,14 +9,14 @@ which this undoes. The ImageNet script of PATT also halves the logits: temperatu
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 
 
@@ -58,22 +58,18 @@ def normalised_weight(weight: Tensor, tau: float) -> Tensor:
     return (wide / torch.where(norms == 0, 1.0, norms) ** tau).float()
 
 
-class NormalisedHead(Detector):
+class NormalisedHead(Method[Config]):
     """Scores rows by the logits of the normalised head, without its bias."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Normalise the head."""
         self.weight_ = normalised_weight(inputs.require_head().weight, self.config.tau)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         logits = batch.features @ self.learned("weight_").T
         return score_logits(logits, self.config.scorer, self.config.temperature)

@@ -9,14 +9,14 @@ predicted class, which rank as MSP does but do not round to ties.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 
 #: Limits of the temperature: rows that are all classified correctly have no best one.
@@ -90,17 +90,13 @@ def log_odds_against(logits: Logits) -> Scores:
     return others - top[:, 0]
 
 
-class TemperatureScaling(Detector):
+class TemperatureScaling(Method[Config]):
     """Scores rows by the log odds against their predicted class at the learned temperature."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("logits",)
+    arrays: tuple[str, ...] = ("logits",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the (empty) settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the temperature from the training logits and labels.
 
         Raises:
@@ -117,11 +113,11 @@ class TemperatureScaling(Detector):
         self.temperature_ = torch.tensor(temperature, dtype=torch.float64)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at most log(C - 1); higher means more OOD."""
         return log_odds_against(batch.logits / float(self.learned("temperature_")))
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The learned temperature."""
         return {"temperature": float(self.learned("temperature_"))}
 

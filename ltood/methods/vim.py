@@ -9,13 +9,13 @@ is relative (see `ltood.ops.subspace`).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import energy
 from ltood.ops.subspace import (
     Dim,
@@ -43,36 +43,32 @@ class Config:
         check_dim(self.dim, "methods.vim.dim")
 
 
-class ViM(Detector):
+class ViM(Method[Config]):
     """Scores rows by their virtual logit less the log-sum-exp of the real ones."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features", "logits")
+    arrays: tuple[str, ...] = ("features", "logits")
 
-    def __init__(self, config: Config | None = None) -> None:
-        """Take the settings."""
-        self.config = config or Config()
-
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Find origin, residual space and the scale of the virtual logit."""
         basis = eigenbasis(inputs)
         dim = principal_dim(self.config.dim, basis, "methods.vim.dim")
         self.origin_ = basis.origin
         self.residual_basis_ = basis.directions[:, dim:].contiguous()
-        self.scale_ = inputs.once(
+        self.scale_ = inputs.cached(
             ("virtual_logit_scale", dim),
             lambda: virtual_logit_scale(inputs.require_train(), basis, dim),
         )
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD."""
         norms = residual_norm(
             batch.features, self.learned("origin_"), self.learned("residual_basis_")
         )
         return (self.learned("scale_") * norms).float() + energy(batch.logits)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The principal dimension and the scale of the virtual logit."""
         width, left_out = self.learned("residual_basis_").shape
         return {"dim": width - left_out, "scale": float(self.learned("scale_"))}

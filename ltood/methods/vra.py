@@ -10,7 +10,7 @@ as it is in units of activations, which differ from network to network.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
 from ltood.ops.shaping import CLIP_PERCENTILE, Clip, check_clip, clip_ceiling
 from ltood.ops.statistics import activations, check_percentile
@@ -74,19 +74,18 @@ def rectify(features: Features, floor: Tensor, ceiling: Tensor, gamma: float) ->
     return torch.where(features < floor, 0.0, raised)
 
 
-class Vra(Detector):
+class Vra(Method[Config]):
     """Scores rows after rectifying their features; training rows only set the thresholds."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
+    def _configure(self) -> None:
         """Take the settings; given thresholds need no training rows."""
-        self.config = config or Config()
         if "auto" not in (self.config.floor, self.config.clip):
             self.needs = frozenset({Need.HEAD})
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head and find the thresholds.
 
         Raises:
@@ -112,14 +111,14 @@ class Vra(Detector):
             return activations(inputs).percentile(self.config.floor_percentile)
         return self.config.floor
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         floor, ceiling = self.learned("floor_"), self.learned("clip_")
         rectified = rectify(batch.features, floor, ceiling, self.config.gamma)
         logits = linear(rectified, self.learned("weight_"), self.learned("bias_"))
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """Floor and clip, where there are any."""
         found = {"floor": float(self.learned("floor_")), "clip": float(self.learned("clip_"))}
         return {name: value for name, value in found.items() if math.isfinite(value)}

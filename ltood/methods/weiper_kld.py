@@ -14,7 +14,7 @@ that scores neither change from run to run nor with the order of the classes.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool1d, normalize, pad
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.slots import Detector
+from ltood.core.slots import Method
 
 #: What is added to each bin of the histogram of features and of perturbed logits, so that
 #: empty bins have a logarithm; the constants of the authors' code.
@@ -82,18 +82,17 @@ class Config:
             )
 
 
-class WeiPerKLD(Detector):
+class WeiPerKLD(Method[Config]):
     """Scores rows by the divergence of their densities from the training rows'."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
-    arrays: ClassVar[tuple[str, ...]] = ("features",)
+    arrays: tuple[str, ...] = ("features",)
 
-    def __init__(self, config: Config | None = None) -> None:
+    def _configure(self) -> None:
         """Take the settings."""
-        self.config = config or Config()
         self._perturbed: tuple[Tensor, Tensor] | None = None
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the ranges of the bins, then the mean histograms of the training rows.
 
         Raises:
@@ -121,13 +120,13 @@ class WeiPerKLD(Detector):
         self.densities_ = sums / sums.sum(dim=1, keepdim=True)
         return self
 
-    def score(self, batch: FeatureBatch) -> Scores:
+    def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
         self.learned("densities_")
-        parts = [self._score(part) for part in torch.split(batch.features, BLOCK_ROWS)]
+        parts = [self._divergences(part) for part in torch.split(batch.features, BLOCK_ROWS)]
         return torch.cat(parts).float()
 
-    def _score(self, features: Features) -> Tensor:
+    def _divergences(self, features: Features) -> Tensor:
         """OOD scores of few rows, [n] float64."""
         config, usual = self.config, self.learned("densities_")
         plain = perturbed = usual.new_zeros((len(features), config.bins))

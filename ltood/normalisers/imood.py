@@ -116,19 +116,18 @@ def _stored(tensor: Tensor | None, setting: str, name: str) -> Tensor:
     return tensor
 
 
-class Imood(Normaliser):
+class Imood(Normaliser[Config]):
     """Lowers the scores of rows predicted as rare classes, raises those of frequent ones."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
 
-    def __init__(self, config: Config | None = None, *, base: str) -> None:
-        """Take the settings and the name of the method whose scores come in.
+    def _configure(self) -> None:
+        """Find the scale and what is needed.
 
         Raises:
-            ConfigError: If `scale` or `space` does not fit `base`.
+            ConfigError: If a setting does not fit the method.
         """
-        self.config = config or Config()
-        self.base = base
+        base = self.base
         if self.config.space == "prob" and base != "bin_disc":
             raise ConfigError(
                 f"normalisers.imood.space is prob, but method {base} gives no probability of "
@@ -162,7 +161,7 @@ class Imood(Normaliser):
                 "scores in units of logits."
             )
 
-    def fit(self, inputs: FitInputs) -> Self:
+    def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior, or take over what the training stored.
 
         Raises:
@@ -194,7 +193,7 @@ class Imood(Normaliser):
         )
         return self
 
-    def normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
+    def _normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
         """Corrected scores, [N] float32; higher means more OOD."""
         if self.config.detector == "stored":
             return self._mapped(scores, batch)
@@ -228,7 +227,7 @@ class Imood(Normaliser):
         raw = features @ weight.to(features).T + bias.to(features)
         return raw.double().clamp(*LOG_GAMMA_RANGE)
 
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The scale, which "auto" takes from the method's name."""
         return {"scale": self.scale}
 

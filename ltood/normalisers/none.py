@@ -11,15 +11,10 @@ class Config:
     """No settings."""
 
 
-class NoNormalisation(Normaliser):
+class NoNormalisation(Normaliser[Config]):
     """Hands scores on."""
 
-    def __init__(self, config: Config | None = None, *, base: str) -> None:
-        """Take the (empty) settings; every method `base` is welcome."""
-        self.config = config or Config()
-        self.base = base
-
-    def normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
+    def _normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:
         """The same tensor, [N]; higher means more OOD."""
         del batch
         return scores

@@ -55,7 +55,7 @@ def training_features(inputs: FitInputs, *, normalise: bool) -> SimilarityBank:
             bank = torch.empty((0, source.dim))
         return SimilarityBank(bank, normalise=normalise)
 
-    return inputs.once(("training_features", normalise), compute)
+    return inputs.cached(("training_features", normalise), compute)
 
 
 def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
@@ -95,7 +95,7 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
             whole = SimilarityBank(torch.cat(features), normalise=True)
         return Bank(whole, torch.cat(logits))
 
-    return inputs.once(("training_bank", fraction), compute)
+    return inputs.cached(("training_bank", fraction), compute)
 
 
 def check_fraction(fraction: float, where: str) -> None:

@@ -22,7 +22,7 @@ def class_directions(inputs: FitInputs) -> Tensor:
         MissingNeedError: If there is no head.
     """
     head = inputs.require_head()
-    return inputs.once("class_directions", lambda: normalize(head.weight.float(), dim=-1))
+    return inputs.cached("class_directions", lambda: normalize(head.weight.float(), dim=-1))
 
 
 def cosines(features: Features, directions: Tensor) -> Logits:
@@ -61,7 +61,7 @@ def local_confidence(batch: FeatureBatch, directions: Tensor, temperature: float
         temperature: Divides the cosines. Unitless, above 0.
     """
     # A tensor is a key by identity, and stays alive in the key: no other can be meant.
-    return batch.once(
+    return batch.cached(
         ("local_confidence", directions, temperature),
         lambda: _local_confidence(batch, directions, temperature),
     )

@@ -110,7 +110,7 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
         within.diagonal().clamp_(min=0)
         return TiedGaussian(classes, within / classes.num_rows)
 
-    return inputs.once(("tied_gaussian", normalise), compute)
+    return inputs.cached(("tied_gaussian", normalise), compute)
 
 
 def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:

@@ -85,7 +85,7 @@ class Neighbours(Consumer[Nearest]):
     def search(self, batch: FeatureBatch) -> Nearest:
         """The k nearest neighbours of each row, found once per batch."""
         if self.asks_faiss:
-            return batch.once(self, lambda: self._search_faiss(self.bank.prepare(batch)))
+            return batch.cached(self, lambda: self._search_faiss(self.bank.prepare(batch)))
         return self.read(batch)
 
     def start(self, queries: Queries) -> "NearestRows":

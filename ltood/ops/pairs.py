@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from ltood.core.batches import FeatureBatch, Features
-from ltood.core.slots import Detector, ManyScores
+from ltood.core.entry import C
+from ltood.core.slots import ManyScores, Method
 
 #: Query rows and bank rows of one block of products (32 MiB).
 QUERY_ROWS = 512
@@ -72,7 +73,7 @@ class SimilarityBank:
         features = batch.features
         if not self.normalise:
             return features
-        return batch.once("unit_features", lambda: normalize(features, dim=1))
+        return batch.cached("unit_features", lambda: normalize(features, dim=1))
 
 
 class Queries:
@@ -129,10 +130,10 @@ class Consumer(ABC, Generic[T]):
             alone: T = result
             return alone
 
-        return batch.once(self, compute)
+        return batch.cached(self, compute)
 
 
-class PairMethod(Detector):
+class PairMethod(Method[C]):
     """A method whose score rests on one consumer, which `fit` makes."""
 
     _consumer: Consumer[Any] | None = None
@@ -176,9 +177,9 @@ def read_all(batch: FeatureBatch, consumers: Iterable[Consumer[Any]]) -> None:
 
 
 def _leave(batch: FeatureBatch, bank: SimilarityBank, group: tuple[Consumer[Any], ...]) -> None:
-    results = batch.once(group, lambda: _read(batch, bank, group))
+    results = batch.cached(group, lambda: _read(batch, bank, group))
     for place, consumer in enumerate(group):
-        batch.once(consumer, partial(results.__getitem__, place))
+        batch.cached(consumer, partial(results.__getitem__, place))
 
 
 def _read(

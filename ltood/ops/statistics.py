@@ -1,7 +1,7 @@
 """Statistics of the training features, each from one pass over rows in batches.
 
 Class counts and sums are float64, so that neither batch size nor the order of additions
-shows in float32 results. All are kept in `FitInputs.once` and shared among methods.
+shows in float32 results. All are kept in `FitInputs.cached` and shared among methods.
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def class_statistics(inputs: FitInputs, *, normalise: bool = False) -> ClassStat
         DataError: If a training label is no class or there is not one row.
     """
     source = inputs.require_train()
-    return inputs.once(
+    return inputs.cached(
         ("class_statistics", normalise), lambda: _class_statistics(source, normalise)
     )
 
@@ -168,7 +168,7 @@ def activations(inputs: FitInputs) -> Activations:
         DataError: If there is not one row.
     """
     source = inputs.require_train()
-    return inputs.once("activations", lambda: _activations(source))
+    return inputs.cached("activations", lambda: _activations(source))
 
 
 def _activations(source: FeatureSource) -> Activations:

@@ -83,7 +83,7 @@ def eigenbasis(inputs: FitInputs) -> Eigenbasis:
         )
         return Eigenbasis(origin, values.flip(0), directions.flip(1))
 
-    return inputs.once("eigenbasis", compute)
+    return inputs.cached("eigenbasis", compute)
 
 
 def principal_dim(dim: Dim, basis: Eigenbasis, where: str) -> int:
@@ -206,4 +206,4 @@ def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
         values, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale[None, :]))
         return StandardisedBasis(mean, scale, values.flip(0), directions.flip(1))
 
-    return inputs.once("standardised_basis", compute)
+    return inputs.cached("standardised_basis", compute)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError, LtoodError, StoreError
-from ltood.core.slots import Detector, check_needs
+from ltood.core.slots import Method, check_needs
 from ltood.runtime.console import progress
 from ltood.scoring.session import ScoringSession, fit_calibrator, fit_method, restore_calibrator
 from ltood.scoring.slots import NONE, EntrySpec, build_normaliser
@@ -104,7 +104,7 @@ def write_scores(
     rows = {name: len(session.store.split(name)) for name in names}
     detector, settings = fit_method(session, spec)
     attributes = {
-        "method": {"name": spec.name, "settings": settings, "in_use": detector.in_use()},
+        "method": {"name": spec.name, "settings": settings, "in_use": detector.derived()},
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
@@ -126,7 +126,7 @@ def write_scores(
 
 
 def score_batches(
-    detector: Detector, method: str, source: StoredSource, split: str
+    detector: Method, method: str, source: StoredSource, split: str
 ) -> Iterator[ScoreSplit]:
     """Score a split batch by batch.
 
@@ -145,7 +145,7 @@ def score_batches(
     arrays = sorted({*detector.arrays, "logits", "labels", "ids"})
     for batch in source.batches(arrays=arrays):
         with torch.inference_mode():
-            scores = detector.score(batch)
+            scores = detector._score(batch)
         yield pack_scores(scores, batch, f"method {method}", split)
 
 
@@ -207,11 +207,11 @@ def normalise_scores(
     normaliser, settings = build_normaliser(spec, EntrySpec(base["name"], base["settings"]))
     inputs = session.inputs()
     check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
-    normaliser.fit(inputs)
+    normaliser._fit(inputs)
     arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
     attributes = {
         **{key: raw.attributes[key] for key in _CARRIED},
-        "normaliser": {"name": spec.name, "settings": settings, "in_use": normaliser.in_use()},
+        "normaliser": {"name": spec.name, "settings": settings, "in_use": normaliser.derived()},
     }
     rows = {name: len(session.store.split(name)) for name in raw.splits}
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
@@ -227,7 +227,7 @@ def normalise_scores(
                     stop = done + len(batch)
                     scores = to_tensor(split.scores[done:stop], session.device)
                     with torch.inference_mode():
-                        scores = normaliser.normalise(scores, batch)
+                        scores = normaliser._normalise(scores, batch)
                     part = pack_scores(scores, batch, f"normaliser {spec.name}", name)
                     predictions = np.asarray(split.predictions[done:stop])
                     writer.append(name, ScoreSplit(part.scores, predictions, part.labels, part.ids))

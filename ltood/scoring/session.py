@@ -8,7 +8,7 @@ import torch
 from ltood.core.batches import FitInputs
 from ltood.core.errors import StoreError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Calibrator, Detector, check_needs
+from ltood.core.slots import Calibrator, Method, check_needs
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
 from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method
@@ -37,7 +37,7 @@ class ScoringSession:
         # From the stored head, so that a second calibrator never adds to a first.
         head = ClassifierHead.from_arrays(self.store.head_arrays(), self.device)
         if calibrator is not None:
-            head = replace(head, bias=calibrator.adjust_logits(head.bias))
+            head = replace(head, bias=calibrator._adjust_logits(head.bias))
         return ScoringSession(self.store, head, self.device, calibrator)
 
     def source(self, split: str) -> StoredSource:
@@ -64,9 +64,9 @@ def fit_calibrator(session: ScoringSession, spec: EntrySpec) -> FittedEntry:
     calibrator, settings = build_calibrator(spec)
     inputs = session.inputs(calibrator.train_split)
     check_needs(f"calibrator {spec.name}", calibrator.needs, inputs, session.has_local())
-    calibrator.fit(inputs)
+    calibrator._fit(inputs)
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
-    return FittedEntry(spec.name, settings, session.store.fingerprint, calibrator.in_use(), state)
+    return FittedEntry(spec.name, settings, session.store.fingerprint, calibrator.derived(), state)
 
 
 def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSession:
@@ -89,7 +89,7 @@ def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSe
     return session.with_calibrator(calibrator.restore(tensors))
 
 
-def fit_method(session: ScoringSession, spec: EntrySpec) -> tuple[Detector, dict[str, Any]]:
+def fit_method(session: ScoringSession, spec: EntrySpec) -> tuple[Method, dict[str, Any]]:
     """Build a method and fit it on the store.
 
     Returns:
@@ -102,5 +102,5 @@ def fit_method(session: ScoringSession, spec: EntrySpec) -> tuple[Detector, dict
     inputs = session.inputs()
     check_needs(f"method {spec.name}", detector.needs, inputs, session.has_local())
     with progress(f"fit {spec.name}", None):
-        detector.fit(inputs)
+        detector._fit(inputs)
     return detector, settings

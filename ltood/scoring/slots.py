@@ -7,7 +7,7 @@ from typing import Any
 from ltood.core.errors import ConfigError
 from ltood.core.registry import load
 from ltood.core.settings import parse, to_section
-from ltood.core.slots import Calibrator, Detector, Normaliser
+from ltood.core.slots import Calibrator, Method, Normaliser
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class EntrySpec:
 NONE = EntrySpec("none")
 
 
-def build_method(spec: EntrySpec) -> tuple[Detector, dict[str, Any]]:
+def build_method(spec: EntrySpec) -> tuple[Method, dict[str, Any]]:
     """Build a method.
 
     Returns:
@@ -32,7 +32,7 @@ def build_method(spec: EntrySpec) -> tuple[Detector, dict[str, Any]]:
     """
     module = load("methods", spec.name)
     config = parse(spec.settings, module.Config, f"methods.{spec.name}")
-    detector: Detector = module.Entry(config)
+    detector: Method = module.Entry(config)
     return detector, to_section(config)
 
 

@@ -86,14 +86,13 @@ class StoredSource:
         logits = extra = None
         local = tensors.get("local")
         if features is not None and self._calibrator is not None:
-            features = self._calibrator.transform(features)
+            features = self._calibrator._transform(features)
         if local is not None and self._calibrator is not None:
-            local = self._calibrator.transform_local(local)
+            local = self._calibrator._transform_local(local)
         if recompute and features is not None:
             logits, extra = self._head.logits(features), self._head.extra_logits(features)
         elif outputs is not None:
             logits = outputs[:, : self.num_classes]
             extra = outputs[:, self.num_classes :] if self._head.num_extra else None
-        return FeatureBatch(
-            features, logits, tensors.get("labels"), tensors.get("ids"), local, extra
-        )
+        made = {"features": features, "logits": logits, "local": local, "extra": extra}
+        return FeatureBatch({**tensors, **made})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import FitInputs, Need
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
-from ltood.core.slots import Detector, check_needs
+from ltood.core.slots import Method, check_needs
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
@@ -179,9 +179,9 @@ def _outcomes(
 
 def _fit_portion(
     specs: Sequence[EntrySpec], inputs: FitInputs
-) -> tuple[list[Detector], list[str | None]]:
+) -> tuple[list[Method], list[str | None]]:
     """Fit candidates until memory is used up; the second list says why one could not be."""
-    fitted: list[Detector] = []
+    fitted: list[Method] = []
     problems: list[str | None] = []
     held: dict[int, int] = {}
     for spec in specs:
@@ -189,7 +189,7 @@ def _fit_portion(
             break
         detector, _ = build_method(spec)
         try:
-            fitted.append(detector.fit(inputs))
+            fitted.append(detector._fit(inputs))
         except (ConfigError, DataError) as error:
             problems.append(str(error))
             continue
@@ -200,7 +200,7 @@ def _fit_portion(
 
 
 def _score_portion(
-    detectors: Sequence[Detector],
+    detectors: Sequence[Method],
     validation: Validation,
     keys: Sequence[str],
     advance: Advance,
@@ -219,7 +219,7 @@ def _score_portion(
 
 
 def _score_side(
-    detectors: Sequence[Detector], source: StoredSource, advance: Advance
+    detectors: Sequence[Method], source: StoredSource, advance: Advance
 ) -> tuple[Scores, NDArray[np.int64]]:
     """Scores of all rows, [S, N], and their labels, [N]."""
     scores = np.empty((len(detectors), len(source)), dtype=np.float32)

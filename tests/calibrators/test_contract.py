@@ -54,7 +54,7 @@ def test_what_was_learned_can_be_saved(name, toy):
     twin = load("calibrators", name).Entry().restore(calibrator.state())
     features = toy.ood_batch.features
     assert torch.equal(twin.transform(features), calibrator.transform(features))
-    assert twin.in_use() == calibrator.in_use()
+    assert twin.derived() == calibrator.derived()
 
 
 def test_unfitted_and_missing_needs_are_refused(name, toy):

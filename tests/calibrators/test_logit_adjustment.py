@@ -56,12 +56,12 @@ def test_softmax_is_divided_by_the_prior():
 
 def test_features_stay_and_other_calibrators_leave_logits():
     features, logits = torch.randn(3, 6), torch.randn(3, 4)
-    assert fitted().transform(features) is features
-    assert NoCalibration().adjust_logits(logits) is logits
+    assert fitted()._transform(features) is features
+    assert NoCalibration()._adjust_logits(logits) is logits
 
 
 def test_the_gain_of_the_rarest_is_reported():
-    assert fitted(0.5).in_use() == {"gain_of_rarest": pytest.approx(0.5 * np.log(12))}
+    assert fitted(0.5).derived() == {"gain_of_rarest": pytest.approx(0.5 * np.log(12))}
 
 
 @pytest.mark.parametrize("clip", [None, 0.6])

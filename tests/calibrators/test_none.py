@@ -5,4 +5,4 @@ from ltood.calibrators.none import NoCalibration
 
 def test_features_are_handed_on():
     features = torch.randn(3, 4)
-    assert NoCalibration().transform(features) is features
+    assert NoCalibration()._transform(features) is features

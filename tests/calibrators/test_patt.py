@@ -91,7 +91,7 @@ def test_reference(patt_golden, low, high):
 def test_the_mean_weight_is_reported(patt_golden):
     calibrator = Patt().fit(inputs_of(patt_golden))
     mean = float(calibrator.state()["attention_"].mean())
-    assert calibrator.in_use() == {"mean_attention": pytest.approx(mean)}
+    assert calibrator.derived() == {"mean_attention": pytest.approx(mean)}
 
 
 def test_batches_of_the_recursion_do_not_follow_the_source(patt_golden):

@@ -32,7 +32,7 @@ def test_a_failure_is_a_row(monkeypatch):
     def fail(self, batch):
         raise RuntimeError("no  such\nluck")
 
-    monkeypatch.setattr(Energy, "score", fail)
+    monkeypatch.setattr(Energy, "_score", fail)
     first, second = bench(["energy", "msp"], Shape(**SMALL), "cpu")
     assert (first.status, first.reason) == ("failed", "no such luck")
     assert second.status == "ok"

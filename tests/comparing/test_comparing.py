@@ -162,19 +162,19 @@ def fails_to_fit(monkeypatch):
     def fit(self, inputs):
         raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr(energy.Entry, "fit", fit)
+    monkeypatch.setattr(energy.Entry, "_fit", fit)
     return "RuntimeError: no luck"
 
 
 def fails_on_an_ood_set(monkeypatch):
-    score = energy.Entry.score
+    score = energy.Entry._score
 
     def fussy(self, batch):
         if (batch.labels < 0).any():
             raise ConfigError("methods.energy dislikes outliers.")
         return score(self, batch)
 
-    monkeypatch.setattr(energy.Entry, "score", fussy)
+    monkeypatch.setattr(energy.Entry, "_score", fussy)
     return "methods.energy dislikes outliers."
 
 
@@ -182,7 +182,7 @@ def gives_no_number(monkeypatch):
     def score(self, batch):
         return torch.full((len(batch),), torch.nan)
 
-    monkeypatch.setattr(energy.Entry, "score", score)
+    monkeypatch.setattr(energy.Entry, "_score", score)
     return "method energy gave 30 scores that are not finite in split test"
 
 
@@ -211,7 +211,7 @@ def test_a_failing_normaliser_ends_only_its_own_row(store, monkeypatch):
     def normalise(self, scores, batch):
         return scores / 0
 
-    monkeypatch.setattr(imood.Entry, "normalise", normalise)
+    monkeypatch.setattr(imood.Entry, "_normalise", normalise)
     board, _ = compare(
         store, Config(("energy",), normalisers=("none", "imood")), SETTINGS, device="cpu"
     )
@@ -227,7 +227,7 @@ def test_a_failing_calibrator_ends_only_the_rows_behind_it(store, monkeypatch):
     def transform(self, features):
         raise RuntimeError("too wide")
 
-    monkeypatch.setattr(patt.Entry, "transform", transform)
+    monkeypatch.setattr(patt.Entry, "_transform", transform)
     board, _ = compare(store, Config(("energy", "msp"), ("none", "patt")), {}, device="cpu")
     rows = by_title(board)
     assert set(board["auroc"]) == {"energy", "msp"}
@@ -373,25 +373,25 @@ def test_settings_of_the_command_line():
 def test_shared_seconds_are_told_from_own():
     meter, seconds = Meter(), Seconds()
     inputs = MeteredInputs(meter=meter)
-    batch = MeteredBatch(torch.zeros(1, 1), meter=meter)
+    batch = MeteredBatch({"features": torch.zeros(1, 1)}, meter=meter)
 
     def inner():
         time.sleep(0.02)
 
     def outer():
-        inputs.once("inner", inner)
+        inputs.cached("inner", inner)
         time.sleep(0.02)
 
     with meter.add_to(seconds):
-        inputs.once("outer", outer)
-        batch.once("inner", inner)
+        inputs.cached("outer", outer)
+        batch.cached("inner", inner)
         time.sleep(0.01)
     # Asking within asking counts once: 0.04 of the inputs and 0.02 of the batch.
     assert 0.06 <= seconds.shared < 0.06 + 0.02
     assert seconds.own >= 0.01
     again = Seconds()
     with meter.add_to(again):
-        inputs.once("outer", outer)
+        inputs.cached("outer", outer)
     assert again.shared == 0
 
     def fail():

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Detector, check_needs
+from ltood.core.slots import Method, check_needs
 from ltood.methods.himplos import Himplos
 
 
@@ -39,9 +41,9 @@ def test_shared_values_are_computed_once():
     batch = FeatureBatch.of(torch.zeros(2, 3))
     calls = []
     for _ in range(3):
-        assert batch.once("key", lambda: calls.append(1) or 7) == 7
+        assert batch.cached("key", lambda: calls.append(1) or 7) == 7
     assert len(calls) == 1
-    assert batch.once(("key", 2), lambda: 8) == 8
+    assert batch.cached(("key", 2), lambda: 8) == 8
 
 
 def test_tensor_source_gives_all_rows_in_order(head):
@@ -86,23 +88,28 @@ def test_met_needs_pass(head):
     check_needs("method toy", frozenset(Need), inputs, has_local=True)
 
 
-class Toy(Detector):
-    def fit(self, inputs):
+@dataclass(frozen=True)
+class ToyConfig:
+    pass
+
+
+class Toy(Method[ToyConfig]):
+    def _fit(self, inputs):
         self.mean_ = torch.ones(2)
         self.cache = torch.zeros(2)
         return self
 
-    def score(self, batch):
+    def _score(self, batch):
         return self.learned("mean_")
 
 
 def test_state_is_what_fit_learned():
-    with pytest.raises(NotFittedError, match=r"is not fitted: call fit\(inputs\)"):
+    with pytest.raises(NotFittedError, match="is not fitted: call fit"):
         Toy().score(FeatureBatch.of(torch.zeros(1, 2)))
     fitted = Toy().fit(FitInputs.of())
     assert list(fitted.state()) == ["mean_"]
     torch.testing.assert_close(Toy().restore(fitted.state()).learned("mean_"), torch.ones(2))
-    assert Toy().in_use() == {}
+    assert Toy().derived() == {}
 
 
 @pytest.mark.parametrize(

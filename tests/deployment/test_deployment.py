@@ -285,7 +285,7 @@ def local_detector(detector, monkeypatch):
     class Reader(type(detector.method)):
         arrays = ("local",)
 
-        def score(self, batch):
+        def _score(self, batch):
             return batch.local.mean(dim=(1, 2))
 
     return dataclasses.replace(detector, method=Reader())

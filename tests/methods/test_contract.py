@@ -13,12 +13,11 @@ from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
-from ltood.core.slots import Detector, check_needs
+from ltood.core.slots import Method, check_needs
 from ltood.runtime.params import read_params
 
 METHODS = available("methods")
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-ARRAYS = ("features_", "logits_", "labels_", "ids_", "local_", "extra_")
 
 pytestmark = pytest.mark.parametrize("name", METHODS)
 
@@ -32,7 +31,7 @@ SETTINGS = {
 }
 
 
-def fitted(name: str, inputs: FitInputs) -> Detector:
+def fitted(name: str, inputs: FitInputs) -> Method:
     module = load("methods", name)
     settings = SETTINGS.get(name, {})
     if "k" in module.Config.__dataclass_fields__:
@@ -41,13 +40,12 @@ def fitted(name: str, inputs: FitInputs) -> Detector:
 
 
 def rows_of(batch: FeatureBatch, order: torch.Tensor) -> FeatureBatch:
-    taken = (getattr(batch, name) for name in ARRAYS)
-    return FeatureBatch(*(None if tensor is None else tensor[order] for tensor in taken))
+    return FeatureBatch({name: rows[order] for name, rows in batch.arrays.items()})
 
 
 def joined(toy) -> FeatureBatch:
-    pairs = ((getattr(toy.id_batch, name), getattr(toy.ood_batch, name)) for name in ARRAYS)
-    return FeatureBatch(*(torch.cat(pair) for pair in pairs))
+    known, unknown = toy.id_batch.arrays, toy.ood_batch.arrays
+    return FeatureBatch({name: torch.cat([known[name], unknown[name]]) for name in known})
 
 
 def outliers(name: str, toy) -> FeatureBatch:
@@ -59,8 +57,7 @@ def outliers(name: str, toy) -> FeatureBatch:
 
 
 def only(batch: FeatureBatch, arrays: tuple[str, ...]) -> FeatureBatch:
-    kept = (getattr(batch, name) if name[:-1] in arrays else None for name in ARRAYS)
-    return FeatureBatch(*kept)
+    return FeatureBatch({name: batch.arrays[name] for name in arrays})
 
 
 def test_scores_have_shape_and_type(name, toy):
@@ -115,9 +112,7 @@ def test_class_order_does_not_matter(name, toy):
 
     def permuted(batch):
         labels = torch.where(batch.labels < 0, -1, back[batch.labels.clamp(min=0)])
-        return FeatureBatch(
-            batch.features, batch.logits[:, order], labels, batch.ids, batch.local, batch.extra
-        )
+        return FeatureBatch({**batch.arrays, "logits": batch.logits[:, order], "labels": labels})
 
     train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
     inputs = FitInputs(
@@ -135,7 +130,7 @@ def test_class_order_does_not_matter(name, toy):
 def test_inputs_stay_as_they_are(name, toy):
     train = next(iter(toy.inputs.train.batches()))
     batch = joined(toy)
-    watched = [getattr(b, a) for b in (train, batch) for a in ARRAYS]
+    watched = [*train.arrays.values(), *batch.arrays.values()]
     watched += [toy.head.weight, toy.head.bias, toy.head.bn_weight, toy.head.extra_weight]
     before = [tensor.clone() for tensor in watched]
     fitted(name, toy.inputs).score(batch)
@@ -153,8 +148,8 @@ def test_scores_repeat(name, toy):
 
 def test_half_precision_is_widened(name, toy):
     detector = fitted(name, toy.inputs)
-    half = FeatureBatch(*(_cast(getattr(toy.id_batch, a), torch.float16) for a in ARRAYS))
-    wide = FeatureBatch(*(_cast(getattr(half, a), torch.float32) for a in ARRAYS))
+    half = FeatureBatch({n: _cast(a, torch.float16) for n, a in toy.id_batch.arrays.items()})
+    wide = FeatureBatch({n: _cast(a, torch.float32) for n, a in half.arrays.items()})
     scores = detector.score(half)
     assert scores.dtype == torch.float32
     assert torch.equal(scores, detector.score(wide))
@@ -201,12 +196,12 @@ def test_what_was_learned_can_be_saved(name, toy):
     state = {key: torch.tensor(value.numpy()) for key, value in detector.state().items()}
     twin = type(detector)(copy.copy(detector.config)).restore(state)
     assert torch.equal(twin.score(joined(toy)), detector.score(joined(toy)))
-    assert twin.in_use() == detector.in_use()
+    assert twin.derived() == detector.derived()
 
 
 def test_entry_and_summary_are_found(name):
     module = load("methods", name)
-    assert issubclass(module.Entry, Detector)
+    assert issubclass(module.Entry, Method)
     assert module.Config.__dataclass_params__.frozen
     assert summary("methods", name).endswith(".")
     assert re.search(r"Source: .*\b(19|20)\d\d\b", module.__doc__, re.DOTALL)

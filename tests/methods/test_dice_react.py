@@ -40,13 +40,13 @@ def test_reference(himplos_golden, inputs, scorer):
 def test_no_clip_is_dice(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]))
     detector = DiceReAct(Config(clip=None)).fit(inputs)
-    assert detector.in_use() == {}
+    assert detector.derived() == {}
     assert torch.equal(detector.score(batch), Dice(DiceConfig()).fit(inputs).score(batch))
 
 
 def test_the_clip_in_use_is_a_percentile_of_training(himplos_golden, inputs):
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 98)
-    assert DiceReAct().fit(inputs).in_use() == {"clip": pytest.approx(expected, rel=1e-6)}
+    assert DiceReAct().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
 
 
 @pytest.mark.parametrize(

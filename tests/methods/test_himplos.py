@@ -142,14 +142,14 @@ def test_needs_follow_the_parts(inputs):
     assert Himplos(Config(smoothing=False)).needs == {Need.HEAD, Need.TRAIN}
     bare = Himplos(Config(clip=1.6, smoothing=False))
     assert bare.needs == {Need.HEAD}
-    assert bare.fit(FitInputs(head=inputs.head)).in_use() == {"clip": pytest.approx(1.6)}
-    assert Himplos(Config(clip=None)).fit(inputs).in_use() == {}
+    assert bare.fit(FitInputs(head=inputs.head)).derived() == {"clip": pytest.approx(1.6)}
+    assert Himplos(Config(clip=None)).fit(inputs).derived() == {}
 
 
 def test_auto_clip_is_a_percentile_of_training(himplos_golden, inputs):
     detector = Himplos(Config(clip_percentile=90.0)).fit(inputs)
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 90)
-    assert detector.in_use()["clip"] == pytest.approx(expected, rel=1e-6)
+    assert detector.derived()["clip"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(

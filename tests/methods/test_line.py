@@ -94,8 +94,8 @@ def test_settings_share_thresholds_but_never_stale_ones(inputs):
 
 def test_the_clip_in_use_is_a_percentile_of_training(himplos_golden, inputs):
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 98)
-    assert Line().fit(inputs).in_use() == {"clip": pytest.approx(expected, rel=1e-6)}
-    assert Line(Config(clip=None)).fit(inputs).in_use() == {}
+    assert Line().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
+    assert Line(Config(clip=None)).fit(inputs).derived() == {}
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,13 @@ def test_wide_features(rng):
     train, labels, rows = made(rng, num_rows=40, dim=512)
     train[:, 5] = rows[0] = 0
     detector = fitted(train, labels)
-    assert detector.in_use() == {"dim": 39}
+    assert detector.derived() == {"dim": 39}
     assert torch.isfinite(detector.score(FeatureBatch.of(torch.tensor(rows)))).all()
 
 
 def test_rows_that_do_not_vary_give_a_share_of_zero():
     detector = fitted(np.ones((4, 6), np.float32), np.array([0, 0, 1, 1]))
-    assert detector.in_use() == {"dim": 1}
+    assert detector.derived() == {"dim": 1}
     assert detector.score(FeatureBatch.of(torch.ones(1, 6))).tolist() == [0]
 
 
@@ -74,7 +74,7 @@ def test_rows_that_do_not_vary_give_a_share_of_zero():
 def test_the_order_of_more_features_than_rows_does_not_matter(rng, dim):
     train, labels, rows = made(rng, num_rows=20, dim=60)
     detector = fitted(train, labels, dim=dim)
-    assert detector.in_use() == {"dim": 19}
+    assert detector.derived() == {"dim": 19}
     expected = detector.score(FeatureBatch.of(torch.tensor(rows)))
     order = rng.permutation(60)
     permuted = fitted(train[:, order], labels, dim=dim)

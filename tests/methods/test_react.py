@@ -44,8 +44,8 @@ def test_no_clip_is_energy(himplos_golden, inputs, clip):
 def test_auto_is_the_98th_percentile_of_training(himplos_golden, inputs):
     detector = ReAct().fit(inputs)
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 98)
-    assert detector.in_use()["clip"] == pytest.approx(expected, rel=1e-6)
-    assert ReAct(Config(percentile=50.0)).fit(inputs).in_use()["clip"] < expected
+    assert detector.derived()["clip"] == pytest.approx(expected, rel=1e-6)
+    assert ReAct(Config(percentile=50.0)).fit(inputs).derived()["clip"] < expected
 
 
 def test_training_rows_are_needed_for_auto_only(inputs):
@@ -53,7 +53,7 @@ def test_training_rows_are_needed_for_auto_only(inputs):
     for clip in (1.5, None):
         detector = ReAct(Config(clip=clip))
         assert detector.needs == {Need.HEAD}
-        assert detector.fit(without).in_use() == ({"clip": 1.5} if clip else {})
+        assert detector.fit(without).derived() == ({"clip": 1.5} if clip else {})
     assert ReAct().needs == {Need.HEAD, Need.TRAIN}
 
 

@@ -32,7 +32,7 @@ def test_textbook(rng, dim):
     expected = reference(rows, train, weight, bias, dim)
     got = detector.score(FeatureBatch.of(torch.tensor(rows)))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
-    assert detector.in_use() == {"dim": dim}
+    assert detector.derived() == {"dim": dim}
 
 
 def test_rows_of_the_training_subspace_score_zero(rng):
@@ -61,7 +61,7 @@ def test_more_dimensions_than_rows(rng):
     *learned, rows = made(rng, num_rows=12, dim=512)
     detector = Residual().fit(inputs_of(*learned))
     # Twelve rows around the head's origin span twelve directions; auto takes half.
-    assert detector.in_use() == {"dim": 6}
+    assert detector.derived() == {"dim": 6}
     assert torch.isfinite(detector.score(FeatureBatch.of(torch.tensor(rows)))).all()
 
 
@@ -69,7 +69,7 @@ def test_directions_that_no_training_row_takes_are_not_principal(rng):
     *learned, rows = made(rng, num_rows=12, dim=60)
     train, labels, weight, bias = learned
     detector = Residual(Config(dim=40)).fit(inputs_of(*learned))
-    assert detector.in_use() == {"dim": 12}
+    assert detector.derived() == {"dim": 12}
     expected = detector.score(FeatureBatch.of(torch.tensor(rows)))
     order = rng.permutation(60)
     permuted = inputs_of(train[:, order], labels, weight[:, order], bias)

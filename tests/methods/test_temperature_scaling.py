@@ -27,7 +27,7 @@ def test_reference(rng, temperature):
     logits, labels = honest(rng, temperature, rows=80)
     expected = reference.best_temperature(logits, labels)
     detector = fitted(logits, labels)
-    assert detector.in_use()["temperature"] == pytest.approx(expected, rel=1e-5)
+    assert detector.derived()["temperature"] == pytest.approx(expected, rel=1e-5)
     got = detector.score(FeatureBatch.of(logits=torch.tensor(logits[:20])))
     rows = [reference.score(row, expected) for row in logits[:20]]
     np.testing.assert_allclose(got, rows, rtol=1e-4, atol=1e-5)
@@ -36,13 +36,13 @@ def test_reference(rng, temperature):
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 def test_it_finds_the_temperature_that_made_the_labels(rng, temperature):
     detector = fitted(*honest(rng, temperature, rows=20_000))
-    assert detector.in_use()["temperature"] == pytest.approx(temperature, rel=0.05)
+    assert detector.derived()["temperature"] == pytest.approx(temperature, rel=0.05)
 
 
 def test_it_ranks_as_msp_and_has_its_probability(rng):
     logits, labels = honest(rng, 2.0)
     detector, batch = fitted(logits, labels), FeatureBatch.of(logits=torch.tensor(logits))
-    msp = MSP(MSPConfig(detector.in_use()["temperature"])).score(batch)
+    msp = MSP(MSPConfig(detector.derived()["temperature"])).score(batch)
     # p is the sigmoid of the log odds for it.
     torch.testing.assert_close(-torch.sigmoid(-detector.score(batch)), msp)
 
@@ -64,7 +64,7 @@ def test_confident_rows_do_not_tie(rng):
 )
 def test_the_temperature_has_limits(logits, expected):
     detector = fitted(np.array(logits, dtype=np.float32), np.array([0, 1]))
-    assert detector.in_use()["temperature"] == pytest.approx(expected, rel=1e-3)
+    assert detector.derived()["temperature"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_rows_without_differences_stay_finite():

@@ -40,7 +40,7 @@ def test_wide_features_of_a_head_whose_rows_sum_to_zero(rng):
     weight -= weight.mean(axis=0)
     train[0] = rows[0] = 0
     detector, head = fitted(train, labels, weight, bias)
-    assert detector.in_use()["dim"] == 256
+    assert detector.derived()["dim"] == 256
     assert detector.origin_.norm() < 1
     got = detector.score(FeatureBatch.of(torch.tensor(rows), head=head))
     np.testing.assert_allclose(got, reference(rows, train, weight, bias, 256), rtol=1e-4)

@@ -38,7 +38,7 @@ def test_thresholds_themselves_pass():
 def test_auto_thresholds_are_percentiles_of_training(himplos_golden, inputs):
     train = himplos_golden["train_features"].astype(np.float64)
     low, high = np.percentile(train, [60, 98])
-    found = Vra().fit(inputs).in_use()
+    found = Vra().fit(inputs).derived()
     assert found == {"floor": pytest.approx(low, rel=1e-6), "clip": pytest.approx(high, rel=1e-6)}
 
 
@@ -52,7 +52,7 @@ def test_without_thresholds_it_is_energy(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]) - 0.5, head=inputs.head)
     detector = Vra(Config(None, clip=None)).fit(FitInputs(head=inputs.head))
     torch.testing.assert_close(detector.score(batch), Energy().score(batch))
-    assert detector.in_use() == {}
+    assert detector.derived() == {}
 
 
 def test_training_rows_are_needed_for_auto_only():

@@ -70,7 +70,7 @@ def test_what_was_learned_can_be_saved(name, toy):
     scores = energy(toy.id_batch.logits)
     expected = normaliser.normalise(scores, toy.id_batch)
     assert torch.equal(twin.normalise(scores, toy.id_batch), expected)
-    assert twin.in_use() == normaliser.in_use()
+    assert twin.derived() == normaliser.derived()
 
 
 def test_unfitted_and_missing_needs_are_refused(name, toy):

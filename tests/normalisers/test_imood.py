@@ -114,8 +114,8 @@ def test_adjusted_posterior_adds_the_prior(rng):
 
 @pytest.mark.parametrize("base", sorted(SCALES))
 def test_the_scale_in_use_is_told(base):
-    assert Imood(base=base).in_use() == {"scale": SCALES[base]}
-    assert Imood(Config(scale=3.0), base=base).in_use() == {"scale": 3.0}
+    assert Imood(base=base).derived() == {"scale": SCALES[base]}
+    assert Imood(Config(scale=3.0), base=base).derived() == {"scale": 3.0}
 
 
 def test_a_base_without_published_scale_needs_a_number():
@@ -198,7 +198,7 @@ def test_a_stored_detector_is_the_trained_one(imood_golden, base):
     np.testing.assert_allclose(normaliser.normalise(scores, batch), expected, rtol=1e-5, atol=1e-5)
     twin = Imood(Config(detector="stored"), base=base).restore(normaliser.state())
     assert torch.equal(twin.normalise(scores, batch), normaliser.normalise(scores, batch))
-    assert normaliser.in_use() == {"scale": 0.0}
+    assert normaliser.derived() == {"scale": 0.0}
 
 
 def test_a_negative_w_turns_the_scores_round():

@@ -59,7 +59,7 @@ def test_labels_must_be_classes(label):
     with pytest.raises(DataError, match=f"holds the label {label}; labels .* are 0 to 1"):
         class_statistics(
             FitInputs(
-                TensorSource(FeatureBatch(torch.rand(2, 3), labels_=torch.tensor([0, label])), 2)
+                TensorSource(FeatureBatch.of(torch.rand(2, 3), labels=torch.tensor([0, label])), 2)
             )
         )
 

@@ -58,7 +58,13 @@ def test_a_sum_out_of_range_is_no_fault():
         ({"logits": ROWS}, "logits have shape [5, 4], but with this head the last size must be 3"),
         ({"local": ROWS}, "local features have shape [5, 4]; they must be [N, P, D]"),
         ({"extra": ROWS[:, 0]}, "extra logits have shape [5]; they must be [N, e]"),
-        ({"features": ROWS.numpy()}, "features are a ndarray; give a torch tensor"),
+        ({"features": ROWS.to_sparse()}, "features are a sparse tensor; pass features.to_dense()"),
+        ({"features": ROWS.numpy() * 1j}, "features are complex; give real numbers"),
+        ({"features": ROWS * 1j}, "features are complex; give real numbers"),
+        ({"features": [[1.0], [1.0, 2.0]]}, "features are not a rectangular array of numbers"),
+        ({"features": [torch.ones(1), torch.ones(2)]}, "features are not a rectangular array"),
+        ({"features": np.array([["a"]])}, "features hold <U1; give an array of real numbers"),
+        ({"features": np.array([[None]])}, "features are not a rectangular array of numbers"),
     ],
 )
 def test_other_shapes_are_refused(arrays, sentence):
@@ -77,9 +83,11 @@ def test_other_shapes_are_refused(arrays, sentence):
             LABELS + 1,
             "row 2 of the training rows holds the label 3; labels of training rows are 0 to 2",
         ),
-        (LABELS.float(), "labels are float32 of shape [5]; they must be a tensor of whole"),
+        (LABELS.float(), "labels are float32 of shape [5]; they must be whole"),
         (LABELS[:, None], "labels are int64 of shape [5, 1]; they must be"),
-        (LABELS.numpy(), "labels are ndarray; they must be"),
+        (LABELS == 0, "labels are bool of shape [5]; they must be whole"),
+        ([0.0, 1.0], "labels are float64 of shape [2]; they must be whole"),
+        (np.full(5, 2**64 - 1, dtype=np.uint64), "labels are float64 of shape [5]"),
     ],
 )
 def test_other_labels_are_refused(labels, sentence):
@@ -102,6 +110,20 @@ def test_a_prior_of_other_classes_is_refused():
     assert FitInputs.of(prior=prior).require_prior() is prior
 
 
-def test_a_head_of_numpy_arrays_is_refused():
-    with pytest.raises(DataError, match=r"head weight is a ndarray; .*from_arrays"):
-        ClassifierHead(np.ones((3, 4)), np.zeros(3))
+def test_a_head_is_what_a_layer_or_its_arrays_make():
+    layer = torch.nn.Linear(4, 3)
+    pair = (layer.weight.detach().numpy(), layer.bias.tolist())
+    for given in (layer, pair, ClassifierHead(layer.weight, layer.bias)):
+        made = ClassifierHead.of(given)
+        assert torch.equal(made.weight, layer.weight)
+        assert torch.equal(made.bias, layer.bias)
+    assert ClassifierHead.of((layer.weight, None)).bias.tolist() == [0, 0, 0]
+    assert ClassifierHead.of(torch.nn.Linear(4, 3, bias=False)).bias.tolist() == [0, 0, 0]
+    with pytest.raises(DataError, match="head is a ReLU; give"):
+        ClassifierHead.of(torch.nn.ReLU())
+
+
+def test_a_prior_is_what_class_counts_make():
+    assert ClassPrior.of([3, 2]).counts.tolist() == [3, 2]
+    with pytest.raises(DataError, match="class counts are float64"):
+        ClassPrior.of([0.5, 0.5])

@@ -1,0 +1,208 @@
+"""What every entry of stage two is: settings, learned tensors and a public `fit`.
+
+No entry sees an image, a model, a path, a device name or `params.yaml`. What an entry learns in
+`fit` it keeps in tensor attributes whose names end in an underscore, so that a fitted entry can
+be saved and restored as plain arrays.
+
+Each entry has two faces. Its core, `_fit` and its kin, works on `FitInputs` and `FeatureBatch`:
+entries implement it and drivers call it. Its public face takes tensors, NumPy arrays and lists,
+checks them, and is the same for all entries.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
+
+from torch import Tensor
+
+from ltood.core.arrays import Rows, as_tensor
+from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.errors import ConfigError, DataError, NotFittedError
+from ltood.core.head import ClassifierHead, Head
+from ltood.core.prior import Counts
+from ltood.core.settings import parse, to_section
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    C = TypeVar("C", default=Any)  # `Method` is then a method with any settings.
+else:
+    from typing import TypeVar
+
+    C = TypeVar("C")
+
+
+class Entry(Generic[C]):
+    """A calibrator, method or normaliser, written as `class KNN(Method[Config])`.
+
+    Attributes:
+        config: Settings.
+        Config: Class of the settings.
+        arrays: Arrays of a batch that the entry reads; others are not loaded.
+        needs: What must be present to fit; the driver checks it before reading anything.
+            `_configure` may narrow it to what the settings need.
+    """
+
+    config: C
+    Config: ClassVar[type[Any]]
+    needs: frozenset[Need] = frozenset()
+    arrays: tuple[str, ...] = ()
+
+    _head: ClassifierHead | None = None
+    _widths: Mapping[str, int] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Find the class of the settings in `Method[Config]`."""
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            for config in get_args(base):
+                if isinstance(config, type):
+                    cls.Config = config
+
+    def __init__(self, config: C | None = None, /, **settings: Any) -> None:  # noqa: ANN401
+        """Take the settings, as a `Config` or by name: `KNN(k=50)`; none are all defaults.
+
+        Raises:
+            ConfigError: On an unknown setting, a wrong type or a value out of range.
+        """
+        name = type(self).__name__
+        if config is None:
+            config = parse(settings, self.Config, f"{name}:")
+        elif settings:
+            raise ConfigError(f"{name} takes a Config or settings by name; give one of the two.")
+        elif not isinstance(config, self.Config):
+            raise ConfigError(
+                f"{name} got a {type(config).__name__} of {type(config).__module__}; give the "
+                f"Config of {self.Config.__module__}, or settings by name."
+            )
+        self.config = config
+        self._configure()
+
+    def _configure(self) -> None:
+        """Derive from the settings what `needs` and other attributes must be."""
+
+    def __repr__(self) -> str:
+        """Class and settings, such as `KNN(k=50, normalise=True)`."""
+        settings = ", ".join(f"{key}={value!r}" for key, value in to_section(self.config).items())
+        return f"{type(self).__name__}({settings})"
+
+    def fit(
+        self,
+        features: Rows | FitInputs | None = None,
+        labels: Rows | None = None,
+        *,
+        head: Head | None = None,
+        prior: Counts | None = None,
+        aux: Rows | None = None,
+        logits: Rows | None = None,
+        local: Rows | None = None,
+    ) -> Self:
+        """Learn from training rows, forgetting what an earlier fit has learned.
+
+        Args:
+            features: Training features, [N, D]; tensor, NumPy array or nested lists. Or
+                `FitInputs`, which several entries then share, instead of all that follows.
+            labels: Their classes, [N] whole numbers.
+            head: Classifier head: a `ClassifierHead`, a linear layer, or a pair (weight, bias).
+                It also makes the logits of rows that are scored later.
+            prior: Class counts, [C]; counted from `labels` where not given.
+            aux: Auxiliary outlier features, [M, D].
+            logits: Training logits, [N, C]; made by the head where not given.
+            local: Local training features, [N, P, D].
+
+        Raises:
+            DataError: If a shape does not fit, a number is not finite or a label is not a class.
+            MissingNeedError: If something is missing that this entry learns from.
+        """
+        others = (labels, head, prior, aux, logits, local)
+        if isinstance(features, FitInputs):
+            if any(value is not None for value in others):
+                raise DataError("FitInputs hold all that fit learns from; give nothing else.")
+            inputs = features
+        else:
+            inputs = FitInputs.of(
+                features, labels, head=head, prior=prior, aux=aux, logits=logits, local=local
+            )
+        self._forget()
+        self._fit(inputs)
+        self._head, self._widths = inputs.head, _widths(inputs)
+        return self
+
+    def _fit(self, inputs: FitInputs) -> Self:
+        """Learn from `inputs`; an entry that learns nothing keeps this default."""
+        del inputs
+        return self
+
+    def _batch(
+        self, features: Rows | None, logits: Rows | None, local: Rows | None
+    ) -> FeatureBatch:
+        """Rows that a caller wants scored, checked, and where the learned tensors are."""
+        given = {"features": features, "logits": logits, "local": local}
+        held = {name: as_tensor(rows, name) for name, rows in given.items() if rows is not None}
+        if not held:
+            raise DataError("there are no rows; give features, logits or local.")
+        for learned in [*self.state().values()][:1]:
+            held = {name: rows.to(learned.device) for name, rows in held.items()}
+        head = self._head if {"logits", "extra"} & set(self.arrays) else None
+        return self._same_widths(FeatureBatch.of(**held, head=head))
+
+    def _same_widths(self, batch: FeatureBatch) -> FeatureBatch:
+        """The batch, if its rows are as wide as those that this entry was fitted on.
+
+        Raises:
+            DataError: With both widths.
+        """
+        for name, tensor in batch.arrays.items():
+            width = self._widths.get(name)
+            if tensor is not None and width and tensor.shape[-1] != width:
+                raise DataError(
+                    f"{name} have {tensor.shape[-1]} columns but {type(self).__name__} was fitted "
+                    f"on {width}; fit and score rows of the same network."
+                )
+        return batch
+
+    def state(self) -> dict[str, Tensor]:
+        """Learned tensors by name; empty where there is nothing to learn."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name.endswith("_") and isinstance(value, Tensor)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> Self:
+        """Take over learned tensors that `state()` of a fitted twin gave, and nothing else."""
+        self._forget()
+        for name, value in state.items():
+            setattr(self, name, value)
+        return self
+
+    def _forget(self) -> None:
+        """Drop all that was learned: what one fit leaves out, another may have set."""
+        for name in [*self.state(), "_head", "_widths"]:
+            vars(self).pop(name, None)
+
+    def learned(self, name: str) -> Tensor:
+        """Learned tensor `name`, or an error that says to fit first.
+
+        Raises:
+            NotFittedError: If `fit` has not run.
+        """
+        value = vars(self).get(name)
+        if not isinstance(value, Tensor):
+            entry = type(self).__module__.rpartition(".")[2]
+            raise NotFittedError(f"{entry} is not fitted: call fit before you use it.")
+        return value
+
+    def derived(self) -> dict[str, float]:
+        """Values that `fit` derived from data and a reader should see, such as a clip."""
+        return {}
+
+
+def _widths(inputs: FitInputs) -> dict[str, int]:
+    """Last size of each array that was fitted on; an array of unknown size is left out."""
+    widths: dict[str, int] = {}
+    if inputs.head is not None:
+        widths = {"features": inputs.head.dim, "local": inputs.head.dim}
+        widths["logits"] = inputs.head.num_classes
+    elif inputs.train is not None:
+        widths["features"] = inputs.train.dim
+    return widths
