@@ -44,7 +44,8 @@ def roots(stage: str, params: Params) -> list[str]:
             for package, names in compared(params).items()
             for name in names
         ]
-    return [f"stages.{stage}", *entries]
+    # Settings are read on the way to every stage, by a module that does not count.
+    return [f"stages.{stage}", "ltood.core.settings", *entries]
 
 
 def code_of(stage: str, params: Params) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ltood.core.errors import ConfigError
 from ltood.runtime.console import one_line_errors
@@ -13,10 +13,7 @@ from stages._code import INPUTS, STAGES, code_of, recorded
 from stages._lock import only_run
 from stages._params import Params
 
-if TYPE_CHECKING:
-    from ltood.store.features import FeatureStore
-
-__all__ = ["INPUTS", "STAGES", "Params", "features", "refuse_changes", "stage"]
+__all__ = ["INPUTS", "STAGES", "Params", "refuse_changes", "stage"]
 
 WORK = Path("data/work")
 RESULTS = Path("results")
@@ -60,7 +57,10 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
                 command(chosen)
                 refuse_changes(name, "params.yaml", chosen.changes())
                 for what, found in _state(name, chosen).items():
-                    refuse_changes(name, what, differences(before[what], found))
+                    clauses = differences(before[what], found)
+                    # Which digests they were is nothing to read.
+                    names = [clause.partition(" was ")[0].partition(".")[2] for clause in clauses]
+                    refuse_changes(name, what, names)
 
         return run
 
@@ -79,18 +79,6 @@ def refuse_changes(stage: str, what: str, changes: list[str]) -> None:
             f"{what} changed while {stage} ran ({'; '.join(changes[:3])}{more}), so its result "
             "belongs to neither state; run the same command again."
         )
-
-
-def features() -> "FeatureStore":
-    """The feature store, with the head of the adapt stage where it made one.
-
-    Raises:
-        StoreError: If head or store is missing, unreadable or they do not fit together.
-    """
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
-
-    return with_adapted_head(FeatureStore.open(FEATURES), HEAD)
 
 
 def _state(

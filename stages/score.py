@@ -2,7 +2,8 @@
 
 import click
 
-from stages._shell import CALIBRATION, RAW_SCORES, Params, features, stage
+from stages._features import features
+from stages._shell import CALIBRATION, RAW_SCORES, Params, stage
 
 
 @click.command(help=__doc__)

@@ -6,7 +6,8 @@ nothing to draw. No image is encoded.
 
 import click
 
-from stages._shell import PREPARED, REGIONS, Params, features, stage
+from stages._features import features
+from stages._shell import PREPARED, REGIONS, Params, stage
 
 
 @click.command(help=__doc__)

@@ -44,7 +44,7 @@ def test_an_unknown_recipe_ends_in_one_line(tmp_path):
 
 def test_scoring_stages_read_the_store_through_the_head(tmp_path, monkeypatch, rng):
     from ltood.adapting.adapt import adapt
-    from stages import _shell
+    from stages import _features, _shell
 
     names = ["cat", "dog", "emu"]
     path = tmp_path / _shell.FEATURES
@@ -60,6 +60,6 @@ def test_scoring_stages_read_the_store_through_the_head(tmp_path, monkeypatch, r
         state_folder=_shell.ADAPTING,
         device_name="cpu",
     )
-    seen = _shell.features()
+    seen = _features.features()
     assert isinstance(seen, FeatureStore)
     assert (seen.head_arrays()["weight"] == head.arrays["weight"]).all()
