@@ -30,7 +30,7 @@ import numpy as np
 
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession, fit_method
-from ltood.scoring.slots import EntrySpec
+from ltood.scoring.slots import EntrySpec, build_method
 from ltood.store.features import FeatureStore, FeatureWriter
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 
@@ -86,7 +86,7 @@ def work(task: str, method: str, store: str) -> None:
     opened = FeatureStore.open(store)
     start = time.process_time()
     if task == "fit":
-        fit_method(ScoringSession.open(opened, "cpu"), EntrySpec(method))
+        fit_method(ScoringSession.open(opened, "cpu"), build_method(EntrySpec(method)))
     else:
         score_store(
             opened, Path(f"{store}-{method}"), EntrySpec(method), splits=["test"], device="cpu"

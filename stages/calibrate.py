@@ -17,11 +17,12 @@ def main(params: Params) -> None:
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
     from ltood.scoring.session import ScoringSession, fit_calibrator
-    from ltood.scoring.slots import EntrySpec
+    from ltood.scoring.slots import EntrySpec, build_calibrator
 
     chosen = params.chosen("calibrator")
     session = ScoringSession.open(store, params.device)
-    write_fitted(CALIBRATION, fit_calibrator(session, EntrySpec(chosen.name, chosen.settings)))
+    slot = build_calibrator(EntrySpec(chosen.name, chosen.settings))
+    write_fitted(CALIBRATION, fit_calibrator(session, slot))
 
 
 if __name__ == "__main__":

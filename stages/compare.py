@@ -10,7 +10,7 @@ from stages._shell import RESULTS, Params, stage
 @stage("compare")
 def main(params: Params) -> None:
     """Read features, write leaderboard.json, .csv and .md and timings.csv."""
-    from ltood.comparing.plan import Config
+    from ltood.comparing.plan import Combination, Config
 
     # A bad name is refused before torch is loaded, which takes seconds.
     config = params.section("compare", Config)
@@ -18,7 +18,11 @@ def main(params: Params) -> None:
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare
 
-    board, timings = compare(features(), config, params.content, device=params.device)
+    # The row of the pipeline's own path is always there, for the report to point at.
+    own = Combination(*(params.name(slot) for slot in ("calibrator", "method", "normaliser")))
+    board, timings = compare(
+        features(), config, params.content, include=[own], device=params.device
+    )
     write_leaderboard(RESULTS, board, timings)
     check_any(board)
 

@@ -18,16 +18,15 @@ def main(params: Params) -> None:
         return
     chosen = params.chosen("normaliser")
 
-    from ltood.scoring.run import normalise_scores
+    from ltood.scoring.run import base_of, normalise_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
-    from ltood.scoring.slots import EntrySpec
+    from ltood.scoring.slots import EntrySpec, build_normaliser
     from ltood.store.fitted import read_fitted
 
     session = ScoringSession.open(features(), params.device)
     session = restore_calibrator(session, read_fitted(CALIBRATION))
-    normalise_scores(
-        session, raw, EntrySpec(chosen.name, chosen.settings), FINAL_SCORES, overwrite=True
-    )
+    slot = build_normaliser(EntrySpec(chosen.name, chosen.settings), base_of(raw))
+    normalise_scores(session, raw, slot, FINAL_SCORES, overwrite=True)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ def main(params: Params) -> None:
 
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
-    from ltood.scoring.slots import EntrySpec
+    from ltood.scoring.slots import EntrySpec, build_method
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
     session = ScoringSession.open(features(), params.device)
     session = restore_calibrator(session, calibration)
-    chosen = EntrySpec(method.name, method.settings)
+    chosen = build_method(EntrySpec(method.name, method.settings))
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
     for key, number in scores.attributes["method"]["in_use"].items():
         log(f"{method.name}: {key} in use {number:.6g}")

@@ -62,7 +62,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Timing:
+class MethodTiming:
     """What one method took.
 
     Attributes:
@@ -82,7 +82,7 @@ class Timing:
 
 def bench(
     methods: Sequence[str], shape: Shape | None = None, device: str = "auto"
-) -> Iterator[Timing]:
+) -> Iterator[MethodTiming]:
     """Fit and score methods with their default settings, one after the other.
 
     Args:
@@ -106,9 +106,9 @@ def bench(
         try:
             yield _timed(name, detector, data)
         except MissingNeedError as error:
-            yield Timing(name, "left out", reason=str(error))
+            yield MethodTiming(name, "left out", reason=str(error))
         except (LtoodError, ArithmeticError, RuntimeError) as error:
-            yield Timing(name, "failed", reason=" ".join(str(error).split())[:200])
+            yield MethodTiming(name, "failed", reason=" ".join(str(error).split())[:200])
 
 
 class _Data:
@@ -161,7 +161,7 @@ class _Data:
 
 
 @torch.no_grad()
-def _timed(name: str, detector: Method, data: _Data) -> Timing:
+def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     # Nothing that another method found is at hand.
     inputs = FitInputs.of(data.train, data.labels, logits=data.train_logits, head=data.head)
     if "local" in detector.arrays and data.local is None:
@@ -175,4 +175,4 @@ def _timed(name: str, detector: Method, data: _Data) -> Timing:
         start = data.finish()
         detector._score(batch)
         scored += data.finish() - start
-    return Timing(name, "ok", fitted, scored)
+    return MethodTiming(name, "ok", fitted, scored)

@@ -1,6 +1,6 @@
 """Whose seconds they are: an entry's own, or those of a value that others share.
 
-Shared values are computed by the first entry that asks. Without telling the two apart, the
+Shared values are computed by the first entry that asks. If the two were not kept apart, the
 first method with class means would look slow and the second one fast.
 """
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Seconds:
+class Timing:
     """Wall-clock seconds of one step of one entry.
 
     Attributes:
@@ -31,20 +31,26 @@ class Seconds:
 
 
 @dataclass
-class Meter:
-    """Measures entries on one device."""
+class Timer:
+    """Measures entries on one device.
+
+    Attributes:
+        device: Where the work is done.
+        clock: Gives seconds from any moment on.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    clock: Callable[[], float] = perf_counter
     _shared: float = 0.0
     _depth: int = 0
 
     def _now(self) -> float:
         if self.device.type == "cuda":  # Kernels run on after the call that starts them.
             torch.cuda.synchronize(self.device)
-        return perf_counter()
+        return self.clock()
 
     @contextmanager
-    def add_to(self, seconds: Seconds) -> Iterator[None]:
+    def add_to(self, seconds: Timing) -> Iterator[None]:
         """Add the time of the block to `seconds`, even if the block fails."""
         start, before = self._now(), self._shared
         try:
@@ -54,7 +60,7 @@ class Meter:
             seconds.own += self._now() - start - shared
             seconds.shared += shared
 
-    def counted(self, compute: Callable[[], T]) -> Callable[[], T]:
+    def timed(self, compute: Callable[[], T]) -> Callable[[], T]:
         """`compute`, whose time counts as shared; shared values may ask for others."""
 
         def run() -> T:
@@ -71,22 +77,32 @@ class Meter:
 
 
 @dataclass(frozen=True, eq=False)
-class MeteredInputs(FitInputs):
-    """Inputs that tell the meter how long shared statistics take."""
+class TimedInputs(FitInputs):
+    """Inputs whose shared statistics are timed."""
 
-    meter: Meter = field(default_factory=Meter, compare=False, repr=False)
+    timer: Timer = field(default_factory=Timer, compare=False, repr=False)
+
+    @classmethod
+    def of_inputs(cls, inputs: FitInputs, timer: Timer) -> "TimedInputs":
+        """The same inputs, of which nothing is computed yet."""
+        return cls(inputs.train, inputs.aux, inputs.head, inputs.prior, timer=timer)
 
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """See `FitInputs.cached`."""
-        return super().cached(key, self.meter.counted(compute))
+        return super().cached(key, self.timer.timed(compute))
 
 
 @dataclass(frozen=True, eq=False)
-class MeteredBatch(FeatureBatch):
-    """Rows that tell the meter how long shared values take."""
+class TimedBatch(FeatureBatch):
+    """Rows whose shared values are timed."""
 
-    meter: Meter = field(default_factory=Meter, compare=False, repr=False)
+    timer: Timer = field(default_factory=Timer, compare=False, repr=False)
+
+    @classmethod
+    def of_batch(cls, batch: FeatureBatch, timer: Timer) -> "TimedBatch":
+        """The same rows, of which nothing is computed yet."""
+        return cls(batch.arrays, timer=timer)
 
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """See `FeatureBatch.cached`."""
-        return super().cached(key, self.meter.counted(compute))
+        return super().cached(key, self.timer.timed(compute))

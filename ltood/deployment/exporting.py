@@ -7,21 +7,18 @@ OOD rows: those of split val, or of another split that is named on purpose.
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.core.slots import Normaliser, check_needs
 from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.provenance import library_versions
-from ltood.scoring.session import ScoringSession, fit_calibrator, fit_method, restore_calibrator
-from ltood.scoring.slots import NONE, EntrySpec, build_method, build_normaliser
+from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.store.features import FeatureStore
-from ltood.store.fitted import FittedEntry
 from ltood.store.layout import ID_SPLITS
 
 DEFAULT_TPR = 0.95
@@ -63,28 +60,23 @@ def fit_detector(
             f"{store.path} has no split train; a detector learns from training features and names "
             "the nearest training classes. Import or extract that split too."
         )
-    build_method(method)  # A bad setting fails before the work starts.
-    build_normaliser(normaliser, method)
+    # All settings are checked before the work starts.
+    base, view = build_method(method), build_calibrator(calibrator)
+    correction = build_normaliser(normaliser, base)
     plain = ScoringSession.open(store, device)
-    calibration = FittedEntry(NONE.name, {}, store.fingerprint)
-    if calibrator.name != NONE.name:
-        calibration = fit_calibrator(plain, calibrator)
-    session = restore_calibrator(plain, calibration)
-    detector, settings = fit_method(session, method)
-    correction, normaliser_settings = _fit_normaliser(session, normaliser, method)
+    session, calibration = calibrate(plain, view)
+    fit_method(session, base)
+    if not correction.is_none:
+        fit_normaliser(session, correction)
     classes = class_statistics(session.inputs())
     description = {
-        "method": {"name": method.name, "settings": settings, "in_use": detector.derived()},
+        "method": base.record(),
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
             "in_use": calibration.in_use,
         },
-        "normaliser": {
-            "name": normaliser.name,
-            "settings": normaliser_settings,
-            "in_use": {} if correction is None else correction.derived(),
-        },
+        "normaliser": correction.record(),
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
         "num_features": plain.head.dim,
@@ -94,9 +86,9 @@ def fit_detector(
         "versions": library_versions(),
     }
     fitted = DeployedDetector(
-        detector,
+        base.entry,
         session.calibrator,
-        correction,
+        None if correction.is_none else correction.entry,
         session.head,
         classes.means.float(),
         classes.counts,
@@ -163,18 +155,6 @@ def _check_tpr(tpr: float) -> None:
             f"tpr is {tpr}; it is the share of ID rows to accept, a fraction above 0 up to 1, "
             "such as 0.95."
         )
-
-
-def _fit_normaliser(
-    session: ScoringSession, spec: EntrySpec, base: EntrySpec
-) -> tuple[Normaliser | None, dict[str, Any]]:
-    """Fitted normaliser, None for "none", and its complete settings."""
-    if spec.name == NONE.name:
-        return None, {}
-    normaliser, settings = build_normaliser(spec, base)
-    inputs = session.inputs()
-    check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
-    return normaliser._fit(inputs), settings
 
 
 def _with_threshold(

@@ -83,7 +83,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
                 f"{sidecar_path}: threshold.value is {threshold!r}; it must be a finite number. "
                 "Export the detector again."
             )
-        choices = {
+        specs = {
             slot: EntrySpec(description[slot]["name"], description[slot]["settings"])
             for slot in ("method", "calibrator", "normaliser")
         }
@@ -99,12 +99,13 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
             f"{sidecar_path} or {tensors_path.name} lacks an entry ({error}); {_EXPORT_AGAIN}."
         ) from error
     calibrator = normaliser = None
-    method = build_method(choices["method"])[0].restore(_under("method", tensors))
-    if choices["calibrator"].name != NONE.name:
-        calibrator = build_calibrator(choices["calibrator"])[0]
+    base = build_method(specs["method"])
+    method = base.entry.restore(_under("method", tensors))
+    if specs["calibrator"].name != NONE.name:
+        calibrator = build_calibrator(specs["calibrator"]).entry
         calibrator.restore(_under("calibrator", tensors))
-    if choices["normaliser"].name != NONE.name:
-        normaliser = build_normaliser(choices["normaliser"], choices["method"])[0]
+    if specs["normaliser"].name != NONE.name:
+        normaliser = build_normaliser(specs["normaliser"], base).entry
         normaliser.restore(_under("normaliser", tensors))
     return DeployedDetector(
         method, calibrator, normaliser, head, means, rows, threshold, description

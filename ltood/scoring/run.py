@@ -11,14 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError, LtoodError, StoreError
-from ltood.core.slots import Method, check_needs
+from ltood.core.slots import Method, Normaliser
 from ltood.runtime.console import progress
-from ltood.scoring.session import ScoringSession, fit_calibrator, fit_method, restore_calibrator
-from ltood.scoring.slots import NONE, EntrySpec, build_normaliser
+from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.scoring.slots import (
+    NONE,
+    EntrySpec,
+    Slot,
+    build_calibrator,
+    build_method,
+    build_normaliser,
+)
 from ltood.scoring.sources import StoredSource, to_tensor
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
@@ -58,19 +66,16 @@ def score_store(
     """
     if out.exists() and not overwrite:
         raise StoreError(f"{out} exists already; pass --overwrite or another path.")
-    build_normaliser(normaliser, method)  # A bad setting fails before the work starts.
-    session = ScoringSession.open(store, device)
-    if calibrator.name == NONE.name:
-        calibration = FittedEntry(NONE.name, {}, store.fingerprint)
-    else:
-        calibration = fit_calibrator(session, calibrator)
-    session = restore_calibrator(session, calibration)
-    if normaliser.name == NONE.name:
-        return write_scores(session, calibration, method, out, splits=splits, overwrite=overwrite)
+    # All settings are checked before the work starts.
+    base, view = build_method(method), build_calibrator(calibrator)
+    correction = build_normaliser(normaliser, base)
+    session, calibration = calibrate(ScoringSession.open(store, device), view)
+    if correction.is_none:
+        return write_scores(session, calibration, base, out, splits=splits, overwrite=overwrite)
     raw_path = out.with_name(f".{out.name}.{os.getpid()}.raw")
     try:
-        raw = write_scores(session, calibration, method, raw_path, splits=splits, overwrite=True)
-        return normalise_scores(session, raw, normaliser, out, overwrite=overwrite)
+        raw = write_scores(session, calibration, base, raw_path, splits=splits, overwrite=True)
+        return normalise_scores(session, raw, correction, out, overwrite=overwrite)
     finally:
         shutil.rmtree(raw_path, ignore_errors=True)
 
@@ -78,7 +83,7 @@ def score_store(
 def write_scores(
     session: ScoringSession,
     calibration: FittedEntry,
-    spec: EntrySpec,
+    method: Slot[Method],
     out: Path,
     *,
     splits: Sequence[str] | None = None,
@@ -89,7 +94,7 @@ def write_scores(
     Args:
         session: The store, seen through the calibrator of `calibration`.
         calibration: The fitted calibrator, recorded beside the scores.
-        spec: Method and settings.
+        method: The method, not fitted.
         out: Score store to write.
         splits: Splits to score; all of the store by default.
         overwrite: Replace an existing score store.
@@ -101,10 +106,10 @@ def write_scores(
         LtoodError: If the method gives a score that is not finite.
     """
     names = list(splits) if splits is not None else session.store.image_splits
-    rows = {name: len(session.store.split(name)) for name in names}
-    detector, settings = fit_method(session, spec)
+    rows = {name: len(session.split(name)) for name in names}
+    detector = fit_method(session, method)
     attributes = {
-        "method": {"name": spec.name, "settings": settings, "in_use": detector.derived()},
+        "method": method.record(),
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
@@ -119,7 +124,7 @@ def write_scores(
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in names:
             with progress(f"score {name}", rows[name]) as advance:
-                for part in score_batches(detector, spec.name, session.source(name), name):
+                for part in score_batches(detector, method.name, session.source(name), name):
                     writer.append(name, part)
                     advance(len(part))
     return ScoreStore.open(out)
@@ -150,7 +155,25 @@ def score_batches(
 
 
 def pack_scores(scores: Tensor, batch: FeatureBatch, entry: str, split: str) -> ScoreSplit:
-    """Scores of one batch as NumPy rows with their predictions.
+    """Scores of one batch as NumPy rows with their predictions; see `checked_scores`."""
+    return ScoreSplit(
+        checked_scores(scores, batch, entry, split),
+        batch.logits.argmax(dim=1).cpu().numpy(),
+        batch.labels.cpu().numpy(),
+        batch.ids.cpu().numpy(),
+    )
+
+
+def checked_scores(
+    scores: Tensor, batch: FeatureBatch, entry: str, split: str
+) -> NDArray[np.float32]:
+    """Scores of one batch as a NumPy column, [N].
+
+    Args:
+        scores: What the entry gave.
+        batch: The rows it was given.
+        entry: What gave them, such as "method knn".
+        split: Split of the rows.
 
     Raises:
         LtoodError: If a score is not finite or a row is missing.
@@ -167,18 +190,20 @@ def pack_scores(scores: Tensor, batch: FeatureBatch, entry: str, split: str) -> 
             f"{entry} gave {int(bad.sum())} scores that are not finite in split {split} (first at "
             f"id {first}); check its settings, such as a clip or temperature out of range."
         )
-    return ScoreSplit(
-        scores.float().cpu().numpy(),
-        batch.logits.argmax(dim=1).cpu().numpy(),
-        batch.labels.cpu().numpy(),
-        batch.ids.cpu().numpy(),
-    )
+    column: NDArray[np.float32] = scores.float().cpu().numpy()
+    return column
+
+
+def base_of(raw: ScoreStore) -> Slot[Method]:
+    """The method that made the scores, as `build_normaliser` takes it."""
+    method = raw.attributes["method"]
+    return build_method(EntrySpec(method["name"], method["settings"]))
 
 
 def normalise_scores(
     session: ScoringSession,
     raw: ScoreStore,
-    spec: EntrySpec,
+    slot: Slot[Normaliser],
     out: Path,
     *,
     overwrite: bool = False,
@@ -188,7 +213,7 @@ def normalise_scores(
     Args:
         session: The feature store, seen through the calibrator the scores were made with.
         raw: Scores to normalise.
-        spec: Normaliser and settings.
+        slot: The normaliser, not fitted, built for the method of `raw`; see `base_of`.
         out: Score store to write.
         overwrite: Replace an existing score store.
 
@@ -203,17 +228,13 @@ def normalise_scores(
             f"{raw.path} was made from features {raw.attributes['features'][:12]} but "
             f"{session.store.path} has {session.store.fingerprint[:12]}; run the score stage again."
         )
-    base = raw.attributes["method"]
-    normaliser, settings = build_normaliser(spec, EntrySpec(base["name"], base["settings"]))
-    inputs = session.inputs()
-    check_needs(f"normaliser {spec.name}", normaliser.needs, inputs, session.has_local())
-    normaliser._fit(inputs)
+    normaliser = fit_normaliser(session, slot)
     arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
     attributes = {
         **{key: raw.attributes[key] for key in _CARRIED},
-        "normaliser": {"name": spec.name, "settings": settings, "in_use": normaliser.derived()},
+        "normaliser": slot.record(),
     }
-    rows = {name: len(session.store.split(name)) for name in raw.splits}
+    rows = {name: len(session.split(name)) for name in raw.splits}
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in raw.splits:
             split, done = raw.split(name), 0
@@ -228,7 +249,7 @@ def normalise_scores(
                     scores = to_tensor(split.scores[done:stop], session.device)
                     with torch.inference_mode():
                         scores = normaliser._normalise(scores, batch)
-                    part = pack_scores(scores, batch, f"normaliser {spec.name}", name)
+                    part = pack_scores(scores, batch, f"normaliser {slot.name}", name)
                     predictions = np.asarray(split.predictions[done:stop])
                     writer.append(name, ScoreSplit(part.scores, predictions, part.labels, part.ids))
                     done = stop

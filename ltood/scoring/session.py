@@ -1,30 +1,48 @@
 """A feature store opened for stage two: what is fitted on it, and its rows as batches."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 
 from ltood.core.batches import FitInputs
 from ltood.core.errors import StoreError
 from ltood.core.head import ClassifierHead
-from ltood.core.slots import Calibrator, Method, check_needs
+from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
-from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method
+from ltood.scoring.slots import NONE, EntrySpec, Slot, build_calibrator
 from ltood.scoring.sources import StoredSource
-from ltood.store.features import FeatureStore
+from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.fitted import FittedEntry
 
 
-@dataclass(frozen=True)
 class ScoringSession:
-    """A feature store opened for stage two on one device, with an optional calibrator."""
+    """A feature store opened for stage two on one device, seen through an optional calibrator.
 
-    store: FeatureStore
-    head: ClassifierHead
-    device: torch.device
-    calibrator: Calibrator | None = None
+    Splits are opened once, and what methods learn from is computed once. Views through other
+    calibrators share the opened splits.
+
+    Attributes:
+        store: Feature store.
+        device: Where tensors live.
+        calibrator: Fitted calibrator, or None.
+        head: Classifier head, with its bias as the calibrator adjusts it.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        stored_head: ClassifierHead,
+        device: torch.device,
+        calibrator: Calibrator | None = None,
+    ) -> None:
+        """See `store` through `calibrator`; use `open`."""
+        self.store, self.device, self.calibrator = store, device, calibrator
+        self.head = self._stored_head = stored_head
+        if calibrator is not None:
+            self.head = replace(stored_head, bias=calibrator._adjust_logits(stored_head.bias))
+        self._splits: dict[str, FeatureSplit] = {}
+        self._inputs: dict[str, FitInputs] = {}
 
     @classmethod
     def open(cls, store: FeatureStore, device: str = "auto") -> "ScoringSession":
@@ -33,44 +51,74 @@ class ScoringSession:
         return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
 
     def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
-        """The same store, and its head, seen through a fitted calibrator."""
-        # From the stored head, so that a second calibrator never adds to a first.
-        head = ClassifierHead.from_arrays(self.store.head_arrays(), self.device)
-        if calibrator is not None:
-            head = replace(head, bias=calibrator._adjust_logits(head.bias))
-        return ScoringSession(self.store, head, self.device, calibrator)
+        """The same store and its own head, seen through this calibrator alone."""
+        seen = ScoringSession(self.store, self._stored_head, self.device, calibrator)
+        seen._splits = self._splits
+        return seen
+
+    def split(self, name: str) -> FeatureSplit:
+        """One stored split, whose markers and checksums are read once.
+
+        Raises:
+            StoreError: If there is no such split.
+            IncompleteStoreError: If it has unwritten rows.
+        """
+        if name not in self._splits:
+            self._splits[name] = self.store.split(name)
+        return self._splits[name]
 
     def source(self, split: str) -> StoredSource:
-        """Rows of one split."""
-        return StoredSource(self.store.split(split), self.head, self.device, self.calibrator)
+        """Rows of one split, as the calibrator shows them."""
+        return StoredSource(self.split(split), self.head, self.device, self.calibrator)
 
     def inputs(self, train_split: str = "train") -> FitInputs:
-        """Everything a method may learn from; splits the store lacks are None."""
-        train = self.source(train_split) if train_split in self.store.splits else None
-        aux = self.source("aux") if "aux" in self.store.splits else None
-        return FitInputs(train, aux, self.head, self.store.prior())
+        """Everything an entry may learn from; splits that the store lacks are None."""
+        if train_split not in self._inputs:
+            train = self.source(train_split) if train_split in self.store.splits else None
+            aux = self.source("aux") if "aux" in self.store.splits else None
+            self._inputs[train_split] = FitInputs(train, aux, self.head, self.store.prior())
+        return self._inputs[train_split]
 
     def has_local(self) -> bool:
         """Whether every split holds local features."""
-        return all(self.source(split).has_local for split in self.store.image_splits)
+        specs = (self.store.split_spec(name)[0] for name in self.store.image_splits)
+        return all("local" in spec.arrays for spec in specs)
 
 
-def fit_calibrator(session: ScoringSession, spec: EntrySpec) -> FittedEntry:
+def fit_calibrator(session: ScoringSession, slot: Slot[Calibrator]) -> FittedEntry:
     """Fit a calibrator on the store.
+
+    Returns:
+        What it learned, as `restore_calibrator` takes it.
 
     Raises:
         MissingNeedError: If the store lacks what the calibrator learns from.
     """
-    calibrator, settings = build_calibrator(spec)
+    calibrator = slot.entry
+    if slot.is_none:
+        return FittedEntry(NONE.name, {}, session.store.fingerprint)
     inputs = session.inputs(calibrator.train_split)
-    check_needs(f"calibrator {spec.name}", calibrator.needs, inputs, session.has_local())
+    check_needs(f"calibrator {slot.name}", calibrator.needs, inputs, session.has_local())
     calibrator._fit(inputs)
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
-    return FittedEntry(spec.name, settings, session.store.fingerprint, calibrator.derived(), state)
+    fingerprint = session.store.fingerprint
+    return FittedEntry(slot.name, slot.settings, fingerprint, calibrator.derived(), state)
+
+
+def calibrate(
+    session: ScoringSession, slot: Slot[Calibrator]
+) -> tuple[ScoringSession, FittedEntry]:
+    """Fit a calibrator and see the store through it; "none" leaves it as it is.
+
+    Raises:
+        MissingNeedError: If the store lacks what the calibrator learns from.
+    """
+    fitted = fit_calibrator(session, slot)
+    return session.with_calibrator(None if slot.is_none else slot.entry), fitted
 
 
 def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSession:
-    """See the store through a fitted calibrator; "none" leaves it as it is.
+    """See the store through a calibrator that was fitted before; "none" leaves it as it is.
 
     Raises:
         StoreError: If the calibrator was fitted on another store.
@@ -82,25 +130,31 @@ def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSe
             f"calibrator {entry.name} was fitted on features {entry.features[:12]} but the store "
             f"has {session.store.fingerprint[:12]}; run the calibrate stage again."
         )
-    calibrator, _ = build_calibrator(EntrySpec(entry.name, entry.settings))
+    calibrator = build_calibrator(EntrySpec(entry.name, entry.settings)).entry
     tensors = {
         name: torch.tensor(values, device=session.device) for name, values in entry.state.items()
     }
     return session.with_calibrator(calibrator.restore(tensors))
 
 
-def fit_method(session: ScoringSession, spec: EntrySpec) -> tuple[Method, dict[str, Any]]:
-    """Build a method and fit it on the store.
-
-    Returns:
-        The fitted detector and its complete settings.
+def fit_method(session: ScoringSession, slot: Slot[Method]) -> Method:
+    """Fit a method on the store.
 
     Raises:
         MissingNeedError: If the store lacks what the method needs.
     """
-    detector, settings = build_method(spec)
     inputs = session.inputs()
-    check_needs(f"method {spec.name}", detector.needs, inputs, session.has_local())
-    with progress(f"fit {spec.name}", None):
-        detector._fit(inputs)
-    return detector, settings
+    check_needs(f"method {slot.name}", slot.entry.needs, inputs, session.has_local())
+    with progress(f"fit {slot.name}", None):
+        return slot.entry._fit(inputs)
+
+
+def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normaliser:
+    """Fit a normaliser on the store.
+
+    Raises:
+        MissingNeedError: If the store lacks what the normaliser needs.
+    """
+    inputs = session.inputs()
+    check_needs(f"normaliser {slot.name}", slot.entry.needs, inputs, session.has_local())
+    return slot.entry._fit(inputs)

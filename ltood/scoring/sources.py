@@ -31,6 +31,35 @@ def to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+def calibrated(
+    batch: FeatureBatch,
+    calibrator: Calibrator | None,
+    head: ClassifierHead,
+    *,
+    logits: bool = True,
+) -> FeatureBatch:
+    """Rows as methods see them: calibrated, with the logits that the head gives for them.
+
+    Args:
+        batch: Raw rows; without a calibrator their own logits, where they have some, are kept.
+        calibrator: Fitted calibrator, or None.
+        head: Classifier head, with its bias as the calibrator adjusts it.
+        logits: Whether somebody reads the logits or the auxiliary outputs.
+    """
+    if calibrator is None and "logits" in batch.arrays:
+        return batch
+    arrays = dict(batch.arrays)
+    if calibrator is not None:
+        if "features" in arrays:
+            arrays["features"] = calibrator._transform(batch.features)
+        if "local" in arrays:
+            arrays["local"] = calibrator._transform_local(batch.local)
+    features = arrays.get("features")
+    if logits and features is not None:
+        arrays |= {"logits": head.logits(features), "extra": head.extra_logits(features)}
+    return FeatureBatch(arrays)
+
+
 class StoredSource:
     """One stored split as batches of tensors, calibrated on the way."""
 
@@ -79,20 +108,12 @@ class StoredSource:
         rows = max(1, min(rows, BATCH_BYTES // max(1, widest)))
         for block in self._split.batches(rows, sorted(read)):
             tensors = {name: to_tensor(values, self._device) for name, values in block.items()}
-            yield self._assemble(tensors, recompute)
-
-    def _assemble(self, tensors: dict[str, Tensor], recompute: bool) -> FeatureBatch:
-        features, outputs = tensors.get("features"), tensors.get("logits")
-        logits = extra = None
-        local = tensors.get("local")
-        if features is not None and self._calibrator is not None:
-            features = self._calibrator._transform(features)
-        if local is not None and self._calibrator is not None:
-            local = self._calibrator._transform_local(local)
-        if recompute and features is not None:
-            logits, extra = self._head.logits(features), self._head.extra_logits(features)
-        elif outputs is not None:
-            logits = outputs[:, : self.num_classes]
-            extra = outputs[:, self.num_classes :] if self._head.num_extra else None
-        made = {"features": features, "logits": logits, "local": local, "extra": extra}
-        return FeatureBatch({**tensors, **made})
+            outputs = tensors.get("logits")
+            if outputs is not None:
+                tensors["logits"] = outputs[:, : self.num_classes]
+                if self._head.num_extra:
+                    tensors["extra"] = outputs[:, self.num_classes :]
+            batch = FeatureBatch(tensors)
+            if self._calibrator is not None:
+                batch = calibrated(batch, self._calibrator, self._head, logits=recompute)
+            yield batch

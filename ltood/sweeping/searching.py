@@ -5,6 +5,7 @@ neighbours and products that they share are computed once. Candidates are taken 
 portions that fit into memory; within a portion each row is read once.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.batches import FitInputs, Need
-from ltood.core.errors import ConfigError, DataError, UnknownNameError
+from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.errors import ConfigError, UnknownNameError
 from ltood.core.slots import Method, check_needs
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
-from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import NONE, EntrySpec, build_method
+from ltood.scoring.outcomes import Failed, attempt
+from ltood.scoring.session import ScoringSession, calibrate
+from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method
 from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT
@@ -122,12 +124,10 @@ def sweep(
     if both := sorted({key for item in candidates for key in item} & fixed.keys()):
         raise ConfigError(f"{both[0]} is both fixed and swept; give it once.")
     # A wrong setting is refused here, before anything is read.
-    specs = [EntrySpec(method, {**fixed, **swept}) for swept in candidates]
-    built = [build_method(spec) for spec in specs]
-    needs = [detector.needs for detector, _ in built]
-    session = ScoringSession.open(store, device)
-    if calibrator.name != NONE.name:
-        session = restore_calibrator(session, fit_calibrator(session, calibrator))
+    slots = [build_method(EntrySpec(method, {**fixed, **swept})) for swept in candidates]
+    view = build_calibrator(calibrator)
+    sections, needs = [slot.settings for slot in slots], [slot.entry.needs for slot in slots]
+    session, _ = calibrate(ScoringSession.open(store, device), view)
     inputs, has_local = session.inputs(), session.has_local()
     for wanted in set(needs):
         check_needs(f"method {method}", wanted, inputs, has_local)
@@ -135,13 +135,16 @@ def sweep(
     with open_validation(
         session, validation_ood, official_sweep_on_test=official_sweep_on_test
     ) as validation:
-        total = validation.num_rows * len(specs)
+        total = validation.num_rows * len(slots)
         with progress(f"sweep {method}", total, "scores") as advance:
             keys = tuple(dict.fromkeys((*SHOWN, metric)))
-            outcomes = _outcomes(specs, inputs, validation, keys, advance)
-            for swept, (_, section), outcome in zip(candidates, built, outcomes, strict=True):
-                if isinstance(outcome, str):
-                    found.append(Candidate(swept, section, {}, outcome))
+            # Handed over for good: what a portion has learned goes with it.
+            pending = deque(slot.entry for slot in slots)
+            del slots
+            outcomes = _outcomes(pending, inputs, validation, keys, advance)
+            for swept, section, outcome in zip(candidates, sections, outcomes, strict=True):
+                if isinstance(outcome, Failed):
+                    found.append(Candidate(swept, section, {}, outcome.reason))
                 else:
                     found.append(Candidate(swept, section, outcome))
     best = _best(found, metric)
@@ -160,43 +163,34 @@ def sweep(
 
 
 def _outcomes(
-    specs: Sequence[EntrySpec],
+    pending: deque[Method],
     inputs: FitInputs,
     validation: Validation,
     keys: Sequence[str],
     advance: Advance,
-) -> Iterator[dict[str, float] | str]:
-    """Metrics of each candidate in order, or a sentence why there are none."""
+) -> Iterator[dict[str, float] | Failed]:
+    """Metrics of each candidate in order, or why there are none; empties `pending`."""
     most = max(1, SCORE_BYTES // (4 * validation.num_rows))
-    start = 0
-    while start < len(specs):
-        fitted, problems = _fit_portion(specs[start : start + most], inputs)
+    while pending:
+        portion = _fit_portion(pending, inputs, most)
+        fitted = [item for item in portion if not isinstance(item, Failed)]
         scored = iter(_score_portion(fitted, validation, keys, advance) if fitted else ())
-        for problem in problems:
-            yield next(scored) if problem is None else problem
-        start += len(problems)
+        for item in portion:
+            yield item if isinstance(item, Failed) else next(scored)
+        del portion, fitted, scored  # Before the next one learns as much.
 
 
-def _fit_portion(
-    specs: Sequence[EntrySpec], inputs: FitInputs
-) -> tuple[list[Method], list[str | None]]:
-    """Fit candidates until memory is used up; the second list says why one could not be."""
-    fitted: list[Method] = []
-    problems: list[str | None] = []
+def _fit_portion(pending: deque[Method], inputs: FitInputs, most: int) -> list[Method | Failed]:
+    """Fit candidates from the left of `pending`, at most `most`, until memory is used up."""
+    portion: list[Method | Failed] = []
     held: dict[int, int] = {}
-    for spec in specs:
-        if sum(held.values()) > STATE_BYTES:
-            break
-        detector, _ = build_method(spec)
-        try:
-            fitted.append(detector._fit(inputs))
-        except (ConfigError, DataError) as error:
-            problems.append(str(error))
-            continue
-        problems.append(None)
-        # Tensors that candidates share lie at one address and count once.
-        held |= {tensor.data_ptr(): tensor.nbytes for tensor in detector.state().values()}
-    return fitted, problems
+    while pending and len(portion) < most and sum(held.values()) <= STATE_BYTES:
+        fitted = attempt((), pending.popleft()._fit, inputs)
+        portion.append(fitted)
+        if not isinstance(fitted, Failed):
+            # Tensors that candidates share lie at one address and count once.
+            held |= {tensor.data_ptr(): tensor.nbytes for tensor in fitted.state().values()}
+    return portion
 
 
 def _score_portion(
@@ -204,15 +198,19 @@ def _score_portion(
     validation: Validation,
     keys: Sequence[str],
     advance: Advance,
-) -> Iterator[dict[str, float] | str]:
+) -> Iterator[dict[str, float] | Failed]:
     """Score both sides with all candidates at once, then rank one after the other."""
-    of_id, _ = _score_side(detectors, validation.id_rows, advance)
-    of_ood, labels = _score_side(detectors, validation.ood_rows, advance)
+    of_id, _, failed = _score_side(detectors, validation.id_rows, advance)
+    of_ood, labels, also_failed = _score_side(detectors, validation.ood_rows, advance)
     is_ood = ood_rows(labels, validation.ood_name)
-    for known, unknown in zip(of_id, of_ood, strict=True):
+    failures = also_failed | failed
+    for place, (known, unknown) in enumerate(zip(of_id, of_ood, strict=True)):
+        if place in failures:
+            yield failures[place]
+            continue
         bad = int((~np.isfinite(known)).sum() + (~np.isfinite(unknown)).sum())
         if bad:
-            yield f"{bad} scores are not finite"
+            yield Failed(f"{bad} scores are not finite")
             continue
         ranking = rank(np.concatenate([known, unknown[~is_ood]]), unknown[is_ood])
         yield {key: METRICS[key].function(ranking) for key in keys}
@@ -220,21 +218,46 @@ def _score_portion(
 
 def _score_side(
     detectors: Sequence[Method], source: StoredSource, advance: Advance
-) -> tuple[Scores, NDArray[np.int64]]:
-    """Scores of all rows, [S, N], and their labels, [N]."""
+) -> tuple[Scores, NDArray[np.int64], dict[int, Failed]]:
+    """Scores of all rows, [S, N], their labels, [N], and the candidates that failed, by place."""
     scores = np.empty((len(detectors), len(source)), dtype=np.float32)
     labels = np.empty(len(source), dtype=np.int64)
+    failures: dict[int, Failed] = {}
     arrays = sorted({array for detector in detectors for array in detector.arrays} | {"labels"})
     done = 0
     for batch in source.batches(arrays=arrays):
         stop = done + len(batch)
-        with torch.inference_mode():
-            many = type(detectors[0]).score_many(detectors, batch)
-        scores[:, done:stop] = many.cpu().numpy()
+        failures |= _score_batch(detectors, batch, scores[:, done:stop], failures)
         labels[done:stop] = batch.labels.cpu().numpy()
-        advance(many.numel())
+        advance(len(detectors) * len(batch))
         done = stop
-    return scores, labels
+    return scores, labels, failures
+
+
+@torch.inference_mode()
+def _score_batch(
+    detectors: Sequence[Method],
+    batch: FeatureBatch,
+    scores: Scores,
+    failures: Mapping[int, Failed],
+) -> dict[int, Failed]:
+    """Fill in the scores of one batch, [S, n], and give the candidates that fail on it."""
+    places = [place for place in range(len(detectors)) if place not in failures]
+    if not places:
+        return {}
+    many = attempt((), type(detectors[0]).score_many, [detectors[i] for i in places], batch)
+    if not isinstance(many, Failed):
+        scores[places] = many.cpu().numpy()
+        return {}
+    # One by one, to see who is at fault.
+    found: dict[int, Failed] = {}
+    for place in places:
+        alone = attempt((), detectors[place]._score, batch)
+        if isinstance(alone, Failed):
+            found[place] = alone
+        else:
+            scores[place] = alone.cpu().numpy()
+    return found
 
 
 def _best(candidates: Sequence[Candidate], metric: str) -> int:

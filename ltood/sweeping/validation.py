@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.scoring.session import ScoringSession
 from ltood.scoring.sources import StoredSource
-from ltood.store.exchange import export_head, import_folder
+from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
 
@@ -121,7 +122,9 @@ def _opened(store: FeatureStore, archive: Path) -> Iterator[FeatureSplit]:
     with TemporaryDirectory(prefix="ltood-") as name:
         folder = Path(name) / "arrays"
         folder.mkdir()
-        export_head(store.path, folder / "head.npz")
+        # The head of the store as it is seen: --head may have put another in its place.
+        arrays: dict[str, Any] = {**store.head_arrays(), "class_counts": store.prior().counts}
+        np.savez(folder / "head.npz", **arrays)
         copy = folder / f"{AUX_SPLIT}.npz"
         shutil.copyfile(archive, copy)
         try:

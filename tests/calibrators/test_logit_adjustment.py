@@ -14,7 +14,7 @@ from ltood.core.prior import ClassPrior
 from ltood.deployment.images import _compare_heads
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import EntrySpec
+from ltood.scoring.slots import EntrySpec, build_calibrator
 from ltood.store.exchange import import_folder
 
 COUNTS = (60, 25, 10, 5)
@@ -88,7 +88,7 @@ def test_methods_see_it_in_batches_and_in_the_head(store, tmp_path, clip):
 
 def test_seeing_through_it_twice_adjusts_once(store):
     session = ScoringSession.open(store, "cpu")
-    entry = fit_calibrator(session, EntrySpec("logit_adjustment"))
+    entry = fit_calibrator(session, build_calibrator(EntrySpec("logit_adjustment")))
     once = restore_calibrator(session, entry)
     twice = restore_calibrator(once, entry)
     assert not torch.allclose(once.head.bias, session.head.bias)
@@ -98,7 +98,9 @@ def test_seeing_through_it_twice_adjusts_once(store):
 
 def test_an_exported_head_is_compared_with_an_adjusted_one(store):
     session = ScoringSession.open(store, "cpu")
-    seen = restore_calibrator(session, fit_calibrator(session, EntrySpec("logit_adjustment")))
+    seen = restore_calibrator(
+        session, fit_calibrator(session, build_calibrator(EntrySpec("logit_adjustment")))
+    )
     detector = SimpleNamespace(head=seen.head, calibrator=seen.calibrator)
     arrays = store.head_arrays()
     same = SimpleNamespace(has_head=True, head_arrays=lambda: dict(arrays))

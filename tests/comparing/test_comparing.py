@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from itertools import product
 
 import numpy as np
@@ -14,7 +13,7 @@ from ltood.cli import app
 from ltood.comparing.leaderboard import check_any, markdown_table, text_table, write_leaderboard
 from ltood.comparing.plan import Combination, Config, by_package, names_or_all, parse_settings
 from ltood.comparing.running import compare
-from ltood.comparing.timing import Meter, MeteredBatch, MeteredInputs, Seconds
+from ltood.comparing.timing import TimedBatch, TimedInputs, Timer, Timing
 from ltood.core.errors import ConfigError, LtoodError, StoreError, UnknownNameError
 from ltood.core.registry import available
 from ltood.evaluation.measures import evaluate, false_alarms
@@ -370,37 +369,37 @@ def test_settings_of_the_command_line():
     assert names_or_all(["a", "b"]) == ("a", "b")
 
 
-def test_shared_seconds_are_told_from_own():
-    meter, seconds = Meter(), Seconds()
-    inputs = MeteredInputs(meter=meter)
-    batch = MeteredBatch({"features": torch.zeros(1, 1)}, meter=meter)
+def test_shared_seconds_are_kept_apart_from_own():
+    now = [0.0]
+    timer, spent = Timer(clock=lambda: now[0]), Timing()
+    inputs = TimedInputs(timer=timer)
+    batch = TimedBatch({"features": torch.zeros(1, 1)}, timer=timer)
 
-    def inner():
-        time.sleep(0.02)
+    def work(seconds):
+        now[0] += seconds
 
     def outer():
-        inputs.cached("inner", inner)
-        time.sleep(0.02)
+        inputs.cached("inner", lambda: work(2))
+        work(4)
 
-    with meter.add_to(seconds):
+    with timer.add_to(spent):
         inputs.cached("outer", outer)
-        batch.cached("inner", inner)
-        time.sleep(0.01)
-    # Asking within asking counts once: 0.04 of the inputs and 0.02 of the batch.
-    assert 0.06 <= seconds.shared < 0.06 + 0.02
-    assert seconds.own >= 0.01
-    again = Seconds()
-    with meter.add_to(again):
+        batch.cached("inner", lambda: work(8))
+        work(1)
+    # Shared work within shared work counts once.
+    assert spent == Timing(own=1, shared=14)
+    again = Timing()
+    with timer.add_to(again):
         inputs.cached("outer", outer)
-    assert again.shared == 0
+    assert again == Timing()
 
     def fail():
-        time.sleep(0.01)
+        work(16)
         raise ValueError("x")
 
-    with pytest.raises(ValueError, match="x"), meter.add_to(again):
+    with pytest.raises(ValueError, match="x"), timer.add_to(again):
         fail()
-    assert again.own >= 0.01
+    assert again == Timing(own=16)
 
 
 def test_the_command_prints_and_writes_the_leaderboard(store, tmp_path):

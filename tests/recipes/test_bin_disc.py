@@ -29,7 +29,7 @@ def test_the_method_of_its_name_reads_the_trained_node(tmp_path):
     terms = [float(row["binary_discrimination"]) for row in history]
     assert terms[-1] < terms[0]
     session = ScoringSession.open(store, "cpu")
-    detector, _ = build_method(EntrySpec("bin_disc"))
+    detector = build_method(EntrySpec("bin_disc")).entry
 
     def scores(split):
         batches = session.source(split).batches(arrays=("extra",))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
-from ltood.scoring.run import normalise_scores, pack_scores, score_store, write_scores
+from ltood.scoring.run import base_of, normalise_scores, pack_scores, score_store, write_scores
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import EntrySpec, build_normaliser
+from ltood.scoring.slots import EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
@@ -47,7 +47,7 @@ def test_scores_equal_the_formula(store, tmp_path):
 
 def test_calibrated_rows_reach_method_and_prediction(store, tmp_path):
     session = ScoringSession.open(store, "cpu")
-    entry = fit_calibrator(session, EntrySpec("patt"))
+    entry = fit_calibrator(session, build_calibrator(EntrySpec("patt")))
     (vector,) = entry.state.values()
     assert vector.shape == (6,)
     scores = score_store(store, tmp_path / "s.zarr", EntrySpec("energy"), EntrySpec("patt"))
@@ -70,7 +70,9 @@ def test_patches_are_calibrated_like_whole_images(tmp_path):
         archive = tmp_path / "in" / f"{name}.npz"
         np.savez(archive, features=local.mean(axis=1), local=local, **labels)
     store = import_folder(tmp_path / "in", tmp_path / "features.zarr")
-    (vector,) = fit_calibrator(ScoringSession.open(store, "cpu"), EntrySpec("patt")).state.values()
+    (vector,) = fit_calibrator(
+        ScoringSession.open(store, "cpu"), build_calibrator(EntrySpec("patt"))
+    ).state.values()
     scores = score_store(store, tmp_path / "s.zarr", EntrySpec("l_mcm"), EntrySpec("patt"))
     patches = store.split("test").load(("local",))["local"].astype(np.float64) * vector
     directions = weight / np.linalg.norm(weight, axis=1, keepdims=True)
@@ -84,11 +86,15 @@ def test_stage_by_stage_equals_one_call(store, tmp_path):
         store, tmp_path / "a.zarr", EntrySpec("energy"), EntrySpec("patt"), EntrySpec("imood")
     )
     session = ScoringSession.open(store, "cpu")
-    write_fitted(tmp_path / "calibration", fit_calibrator(session, EntrySpec("patt")))
+    write_fitted(
+        tmp_path / "calibration", fit_calibrator(session, build_calibrator(EntrySpec("patt")))
+    )
     entry = read_fitted(tmp_path / "calibration")
     session = restore_calibrator(session, entry)
-    raw = write_scores(session, entry, EntrySpec("energy"), tmp_path / "raw.zarr")
-    final = normalise_scores(session, raw, EntrySpec("imood"), tmp_path / "final.zarr")
+    raw = write_scores(session, entry, build_method(EntrySpec("energy")), tmp_path / "raw.zarr")
+    final = normalise_scores(
+        session, raw, build_normaliser(EntrySpec("imood"), base_of(raw)), tmp_path / "final.zarr"
+    )
     for name in store.splits:
         np.testing.assert_array_equal(whole.split(name).scores, final.split(name).scores)
     assert final.attributes["calibrator"]["name"] == "patt"
@@ -111,7 +117,7 @@ def test_the_store_is_unchanged_by_scoring(store, tmp_path):
 
 def test_a_calibrator_of_another_store_is_refused(store):
     session = ScoringSession.open(store, "cpu")
-    entry = fit_calibrator(session, EntrySpec("patt"))
+    entry = fit_calibrator(session, build_calibrator(EntrySpec("patt")))
     other = FittedEntry(entry.name, entry.settings, "0" * 64, {}, entry.state)
     with pytest.raises(StoreError, match="calibrator patt was fitted on features 0000"):
         restore_calibrator(session, other)
@@ -123,7 +129,10 @@ def test_scores_of_another_store_are_refused(store, tmp_path):
     raw.attributes["features"] = "0" * 64
     with pytest.raises(StoreError, match="was made from features 0000"):
         normalise_scores(
-            ScoringSession.open(store, "cpu"), raw, EntrySpec("imood"), tmp_path / "n.zarr"
+            ScoringSession.open(store, "cpu"),
+            raw,
+            build_normaliser(EntrySpec("imood"), base_of(raw)),
+            tmp_path / "n.zarr",
         )
 
 
@@ -224,7 +233,7 @@ def test_imported_features_score_like_the_store_they_came_from(seed, rows, chunk
 
 def test_a_stored_detector_reads_the_score_it_was_trained_with():
     stored = EntrySpec("imood", {"detector": "stored"})
-    build_normaliser(stored, EntrySpec("energy", {"temperature": 1}))
-    with pytest.raises(ConfigError, match=r"energy.temperature is 5, but .* with the default 1"):
-        build_normaliser(stored, EntrySpec("energy", {"temperature": 5}))
-    build_normaliser(EntrySpec("imood"), EntrySpec("energy", {"temperature": 5}))
+    build_normaliser(stored, build_method(EntrySpec("energy", {"temperature": 1})))
+    with pytest.raises(ConfigError, match=r"methods\.energy\.temperature is 5"):
+        build_normaliser(stored, build_method(EntrySpec("energy", {"temperature": 5})))
+    build_normaliser(EntrySpec("imood"), build_method(EntrySpec("energy", {"temperature": 5})))

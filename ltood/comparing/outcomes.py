@@ -1,0 +1,93 @@
+"""What became of each row of a comparison: a result, or why there is none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ltood.comparing.leaderboard import mean_of
+from ltood.comparing.plan import Combination
+from ltood.comparing.timing import Timing
+from ltood.scoring.outcomes import Failed
+
+
+@dataclass(frozen=True)
+class Ok:
+    """The result of one combination.
+
+    Attributes:
+        settings: All settings by slot.
+        in_use: What fitting derived from data, by slot.
+        of_id: Metrics of the ID test rows.
+        of_sets: Metrics by OOD set, with `false_alarms` by class group.
+        calibrate: Time of the calibrator, the same for all rows behind it.
+        fit: Time of fitting the method, the same for all rows with its scores.
+        score: Time of scoring with the method, the same for all rows with its scores.
+        normalise: Time of the normaliser.
+    """
+
+    settings: Mapping[str, Any]
+    in_use: Mapping[str, Any]
+    of_id: Mapping[str, Any]
+    of_sets: Mapping[str, Mapping[str, Any]]
+    calibrate: Timing
+    fit: Timing
+    score: Timing
+    normalise: Timing
+
+
+Outcome = Ok | Failed
+
+
+def leaderboard(
+    outcomes: Mapping[Combination, Outcome], named: frozenset[Combination]
+) -> dict[str, Any]:
+    """Rows in the order of `compare`'s result.
+
+    Args:
+        outcomes: What became of each combination.
+        named: Combinations that somebody asked for, so that one that does not fit has failed.
+    """
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for combination, outcome in outcomes.items():
+        names = {"title": combination.title, **combination._asdict()}
+        if isinstance(outcome, Ok):
+            done.append(
+                {
+                    **names,
+                    "status": "ok",
+                    "id": outcome.of_id,
+                    "mean": mean_of(outcome.of_sets),
+                    "ood": outcome.of_sets,
+                    "settings": outcome.settings,
+                    "in_use": outcome.in_use,
+                }
+            )
+        elif outcome.is_unfit and combination not in named:
+            left_out.append({**names, "status": "left out", "reason": outcome.reason})
+        else:
+            failed.append({**names, "status": "failed", "reason": outcome.reason})
+    done.sort(key=lambda line: -line["mean"]["auroc"])
+    return {
+        "auroc": {line["title"]: line["mean"]["auroc"] for line in done},
+        "rows": [*done, *failed],
+        "left_out": left_out,
+    }
+
+
+def timings(outcomes: Mapping[Combination, Outcome]) -> Sequence[dict[str, Any]]:
+    """Seconds of each row that did not fail."""
+    return [
+        {
+            "title": combination.title,
+            **combination._asdict(),
+            "calibrate_seconds": row.calibrate.own + row.calibrate.shared,
+            "fit_seconds": row.fit.own,
+            "fit_shared_seconds": row.fit.shared,
+            "score_seconds": row.score.own + row.normalise.own,
+            "score_shared_seconds": row.score.shared + row.normalise.shared,
+        }
+        for combination, row in outcomes.items()
+        if isinstance(row, Ok)
+    ]

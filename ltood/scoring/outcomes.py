@@ -1,0 +1,46 @@
+"""Failures as values, so that a fault of one entry ends nothing but its own rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from ltood.core.errors import LtoodError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why there is no result.
+
+    Attributes:
+        reason: One line.
+        is_unfit: Whether an entry merely does not fit the store or another entry.
+    """
+
+    reason: str
+    is_unfit: bool = False
+
+
+def attempt(
+    unfit: tuple[type[Exception], ...], work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T | Failed:
+    """Do some work of one entry, whose fault must not cost the results of the others.
+
+    Args:
+        unfit: Errors that say that an entry does not fit, and is not at fault.
+        work: What to do.
+        *args: Its arguments.
+        **kwargs: Its arguments by name.
+
+    Returns:
+        What `work` gives, or why it failed.
+    """
+    try:
+        return work(*args, **kwargs)
+    except Exception as error:  # Whatever an entry raises ends its own rows alone.
+        reason = " ".join(str(error).split())
+        if not isinstance(error, LtoodError):
+            reason = f"{type(error).__name__}: {reason}"
+        return Failed(reason, isinstance(error, unfit))
