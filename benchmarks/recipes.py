@@ -126,7 +126,7 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     from ltood.core.registry import load
     from ltood.core.settings import parse, to_section
     from ltood.extraction.extract import ExtractionConfig, extract
-    from ltood.preparing.prepare import open_prepared
+    from ltood.images.prepared import open_prepared
     from ltood.store.features import FeatureStore
     from ltood.training.plan import Plan, TrainingConfig
     from ltood.training.train import train

@@ -53,7 +53,7 @@ def visualise(
         write_sheet,
     )
     from ltood.core.errors import ConfigError
-    from ltood.preparing.prepare import open_prepared
+    from ltood.images.prepared import open_prepared
     from ltood.runtime.console import log
     from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore

@@ -1,4 +1,4 @@
-"""ID datasets whose pictures lie in folders or lists, with their OOD sets.
+"""ID datasets whose images lie in folders or lists, with their OOD sets.
 
 `ImageFolderDataset` is what the entries `folder`, `imagenet` and `imagenet_lt` share.
 """
@@ -11,32 +11,36 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.datasets._outliers import open_outliers, outlier_sources
+from ltood.datasets._outliers import open_outliers, outlier_sources, watched_outliers
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, load
-from ltood.images.fewshot import few_shot_rows, listed_paths
+from ltood.images.checking import load
+from ltood.images.decoding import Geometry
+from ltood.images.fewshot import few_shot_rows, listed_paths, report_shots
 from ltood.images.files import ImageFiles, OnError
-from ltood.images.lists import images_below
+from ltood.images.folders import Listing, folders_of, images_below, list_images
+from ltood.images.lists import read_text
 from ltood.images.longtail import check_long_tail, long_tail_counts, long_tail_rows
+from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
+from ltood.runtime.workspace import locate
 
 
 @dataclass(frozen=True)
 class ImageFolderConfig:
-    """Settings of ID datasets made of pictures.
+    """Settings of ID datasets made of image files.
 
     Attributes:
         root: Folder of the dataset, relative to where the command runs.
-        size: Side in pixels to which all pictures are brought, once, while preparing; for sets
+        size: Side in pixels to which all images are brought, once, while preparing; for sets
             that fit into memory and backbones without a size of their own. Null leaves them on
             disk.
-        mode: How: "squash" the whole picture, or a "centre_crop".
-        on_error: "skip" lists pictures that cannot be decoded and leaves them out; "raise"
+        mode: How: "squash" the whole image, or a "centre_crop".
+        on_error: "skip" lists files that cannot be decoded and leaves them out; "raise"
             refuses them.
-        imbalance: Profile of the training class counts; "none" keeps every picture.
+        imbalance: Profile of the training class counts; "none" keeps every image.
         imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
             effect where `imbalance` is "none".
-        shots: Training pictures of each class, drawn by `shots_seed`; null takes all.
+        shots: Training images of each class, drawn by `shots_seed`; null takes all.
         shots_seed: Chooses the few shots; null takes those of all seeds in `shots_list`.
         shots_list: CSV file of few-shot selections with the columns path and optionally seed and
             shots, in the place of a draw; null draws.
@@ -64,7 +68,7 @@ class ImageFolderConfig:
         check_long_tail(self.section, self.imbalance_ratio, self.imbalance)
         outlier_sources(self.ood, self.aux, self.section)
         if not self.root:
-            raise ConfigError(f"{self.section}.root is empty; name the folder of the pictures.")
+            raise ConfigError(f"{self.section}.root is empty; name the folder of the images.")
         for name in ("size", "shots"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -84,7 +88,7 @@ class ImageFolderConfig:
 
 
 class ImageFolderDataset:
-    """ID classes as pictures; an `ImageDataset`. Listings are read when a split is asked for."""
+    """ID classes as image files; an `ImageDataset`. Listings are read when a split is asked for."""
 
     def __init__(
         self,
@@ -97,12 +101,13 @@ class ImageFolderDataset:
         Args:
             config: Settings.
             class_names: Gives the names of the ID classes, in label order.
-            listings: For each ID split what lists its pictures with their classes.
+            listings: For each ID split what lists its images with their classes.
         """
         self._config = config
         self._listings = listings
         self._outliers = outlier_sources(config.ood, config.aux, config.section)
         self._names = class_names
+        self._listed: dict[str, ImageFiles] = {}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -118,7 +123,7 @@ class ImageFolderDataset:
         return (*self._listings, *self._outliers)
 
     def split(self, name: str) -> ImageSplit | ImageFiles:
-        """Pictures of one split, on disk or brought to `size`; the training split is cut.
+        """Images of one split, on disk or brought to `size`; the training split is cut.
 
         Raises:
             DataError: If there is no such split or its files are unusable.
@@ -131,23 +136,42 @@ class ImageFolderDataset:
         if name in self._outliers:
             shape = None if config.size is None else (config.size, config.size, 3)
             return open_outliers(self._outliers, name, shape, on_error=config.on_error)
-        files = self._listings[name]()
+        files = self._list(name)
         if name == "train":
             files = self._cut(files)
         if config.size is None:
             return files
         size = (config.size, config.size)
-        return load(files, Geometry(size, config.mode))
+        return load(files, Geometry(size, config.mode), name)
+
+    def watched(self) -> dict[str, WatchedFiles]:
+        """All files that are listed, before any cut, and those of the outliers."""
+        config = self._config
+        stay = config.size is None
+        found = {}
+        for name in self._listings:
+            files = self._list(name)
+            found[name] = WatchedFiles(files.root, files.paths, stay=stay)
+        if config.shots_list is not None:
+            found["shots_list"] = WatchedFiles.of(locate(config.shots_list))
+        return {**found, **watched_outliers(self._outliers, stay=stay)}
+
+    def _list(self, name: str) -> ImageFiles:
+        """Files of an ID split, listed once."""
+        if name not in self._listed:
+            self._listed[name] = self._listings[name]()
+        return self._listed[name]
 
     def _cut(self, train: ImageFiles) -> ImageFiles:
-        """Training pictures that the long tail or the few shots keep."""
+        """Training images that the long tail or the few shots keep."""
         config = self._config
         if config.shots_list is not None:
-            return self._listed(train, config.shots_list)
+            return self._chosen(train, config.shots_list)
         if config.shots is not None and config.shots_seed is not None:
             rows = few_shot_rows(
                 train.labels, train.paths, shots=config.shots, seed=config.shots_seed
             )
+            report_shots(train.labels[rows], config.shots, config.section)
             return train.take(rows)
         if config.imbalance == "none":
             return train
@@ -157,21 +181,19 @@ class ImageFolderDataset:
         )
         return train.take(long_tail_rows(train.labels, counts.tolist()))
 
-    def _listed(self, train: ImageFiles, where: str) -> ImageFiles:
+    def _chosen(self, train: ImageFiles, where: str) -> ImageFiles:
         config = self._config
-        try:
-            content = Path(where).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{config.section}.shots_list is {where!r}, which cannot be read ({error}); "
-                "correct the path or set it to null."
-            ) from error
+        content = read_text(
+            locate(where),
+            f"{config.section}.shots_list",
+            "correct the path or set it to null",
+        )
         rows = {path: row for row, path in enumerate(train.paths)}
         wanted = listed_paths(content, where, shots=config.shots, seed=config.shots_seed)
         strangers = [path for path in wanted if path not in rows]
         if strangers:
             raise DataError(
-                f"{where} lists {strangers[0]!r}, which is no training picture of {train.root}; "
+                f"{where} lists {strangers[0]!r}, which is not a training image of {train.root}; "
                 "correct the list or the folder."
             )
         return train.take(np.array([rows[path] for path in wanted]))
@@ -180,41 +202,64 @@ class ImageFolderDataset:
 def class_folders(
     root: Path, names: tuple[str, ...] | None, on_error: OnError
 ) -> tuple[ImageFiles, tuple[str, ...]]:
-    """Pictures in one folder for each class, and the names of the folders.
+    """Image files in one folder for each class, and the names of the folders.
 
     Args:
         root: Holds the folders.
-        names: Folders in label order; None takes all, sorted.
-        on_error: What preparing does about unreadable pictures.
+        names: Folders in label order, of which some may be missing or empty; None takes all,
+            sorted, and none may be empty.
+        on_error: What preparing does about files that cannot be decoded.
 
     Raises:
-        DataError: If a folder is missing, or one without pictures is there.
+        DataError: If there are no images, or a folder is unknown or wrongly empty.
     """
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}; put one folder for each class into it.")
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
-    if not found:
-        raise DataError(f"{root} holds no folders; put the pictures of each class into its own.")
-    if names is None:
-        names = tuple(found)
-    missing = [name for name in names if name not in found]
-    unknown = [name for name in found if name not in names]
-    if missing or unknown:
-        what = (
-            f"lacks the class {missing[0]!r}" if missing else f"has the class {unknown[0]!r} more"
-        )
         raise DataError(
-            f"{root} {what} beside the training pictures; every split has one folder for each of "
-            f"the {len(names)} classes."
+            f"there is no folder {root}; put one folder for each class into it{_splits_hint(root)}."
         )
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        below = images_below(root / name)
-        paths += [f"{name}/{path}" for path in below]
-        labels += [label] * len(below)
-    ids = np.arange(len(paths))
-    return ImageFiles(root, tuple(paths), np.array(labels), ids, on_error=on_error), names
+    found = folders_of(root)
+    if not found:
+        raise DataError(f"{root} holds no folders; put the images of each class into its own.")
+    unknown = [name for name in found if names is not None and name not in names]
+    if unknown:
+        raise DataError(
+            f"{root} has the folder {unknown[0]!r}, which is none of the {len(names or found):,} "
+            "classes; every split has the same ones. Move the folder away or correct its name."
+        )
+    whole, labels, empty = Listing(), list[int](), list[str]()
+    for label, name in enumerate(names or found):
+        if names is None:
+            below = images_below(root / name)
+        elif name in found:
+            below = list_images(root / name)
+        else:
+            below = Listing()
+        if not below.paths:
+            empty.append(name)
+        whole.add(below, name)
+        labels += [label] * len(below.paths)
+    notes = list(whole.notes())
+    if empty:
+        notes.append(
+            f"no images of {len(empty):,} of {len(names or found):,} classes "
+            f"({', '.join(empty[:5])})."
+        )
+    paths, ids = tuple(whole.paths), np.arange(len(whole.paths))
+    files = ImageFiles(root, paths, np.array(labels), ids, on_error=on_error, notes=tuple(notes))
+    return files, names or found
+
+
+def _splits_hint(root: Path) -> str:
+    """What to do about class folders that are not sorted into splits."""
+    parent = root.parent
+    classes = folders_of(parent) if parent.is_dir() else ()
+    if not classes or {"train", "test", "val"} & set(classes):
+        return ""
+    return (
+        f". {parent} itself holds {len(classes):,} folders, such as {classes[0]!r}: if they are "
+        "classes, move part of the images of each into train and part into test, or name a CSV "
+        "list of the splits in datasets.folder.manifest"
+    )
 
 
 def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles:
@@ -236,12 +281,12 @@ def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles
 def check_counts(
     files: ImageFiles, num_classes: int, expected: tuple[int, ...], where: str
 ) -> None:
-    """Say when a published set has other numbers of pictures than it should."""
+    """Say when a published set has other numbers of images than it should."""
     if len(files) not in expected:
         numbers = " or ".join(f"{number:,}" for number in expected)
-        log(f"{where} has {len(files):,} pictures, the published set {numbers}.")
+        log(f"{where} has {len(files):,} images, the published set {numbers}.")
     missing = num_classes - len(np.unique(files.labels))
     if missing:
         raise DataError(
-            f"{where} has no pictures of {missing} of the {num_classes} classes; complete it."
+            f"{where} has no images of {missing} of the {num_classes} classes; complete it."
         )

@@ -7,8 +7,8 @@ A source is a path, and where it leads decides how it is read:
     test_32x32.mat        SVHN's cropped digits
     t10k-images-idx3-ubyte.gz    MNIST and its like, packed or not
     test_batch.bin        test images of CIFAR-10, test.bin those of CIFAR-100
-    list.txt              pictures by OpenOOD's or SC-OOD's lists; list.txt@FOLDER
-    folder                all pictures below it, or the one file of a form above in it
+    list.txt              image files by OpenOOD's or SC-OOD's lists; list.txt@FOLDER
+    folder                all images below it, or the one file of a form above in it
 
 A bare name such as `svhn` is what `ltood data download` puts at data/sets/svhn. `#30000` after
 a source takes its first 30,000 rows. Images of another size are squashed to that of the ID
@@ -16,34 +16,51 @@ images, bilinearly, as the SC-OOD benchmark does; of grey or colour the ID image
 of the sources' own classes are dropped, for they would pass for ID classes.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.registry import load as load_entry
+from ltood.datasets._cifar_files import CIFAR10, CIFAR100
 from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, decode, load
+from ltood.images.checking import load
+from ltood.images.decoding import Geometry, decode
 from ltood.images.files import ImageFiles, OnError
-from ltood.images.lists import images_below, read_list
+from ltood.images.folders import images_below
+from ltood.images.lists import read_list
+from ltood.images.published import read_idx, read_npy, read_svhn
+from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
+from ltood.runtime.workspace import locate
 from ltood.sets.catalogue import SETS, known_sets
 
+#: Separates a list from the folder that its paths start from.
+_ROOT_MARK = "@"
 _FIRST_MARK = "#"
 #: The name of a known set, and how many rows are taken.
 _BARE = re.compile(r"\w+(#\d+)?")
 #: Test files of the two CIFAR sets, which are OOD sets of one another.
-_CIFAR = {"test_batch.bin": "cifar10", "test.bin": "cifar100"}
-_IDX_IMAGES = 0x00000803
+_CIFAR = {files.test: files for files in (CIFAR10, CIFAR100)}
 #: Weights of red, green and blue in the luma of ITU-R BT.601, as Pillow's mode L takes them.
 _LUMA = np.array([299, 587, 114]) / 1000
 _BLOCK = 4096
+
+
+class _Place(NamedTuple):
+    """Where a source lies.
+
+    Attributes:
+        path: A file of a known form, or a folder of images.
+        root: Folder that the paths of a list start from; None looks for it.
+    """
+
+    path: Path
+    root: Path | None = None
 
 
 def outlier_sources(outliers: Sequence[str], aux: str | None, section: str) -> dict[str, str]:
@@ -89,8 +106,8 @@ def open_outliers(
     Args:
         sources: As `outlier_sources` gives them.
         name: Name of the split.
-        shape: Height, width and channels of the ID images; None leaves pictures on disk.
-        on_error: What is done about unreadable pictures.
+        shape: Height, width and channels of the ID images; None leaves image files on disk.
+        on_error: What is done about files that cannot be decoded.
 
     Returns:
         Their images, with labels of -1 but where a row shows an ID class.
@@ -98,21 +115,40 @@ def open_outliers(
     Raises:
         DataError: If the source is missing, unreadable or breaks a rule.
     """
-    text, _, first = sources[name].rpartition(_FIRST_MARK)
-    if not text or Path(sources[name]).exists():
-        text, first = sources[name], ""  # The mark may be part of a folder's name.
-    source = _read(_resolved(text, name), on_error)
-    if first:
-        if not first.isdigit() or not int(first):
-            raise DataError(
-                f"{name} is {sources[name]!r}; after {_FIRST_MARK} stands how many of its rows are "
-                "taken, such as #30000."
-            )
-        source = source.take(np.arange(min(int(first), len(source))))
-    moved = int((source.labels >= 0).sum())
-    if moved:
-        log(f"{name}: {moved} of {len(source)} images show an ID class and count as ID.")
+    text, first = _parts(sources[name], name)
+    source = _read(_place(text, name), on_error)
+    if first is not None:
+        source = source.take(np.arange(min(first, len(source))))
+    relabelled = int((source.labels >= 0).sum())
+    if relabelled:
+        log(f"{name}: {relabelled} of {len(source)} images show an ID class and count as ID.")
     return source if shape is None else fitted(source, shape, name)
+
+
+def watched_outliers(sources: Mapping[str, str], *, stay: bool) -> dict[str, WatchedFiles]:
+    """Files of all outliers, by split; those of a list beside the list.
+
+    Args:
+        sources: As `outlier_sources` gives them.
+        stay: Whether image files are left on disk.
+
+    Raises:
+        DataError: If a source is missing, or a list or folder unusable.
+    """
+    found = {}
+    for name, source in sources.items():
+        text, first = _parts(source, name)
+        path, root = _place(text, name)
+        if path.is_dir():
+            files = WatchedFiles(path, tuple(images_below(path).paths), stay=stay, first=first)
+        elif path.suffix == ".txt":
+            listed = read_list(path, root)
+            found[f"{name} list"] = WatchedFiles.of(path)
+            files = WatchedFiles(listed.root, listed.paths, stay=stay, first=first)
+        else:
+            files = WatchedFiles.of(path, first=first)
+        found[name] = files
+    return found
 
 
 def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: str) -> ImageSplit:
@@ -126,149 +162,125 @@ def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: s
     height, width, channels = shape
     geometry = Geometry((height, width))
     if isinstance(source, ImageFiles):
-        colour = load(source, geometry)
-    elif source.images.shape[1:] == shape:
+        colour = load(source, geometry, name)
+    elif source.shape == shape:
         return source
     else:
-        found = list(source.images.shape[1:])
-        log(f"{name}: images of {found} are brought to {list(shape)}.")
-        if source.images.shape[1:3] == shape[:2] and found[2] == 1:
-            colour = ImageSplit(np.repeat(source.images, 3, axis=3), source.labels, source.ids)
-        elif source.images.shape[1:3] == shape[:2]:
-            colour = source
-        else:
-            blocks = [
-                decode(source, range(start, min(start + _BLOCK, len(source))), geometry)
-                for start in range(0, len(source), _BLOCK)
-            ]
-            colour = ImageSplit(np.concatenate(blocks), source.labels, source.ids)
+        log(f"{name}: images of {list(source.shape)} are brought to {list(shape)}.")
+        colour = _squashed(source, geometry)
     if channels == 3:
         return colour
     grey = (colour.images @ _LUMA).round().astype(np.uint8)
-    return ImageSplit(grey[..., None], colour.labels, colour.ids)
+    return ImageSplit(grey[..., None], colour.labels, colour.ids, colour.skipped)
 
 
-def _resolved(text: str, name: str) -> str:
+def _squashed(source: ImageSplit, geometry: Geometry) -> ImageSplit:
+    """Images in colour and of another size."""
+    if source.shape[:2] == geometry.size:
+        if source.shape[2] == 3:
+            return source
+        return ImageSplit(np.repeat(source.images, 3, axis=3), source.labels, source.ids)
+    blocks = [
+        decode(source, range(start, min(start + _BLOCK, len(source))), geometry)
+        for start in range(0, len(source), _BLOCK)
+    ]
+    return ImageSplit(np.concatenate(blocks), source.labels, source.ids)
+
+
+def _parts(source: str, name: str) -> tuple[str, int | None]:
+    """A source without its number of rows, and that number."""
+    text, _, first = source.rpartition(_FIRST_MARK)
+    if not text or locate(source).exists():  # The mark may be part of a folder's name.
+        return source, None
+    if not first.isdigit() or not int(first):
+        raise DataError(
+            f"{name} is {source!r}; after {_FIRST_MARK} stands how many of its rows are taken, "
+            "such as #30000."
+        )
+    return text, int(first)
+
+
+def _place(text: str, name: str) -> _Place:
     """Where a source lies, a bare name looked up among the known sets."""
-    path = Path(text.partition("@")[0])
+    file, _, folder = text.partition(_ROOT_MARK)
+    if locate(text).exists():
+        file, folder = text, ""
+    path = locate(file)
     if path.exists():
-        return text
-    known = SETS / text
-    if "/" not in text and not path.suffix and known.exists():
-        return _readable(known, name)
-    where = f"{path} or {known}" if "/" not in text and not path.suffix else str(path)
+        return _Place(_single(path), locate(folder) if folder else None)
+    bare = "/" not in text and not path.suffix
+    known = locate(SETS / text)
+    if bare and known.exists():
+        return _known(known, name)
+    where = f"{path} or {SETS / text}" if bare else str(path)
     raise DataError(
-        f"the images of {name} are not at {where}; put them there (`ltood data info` tells where "
+        f"the images of {name} are not at {where}; put them there (`ltood data info` says where "
         "known sets come from) or correct the path."
     )
 
 
-def _readable(folder: Path, name: str) -> str:
+def _known(folder: Path, name: str) -> _Place:
     """What is read of the folder of a known set."""
     parts = known_sets()[folder.name].parts if folder.name in known_sets() else ()
     found = [part for part in parts if (folder / part.path).exists()]
     if not found:
-        return str(folder)
+        return _Place(_single(folder))
     if len(found) > 1:
         raise DataError(
             f"{name} names {folder.name}, which has {len(found)} parts; name one of them, such as "
             f"{found[0].source(folder)}."
         )
+    path = folder / found[0].path
     if found[0].form == "records":
         for file in _CIFAR:
-            if (folder / found[0].path / file).is_file():
-                return str(folder / found[0].path / file)
-    return found[0].source(folder)
+            if (path / file).is_file():
+                return _Place(path / file)
+    return _Place(_single(path), folder / found[0].pictures if found[0].pictures else None)
 
 
-def _read(where: str, on_error: OnError) -> ImageSplit | ImageFiles:
-    path = Path(where.partition("@")[0])
+def _single(path: Path) -> Path:
+    """The one file of a known form in a folder, where there is just one; else the path."""
+    if not path.is_dir():
+        return path
+    forms = [found for found in sorted(path.iterdir()) if _is_form(found)]
+    tests = [found for found in forms if found.name.startswith(("test", "t10k"))]
+    chosen = tests or forms
+    return chosen[0] if len(chosen) == 1 else path
+
+
+def _read(place: _Place, on_error: OnError) -> ImageSplit | ImageFiles:
+    path, root = place
     if path.is_dir():
-        single = [found for found in sorted(path.iterdir()) if _is_form(found)]
-        tests = [found for found in single if found.name.startswith(("test", "t10k"))]
-        chosen = tests or single
-        if len(chosen) == 1:
-            return _read(str(chosen[0]), on_error)
-        paths = images_below(path)
-        rows = np.arange(len(paths))
-        return ImageFiles(path, paths, np.full(len(paths), -1), rows, on_error=on_error)
+        listing = images_below(path)
+        paths, notes = tuple(listing.paths), listing.notes()
+        outside, rows = np.full(len(paths), -1), np.arange(len(paths))
+        return ImageFiles(path, paths, outside, rows, on_error=on_error, notes=notes)
     if path.suffix == ".npz":
         return read_archive(path, outliers=True)
-    if path.suffix == ".npy":
-        return _outside(_array(path))
-    if path.suffix == ".mat":
-        return _outside(_svhn(path))
-    if "idx3-ubyte" in path.name:
-        return _outside(_idx(path))
-    if path.name in _CIFAR:
-        files = load_entry("datasets", _CIFAR[path.name]).FILES
-        return _outside(files.read(path.parent, "test").images)
     if path.suffix == ".txt":
-        return read_list(where, on_error=on_error)
+        return read_list(path, root, on_error=on_error)
+    images = _images(path)
+    try:
+        return ImageSplit(images, np.full(len(images), -1), np.arange(len(images)))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _images(path: Path) -> NDArray[np.uint8]:
+    """Images of a file that holds nothing else."""
+    if path.suffix == ".npy":
+        return read_npy(path)
+    if path.suffix == ".mat":
+        return read_svhn(path)
+    if "idx3-ubyte" in path.name:
+        return read_idx(path)
+    if path.name in _CIFAR:
+        return _CIFAR[path.name].read(path.parent, "test").images
     raise DataError(
-        f"{path} is no form of images that is known; give an .npz or .npy archive, SVHN's .mat, "
-        "an idx3-ubyte file, CIFAR's test file, a list .txt, or a folder of pictures."
+        f"{path} has none of the known forms of image sets; give an .npz or .npy archive, SVHN's "
+        ".mat, an idx3-ubyte file, CIFAR's test file, a list .txt, or a folder of images."
     )
 
 
 def _is_form(path: Path) -> bool:
     return path.suffix in (".npz", ".npy", ".mat") or "images-idx3-ubyte" in path.name
-
-
-def _outside(images: NDArray[np.uint8]) -> ImageSplit:
-    """Images that all lie outside the ID classes."""
-    return ImageSplit(images, np.full(len(images), -1), np.arange(len(images)))
-
-
-def _array(path: Path) -> NDArray[np.uint8]:
-    """Images of an .npy file, mapped into memory."""
-    try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} is no readable .npy array ({' '.join(str(error).split())[:100]}); take an "
-            "undamaged file."
-        ) from error
-    return images[..., None] if images.ndim == 3 else images
-
-
-def _svhn(path: Path) -> NDArray[np.uint8]:
-    """Digits of SVHN's cropped form, [N, 32, 32, 3]."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        stacked = loadmat(path, variable_names=["X"])["X"]
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise DataError(
-            f"{path} is no SVHN file of cropped digits ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:80]}); take train_32x32.mat or test_32x32.mat."
-        ) from error
-    if stacked.ndim != 4:
-        raise DataError(
-            f"{path} holds X of shape {list(stacked.shape)}; cropped digits are [32, 32, 3, N]."
-        )
-    return np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
-
-
-def _idx(path: Path) -> NDArray[np.uint8]:
-    """Images of MNIST's form, [N, H, W, 1]."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:100]}); take an undamaged file."
-        ) from error
-    head = np.frombuffer(content[: min(len(content), 16) // 4 * 4], dtype=">u4")
-    if len(head) < 4 or head[0] != _IDX_IMAGES:
-        raise DataError(f"{path} is no idx3-ubyte file of images; take train- or t10k-images.")
-    num, height, width = (int(value) for value in head[1:])
-    if len(content) - 16 != num * height * width:
-        raise DataError(
-            f"{path} holds {len(content) - 16} pixels but says {num} images of {height} x {width}; "
-            "it was cut short, so fetch it again."
-        )
-    pixels = np.frombuffer(content, dtype=np.uint8, offset=16)
-    return pixels.reshape(num, height, width, 1)

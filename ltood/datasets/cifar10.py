@@ -9,7 +9,8 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.datasets._cifar import CifarConfig, CifarFiles, CifarImages
+from ltood.datasets._cifar import CifarConfig, CifarImages
+from ltood.datasets._cifar_files import CIFAR10
 
 SOURCE = (
     "CIFAR-10 by Krizhevsky, Nair and Hinton, https://www.cs.toronto.edu/~kriz/cifar.html; its "
@@ -29,18 +30,6 @@ CLASS_NAMES = (
     "truck",
 )
 
-FILES = CifarFiles(
-    title="CIFAR-10",
-    setting="datasets.cifar10.root",
-    address="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    md5="c32a1d4ab5d03f1284b67883e8d87530",
-    train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-    test="test_batch.bin",
-    rows_per_file=10_000,
-    label_bytes=1,
-    num_classes=len(CLASS_NAMES),
-)
-
 
 @dataclass(frozen=True)
 class Config(CifarConfig):
@@ -56,4 +45,4 @@ class Dataset(CifarImages):
 
     def __init__(self, config: Config) -> None:
         """Take the settings."""
-        super().__init__(FILES, CLASS_NAMES, config)
+        super().__init__(CIFAR10, CLASS_NAMES, config)

@@ -9,7 +9,8 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ltood.datasets._cifar import CifarConfig, CifarFiles, CifarImages
+from ltood.datasets._cifar import CifarConfig, CifarImages
+from ltood.datasets._cifar_files import CIFAR100
 
 SOURCE = (
     "CIFAR-100 by Krizhevsky, Nair and Hinton, https://www.cs.toronto.edu/~kriz/cifar.html; its "
@@ -29,18 +30,6 @@ _NAMES = (
 )
 CLASS_NAMES = tuple(_NAMES.split())
 
-FILES = CifarFiles(
-    title="CIFAR-100",
-    setting="datasets.cifar100.root",
-    address="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-    md5="03b5dce01913d631647c71ecec9e9cb8",
-    train=("train.bin",),
-    test="test.bin",
-    rows_per_file=50_000,
-    label_bytes=2,
-    num_classes=len(CLASS_NAMES),
-)
-
 
 @dataclass(frozen=True)
 class Config(CifarConfig):
@@ -56,4 +45,4 @@ class Dataset(CifarImages):
 
     def __init__(self, config: Config) -> None:
         """Take the settings."""
-        super().__init__(FILES, CLASS_NAMES, config)
+        super().__init__(CIFAR100, CLASS_NAMES, config)

@@ -17,9 +17,11 @@ import numpy as np
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.arrays import ImageSplit
 from ltood.images.longtail import long_tail_counts, long_tail_rows
+from ltood.images.sources import WatchedFiles
+from ltood.runtime.workspace import locate
 
 SOURCE = (
-    "Fashion-MNIST test images (MIT), MNIST digits, and patches of pictures in scikit-image "
+    "Fashion-MNIST test images (MIT), MNIST digits, and patches of images in scikit-image "
     "and scikit-learn (CC0, public domain, CC BY 2.0); see data/demo/README.md"
 )
 
@@ -88,7 +90,7 @@ class Dataset:
     def __init__(self, config: Config) -> None:
         """Take the settings."""
         self._config = config
-        self._root = Path(config.root)
+        self._root = locate(config.root)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -116,6 +118,11 @@ class Dataset:
             TRAIN_PER_CLASS, len(CLASS_NAMES), ratio=self._config.imbalance_ratio, kind=kind
         )
         return images.take(long_tail_rows(images.labels, counts.tolist()))
+
+    def watched(self) -> dict[str, WatchedFiles]:
+        """The archives of all splits and their recorded checksums."""
+        archives = {name: WatchedFiles(self._root, (f"{name}.npz",)) for name in SPLITS}
+        return {**archives, "checksums": WatchedFiles(self._root, ("checksums.json",))}
 
 
 def _checked(root: Path, file: str) -> Path:

@@ -1,4 +1,4 @@
-"""Own pictures: one folder for each class, or a CSV list, beside any OOD sets.
+"""Own images: one folder for each class, or a CSV list, beside any OOD sets.
 
     root/train/<class>/**/*.jpg
     root/test/<class>/**/*.jpg
@@ -9,9 +9,9 @@ split (train, val or test). Classes are numbered in the order of their sorted na
 """
 
 import csv
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -19,9 +19,12 @@ import numpy as np
 from ltood.core.errors import DataError
 from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, class_folders
 from ltood.images.files import ImageFiles
-from ltood.images.lists import check_paths
+from ltood.images.folders import folders_of
+from ltood.images.lists import check_paths, read_text
+from ltood.images.sources import WatchedFiles
+from ltood.runtime.workspace import locate
 
-SOURCE = "pictures of the user, under whatever licence they have"
+SOURCE = "images of the user, under whatever licence they have"
 
 _SPLITS = ("train", "val", "test")
 _COLUMNS = ("path", "label", "split")
@@ -29,7 +32,7 @@ _COLUMNS = ("path", "label", "split")
 
 @dataclass(frozen=True)
 class Config(ImageFolderConfig):
-    """Settings of own pictures, beside those of `ImageFolderConfig`.
+    """Settings of own images, beside those of `ImageFolderConfig`.
 
     Attributes:
         manifest: CSV list, relative to the root; null reads class folders.
@@ -50,7 +53,7 @@ class Dataset(ImageFolderDataset):
         Raises:
             DataError: If the list is unreadable or malformed.
         """
-        self._root = Path(config.root)
+        self._root = locate(config.root)
         self._folder_config = config
         self._rows = cache(self._read_manifest)
         has_val = (self._root / "val").is_dir()
@@ -68,16 +71,19 @@ class Dataset(ImageFolderDataset):
     def _files(self, name: str) -> ImageFiles:
         on_error = self._folder_config.on_error
         if self._folder_config.manifest is None:
-            return class_folders(self._root / name, self.class_names, on_error)[0]
+            files = class_folders(self._root / name, self.class_names, on_error)[0]
+            return (
+                replace(files, notes=(*files.notes, *self._unread())) if name == "train" else files
+            )
         where = self._root / self._folder_config.manifest
         chosen = [(path, label) for path, label, split in self._rows() if split == name]
         if not chosen:
-            raise DataError(f"the list {where} has no picture of the split {name}; it needs some.")
+            raise DataError(f"the list {where} has no image of the split {name}; it needs some.")
         numbers = {label: number for number, label in enumerate(self.class_names)}
         for path, label in chosen:
             if label not in numbers:
                 raise DataError(
-                    f"{where} gives {path!r} the class {label!r}, which no training picture has; "
+                    f"{where} gives {path!r} the class {label!r}, which no training image has; "
                     f"the classes are {', '.join(self.class_names[:5])}."
                 )
         paths = tuple(path for path, _ in chosen)
@@ -85,16 +91,29 @@ class Dataset(ImageFolderDataset):
         labels = np.array([numbers[label] for _, label in chosen], dtype=np.int64)
         return ImageFiles(self._root, paths, labels, np.arange(len(paths)), on_error=on_error)
 
+    def watched(self) -> dict[str, WatchedFiles]:
+        """All images, those of the outliers, and the list where there is one."""
+        manifest = self._folder_config.manifest
+        listed = {} if manifest is None else {"manifest": WatchedFiles(self._root, (manifest,))}
+        return {**listed, **super().watched()}
+
+    def _unread(self) -> tuple[str, ...]:
+        """A note about folders that are no splits."""
+        others = [name for name in folders_of(self._root) if name not in _SPLITS]
+        if not others:
+            return ()
+        return (f"folders that are not read: {', '.join(others)} (splits: {', '.join(_SPLITS)}).",)
+
     def _read_manifest(self) -> list[tuple[str, str, str]]:
         where = self._root / str(self._folder_config.manifest)
+        text = read_text(where, f"the list {where}", "correct datasets.folder.manifest")
         try:
-            # Spreadsheets put a byte order mark in front, which is no part of the first column.
-            with where.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file)
-                rows, columns = list(reader), list(reader.fieldnames or ())
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            rows, columns = list(reader), list(reader.fieldnames or ())
+        except csv.Error as error:
             raise DataError(
-                f"the list {where} cannot be read ({error}); correct datasets.folder.manifest."
+                f"the list {where} is not a CSV file ({error}); correct it, or "
+                "datasets.folder.manifest."
             ) from error
         missing = [name for name in _COLUMNS if name not in columns]
         if columns and missing:
@@ -112,5 +131,5 @@ class Dataset(ImageFolderDataset):
                 )
             found.append((path, label, split))
         if not found:
-            raise DataError(f"the list {where} is empty; write one picture a line.")
+            raise DataError(f"the list {where} is empty; write one image a line.")
         return found

@@ -1,14 +1,13 @@
-"""ImageNet-1k: the ILSVRC 2012 pictures in class folders, balanced or few-shot.
+"""ImageNet-1k: the ILSVRC 2012 images in class folders, balanced or few-shot.
 
 Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015
-(arXiv:1409.0575). Training pictures in root/train/<wnid>/, the validation pictures, which the OOD
+(arXiv:1409.0575). Training images in root/train/<wnid>/, the validation images, which the OOD
 literature tests on, in root/val/<wnid>/. Classes are the sorted WordNet ids, as in torchvision;
 the recipes of CLIP take the spoken names (`class_names: imagenet`). Nothing is downloaded.
 """
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import ClassVar
 
 from ltood.core.errors import DataError
@@ -19,6 +18,8 @@ from ltood.datasets._image_folders import (
     class_folders,
 )
 from ltood.images.files import ImageFiles
+from ltood.images.folders import folders_of
+from ltood.runtime.workspace import locate
 
 SOURCE = (
     "ILSVRC 2012 by Russakovsky et al., https://www.image-net.org; for non-commercial research "
@@ -26,7 +27,7 @@ SOURCE = (
 )
 
 NUM_CLASSES = 1000
-#: Pictures of the published splits.
+#: Images of the published splits.
 TRAIN, TEST = 1_281_167, 50_000
 
 
@@ -44,7 +45,7 @@ class Dataset(ImageFolderDataset):
 
     def __init__(self, config: Config) -> None:
         """Take the settings; folders are listed when something is asked for."""
-        self._root, self._on_error = Path(config.root), config.on_error
+        self._root, self._on_error = locate(config.root), config.on_error
         listings = {
             "train": lambda: self._files("train", TRAIN),
             "test": lambda: self._files("val", TEST),
@@ -55,14 +56,14 @@ class Dataset(ImageFolderDataset):
         folder = self._root / "val"
         if not folder.is_dir():
             raise DataError(
-                f"there is no folder {folder}; put ImageNet's validation pictures there, one "
+                f"there is no folder {folder}; put ImageNet's validation images there, one "
                 "folder for each WordNet id (`ltood data info imagenet`)."
             )
-        names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        names = folders_of(folder)
         if len(names) != NUM_CLASSES:
             raise DataError(
                 f"{folder} holds {len(names)} folders, ImageNet has {NUM_CLASSES} classes; sort "
-                "the pictures into one folder for each WordNet id."
+                "the images into one folder for each WordNet id."
             )
         return names
 

@@ -1,17 +1,16 @@
 """ImageNet-LT: the long tail that the fixed lists of its authors cut from ImageNet.
 
 Source: Liu, Miao, Zhan, Wang, Gong and Yu, "Large-Scale Long-Tailed Recognition in an Open
-World", CVPR 2019 (arXiv:1904.05160): 115,846 training pictures, 5 to 1,280 of a class; 20,000 for
-validation, which come from ImageNet's training folders; ImageNet's 50,000 validation pictures for
+World", CVPR 2019 (arXiv:1904.05160): 115,846 training images, 5 to 1,280 of a class; 20,000 for
+validation, which come from ImageNet's training folders; ImageNet's 50,000 validation images for
 the test, as PASCL and this entry take them (PATT tests on the 20,000 instead, so its figures are
 not comparable). Class numbers follow the sorted WordNet ids, not the counts.
 
-The lists are the user's: one picture a line, path from the root on and class number.
+The lists are the user's: one image a line, path from the root on and class number.
 """
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,9 @@ import numpy as np
 from ltood.core.errors import ConfigError, DataError
 from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, check_classes
 from ltood.images.files import ImageFiles
-from ltood.images.lists import ROOT_MARK, read_list
+from ltood.images.lists import read_list
+from ltood.images.sources import WatchedFiles
+from ltood.runtime.workspace import locate
 
 SOURCE = (
     "ImageNet (https://www.image-net.org, for non-commercial research and education) by the lists "
@@ -37,9 +38,9 @@ class Config(ImageFolderConfig):
     """Settings of ImageNet-LT, beside those of `ImageFolderConfig`.
 
     Attributes:
-        train_list: List of the training pictures, relative to the root.
-        val_list: List of the validation pictures; null leaves the split out.
-        test_list: List of the test pictures.
+        train_list: List of the training images, relative to the root.
+        val_list: List of the validation images; null leaves the split out.
+        test_list: List of the test images.
         official_counts: Refuse lists of other lengths than the published ones.
     """
 
@@ -75,25 +76,32 @@ class Dataset(ImageFolderDataset):
         }
         super().__init__(config, self._class_names, listings)
 
+    def watched(self) -> dict[str, WatchedFiles]:
+        """The lists, all images in them, and those of the outliers."""
+        config = self._lists
+        lists = (config.train_list, config.val_list, config.test_list)
+        paths = tuple(path for path in lists if path is not None)
+        return {"lists": WatchedFiles(locate(config.root), paths), **super().watched()}
+
     def _class_names(self) -> tuple[str, ...]:
         """The classes by number: the lists know no names."""
         return tuple(f"{number:04d}" for number in range(NUM_CLASSES))
 
     def _files(self, name: str, path: str) -> ImageFiles:
-        root = Path(self._lists.root)
+        root = locate(self._lists.root)
         where = str(root / path)
-        files = read_list(f"{where}{ROOT_MARK}{root}", on_error=self._lists.on_error)
+        files = read_list(root / path, root, on_error=self._lists.on_error)
         check_classes(files, NUM_CLASSES, where)
         if self._lists.official_counts and len(files) != LINES[name]:
             raise DataError(
-                f"{where} lists {len(files):,} pictures, the published list {LINES[name]:,}; take "
+                f"{where} lists {len(files):,} images, the published list {LINES[name]:,}; take "
                 "that, or set datasets.imagenet_lt.official_counts to false."
             )
         counts = np.bincount(files.labels, minlength=NUM_CLASSES)
         extremes = (int(counts.max()), int(counts.min()))
         if name == "train" and self._lists.official_counts and extremes != (_LARGEST, _SMALLEST):
             raise DataError(
-                f"{where} has {extremes[0]} pictures of its largest class and {extremes[1]} of its "
+                f"{where} has {extremes[0]} images of its largest class and {extremes[1]} of its "
                 f"smallest, the published list {_LARGEST} and {_SMALLEST}; take that, or set "
                 "datasets.imagenet_lt.official_counts to false."
             )

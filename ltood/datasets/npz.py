@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.datasets._outliers import open_outliers, outlier_sources
+from ltood.datasets._outliers import open_outliers, outlier_sources, watched_outliers
 from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import OnError
+from ltood.images.lists import read_text
 from ltood.images.longtail import check_long_tail, cut_long_tail
+from ltood.images.sources import WatchedFiles
+from ltood.runtime.workspace import locate
 
 SOURCE = "Images that the user saved as .npz archives; their origin and licence are the user's"
 
@@ -42,7 +45,7 @@ class Config:
         ood: OOD test sets beside those of the folder, each a name and where its images are, such
             as dtd=data/dtd/images, or the bare name of a known set (`ltood data list`).
         aux: Where auxiliary outliers are, likewise; null takes the folder's, if it has some.
-        on_error: What is done about pictures of theirs that cannot be decoded: "raise" or "skip".
+        on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
     """
 
     root: str = "data/demo"
@@ -77,7 +80,7 @@ class Dataset:
     def __init__(self, config: Config) -> None:
         """Take the settings."""
         self._config = config
-        self._root = Path(config.root)
+        self._root = locate(config.root)
         self._class_names: tuple[str, ...] | None = None
         self._outliers = outlier_sources(config.ood, config.aux, "datasets.npz")
 
@@ -145,6 +148,14 @@ class Dataset:
             num_max=self._config.num_max,
         )
 
+    def watched(self) -> dict[str, WatchedFiles]:
+        """The archives, the file of class names, and what the outliers of the settings are."""
+        own = [name for name in self.splits() if name not in self._outliers]
+        found = {name: WatchedFiles(self._root, (f"{name}.npz",)) for name in own}
+        if self._config.class_names is not None:
+            found["class_names"] = WatchedFiles(self._root, (self._config.class_names,))
+        return {**found, **watched_outliers(self._outliers, stay=False)}
+
     def _from_elsewhere(self, name: str) -> ImageSplit:
         """Outliers of the settings, at the size of the training images."""
         train = read_archive(self._root / "train.npz", outliers=False)
@@ -158,13 +169,8 @@ class Dataset:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     """Class names, one a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read the class names in {path} ({error}); write one name a line, as UTF-8, "
-            "or set datasets.npz.class_names to null."
-        ) from error
+    remedy = "write one name a line, as UTF-8, or set datasets.npz.class_names to null"
+    lines = read_text(path, f"the file of class names {path}", remedy).splitlines()
     names = tuple(line.strip() for line in lines)
     if not names or "" in names:
         line = names.index("") + 1 if names else 1

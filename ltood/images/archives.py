@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
-from ltood.images.arrays import ImageSplit
+from ltood.images.arrays import ImageSplit, with_channels
 
 
 def read_archive(path: Path, *, outliers: bool) -> ImageSplit:
@@ -38,12 +38,10 @@ def read_archive(path: Path, *, outliers: bool) -> ImageSplit:
         raise DataError(f"{path} holds no array 'images'; save them under this name.")
     if labels is None and not outliers:
         raise DataError(f"{path} holds no array 'labels'; ID splits need the class of each image.")
-    if images.ndim == 3:
-        images = images[..., None]
     num_rows = len(images) if images.ndim else 0
     try:
         return ImageSplit(
-            images,
+            with_channels(images),
             np.full(num_rows, -1) if labels is None else _whole(labels, "labels"),
             np.arange(num_rows) if ids is None else _whole(ids, "ids"),
         )
@@ -60,10 +58,11 @@ def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any] | None]:
         raise DataError(f"there is no file {path}; put it there or correct the path.") from error
     # Bytes of a single .npy array open as an array, which is no context manager.
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
+        # NumPy's second sentence advises to load objects unsafely.
+        reason = " ".join(str(error).split()).partition(". ")[0]
         raise DataError(
-            f"{path} is no readable .npz archive of plain arrays ({reason}); save it again with "
-            "numpy.savez_compressed."
+            f"{path} cannot be read as an .npz archive of plain arrays ({reason}); save it again "
+            "with numpy.savez_compressed."
         ) from error
 
 

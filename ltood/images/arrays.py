@@ -1,26 +1,33 @@
 """Images in memory, aligned by row with their labels and ids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.images.decoding import as_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """Images of one split, aligned by row.
+    """Images of one split in memory, aligned by row; an `ImageSource`.
 
     Attributes:
         images: Pixels, [N, H, W, C] uint8 with C 1 (grey) or 3 (RGB), N at least 1.
         labels: Classes, [N] int64; -1 for images outside the ID classes.
         ids: Row numbers in the source, [N] int64, none negative.
+        skipped: What was wrong with each image that was left out.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check types, shapes, alignment and ranges."""
@@ -61,7 +68,37 @@ class ImageSplit:
         Args:
             rows: Row numbers of this split, [M] int64, M at least 1.
         """
-        return ImageSplit(self.images[rows], self.labels[rows], self.ids[rows])
+        return replace(self, images=self.images[rows], labels=self.labels[rows], ids=self.ids[rows])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Arrays that prepared data hold of the split."""
+        return {"images": self.images, "labels": self.labels, "ids": self.ids}
+
+    def image(self, row: int) -> "Image":
+        """One image as RGB."""
+        return as_image(np.asarray(self.images[row]))
+
+
+def with_channels(images: NDArray[Any]) -> NDArray[Any]:
+    """Images [N, H, W] as [N, H, W, 1]; others as they are.
+
+    Raises:
+        DataError: If it may as well be one colour image [H, W, 3].
+    """
+    if images.ndim != 3:
+        return images
+    if images.shape[2] in (3, 4):
+        raise DataError(
+            f"images have shape {list(images.shape)}, which looks like one colour image; save "
+            "colour images as [N, H, W, 3] and grey ones as [N, H, W, 1]."
+        )
+    return images[..., None]
 
 
 def _refuse_below(column: NDArray[np.int64], lowest: int, name: str, why: str) -> None:

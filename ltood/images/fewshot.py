@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.runtime.console import log
 
 #: Columns of a list of splits.
 COLUMNS = ("split", "seed", "shots", "label", "class", "path", "id")
@@ -48,6 +49,23 @@ def few_shot_rows(
         drawn = np.random.default_rng([seed, label]).permutation(len(rows))[:shots]
         chosen.append(rows[np.sort(drawn)])
     return np.concatenate(chosen).astype(np.int64) if chosen else np.zeros(0, np.int64)
+
+
+def report_shots(drawn: NDArray[np.int64], shots: int, where: str) -> None:
+    """Say how many classes have fewer images than were asked for.
+
+    Args:
+        drawn: Classes of the drawn rows.
+        shots: Rows asked for of each class.
+        where: What messages call the draw, such as the section of the settings.
+    """
+    counts = np.bincount(drawn)
+    short = int((counts < shots).sum())
+    if short:
+        log(
+            f"{where}: {short:,} of {len(counts):,} classes have fewer than {shots:,} images; all "
+            f"of theirs are taken, {counts.min():,} at least."
+        )
 
 
 def split_table(

@@ -3,79 +3,107 @@
 `ImageFiles` is a split whose images are files; `decoding` reads them.
 """
 
-import zlib
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.images.decoding import decode_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 OnError = Literal["raise", "skip"]
-#: Suffixes of files that count as pictures, in lower case.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+#: Endings of files that count as images, in lower case.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jfif", ".jpe", ".jp2", ".avif"),
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Pictures of one split on disk, aligned by row.
+    """Images of one split as files on disk, aligned by row; an `ImageSource`.
 
     Attributes:
         root: Folder that the paths start from.
-        paths: Path of each picture relative to the root, with forward slashes, [N].
-        labels: Classes, [N] int64; -1 for pictures outside the ID classes.
+        paths: Path of each file relative to the root, with forward slashes, [N].
+        labels: Classes, [N] int64; -1 for images outside the ID classes.
         ids: Row numbers in the source, [N] int64, none negative.
-        checksums: CRC-32 of each file's bytes when the split was prepared, [N] int64; None
-            before that.
-        on_error: What preparing does about a file that is no readable picture: refuse, or list
-            it and leave it out.
+        digests: SHA-256 of each file when the split was prepared, [N, 32] uint8; None before
+            that.
+        on_error: What preparing does about a file that cannot be decoded: refuse, or list it
+            and leave it out.
+        notes: What whoever prepares the files should hear about them, one sentence each.
+        skipped: What was wrong with each file that was left out.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
-    checksums: NDArray[np.int64] | None = None
+    digests: NDArray[np.uint8] | None = None
     on_error: OnError = "raise"
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    #: Files have sizes of their own.
+    shape = None
 
     def __post_init__(self) -> None:
-        """Check that there are pictures and that all columns have one value for each."""
+        """Check that there are files and that all columns have one value for each."""
         if not self.paths:
             raise DataError(
-                f"{self.root} gives no pictures; leave the split out or give it some "
+                f"{self.root} gives no images; leave the split out or give it some "
                 f"({', '.join(SUFFIXES[:3])} and others are read)."
             )
-        for name in ("labels", "ids", "checksums"):
+        num = len(self.paths)
+        shapes = {"labels": (num,), "ids": (num,), "digests": (num, 32)}
+        for name, shape in shapes.items():
             column = getattr(self, name)
-            if column is not None and column.shape != (len(self.paths),):
+            if column is not None and column.shape != shape:
                 raise DataError(
-                    f"{name} have shape {list(column.shape)} but there are {len(self.paths)} "
-                    "pictures; each needs exactly one."
+                    f"{name} have shape {list(column.shape)} but there are {num} image files; "
+                    f"it must be {list(shape)}."
                 )
 
     def __len__(self) -> int:
-        """Number of pictures N."""
+        """Number of images N."""
         return len(self.paths)
 
     def take(self, rows: NDArray[np.int64]) -> "ImageFiles":
         """The given rows, in the given order."""
-        return ImageFiles(
-            self.root,
-            tuple(self.paths[row] for row in rows),
-            self.labels[rows],
-            self.ids[rows],
-            None if self.checksums is None else self.checksums[rows],
-            self.on_error,
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows),
+            labels=self.labels[rows],
+            ids=self.ids[rows],
+            digests=None if self.digests is None else self.digests[rows],
         )
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Arrays that prepared data hold of the split."""
+        assert self.digests is not None  # preparing has read every file
+        return {"labels": self.labels, "ids": self.ids, "digests": self.digests}
+
+    def image(self, row: int) -> "Image":
+        """Decode one image to RGB.
+
+        Raises:
+            DataError: As `content` raises it, or if the file is not an image.
+        """
+        return decode_image(self.content(row), str(self.path(row)))
+
     def path(self, row: int) -> Path:
-        """Where picture `row` lies."""
+        """Where image `row` lies."""
         return self.root / self.paths[row]
 
     def content(self, row: int) -> bytes:
-        """Bytes of the file of picture `row`, known to be those that were prepared.
+        """Bytes of the file of image `row`, known to be those that were prepared.
 
         Raises:
             DataError: If the file is gone, unreadable, or another one than was prepared.
@@ -88,9 +116,11 @@ class ImageFiles:
                 f"{path} cannot be read ({error.strerror or error}); put the file back or run "
                 "the prepare stage again."
             ) from error
-        if self.checksums is not None and zlib.crc32(found) != self.checksums[row]:
-            raise DataError(
-                f"{path} was changed after it was prepared (its CRC-32 differs); restore the file "
-                "or run the prepare stage again."
-            )
+        if self.digests is not None:
+            recorded = self.digests[row].tobytes()
+            if hashlib.sha256(found).digest() != recorded:
+                raise DataError(
+                    f"{path} was changed after it was prepared (its SHA-256 differs); restore the "
+                    "file or run the prepare stage again (`dvc repro`)."
+                )
         return found

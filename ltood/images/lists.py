@@ -1,14 +1,15 @@
-"""Lists of picture files: one picture a line, with its class.
+"""Lists of image files: one image a line, with its class.
 
 Two forms are read. OpenOOD's (Zhang et al., arXiv:2306.09301) has a path and a class number,
 where -1 means outside the ID classes. SC-OOD's (Yang et al., ICCV 2021, arXiv:2108.11941) has a
-path and a Python dictionary whose `sc_label` is the ID class that an OOD picture shows all the
+path and a Python dictionary whose `sc_label` is the ID class that an OOD image shows all the
 same, or -1. The dictionary is parsed as a literal; nothing is run. A list with nothing but paths
-has no classes.
+has no classes. Paths may hold blanks: the class is what stands behind the last one.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,41 +17,38 @@ import numpy as np
 from ltood.core.errors import DataError
 from ltood.images.files import SUFFIXES, ImageFiles, OnError
 
-#: Separates a list from the folder that its paths start from.
-ROOT_MARK = "@"
+#: A path and a class, or a path and a dictionary.
+_LINE = re.compile(r"(?P<path>.*?\S)\s+(?P<label>[+-]?\d+|\{.*\})")
+#: A list of lines is small; what is larger is another file.
+_MOST_BYTES = 2**30
 
 
-def read_list(where: str, *, on_error: OnError = "raise") -> ImageFiles:
-    """Pictures of a list, in its order.
+def read_list(path: Path, root: Path | None = None, *, on_error: OnError = "raise") -> ImageFiles:
+    """Image files of a list, in its order.
 
     Args:
-        where: The list's path, and after "@" the folder that its paths start from. Without one
-            the list's own folder is tried, then the folders above it and their `images`.
-        on_error: What preparing does about unreadable pictures.
+        path: The list.
+        root: Folder that its paths start from. Without one the list's own folder is tried, then
+            the folders above it and their `images`.
+        on_error: What preparing does about files that cannot be decoded.
 
     Returns:
-        The pictures; their ids count lines from 0.
+        The files; their ids count lines from 0.
 
     Raises:
         DataError: If the list is missing or empty, a line is malformed, points nowhere or comes
             twice.
     """
-    text, _, given = where.partition(ROOT_MARK)
-    path = Path(text)
-    try:
-        # Editors of Windows put a byte order mark in front, which is no part of the first path.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list {path} cannot be read ({error}); correct the path.") from error
+    lines = read_text(path, f"the list {path}", "correct the path").splitlines()
     rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
-        raise DataError(f"the list {path} is empty; write one picture a line.")
+        raise DataError(f"the list {path} is empty; write one image a line.")
     names, labels = [], []
     for number, line in rows:
         name, label = _entry(line, path, number)
         names.append(name)
         labels.append(label)
-    root = Path(given) if given else _root(path, names[0])
+    root = root or _root(path, names[0])
     check_paths(root, names, f"the list {path}")
     return ImageFiles(
         root, tuple(names), np.array(labels), np.arange(len(names)), on_error=on_error
@@ -70,7 +68,7 @@ def check_paths(root: Path, names: Sequence[str], what: str) -> None:
     """
     seen: set[str] = set()
     for name in names:
-        # "./a.jpg" and "a.jpg" are one picture.
+        # "./a.jpg" and "a.jpg" are one image.
         plain = PurePosixPath(name).as_posix()
         if plain in seen:
             raise DataError(f"{what} names {name!r} twice; leave the repeat out.")
@@ -81,61 +79,66 @@ def check_paths(root: Path, names: Sequence[str], what: str) -> None:
             )
         if not (root / name).is_file():
             raise DataError(
-                f"{what} names {name!r}, but there is no {root / name}; complete the folder, or "
-                f"name the right one after {ROOT_MARK}."
+                f"{what} names {name!r}, but there is no file {root / name}; complete the folder, "
+                "or name the right one."
             )
 
 
-def images_below(root: Path) -> tuple[str, ...]:
-    """All pictures of a folder and its folders, sorted by path, with forward slashes.
+def read_text(path: Path, what: str, remedy: str) -> str:
+    """Read a text file of UTF-8, without the mark that editors of Windows put in front.
+
+    Args:
+        path: A regular file.
+        what: What messages call it.
+        remedy: What to do if it cannot be read.
 
     Raises:
-        DataError: If there is no such folder or no picture in it.
+        DataError: If it is missing, not a regular file, too large for a list, or not UTF-8.
     """
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}; put the pictures there or correct the path.")
-    found = sorted(path.relative_to(root).as_posix() for path in _walk(root))
-    if not found:
-        raise DataError(
-            f"{root} holds no pictures ({', '.join(SUFFIXES[:4])} and others are read); put them "
-            "there or correct the path."
-        )
-    return tuple(found)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path
+    try:
+        if not path.is_file():
+            # A device or a pipe might never end.
+            raise DataError(
+                f"{what} cannot be read: {path} is missing or not a regular file; {remedy}."
+            )
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{what} has more than {_MOST_BYTES:,} bytes; {remedy}.")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{what} cannot be read ({error}); {remedy}.") from error
 
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
     """Path and class of one line."""
-    name, *following = line.split(maxsplit=1)
-    if not following:
-        return name, -1
-    rest = following[0]
-    if rest.startswith("{"):
-        try:
-            label = ast.literal_eval(rest)["sc_label"]
-        except (ValueError, SyntaxError, KeyError, TypeError) as error:
-            raise DataError(
-                f"line {number} of {path} has no sc_label in {rest[:60]!r}; write the path, a "
-                "blank, and a dictionary such as {'sc_label': -1}."
-            ) from error
-    else:
-        label = rest
-    try:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        if line.lower().endswith(SUFFIXES) or not re.search(r"[\s,]", line):
+            return line, -1
+        raise DataError(f"line {number} of {path} is {line[:60]!r}; {_advice(line)}")
+    name, label = found["path"], found["label"]
+    if not label.startswith("{"):
         return name, int(label)
-    except (ValueError, TypeError) as error:
+    try:
+        return name, int(ast.literal_eval(label)["sc_label"])
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise DataError(
-            f"line {number} of {path} has the class {str(label)[:40]!r}; write the path, a blank "
-            "and a whole number (-1 outside the ID classes)."
+            f"line {number} of {path} has no whole number sc_label in {label[:60]!r}; write the "
+            "path, a blank, and a dictionary such as {'sc_label': -1}."
         ) from error
 
 
+def _advice(line: str) -> str:
+    """What to write in the place of a line that is not understood."""
+    right = "write the path, a blank and the class as a whole number (-1 outside the ID classes)."
+    if line.startswith("#"):
+        return "lists have no comments. Remove the line."
+    if "," in line:
+        return f"separate path and class by a blank instead of a comma: {right}"
+    return right
+
+
 def _root(path: Path, first: str) -> Path:
-    """The folder from which the first path leads to a picture."""
+    """The folder from which the first path leads to an image."""
     tried = []
     for folder in (path.parent, *list(path.resolve().parents)[1:4]):
         for root in (folder, folder / "images"):
@@ -144,5 +147,5 @@ def _root(path: Path, first: str) -> Path:
             tried.append(str(root))
     raise DataError(
         f"the list {path} begins with {first!r}, which is not below {tried[0]}, {tried[1]} or the "
-        f"folders above; name the folder as {path}{ROOT_MARK}FOLDER."
+        f"folders above; name the folder, in settings as {path}@FOLDER."
     )

@@ -1,61 +1,68 @@
 """Prepared images: the plain arrays that training and extraction read.
 
-    prepared/manifest.json        dataset, settings, classes, rows and checksums
+    prepared/manifest.json        dataset, settings, classes, rows and digests
+    prepared/training.json        what training sees of it, and nothing else
     prepared/<split>/images.npy   [N, H, W, C] uint8
     prepared/<split>/labels.npy   [N] int64
     prepared/<split>/ids.npy      [N] int64
 
-A split whose pictures stay on disk has, in the place of images.npy:
+A split whose images stay in their files has, in the place of images.npy:
 
-    prepared/<split>/paths.txt       one path a line, relative to the root in the manifest
-    prepared/<split>/checksums.npy   CRC-32 of each file, [N] int64
+    prepared/<split>/paths.txt    one path a line, relative to the root in the manifest
+    prepared/<split>/digests.npy  SHA-256 of each file, [N, 32] uint8
 
-`ltood/preparing/prepare.py` writes them. The arrays are uncompressed and mapped into memory, so
-opening costs no more than the labels. NumPy only.
+`ltood/preparing/prepare.py` writes them. The arrays are uncompressed and mapped into memory; when
+a process first touches a split, every array is compared with its digest in the manifest, and
+image files are compared with theirs each time they are read. NumPy only.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
+from ltood.images.files import ImageFiles
 from ltood.runtime.console import progress
+from ltood.runtime.files import read_json
+from ltood.runtime.provenance import digest
+from ltood.runtime.workspace import locate
 
-if TYPE_CHECKING:
-    from ltood.images.files import ImageFiles
-
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
-#: Arrays of a split; each is one .npy file.
-ARRAYS = ("images", "labels", "ids")
-#: Likewise of a split whose pictures stay on disk.
-FILE_ARRAYS = ("labels", "ids", "checksums")
+TRAINING = "training.json"
 PATHS = "paths.txt"
+#: Splits that training may see.
+_LEARNED = ("train", "val", "aux")
+#: Arrays of a split in memory and of one in files.
+_ARRAYS = ("images", "labels", "ids")
+_FILE_ARRAYS = ("labels", "ids", "digests")
 
-_RERUN = "run the prepare stage again"
+_RERUN = "run the prepare stage again (`dvc repro`)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedData:
-    """Prepared images on disk, mapped into memory read-only.
+    """Prepared images on disk, mapped into memory read-only; an `ImageData`.
 
     Attributes:
         path: The folder.
         manifest: Content of manifest.json: `dataset`, `settings`, `class_names`,
             `class_counts` (of the training split) and, by name, `splits` with `rows`, `shape`
-            [H, W, C] and the SHA-256 of each array; `root` in the place of `shape` where
-            pictures stay on disk.
+            [H, W, C], the SHA-256 of each array and `content`, the digest of all of them; `root`
+            in the place of `shape` where images stay in files.
     """
 
     path: Path
     manifest: Mapping[str, Any]
+    _verified: dict[str, ImageSplit | ImageFiles] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -64,38 +71,68 @@ class PreparedData:
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Training images of each class, [C]."""
-        return np.array(self.manifest["class_counts"], dtype=np.int64)
+        """Training images of each class, [C].
+
+        Raises:
+            CorruptStoreError: If the training labels give other counts.
+        """
+        counts = np.array(self.manifest["class_counts"], dtype=np.int64)
+        found = np.bincount(self.source("train").labels, minlength=len(counts))
+        if not np.array_equal(found, counts):
+            raise CorruptStoreError(
+                f"{self.path / MANIFEST} has class_counts that differ from the training labels; "
+                f"{_RERUN}."
+            )
+        return counts
 
     def splits(self) -> tuple[str, ...]:
         """Names of all splits."""
         return tuple(self.manifest["splits"])
 
     def split(self, name: str) -> ImageSplit:
-        """Arrays of one split, read-only; pages of the images are loaded when touched.
+        """Arrays of one split, read-only.
 
         Raises:
             StoreError: If there is no such split.
-            CorruptStoreError: If a file is missing or does not fit the manifest.
-            DataError: If the pictures of the split stay on disk.
+            CorruptStoreError: If a file is missing or was changed.
+            DataError: If the images of the split stay in files.
         """
         found = self.source(name)
         if isinstance(found, ImageSplit):
             return found
         dataset = self.manifest["dataset"]
         raise DataError(
-            f"the pictures of {name} are files of many sizes, and arrays of one size are needed "
-            f"here; set datasets.{dataset}.size, or choose a backbone that brings pictures to a "
+            f"the images of {name} are files of many sizes, and arrays of one size are needed "
+            f"here; set datasets.{dataset}.size, or choose a backbone that brings images to a "
             "size of its own (resnet50, clip)."
         )
 
-    def source(self, name: str) -> "ImageSplit | ImageFiles":
-        """Arrays or picture files of one split.
+    def source(self, name: str) -> ImageSplit | ImageFiles:
+        """Arrays or image files of one split, compared with their digests on first touch.
 
         Raises:
             StoreError: If there is no such split.
-            CorruptStoreError: If a file is missing or does not fit the manifest.
+            CorruptStoreError: If a file is missing or was changed.
         """
+        if name not in self._verified:
+            found = self._open(name)
+            self._verify(name, found)
+            self._verified[name] = found
+        return self._verified[name]
+
+    def verify(self) -> None:
+        """Compare every array with its digest, image files left out.
+
+        Raises:
+            CorruptStoreError: If a file is missing or its content was changed.
+        """
+        with progress(f"verify {self.path.name}", len(self.splits()), "splits") as advance:
+            for name in self.splits():
+                self._verify(name, self._open(name))
+                advance(1)
+
+    def _open(self, name: str) -> ImageSplit | ImageFiles:
+        """One split, known to have the shapes and types of the manifest."""
         if name not in self.manifest["splits"]:
             known = ", ".join(self.splits())
             raise StoreError(f"{self.path} has no split {name!r}; it has {known}.")
@@ -103,75 +140,99 @@ class PreparedData:
         rows, folder = entry["rows"], self.path / name
         labels = _mapped(folder / "labels.npy", "int64", (rows,))
         ids = _mapped(folder / "ids.npy", "int64", (rows,))
+        skipped = tuple(entry.get("skipped", ()))
         try:
             if "root" in entry:
                 paths = _paths(folder / PATHS, rows)
-                checksums = _mapped(folder / "checksums.npy", "int64", (rows,))
-                from ltood.images.files import ImageFiles
-
-                return ImageFiles(Path(entry["root"]), paths, labels, ids, checksums)
+                digests = _mapped(folder / "digests.npy", "uint8", (rows, 32))
+                root = locate(entry["root"])
+                return ImageFiles(root, paths, labels, ids, digests, skipped=skipped)
             images = _mapped(folder / "images.npy", "uint8", (rows, *entry["shape"]))
-            return ImageSplit(images, labels, ids)
+            return ImageSplit(images, labels, ids, skipped)
         except DataError as error:
             raise CorruptStoreError(f"{folder} was changed: {error} {_sentence(_RERUN)}") from error
 
-    def verify(self) -> None:
-        """Read every array and compare its SHA-256 with the manifest.
-
-        Raises:
-            CorruptStoreError: If a file is missing or its content was changed.
-        """
-        with progress(f"verify {self.path.name}", len(self.splits()), "splits") as advance:
-            for name in self.splits():
-                split, entry = self.source(name), self.manifest["splits"][name]
-                for key in ARRAYS if isinstance(split, ImageSplit) else FILE_ARRAYS:
-                    if array_sha256(getattr(split, key)) != entry[f"{key}_sha256"]:
-                        raise CorruptStoreError(
-                            f"{self.path / name / key}.npy was changed after it was prepared "
-                            f"(its SHA-256 differs from the manifest); {_RERUN}."
-                        )
-                if not isinstance(split, ImageSplit):
-                    self._verify_paths(name, split)
-                advance(1)
-
-    def _verify_paths(self, name: str, files: "ImageFiles") -> None:
-        if paths_sha256(files.paths) != self.manifest["splits"][name]["paths_sha256"]:
-            raise CorruptStoreError(
-                f"{self.path / name / PATHS} was changed after it was prepared (its SHA-256 "
-                f"differs from the manifest); {_RERUN}."
-            )
+    def _verify(self, name: str, split: ImageSplit | ImageFiles) -> None:
+        entry, folder = self.manifest["splits"][name], self.path / name
+        found = {f"{key}.npy": array_sha256(values) for key, values in split.columns().items()}
+        if isinstance(split, ImageFiles):
+            found[PATHS] = paths_sha256(split.paths)
+        for file, sha256 in found.items():
+            if sha256 != entry[f"{Path(file).stem}_sha256"]:
+                raise CorruptStoreError(
+                    f"{folder / file} was changed after it was prepared (its SHA-256 differs from "
+                    f"the manifest); {_RERUN}."
+                )
 
 
 def open_prepared(path: Path) -> PreparedData:
     """Open a folder of prepared images and check every file against its manifest.
 
-    Shapes, types and file sizes are compared; `PreparedData.verify` also hashes the content.
+    Shapes, types and file sizes are compared at once, contents when a split is first touched.
 
     Raises:
         StoreError: If there is no prepared data, or another version wrote it.
-        CorruptStoreError: If the manifest is unreadable or a file does not fit it.
+        CorruptStoreError: If the manifest is unreadable or changed, or a file does not fit it.
     """
-    file = path / MANIFEST
-    if not file.is_file():
-        raise StoreError(f"{path} holds no prepared data ({MANIFEST}); run the prepare stage.")
-    try:
-        manifest = json.loads(file.read_bytes())
-        schema = manifest["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptStoreError(f"{file} is no manifest of prepared data; {_RERUN}.") from error
-    if schema != SCHEMA:
+    manifest = _read(path / MANIFEST)
+    if manifest.get("schema", SCHEMA) != SCHEMA:
         raise StoreError(
-            f"{path} was prepared with schema {schema}, this version reads {SCHEMA}; {_RERUN}."
+            f"{path} was prepared with schema {manifest['schema']}, this version reads {SCHEMA}; "
+            f"{_RERUN}."
         )
     prepared = PreparedData(path, manifest)
     try:
         for key in ("dataset", "settings", "class_names", "class_counts"):
             manifest[key]
-        for name in prepared.splits():
-            prepared.source(name)
-    except (KeyError, TypeError) as error:
-        raise CorruptStoreError(f"{file} lacks an entry ({error}); {_RERUN}.") from error
+        for name, entry in manifest["splits"].items():
+            prepared._open(name)
+            if entry["content"] != content_digest(entry):
+                raise CorruptStoreError(f"{path / MANIFEST} was edited ({name}); {_RERUN}.")
+        if manifest["sha256"] != manifest_digest(manifest):
+            raise CorruptStoreError(f"{path / MANIFEST} was edited; {_RERUN}.")
+        if _read(path / TRAINING) != training_inputs(manifest):
+            raise CorruptStoreError(
+                f"{path / TRAINING} and {MANIFEST} are of different runs; {_RERUN}."
+            )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptStoreError(
+            f"{path / MANIFEST} lacks an entry or has a malformed one ({error}); {_RERUN}."
+        ) from error
     return prepared
+
+
+def training_inputs(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """All that training sees of prepared data, as plain values: training.json.
+
+    Args:
+        manifest: That of prepared data.
+
+    Returns:
+        `class_names`, `class_counts`, and by name, in `splits`, the digest of the content of
+        train, val and aux, as far as they are there. Neither names of datasets nor settings,
+        places or OOD sets.
+    """
+    splits = manifest["splits"]
+    return {
+        "class_names": list(manifest["class_names"]),
+        "class_counts": list(manifest["class_counts"]),
+        "splits": {name: splits[name]["content"] for name in _LEARNED if name in splits},
+    }
+
+
+def content_digest(entry: Mapping[str, Any]) -> str:
+    """Digest of what a split holds, whatever it is called and wherever its files lie.
+
+    Args:
+        entry: That of the split in the manifest.
+    """
+    arrays = _FILE_ARRAYS if "root" in entry else _ARRAYS
+    return digest({"shape": entry.get("shape"), **{key: entry[f"{key}_sha256"] for key in arrays}})
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Digest of a manifest, by which an edit shows."""
+    return digest({key: value for key, value in manifest.items() if key != "sha256"})
 
 
 def array_sha256(values: NDArray[Any]) -> str:
@@ -185,15 +246,26 @@ def paths_sha256(paths: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(paths).encode()).hexdigest()
 
 
-def _paths(path: Path, rows: int) -> tuple[str, ...]:
-    """Paths of the pictures, one a line."""
+def _read(path: Path) -> dict[str, Any]:
     try:
-        paths = tuple(path.read_text(encoding="utf-8").splitlines())
+        found = read_json(path, _RERUN)
+    except FileNotFoundError:
+        raise StoreError(f"{path.parent} holds no prepared data ({path.name}); {_RERUN}.") from None
+    if not isinstance(found, dict):
+        raise CorruptStoreError(f"{path} is not a JSON object; {_RERUN}.")
+    return found
+
+
+def _paths(path: Path, rows: int) -> tuple[str, ...]:
+    """Paths of the image files, one a line."""
+    try:
+        # Only "\n" ends a line: names may hold what Python takes for other ends.
+        paths = tuple(path.read_bytes().decode().removesuffix("\n").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptStoreError(f"{path} cannot be read ({error}); {_RERUN}.") from error
     if len(paths) != rows:
         raise CorruptStoreError(
-            f"{path} lists {len(paths)} pictures, the manifest says {rows}; {_RERUN}."
+            f"{path} lists {len(paths)} files, the manifest says {rows}; {_RERUN}."
         )
     return paths
 

@@ -6,13 +6,64 @@ A dataset entry (`ltood/datasets/<name>.py`) holds a frozen dataclass `Config`, 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.images.arrays import ImageSplit
+from ltood.images.decoding import Decodable
 from ltood.images.files import ImageFiles
+
+
+class ImageSource(Decodable, Protocol):
+    """Images of one split, aligned by row, in memory or as files."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes, [N]; -1 for images outside the ID classes."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Row numbers in the source, [N]."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was wrong with each image that was left out."""
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Height, width and channels of every image; None for files, which differ."""
+
+    def __len__(self) -> int:
+        """Number of images N."""
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Arrays that prepared data hold of the split, each of N rows."""
+
+
+@dataclass(frozen=True)
+class WatchedFiles:
+    """Files that decide what is prepared.
+
+    Attributes:
+        root: Folder that the paths start from.
+        paths: Their paths with forward slashes, in an order that does not depend on the system.
+        stay: Whether they are read after preparing too, so that it matters where they lie.
+        first: How many rows of theirs are taken; None takes all.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    stay: bool = False
+    first: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, *, first: int | None = None) -> "WatchedFiles":
+        """One file that is read while preparing and no more."""
+        return cls(path.parent, (path.name,), first=first)
 
 
 class ImageDataset(Protocol):
@@ -28,10 +79,19 @@ class ImageDataset(Protocol):
     def split(self, name: str) -> "ImageSplit | ImageFiles":
         """Images of one split, the training split already cut to its long tail.
 
-        Pictures may stay on disk, for backbones that bring them to a size of their own.
+        Images may stay in files, for backbones that bring them to a size of their own.
 
         Raises:
             DataError: If there is no such split or its files are unusable.
+        """
+
+    def watched(self) -> Mapping[str, WatchedFiles]:
+        """All files that the splits are made from, by split, or by the name of a list.
+
+        Cheap: folders are listed, and nothing but lists is read.
+
+        Raises:
+            DataError: If a folder or file is missing.
         """
 
 
@@ -40,7 +100,7 @@ class ImageData(Protocol):
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """Plain values: `dataset` (its name), `settings`, and `splits` with checksums by name."""
+        """Plain values: `dataset` (its name), and `splits` with the digest `content` by name."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -57,8 +117,8 @@ class ImageData(Protocol):
         """Arrays of one split, read-only.
 
         Raises:
-            DataError: If its pictures are files.
+            DataError: If its images are files.
         """
 
     def source(self, name: str) -> "ImageSplit | ImageFiles":
-        """Arrays or picture files of one split."""
+        """Arrays or image files of one split."""

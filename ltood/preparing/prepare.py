@@ -4,44 +4,37 @@ The layout is that of `ltood/images/prepared.py`. The folder appears in one rena
 whole, and equal input gives equal bytes. NumPy only.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ltood.core.errors import DataError, StoreError
+from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import check_files
+from ltood.images.checking import check_files
 from ltood.images.files import ImageFiles
-from ltood.images.prepared import (
-    ARRAYS,
-    FILE_ARRAYS,
-    MANIFEST,
-    PATHS,
-    SCHEMA,
-    PreparedData,
-    array_sha256,
-    open_prepared,
-    paths_sha256,
-)
-from ltood.images.sources import ImageDataset
-from ltood.preparing.leakage import TrainingImages
+from ltood.images.prepared import SCHEMA
+from ltood.images.sources import ImageDataset, ImageSource
+from ltood.preparing.leakage import KnownImages
+from ltood.preparing.summary import summary
+from ltood.preparing.writing import replacing, write_manifest, write_split
 from ltood.runtime.console import log, progress
-from ltood.runtime.files import building_folder, write_atomically, writing
 from ltood.store.layout import ID_SPLITS, check_split_name
 
-__all__ = ["PreparedData", "open_prepared", "prepare"]
-
 _REQUIRED = ("train", "test")
+#: What follows if another split shows images of these.
+_CONSEQUENCE = {
+    "train": "results on them say nothing about new ones.",
+    "test": "they count on both sides.",
+}
 
 
 def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: Path) -> None:
     """Write all splits of a dataset to the folder `out`, replacing an older one.
 
     A killed run leaves the older folder or none, never half of one, and beside it at most a
-    folder `.<name>.*.tmp` that nothing reads.
+    folder `.<name>.*.tmp`, which the next run removes.
 
     Args:
         dataset: Gives the splits; they are read one after another.
@@ -57,11 +50,7 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
             data or cannot be written.
     """
     names = _checked_splits(name, dataset)
-    if out.exists() and not _is_ours(out):
-        raise StoreError(
-            f"{out} exists and holds no prepared data; move it away or choose another folder."
-        )
-    with building_folder(out) as building:
+    with replacing(out) as building:
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "dataset": name,
@@ -69,13 +58,11 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
             "class_names": list(dataset.class_names),
         }
         manifest |= _write_splits(dataset, name, names, building)
-        text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
-        write_atomically(building / MANIFEST, text.encode())
-
-
-def _is_ours(out: Path) -> bool:
-    """Whether `out` is prepared data or an empty folder, which may be replaced."""
-    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+        write_manifest(manifest, building)
+    rows = {key: entry["rows"] for key, entry in manifest["splits"].items()}
+    counts = np.array(manifest["class_counts"])
+    for line in summary(name, manifest["class_names"], counts, rows, settings):
+        log(line)
 
 
 def _checked_splits(name: str, dataset: ImageDataset) -> tuple[str, ...]:
@@ -99,49 +86,48 @@ def _write_splits(
     """Write the arrays of every split; returns `class_counts` and `splits`."""
     entries: dict[str, Any] = {}
     class_counts: list[int] = []
-    shape: list[int] = []
+    shape: tuple[int, int, int] | None = None
     shown = ""
-    train: TrainingImages | None = None
+    known: dict[str, KnownImages] = {}
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
-            split = dataset.split(split_name)
-            if isinstance(split, ImageFiles):
-                split, skipped = _checked_files(split_name, split)
-            else:
-                skipped = ()
-                found = list(split.images.shape[1:])
-                shape, shown = shape or found, shown or split_name
-                if found != shape:
+            split = _checked(split_name, dataset.split(split_name))
+            if split.shape is not None:
+                shape, shown = shape or split.shape, shown or split_name
+                if split.shape != shape:
                     raise DataError(
-                        f"images of {split_name} have the shape {found}, those of {shown} {shape}; "
-                        "bring all splits to one [H, W, C]."
+                        f"images of {split_name} have the shape {list(split.shape)}, those of "
+                        f"{shown} {list(shape)}; bring all splits to one [H, W, C]."
                     )
             _check_rows(split_name, split, len(dataset.class_names))
             if split_name == "train":
                 class_counts = _class_counts(split, dataset.class_names)
-                train = TrainingImages(split)
-            elif train is not None and (repeats := train.repeats(split)):
-                log(
-                    f"{split_name}: {repeats:,} of {len(split):,} images are training images too, "
-                    "byte for byte; results on them say nothing about new ones."
-                )
-            entry = _write_split(split, folder / split_name)
-            entries[split_name] = {**entry, "skipped": list(skipped)} if skipped else entry
+            for other, images in known.items():
+                if repeats := images.repeats(split):
+                    log(
+                        f"{split_name}: {repeats:,} of {len(split):,} images are images of {other} "
+                        f"too, byte for byte; {_CONSEQUENCE[other]}"
+                    )
+            if split_name in _CONSEQUENCE:
+                known[split_name] = KnownImages(split)
+            entries[split_name] = write_split(split, folder / split_name)
             advance(1)
     return {"class_counts": class_counts, "splits": entries}
 
 
-def _checked_files(name: str, files: ImageFiles) -> tuple[ImageFiles, tuple[str, ...]]:
-    """Readable pictures of a split with their checksums, and what was wrong with the others."""
+def _checked(name: str, split: ImageSplit | ImageFiles) -> ImageSplit | ImageFiles:
+    """A split all of whose images can be decoded, the others left out."""
+    if isinstance(split, ImageSplit):
+        return split
     try:
-        checked = check_files(files)
+        checked = check_files(split)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     checked.report(name)
-    return checked.files, checked.faults
+    return checked.files
 
 
-def _check_rows(name: str, split: ImageSplit | ImageFiles, num_classes: int) -> None:
+def _check_rows(name: str, split: ImageSource, num_classes: int) -> None:
     """Refuse labels outside the classes and ids that occur twice."""
     # Rows of an OOD set may show an ID class: SC-OOD benchmarks mark such rows.
     lowest = 0 if name in ID_SPLITS else -1
@@ -162,31 +148,18 @@ def _check_rows(name: str, split: ImageSplit | ImageFiles, num_classes: int) -> 
         )
 
 
-def _class_counts(train: ImageSplit | ImageFiles, class_names: Sequence[str]) -> list[int]:
+def _class_counts(train: ImageSource, class_names: Sequence[str]) -> list[int]:
     """Training images of each class, none without."""
     counts: list[int] = np.bincount(train.labels, minlength=len(class_names)).tolist()
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if empty:
+        why = (
+            "Labels count from 0, and the lowest here is 1: subtract 1 from all labels."
+            if counts[0] == 0 and all(counts[1:])
+            else "Raise the imbalance ratio, add images or drop the class."
+        )
         raise DataError(
-            f"no training images of the class {', '.join(empty[:10])}; its prior would be 0. "
-            "Raise the imbalance ratio, add images or drop the class."
+            f"no training images of {len(empty):,} of {len(counts):,} classes "
+            f"({', '.join(empty[:10])}), so that their prior would be 0. {why}"
         )
     return counts
-
-
-def _write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
-    """Write the arrays of one split, flushed to disk; returns its manifest entry."""
-    folder.mkdir()
-    entry: dict[str, Any] = {"rows": len(split)}
-    if isinstance(split, ImageFiles):
-        entry["root"] = str(split.root)
-        entry["paths_sha256"] = paths_sha256(split.paths)
-        write_atomically(folder / PATHS, ("\n".join(split.paths) + "\n").encode())
-    else:
-        entry["shape"] = list(split.images.shape[1:])
-    for key in FILE_ARRAYS if isinstance(split, ImageFiles) else ARRAYS:
-        values = np.ascontiguousarray(getattr(split, key))
-        with writing(folder / f"{key}.npy") as file:
-            np.save(file, values, allow_pickle=False)
-        entry[f"{key}_sha256"] = array_sha256(values)
-    return entry

@@ -1,4 +1,4 @@
-"""Whether a known image set is whole: checksums, counts, and that every picture decodes."""
+"""Whether a known image set is whole: checksums, counts, and that every image decodes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ltood.core.errors import DataError
-from ltood.core.registry import load
-from ltood.datasets import open_outliers
+from ltood.datasets import CIFAR10, CIFAR100, open_outliers
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import check_files
+from ltood.images.checking import check_files
 from ltood.images.files import ImageFiles
 from ltood.sets.catalogue import SETS, KnownSet, Part
 from ltood.sets.downloads import digest
@@ -93,7 +92,7 @@ def _content(known: KnownSet, part: Part, folder: Path) -> Finding:
     notes: list[str] = []
     faults: list[str] = []
     if part.form == "records":
-        files = load("datasets", known.name).FILES
+        files = {"cifar10": CIFAR10, "cifar100": CIFAR100}[known.name]
         num_rows = sum(len(files.read(folder / part.path, split)) for split in ("train", "test"))
     elif part.form == "lines":
         unit, num_rows = "lines", _num_lines(folder / part.path)
@@ -116,8 +115,9 @@ def _looked_at(split: ImageSplit | ImageFiles) -> tuple[list[str], list[str]]:
         notes.append(f"{num_id:,} of them show an ID class")
     if isinstance(split, ImageFiles):
         checked = check_files(split)
-        if checked.faults:
-            faults.append(f"{len(checked.faults):,} cannot be decoded: {checked.faults[0]}")
+        skipped = checked.files.skipped
+        if skipped:
+            faults.append(f"{len(skipped):,} cannot be decoded: {skipped[0]}")
         if checked.num_repeats:
             notes.append(f"{checked.num_repeats:,} repeat another one")
     return notes, faults

@@ -23,9 +23,10 @@ from ltood.adapting.regions import (
 from ltood.cli import app
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.images.decoding import as_image
+from ltood.images.prepared import open_prepared
 from ltood.images.views import RandomViews
 from ltood.losses.local_entropy import irrelevant_patches
-from ltood.preparing.prepare import open_prepared, prepare
+from ltood.preparing.prepare import prepare
 from ltood.store.adapted import (
     AdaptedHead,
     AdaptedStore,

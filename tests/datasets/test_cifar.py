@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import DataError
-from ltood.datasets._cifar import PIXEL_BYTES, CifarFiles
+from ltood.datasets._cifar_files import PIXEL_BYTES, CifarFiles
 
 FILES = CifarFiles("CIFAR-2", "datasets.two.root", "some.address", "abc", ("a", "b"), "c", 4, 2, 2)
 

@@ -1,6 +1,7 @@
 """What is CIFAR-10's own; the rest is in test_cifar_sets.py."""
 
-from ltood.datasets.cifar10 import CLASS_NAMES, FILES, Config
+from ltood.datasets import CIFAR10 as FILES
+from ltood.datasets.cifar10 import CLASS_NAMES, Config
 
 
 def test_names_run_in_label_order():

@@ -8,12 +8,14 @@ import pytest
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.settings import parse
-from ltood.datasets import cifar10, cifar100
+from ltood.datasets import CIFAR10, CIFAR100, cifar10, cifar100
+from ltood.datasets._cifar_files import CifarFiles
 
 
 @dataclass(frozen=True)
 class Case:
     module: Any
+    files: CifarFiles
     section: str
     archive: str
     first_counts: tuple[int, ...]
@@ -21,7 +23,7 @@ class Case:
 
     @property
     def classes(self):
-        return self.module.FILES.num_classes
+        return self.files.num_classes
 
     def dataset(self, folder, **settings):
         config = parse({"root": str(folder), **settings}, self.module.Config, self.section)
@@ -31,6 +33,7 @@ class Case:
 CASES = (
     Case(
         cifar10,
+        CIFAR10,
         "datasets.cifar10",
         "cifar-10-binary",
         (5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50),
@@ -38,6 +41,7 @@ CASES = (
     ),
     Case(
         cifar100,
+        CIFAR100,
         "datasets.cifar100",
         "cifar-100-binary",
         (500, 477, 455, 434, 415, 396, 378, 361, 344, 328),
@@ -55,7 +59,7 @@ def case(request):
 def folder(case, tmp_path_factory):
     """Files of the official size, black but for the first pixel; holes take no disk."""
     root = tmp_path_factory.mktemp("cifar")
-    files = case.module.FILES
+    files = case.files
     sizes = [(name, files.rows_per_file) for name in files.train] + [(files.test, 10_000)]
     for name, rows in sizes:
         shape = (rows, files.label_bytes + 3072)

@@ -46,7 +46,7 @@ def test_lists_give_splits_and_counts(root):
 def test_lists_of_another_length_are_refused_unless_allowed(root):
     path = root / "ImageNet_LT_train.txt"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="lists 9 pictures, the published list 10"):
+    with pytest.raises(DataError, match="lists 9 images, the published list 10"):
         dataset(root).split("train")
     assert len(dataset(root, official_counts=False).split("train")) == 9
 
@@ -55,7 +55,7 @@ def test_lists_of_another_balance_are_refused(root):
     path = root / "ImageNet_LT_train.txt"
     text = path.read_text().replace("train/n0/4.JPEG 0", "train/n0/4.JPEG 1")
     path.write_text(text)
-    with pytest.raises(DataError, match="has 4 pictures of its largest class and 3 of its"):
+    with pytest.raises(DataError, match="has 4 images of its largest class and 3 of its"):
         dataset(root).split("train")
 
 

@@ -6,7 +6,8 @@ import pytest
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.settings import parse
 from ltood.datasets.npz import Config, Dataset
-from ltood.preparing.prepare import open_prepared, prepare
+from ltood.images.prepared import open_prepared
+from ltood.preparing.prepare import prepare
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 
@@ -122,8 +123,8 @@ def test_an_unknown_split_is_refused(folder, tmp_path):
     [
         (b"", r"names\.txt has no class name in line 1"),
         (b"cat\n\nyak\n", r"names\.txt has no class name in line 2"),
-        (b"\xff\xfe", r"cannot read the class names in .*names\.txt .* as UTF-8"),
-        (None, r"cannot read the class names in .*names\.txt .*No such file"),
+        (b"\xff\xfe", r"class names .*names\.txt .* as UTF-8"),
+        (None, r"class names .*names\.txt .*missing"),
     ],
 )
 def test_bad_files_of_class_names_are_refused(folder, content, sentence):

@@ -183,7 +183,7 @@ def test_one_cifar_set_is_an_ood_set_of_the_other(
         assert (len(found), found.labels.max()) == (10_000, -1)
         assert found.images[7, 0, 0].tolist() == [99, 0, 0]
     path.unlink()
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         opened(name)
 
 
@@ -198,12 +198,12 @@ def test_colour_becomes_grey_as_in_pillow():
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("x.npy", b"nothing", r"x\.npy is no readable \.npy array"),
-        ("x.mat", b"nothing", "is no SVHN file of cropped digits"),
-        ("t10k-images-idx3-ubyte", b"short", "is no idx3-ubyte file of images"),
+        ("x.npy", b"nothing", r"x\.npy cannot be read as an .npy array"),
+        ("x.mat", b"nothing", "is not an SVHN file of cropped digits"),
+        ("t10k-images-idx3-ubyte", b"short", "is not an idx3-ubyte file of images"),
         ("t10k-images-idx3-ubyte", struct.pack(">4I", 0x803, 2, 28, 28), "it was cut short"),
         ("t10k-images-idx3-ubyte.gz", b"short", "cannot be read"),
-        ("x.zip", b"", "is no form of images that is known"),
+        ("x.zip", b"", "none of the known forms"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, sentence):

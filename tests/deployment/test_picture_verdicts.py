@@ -12,8 +12,9 @@ from ltood.deployment.exporting import fit_detector
 from ltood.deployment.images import fit_image, fit_pixels
 from ltood.deployment.predicting import image_files, predict_files
 from ltood.images.decoding import Geometry
+from ltood.images.prepared import open_prepared
 from ltood.networks.backbone import ImageSpec
-from ltood.preparing.prepare import open_prepared, prepare
+from ltood.preparing.prepare import prepare
 from ltood.scoring.slots import EntrySpec
 from ltood.store.features import FeatureStore
 

@@ -62,7 +62,7 @@ def test_bad_archives_are_refused_by_name(tmp_path, changes, sentence):
 def test_a_truncated_archive_is_refused(tmp_path, length):
     path = archive(tmp_path)
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(DataError, match=r"some\.npz is no readable \.npz archive"):
+    with pytest.raises(DataError, match=r"some\.npz cannot be read as an \.npz archive"):
         read_archive(path, outliers=False)
 
 
@@ -70,7 +70,7 @@ def test_a_single_array_is_refused(tmp_path):
     path = tmp_path / "some.npz"
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(DataError, match=r"is no readable \.npz archive"):
+    with pytest.raises(DataError, match=r"cannot be read as an \.npz archive"):
         read_archive(path, outliers=False)
 
 

@@ -1,6 +1,6 @@
+import hashlib
 import io
 import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from torchvision import transforms
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_image, check_files, decode, decode_image, load
+from ltood.images.checking import check_files, load
+from ltood.images.decoding import Geometry, as_image, decode, decode_image
 from ltood.images.files import ImageFiles
 
 
@@ -140,8 +141,8 @@ def test_the_orientation_tag_is_not_applied():
 @pytest.mark.parametrize(
     "content", [b"", b"no picture", encoded(Image.fromarray(noise(40, 40)))[:900]]
 )
-def test_what_is_no_picture_is_named(content):
-    with pytest.raises(DataError, match=r"there/x\.png is no readable picture"):
+def test_what_is_not_an_image_is_named(content):
+    with pytest.raises(DataError, match=r"there/x\.png cannot be decoded"):
         decode_image(content, "there/x.png")
 
 
@@ -154,24 +155,23 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_changed_file_is_named(tmp_path):
     files = check_files(folder_of(tmp_path)).files
-    assert files.checksums[1] == zlib.crc32(files.path(1).read_bytes())
+    assert files.digests[1].tobytes() == hashlib.sha256(files.path(1).read_bytes()).digest()
     Image.fromarray(noise(5, 5)).save(files.path(1))
     with pytest.raises(DataError, match=r"1\.png was changed after it was prepared"):
         decode(files, [1], Geometry((4, 4)))
 
 
-def test_damaged_files_are_refused_or_left_out(tmp_path):
+def test_damaged_files_are_refused_or_skipped(tmp_path):
     files = folder_of(tmp_path)
     for row in (1, 3):
         files.path(row).write_bytes(files.path(row).read_bytes()[:300])
-    with pytest.raises(DataError, match=r"1\.png is no readable picture.*1 more are like it"):
+    with pytest.raises(DataError, match=r"1\.png cannot be decoded.*1 more are like it.*on_error"):
         check_files(files)
     checked = check_files(folder_of_kept(files))
     assert checked.files.paths == ("set/0.png", "set/2.png", "set/4.png")
     assert checked.files.labels.tolist() == [0, 0, 0]
     assert checked.files.ids.tolist() == [10, 12, 14]
-    assert len(checked.faults) == 2
-    assert "3.png is no readable picture" in checked.faults[1]
+    assert [text.partition(" ")[0] for text in checked.files.skipped] == ["set/1.png", "set/3.png"]
 
 
 def folder_of_kept(files):
@@ -182,7 +182,7 @@ def test_a_set_of_damaged_files_only_is_refused(tmp_path):
     files = folder_of_kept(folder_of(tmp_path))
     for row in range(5):
         files.path(row).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"none of the 5 files under .* is a readable picture"):
+    with pytest.raises(DataError, match=r"none of the 5 files under .* can be decoded"):
         check_files(files)
 
 
@@ -196,7 +196,7 @@ def test_animated_files_are_counted_and_told_once(tmp_path, capsys):
     files = folder_of(tmp_path)
     moving = [Image.fromarray(noise(9, 8, seed=seed)) for seed in range(2)]
     moving[0].save(files.path(2), "GIF", save_all=True, append_images=moving[1:])
-    load(files, Geometry((8, 8)))
+    load(files, Geometry((8, 8)), "train")
     told = capsys.readouterr().err
     assert told.count("1 files are animated; their first frame is taken") == 1
 
@@ -207,8 +207,8 @@ def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
         files.path(row).write_bytes(b"x")
     check_files(files).report("train")
     told = capsys.readouterr().err
-    assert told.count("train: left out:") == 5
-    assert "train: 6 files are left out in all" in told
+    assert told.count("train: skipped:") == 5
+    assert "train: 6 files are skipped in all" in told
 
 
 def test_threads_leave_the_warnings_of_others_alone(tmp_path):
@@ -230,21 +230,22 @@ def test_threads_leave_the_warnings_of_others_alone(tmp_path):
 def test_small_sets_are_loaded_whole(tmp_path, capsys):
     files = folder_of_kept(folder_of(tmp_path))
     files.path(1).write_bytes(b"x")
-    split = load(files, Geometry((8, 8)))
+    split = load(files, Geometry((8, 8)), "train")
     assert split.images.shape == (4, 8, 8, 3)
     assert split.ids.tolist() == [10, 12, 13, 14]
     assert np.array_equal(split.images[1], decode(files, [2], Geometry((8, 8)))[0])
-    assert "left out" in capsys.readouterr().err
+    assert split.skipped[0].startswith("set/1.png ")
+    assert "train: skipped: set/1.png" in capsys.readouterr().err
 
 
-def test_no_pictures_are_refused(tmp_path):
+def test_no_images_are_refused(tmp_path):
     none = np.zeros(0, np.int64)
-    with pytest.raises(DataError, match="gives no pictures"):
+    with pytest.raises(DataError, match="gives no images"):
         ImageFiles(tmp_path, (), none, none)
 
 
 def test_columns_of_another_length_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"labels have shape \[2\] but there are 1 pictures"):
+    with pytest.raises(DataError, match=r"labels have shape \[2\] but there are 1 image files"):
         ImageFiles(tmp_path, ("a.png",), np.zeros(2, np.int64), np.zeros(1, np.int64))
 
 

@@ -1,5 +1,6 @@
 """Pictures that stay on disk, from a dataset through preparing and extraction to features."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 from ltood.core.errors import CorruptStoreError, DataError
 from ltood.images.decoding import decode
 from ltood.images.files import ImageFiles
+from ltood.images.prepared import open_prepared
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
-from ltood.preparing.prepare import open_prepared, prepare
+from ltood.preparing.prepare import prepare
 from ltood.store.features import FeatureStore
 
 COUNTS = {"train": 6, "test": 5, "ood_noise": 4}
@@ -51,18 +53,19 @@ def prepared(tmp_path):
     return open_prepared(tmp_path / "prepared")
 
 
-def test_files_come_back_with_their_checksums(prepared):
+def test_files_come_back_with_their_digests(prepared):
     files = prepared.source("test")
     assert isinstance(files, ImageFiles)
     assert files.paths == tuple(f"test/{row}.jpg" for row in range(5))
     assert files.labels.tolist() == [0, 1, 0, 1, 0]
-    assert (files.checksums > 0).all()
+    recorded = hashlib.sha256(files.path(3).read_bytes()).digest()
+    assert files.digests[3].tobytes() == recorded
     assert prepared.class_counts.tolist() == [3, 3]
     prepared.verify()
 
 
 def test_arrays_of_one_size_are_not_to_be_had(prepared):
-    with pytest.raises(DataError, match=r"pictures of train are files .* set datasets\.folder"):
+    with pytest.raises(DataError, match=r"images of train are files .* set datasets\.folder"):
         prepared.split("train")
 
 
@@ -74,20 +77,20 @@ def test_preparing_twice_gives_the_same_bytes(prepared, tmp_path):
 def test_a_damaged_picture_stops_preparing_by_name(tmp_path):
     data = Pictures(tmp_path / "pictures")
     (data.root / "test" / "3.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"test: .*3\.jpg is no readable picture"):
+    with pytest.raises(DataError, match=r"test: .*3\.jpg cannot be decoded"):
         prepare(data, "folder", {}, tmp_path / "prepared")
 
 
-def test_a_damaged_picture_is_left_out_and_listed(tmp_path, capsys):
+def test_a_damaged_picture_is_skipped_and_listed(tmp_path, capsys):
     data = Pictures(tmp_path / "pictures", on_error="skip")
     (data.root / "test" / "3.jpg").write_bytes(b"no picture")
     (data.root / "train" / "1.jpg").write_bytes((data.root / "train" / "5.jpg").read_bytes())
     prepare(data, "folder", {}, tmp_path / "prepared")
     found = open_prepared(tmp_path / "prepared")
     assert found.source("test").ids.tolist() == [0, 1, 2, 4]
-    assert "3.jpg is no readable picture" in found.manifest["splits"]["test"]["skipped"][0]
+    assert found.manifest["splits"]["test"]["skipped"][0].startswith("test/3.jpg cannot")
     told = capsys.readouterr().err
-    assert "test: left out:" in told
+    assert "test: skipped: test/3.jpg" in told
     assert "train: 1 files have the same bytes as another one" in told
 
 
@@ -96,11 +99,11 @@ def test_training_pictures_in_other_splits_are_told(tmp_path, capsys):
     shutil.copy(data.root / "train" / "2.jpg", data.root / "test" / "4.jpg")
     prepare(data, "folder", {}, tmp_path / "prepared")
     told = capsys.readouterr().err
-    assert "test: 1 of 5 images are training images too, byte for byte" in told
-    assert "ood_noise" not in told
+    assert "test: 1 of 5 images are images of train too, byte for byte" in told
+    assert "ood_noise:" not in told
 
 
-@pytest.mark.parametrize("name", ["paths.txt", "checksums.npy", "labels.npy"])
+@pytest.mark.parametrize("name", ["paths.txt", "digests.npy", "labels.npy"])
 def test_lists_that_were_changed_are_refused(prepared, name):
     path = prepared.path / "test" / name
     content = bytearray(path.read_bytes())
@@ -112,7 +115,7 @@ def test_lists_that_were_changed_are_refused(prepared, name):
 
 def test_a_shortened_list_is_refused(prepared):
     (prepared.path / "test" / "paths.txt").write_text("test/0.jpg\n")
-    with pytest.raises(CorruptStoreError, match="lists 1 pictures, the manifest says 5"):
+    with pytest.raises(CorruptStoreError, match="lists 1 files, the manifest says 5"):
         open_prepared(prepared.path)
 
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
-from ltood.preparing.prepare import open_prepared, prepare
+from ltood.images.prepared import open_prepared
+from ltood.preparing.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +85,9 @@ def test_the_manifest_says_what_is_there(toy, out):
     assert manifest["settings"] == {"ratio": 0.5}
     assert manifest["class_names"] == ["cat", "dog"]
     assert manifest["class_counts"] == [3, 3]
-    assert manifest["splits"]["test"] == {
+    found = dict(manifest["splits"]["test"])
+    assert len(found.pop("content")) == 64
+    assert found == {
         "rows": 5,
         "shape": [4, 4, 3],
         "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
@@ -107,7 +110,7 @@ def test_two_runs_give_the_same_bytes(toy, tmp_path):
     toy.content["train"][0] = np.asfortranarray(toy.content["train"][0])
     prepare(toy, "toy", {"ratio": 0.5}, tmp_path / "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
-    assert len(files(tmp_path / "one")) == 10
+    assert len(files(tmp_path / "one")) == 11
 
 
 def test_an_older_folder_is_replaced_and_nothing_is_left_beside_it(toy, out):
@@ -215,7 +218,7 @@ def test_an_id_given_twice_is_refused(toy, out):
 
 def test_a_class_without_training_images_is_refused_by_name(toy, out):
     toy.content["train"][1][:] = 0
-    with pytest.raises(DataError, match="no training images of the class dog; its prior"):
+    with pytest.raises(DataError, match=r"no training images .*\(dog\)"):
         run(toy, out)
 
 
@@ -259,7 +262,7 @@ def test_an_unknown_split_is_refused(toy, out):
 def test_a_broken_manifest_is_refused(toy, out, content):
     run(toy, out)
     (out / "manifest.json").write_text(content)
-    with pytest.raises(CorruptStoreError, match="is no manifest of prepared data"):
+    with pytest.raises(CorruptStoreError, match=r"manifest\.json"):
         open_prepared(out)
 
 
@@ -268,14 +271,14 @@ def test_a_manifest_without_an_entry_is_refused(toy, out, key):
     manifest = dict(run(toy, out).manifest)
     del manifest[key]
     (out / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CorruptStoreError, match=rf"lacks an entry \('{key}'\); run the prepare"):
+    with pytest.raises(CorruptStoreError, match=key):
         open_prepared(out)
 
 
 def test_another_schema_is_refused(toy, out):
     manifest = {**run(toy, out).manifest, "schema": 99}
     (out / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(StoreError, match="prepared with schema 99, this version reads 1"):
+    with pytest.raises(StoreError, match="prepared with schema 99, this version reads 2"):
         open_prepared(out)
 
 

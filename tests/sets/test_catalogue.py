@@ -84,9 +84,9 @@ def test_checksums_are_those_of_torchvision():
 
 
 def test_checksums_of_cifar_are_those_of_the_datasets():
-    from ltood.datasets import cifar10, cifar100
+    from ltood.datasets import CIFAR10, CIFAR100
 
-    for name, files in (("cifar10", cifar10.FILES), ("cifar100", cifar100.FILES)):
+    for name, files in (("cifar10", CIFAR10), ("cifar100", CIFAR100)):
         (offer,) = known_set(name).files
         assert offer.source.checksum == f"md5:{files.md5}"
         assert offer.source.address == files.address

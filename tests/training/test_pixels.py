@@ -321,7 +321,7 @@ def test_no_more_waits_than_was_asked_for(files, monkeypatch):
 def test_a_file_damaged_meanwhile_is_named(files):
     batches, source = batches_of(files), files.source("train")
     source.path(5).write_bytes(source.path(5).read_bytes()[:40])
-    with pytest.raises(DataError, match=r"train/5.jpg is no readable picture"):
+    with pytest.raises(DataError, match=r"train/5.jpg cannot be decoded"):
         list(map(partial(batches.batch, 0), range(batches.num_steps)))
     batches.close()
     assert not decoding()
