@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
-from ltood.cli.options import Device, Head, Published, Store, check_folder
+from ltood.cli.options import Device, Head, Published, Store, folder_option, open_features
 
 
 def compare(
     store: Store,
-    out: Annotated[Path, typer.Option(help="Folder for leaderboard.json, .csv and .md.")],
+    out: Annotated[Path, folder_option("Folder for leaderboard.json, .csv and .md.")],
     method: Annotated[
         list[str] | None,
         typer.Option(help="Method; repeatable; all by default.", autocompletion=methods),
@@ -36,8 +36,7 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
-    from ltood.comparing.plan import Config, by_package, names_or_all, parse_settings
-    from ltood.methods import published_settings
+    from ltood.comparing.plan import Config, chosen_settings, names_or_all
     from ltood.metrics import columns_of
 
     config = Config(
@@ -45,24 +44,13 @@ def compare(
         calibrators=names_or_all(calibrator or ["none"]),
         normalisers=names_or_all(normaliser or ["none"]),
     )
-    given = dict(parse_settings(settings or []))
-    if published:
-        for name in config.names("methods"):
-            merged = {**published_settings(published, name), **given.get(name, {})}
-            if merged:
-                given[name] = merged
-    chosen = by_package(given, config)
-    check_folder(out)
+    chosen = chosen_settings(settings or [], config, published)
     columns_of(columns)  # A wrong name fails before the work starts.
 
     from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard
     from ltood.comparing.running import compare as run
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
 
-    board, timings = run(
-        with_adapted_head(FeatureStore.open(store), head), config, chosen, device=device
-    )
+    board, timings = run(open_features(store, head), config, chosen, device=device)
     write_leaderboard(out, board, timings, columns)
     check_any(board)
     typer.echo(text_table(board, timings, columns))

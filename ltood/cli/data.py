@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ltood.cli.options import AsJson, file_option
+
 if TYPE_CHECKING:
     from ltood.sets.catalogue import KnownSet
 
@@ -20,7 +22,6 @@ Name = Annotated[
     str, typer.Argument(help="Known set; see `ltood data list`.", autocompletion=_names)
 ]
 Root = Annotated[Path, typer.Option(help="Folder that holds one folder for each set.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _ROOT = Path("data/sets")
 
@@ -133,7 +134,7 @@ def few_shot(
     dataset: Annotated[
         str, typer.Argument(help="ID dataset of pictures, such as imagenet or folder.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    out: Annotated[Path, file_option("CSV file to write.")],
     shots: Annotated[
         list[int] | None, typer.Option(help="Pictures of each class; repeatable, 16 if none.")
     ] = None,

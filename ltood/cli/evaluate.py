@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from ltood.cli.options import file_option, folder_option
+
 
 def evaluate(
     scores: Annotated[Path, typer.Option(help="Score store.")],
-    out: Annotated[Path, typer.Option(help="The .json file to write.")],
+    out: Annotated[Path, file_option("The .json file to write.")],
     columns: Annotated[
         str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
     ] = "pascl",
-    plots: Annotated[Path | None, typer.Option(help="Folder for curve data (CSV).")] = None,
+    plots: Annotated[Path | None, folder_option("Folder for curve data (CSV).")] = None,
 ) -> None:
     """Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON and print a table."""
     from ltood.evaluation.measures import evaluate as compute

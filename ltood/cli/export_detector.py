@@ -15,6 +15,9 @@ from ltood.cli.options import (
     NormaliserSettings,
     Settings,
     Store,
+    entry_specs,
+    file_option,
+    open_features,
 )
 
 
@@ -22,7 +25,7 @@ def export_detector(
     store: Store,
     method: Method,
     out: Annotated[
-        Path, typer.Option(help="The .safetensors file to write; its .json is put beside it.")
+        Path, file_option("The .safetensors file to write; its .json is written next to it.")
     ],
     settings: Settings = None,
     calibrator: Calibrator = "none",
@@ -40,28 +43,19 @@ def export_detector(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
 ) -> None:
     """Fit all slots on a feature store and write them with a threshold, ready to use."""
-    from ltood.core.registry import check_name
-    from ltood.runtime.params import parse_assignments
-
-    check_name("methods", method)
-    check_name("calibrators", calibrator)
-    check_name("normalisers", normaliser)
-    chosen = parse_assignments(settings or [])
-    calibration = parse_assignments(calibrator_settings or [])
-    normalisation = parse_assignments(normaliser_settings or [])
+    slots = entry_specs(
+        ("methods", method, settings),
+        ("calibrators", calibrator, calibrator_settings),
+        ("normalisers", normaliser, normaliser_settings),
+    )
 
     from ltood.deployment.exporting import fit_detector
     from ltood.deployment.files import detector_paths, refuse_existing, save_detector
-    from ltood.scoring.slots import EntrySpec
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
 
     refuse_existing(out, overwrite=overwrite)
     detector = fit_detector(
-        with_adapted_head(FeatureStore.open(store), head),
-        EntrySpec(method, chosen),
-        EntrySpec(calibrator, calibration),
-        EntrySpec(normaliser, normalisation),
+        open_features(store, head),
+        *slots,
         tpr=tpr,
         threshold_split=threshold_split,
         device=device,

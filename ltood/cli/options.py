@@ -1,16 +1,20 @@
 """Options that several commands take, so that they read alike everywhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
 
+if TYPE_CHECKING:
+    from ltood.scoring.slots import EntrySpec
+    from ltood.store.features import FeatureStore
+
 Store = Annotated[Path, typer.Option(help="Feature store.")]
 Head = Annotated[
     Path | None,
-    typer.Option(help="Head of the adapt stage, read in the place of the store's own."),
+    typer.Option(help="Head of the adapt stage, used instead of the store's own."),
 ]
 Method = Annotated[
     str, typer.Option(help="Method name; see `ltood list methods`.", autocompletion=methods)
@@ -31,16 +35,84 @@ Published = Annotated[
     typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a folder to write to before the work starts, where a file is in its way.
+def file_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
+    """An option that names a file or store to write."""
+    return typer.Option(help=text, callback=_check_named)
+
+
+def folder_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
+    """An option that names a folder to write files to."""
+    return typer.Option(help=text, callback=_check_folder)
+
+
+#: The option that takes the settings of an entry, by the entry's package.
+_SET = {"methods": "--set", "calibrators": "--calibrator-set", "normalisers": "--normaliser-set"}
+
+
+def entry_specs(
+    *slots: tuple[str, str, list[str] | None], published: str | None = None
+) -> list["EntrySpec"]:
+    """Entries with their settings, as the options of this file give them.
+
+    Names and texts are checked before anything heavy is imported.
+
+    Args:
+        slots: Package, name of an entry and its KEY=VALUE settings.
+        published: Checkpoint whose published settings a method starts from.
 
     Raises:
-        ConfigError: If `out` or a folder above it is a file.
+        ConfigError: On an unknown name or a malformed setting.
+    """
+    from ltood.core.registry import check_name
+    from ltood.methods import published_settings
+    from ltood.runtime.params import parse_assignments
+
+    for package, name, _ in slots:
+        check_name(package, name)
+    chosen = []
+    for package, name, given in slots:
+        known = published_settings(published, name) if published and package == "methods" else {}
+        chosen.append((name, {**known, **parse_assignments(given or [], _SET[package])}))
+
+    from ltood.scoring.slots import EntrySpec
+
+    return [EntrySpec(name, settings) for name, settings in chosen]
+
+
+def open_features(store: Path, head: Path | None) -> "FeatureStore":
+    """Open a feature store, seen through another head if one is given.
+
+    Raises:
+        StoreError: If one of them is missing, damaged or does not fit the other.
+    """
+    from ltood.store.adapted import with_adapted_head
+    from ltood.store.features import FeatureStore
+
+    return with_adapted_head(FeatureStore.open(store), head)
+
+
+def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse a path without a name of its own before the work starts.
+
+    Raises:
+        ConfigError: As for ".", "..", "/" and "".
     """
     from ltood.core.errors import ConfigError
 
-    found = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not found.is_dir():
-        raise ConfigError(f"--out is {out}, but {found} is a file; name a folder.")
+    if path is not None and path.name in {"", ".."}:
+        raise ConfigError(f"--{param.name} is {str(path)!r}; name what is to be written there.")
+    return path
+
+
+def _check_folder(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """As `_check_named`, and refuse a folder where a file is in its way."""
+    from ltood.core.errors import ConfigError
+
+    if _check_named(param, path) is not None and path is not None:
+        found = next(above for above in (path, *path.absolute().parents) if above.exists())
+        if not found.is_dir():
+            raise ConfigError(f"--{param.name} is {path}, but {found} is a file; name a folder.")
+    return path

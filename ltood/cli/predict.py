@@ -1,4 +1,4 @@
-"""`ltood predict`: verdicts for images or archived features, by a deployed detector."""
+"""`ltood predict`: ID or OOD verdicts of a deployed detector for images or features."""
 
 import enum
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import Device
+from ltood.cli.options import Device, file_option
 
 
 class Format(enum.StrEnum):
-    """How rows are written."""
+    """Format of the output."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 class OnError(enum.StrEnum):
-    """What an unusable image or row does."""
+    """What to do about an unusable image or row."""
 
     RAISE = "raise"
     SKIP = "skip"
@@ -32,23 +32,21 @@ def predict(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Checkpoint folder of the backbone; needed for images.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; standard output by default.")
-    ] = None,
+    out: Annotated[Path | None, file_option("File to write; standard output by default.")] = None,
     form: Annotated[
         Format, typer.Option("--format", help="A table, or one JSON object per line.")
     ] = Format.CSV,
     on_error: Annotated[
-        OnError, typer.Option(help="Stop at an unusable image or row, or report it and go on.")
+        OnError, typer.Option(help="Stop at an unusable image or row, or report it and continue.")
     ] = OnError.RAISE,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Largest score that counts as ID; that of the detector by default."),
+        typer.Option(help="Largest score that counts as ID; the detector's own by default."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images that are judged at once.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 256,
     device: Device = "auto",
 ) -> None:
-    """Judge images or features: verdict, score, class and the three nearest classes."""
+    """Classify images or features as ID or OOD: verdict, score, class, nearest classes."""
     import dataclasses
     import math
     import sys
@@ -77,4 +75,4 @@ def predict(
     else:
         write_file(out, verdicts, form.value)
     if bad.count:
-        log(f"{bad.count} images or rows were skipped.")
+        log(f"{bad.count:,} {'was' if bad.count == 1 else 'were'} skipped.")

@@ -16,13 +16,16 @@ from ltood.cli.options import (
     Published,
     Settings,
     Store,
+    entry_specs,
+    file_option,
+    open_features,
 )
 
 
 def score(
     store: Store,
     method: Method,
-    out: Annotated[Path, typer.Option(help="Score store to write.")],
+    out: Annotated[Path, file_option("Score store to write.")],
     settings: Settings = None,
     published: Published = None,
     calibrator: Calibrator = "none",
@@ -37,32 +40,17 @@ def score(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing score store.")] = False,
 ) -> None:
     """Score every row of a feature store: calibrate, fit, score, normalise."""
-    from ltood.core.registry import check_name
-    from ltood.methods import published_settings
-    from ltood.runtime.params import parse_assignments
-
-    check_name("methods", method)
-    check_name("calibrators", calibrator)
-    check_name("normalisers", normaliser)
-    known = published_settings(published, method) if published else {}
-    chosen = {**known, **parse_assignments(settings or [])}
-    calibration = parse_assignments(calibrator_settings or [])
-    normalisation = parse_assignments(normaliser_settings or [])
+    slots = entry_specs(
+        ("methods", method, settings),
+        ("calibrators", calibrator, calibrator_settings),
+        ("normalisers", normaliser, normaliser_settings),
+        published=published,
+    )
 
     from ltood.scoring.run import score_store
-    from ltood.scoring.slots import EntrySpec
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
 
     scores = score_store(
-        with_adapted_head(FeatureStore.open(store), head),
-        out,
-        EntrySpec(method, chosen),
-        EntrySpec(calibrator, calibration),
-        EntrySpec(normaliser, normalisation),
-        splits=split,
-        device=device,
-        overwrite=overwrite,
+        open_features(store, head), out, *slots, splits=split, device=device, overwrite=overwrite
     )
     for slot in ("calibrator", "method", "normaliser"):
         for key, number in scores.attributes[slot]["in_use"].items():

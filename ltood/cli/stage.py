@@ -1,19 +1,18 @@
 """`ltood stage NAME ...`: run one pipeline stage, as `dvc repro` would."""
 
 import importlib
-import importlib.util
 import pkgutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+#: The package of the stages, in the folder that holds the pipeline; ltood never imports it itself.
+_PACKAGE = "stages"
+
 
 def _names() -> list[str]:
-    # The stages package is found by name: ltood itself never imports it.
-    spec = importlib.util.find_spec("stages")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    names = {entry.name for entry in pkgutil.iter_modules(folders)}
+    names = {entry.name for entry in pkgutil.iter_modules([str(Path.cwd() / _PACKAGE)])}
     return sorted(name for name in names if not name.startswith("_"))
 
 
@@ -31,15 +30,23 @@ def stage(
     import difflib
     import sys
 
+    from ltood.core.errors import ConfigError
+
+    names = _names()
     if name in {"-h", "--help"}:
-        typer.echo(f"Usage: ltood stage NAME [ARGS]\n\nStages: {', '.join(_names())}")
+        listed = ", ".join(names) or "none in this folder"
+        typer.echo(f"Usage: ltood stage NAME [ARGS]\n\nStages: {listed}")
         return
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    if name not in _names():
-        near = difflib.get_close_matches(name, _names(), n=1)
+    if not (Path.cwd() / _PACKAGE / "_shell.py").is_file():
+        raise ConfigError(
+            f"there is no pipeline in {Path.cwd()} (it has no folder {_PACKAGE}); run from a copy "
+            "of ltood's repository. The other commands of `ltood` need none."
+        )
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        typer.echo(f"error: No stage {name!r}.{hint} Known: {', '.join(_names())}.", err=True)
+        typer.echo(f"error: No stage {name!r}.{hint} Known: {', '.join(names)}.", err=True)
         raise typer.Exit(2)
-    module = importlib.import_module(f"stages.{name}")
+    sys.path.insert(0, str(Path.cwd()))
+    module = importlib.import_module(f"{_PACKAGE}.{name}")
     module.main(args=context.args, prog_name=f"ltood stage {name}")

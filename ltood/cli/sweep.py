@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import methods
-from ltood.cli.options import Calibrator, CalibratorSettings, Device, Head, check_folder
+from ltood.cli.options import (
+    Calibrator,
+    CalibratorSettings,
+    Device,
+    Head,
+    entry_specs,
+    folder_option,
+    open_features,
+)
 
 
 def sweep(
@@ -14,7 +22,7 @@ def sweep(
         str, typer.Argument(help="Method name; see `ltood list methods`.", autocompletion=methods)
     ],
     store: Annotated[Path, typer.Option(help="Feature store with a split val.")],
-    out: Annotated[Path, typer.Option(help="Folder to write table, figure and section to.")],
+    out: Annotated[Path, folder_option("Folder to write table, figure and section to.")],
     grid: Annotated[
         list[str] | None,
         typer.Option(help="KEY=V1,V2,... or KEY=0,10,...,90; repeatable."),
@@ -47,45 +55,26 @@ def sweep(
     device: Device = "auto",
 ) -> None:
     """Try a grid or random draws of settings on validation rows and name the best."""
-    from ltood.core.errors import ConfigError
-    from ltood.core.registry import check_name, load
-    from ltood.runtime.params import parse_assignments
-    from ltood.sweeping.candidates import (
-        grid_candidates,
-        parse_grid,
-        parse_ranges,
-        random_candidates,
+    spec, calibration = entry_specs(
+        ("methods", method, settings), ("calibrators", calibrator, calibrator_settings)
     )
 
-    check_folder(out)
-    check_name("methods", method)
-    check_name("calibrators", calibrator)
-    lists, ranges = parse_grid(grid or []), parse_ranges(interval or [])
-    fixed = parse_assignments(settings or [])
-    calibration = parse_assignments(calibrator_settings or [])
-    if draws is None:
-        if ranges:
-            raise ConfigError("--range draws at random; say how many settings with --random.")
-        candidates = grid_candidates(lists)
-    else:
-        config = load("methods", method).Config
-        candidates = random_candidates(lists, ranges, config, draws, seed)
+    from ltood.sweeping.candidates import chosen_candidates
+
+    candidates = chosen_candidates(method, grid or [], interval or [], draws, seed)
 
     import warnings
 
-    from ltood.scoring.slots import EntrySpec
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
     from ltood.sweeping.searching import described
     from ltood.sweeping.searching import sweep as search
     from ltood.sweeping.writing import BEST, write_sweep
 
     result = search(
-        with_adapted_head(FeatureStore.open(store), head),
+        open_features(store, head),
         method,
         candidates,
-        fixed=fixed,
-        calibrator=EntrySpec(calibrator, calibration),
+        fixed=spec.settings,
+        calibrator=calibration,
         metric=metric,
         validation_ood=validation_ood,
         official_sweep_on_test=official_sweep_on_test,

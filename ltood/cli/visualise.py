@@ -1,4 +1,4 @@
-"""`ltood visualise`: regions of pictures that show something else than their class."""
+"""`ltood visualise`: image regions that do not show the class."""
 
 import enum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import Head, Store
+from ltood.cli.options import Head, Store, file_option, open_features
 
 
 class Style(enum.StrEnum):
@@ -25,25 +25,25 @@ def visualise(
     split: Annotated[str, typer.Option(help="Split to show.")] = "test",
     row: Annotated[list[int] | None, typer.Option(help="Row to show; repeatable.")] = None,
     num: Annotated[
-        int, typer.Option(min=1, help="Rows to show, evenly spaced, where none is named.")
+        int, typer.Option(min=1, help="Number of evenly spaced rows to show if no --row is given.")
     ] = 12,
     topk: Annotated[
         str,
         typer.Option(
-            help="A patch leaves its class out where K or more are likelier; auto is the K that "
-            "the head was learned with, or a fifth of the classes."
+            help="A patch is irrelevant if its class is not among its K most likely ones; auto is "
+            "the K that the head was learned with, or a fifth of the classes."
         ),
     ] = "auto",
     label: Annotated[
-        str | None, typer.Option(help="Class name or number to ask about; the row's own if none.")
+        str | None, typer.Option(help="Class name or number to look for; the row's own by default.")
     ] = None,
     view: Annotated[int, typer.Option(help="View of the split train_views.")] = 0,
-    style: Annotated[Style, typer.Option(help="Hide what shows the class, or frame the rest.")] = (
-        Style.HIDE
-    ),
-    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("regions.png"),
+    style: Annotated[
+        Style, typer.Option(help="Hide the patches that show the class, or frame the others.")
+    ] = (Style.HIDE),
+    out: Annotated[Path, file_option("PNG file to write.")] = Path("regions.png"),
 ) -> None:
-    """Draw the patches that LoCoOp would take for irrelevant to the class."""
+    """Draw the patches of images that LoCoOp treats as irrelevant to the class."""
     from ltood.adapting.regions import (
         contact_sheet,
         find_regions,
@@ -55,12 +55,10 @@ def visualise(
     from ltood.core.errors import ConfigError
     from ltood.images.prepared import open_prepared
     from ltood.runtime.console import log
-    from ltood.store.adapted import with_adapted_head
-    from ltood.store.features import FeatureStore
 
-    opened = with_adapted_head(FeatureStore.open(store), head)
-    if topk != "auto" and not topk.isdigit():
-        raise ConfigError(f"topk is {topk!r}; give a whole number, 1 or more, or auto.")
+    if topk != "auto" and not (topk.isdecimal() and topk.isascii() and len(topk) < 10):
+        raise ConfigError(f"--topk is {topk!r}; give a whole number, 1 or more, or auto.")
+    opened = open_features(store, head)
     names = spoken_classes(opened)
     number = None if label is None else _class_number(label, names, opened.class_names)
     rows = row or spaced_rows(len(opened.split(split)), num)
@@ -85,6 +83,9 @@ def _class_number(label: str, spoken: list[str], stored: list[str]) -> int:
     for names in (spoken, stored):
         if label in names:
             return names.index(label)
-    if label.isdecimal():
+    if label.isdecimal() and len(label) < 10 and int(label) < len(spoken):
         return int(label)
-    raise ConfigError(f"the class {label!r} is none of {', '.join(spoken[:5])}, …")
+    raise ConfigError(
+        f"--label is {label!r}; give one of {', '.join(spoken[:5])}, … or a number below "
+        f"{len(spoken)}."
+    )

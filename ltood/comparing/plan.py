@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import available, check_name
+from ltood.methods import published_settings
 from ltood.runtime.params import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
@@ -131,3 +132,25 @@ def by_package(
                 f"{', '.join(compared)}."
             )
     return sorted_
+
+
+def chosen_settings(
+    assignments: Sequence[str], config: Config, published: str | None = None
+) -> Settings:
+    """Settings of a command line by package, on top of published ones.
+
+    Args:
+        assignments: NAME.KEY=VALUE items.
+        config: What is compared.
+        published: Checkpoint whose published settings methods start from.
+
+    Raises:
+        ConfigError: On a malformed item, an entry that is not compared or an unknown checkpoint.
+    """
+    chosen = by_package(parse_settings(assignments), config)
+    if published:
+        for name in config.names("methods"):
+            merged = {**published_settings(published, name), **chosen["methods"].get(name, {})}
+            if merged:
+                chosen["methods"][name] = merged
+    return chosen

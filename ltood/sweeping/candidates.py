@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltood.core.errors import ConfigError
+from ltood.core.registry import load
 from ltood.runtime.params import parse_value
 
 #: Stands between values of a list: "0,10,...,90" goes on in equal steps.
@@ -55,6 +56,34 @@ class Range:
     def holds_whole(self) -> bool:
         """Whether a whole number lies inside."""
         return math.ceil(self.low) <= math.floor(self.high)
+
+
+def chosen_candidates(
+    method: str,
+    grid: Sequence[str],
+    ranges: Sequence[str],
+    draws: int | None,
+    seed: int = 0,
+) -> list[Settings]:
+    """Candidates as a command line asks for them: a full grid, or `draws` random ones.
+
+    Args:
+        method: Method name.
+        grid: As `parse_grid` takes them.
+        ranges: As `parse_ranges` takes them; for random draws only.
+        draws: Number of random candidates; None for the full grid.
+        seed: Seed of random draws.
+
+    Raises:
+        ConfigError: As the functions below.
+    """
+    lists, intervals = parse_grid(grid), parse_ranges(ranges)
+    if draws is not None:
+        config = load("methods", method).Config
+        return random_candidates(lists, intervals, config, draws, seed)
+    if intervals:
+        raise ConfigError("--range draws at random; say how many settings with --random.")
+    return grid_candidates(lists)
 
 
 def parse_grid(assignments: Sequence[str]) -> dict[str, list[Any]]:

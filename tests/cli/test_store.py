@@ -1,0 +1,31 @@
+import json
+import shutil
+
+import pytest
+
+
+def test_info_is_json(ltood, store):
+    content = json.loads(ltood("store", "info", store).stdout)
+    assert content["kind"] == "features"
+    assert set(content["splits"]) == {"train", "val", "test", "aux", "ood_far", "ood_near"}
+
+
+def test_a_whole_store_is_ok(ltood, store, scores):
+    for path in (store, scores):
+        lines = ltood("store", "verify", path).stdout.splitlines()
+        assert len(lines) == 6
+        assert all(line.endswith("ok") for line in lines)
+
+
+def test_a_changed_byte_is_named(ltood, store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "copy.zarr")
+    chunk = copy / "ood_far" / "features" / "c" / "0" / "0"
+    raw = bytearray(chunk.read_bytes())
+    raw[3] ^= 0x10
+    chunk.write_bytes(bytes(raw))
+    assert "ood_far/features/c/0/0" in ltood("store", "verify", copy, code=1).stderr
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_what_is_not_a_store_is_refused(ltood, tmp_path, command):
+    assert str(tmp_path / "none") in ltood("store", command, tmp_path / "none", code=1).stderr
