@@ -81,7 +81,7 @@ def adapt(
         where = f"{rows.split.name} with {rows.num_views} views each"
         log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
         inputs |= {
-            "features": store.fingerprint,
+            "features_fingerprint": store.fingerprint,
             "rows_sha256": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
             "seed": seed,
             "in_use": recipe.in_use,

@@ -277,7 +277,7 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
     images = images.repeat(times, axis=1).repeat(times, axis=2)
     names = spoken_classes(store)
     return RegionSheet(
-        features=store.fingerprint,
+        features_fingerprint=store.fingerprint,
         split="test",
         rows=tuple(rows),
         class_names=tuple(names[label] for label in found.labels),

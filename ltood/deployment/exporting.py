@@ -80,7 +80,7 @@ def fit_detector(
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
         "num_features": plain.head.dim,
-        "features": store.fingerprint,
+        "features_fingerprint": store.fingerprint,
         "preprocessing": store.provenance.get("preprocessing"),
         "provenance": store.provenance,
         "versions": library_versions(),

@@ -94,7 +94,7 @@ def build(
     sides = panels.read_sides(store, list(metrics["ood"]))
     current = {slot.kind: slot.name for slot in chosen if slot.kind in _SLOTS and slot.name}
     provenance = _attribute(store.attributes, "provenance")
-    fingerprint = store.attributes.get("features")
+    fingerprint = store.attributes.get("features_fingerprint")
     data = {
         "breakdown": breakdown,
         "class_counts": prior.counts.tolist(),
@@ -133,10 +133,10 @@ def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
     Raises:
         DataError: If it was drawn from other features than the scores.
     """
-    if sheet.features != fingerprint:
+    if sheet.features_fingerprint != fingerprint:
         raise DataError(
-            f"the regions were drawn from features {sheet.features[:12]}… but the scores were made "
-            f"from {str(fingerprint)[:12]}…; run the visualise stage again."
+            f"the regions were drawn from features {sheet.features_fingerprint[:12]}… but the "
+            f"scores were made from {str(fingerprint)[:12]}…; run the visualise stage again."
         )
     rows = zip(sheet.rows, sheet.class_names, sheet.shares, strict=True)
     shown = [f"row {row} ({name}): {100 * share:.0f} %" for row, name, share in rows]

@@ -32,7 +32,14 @@ from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.scores import ScoreSplit, ScoreStore, ScoreWriter
 
-_CARRIED = ("method", "calibrator", "class_counts", "class_names", "features", "provenance")
+_CARRIED = (
+    "method",
+    "calibrator",
+    "class_counts",
+    "class_names",
+    "features_fingerprint",
+    "provenance",
+)
 
 
 def score_store(
@@ -118,7 +125,7 @@ def write_scores(
         "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
         "class_counts": session.store.prior().counts.tolist(),
         "class_names": session.store.class_names,
-        "features": session.store.fingerprint,
+        "features_fingerprint": session.store.fingerprint,
         "provenance": session.store.provenance,
     }
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
@@ -223,9 +230,9 @@ def normalise_scores(
     Raises:
         StoreError: If the scores were made from other features.
     """
-    if raw.attributes["features"] != session.store.fingerprint:
+    if raw.attributes["features_fingerprint"] != session.store.fingerprint:
         raise StoreError(
-            f"{raw.path} was made from features {raw.attributes['features'][:12]} but "
+            f"{raw.path} was made from features {raw.attributes['features_fingerprint'][:12]} but "
             f"{session.store.path} has {session.store.fingerprint[:12]}; run the score stage again."
         )
     normaliser = fit_normaliser(session, slot)

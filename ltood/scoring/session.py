@@ -125,10 +125,10 @@ def restore_calibrator(session: ScoringSession, entry: FittedEntry) -> ScoringSe
     """
     if entry.name == NONE.name:
         return session.with_calibrator(None)
-    if entry.features != session.store.fingerprint:
+    if entry.features_fingerprint != session.store.fingerprint:
         raise StoreError(
-            f"calibrator {entry.name} was fitted on features {entry.features[:12]} but the store "
-            f"has {session.store.fingerprint[:12]}; run the calibrate stage again."
+            f"calibrator {entry.name} was fitted on features {entry.features_fingerprint[:12]} but "
+            f"the store has {session.store.fingerprint[:12]}; run the calibrate stage again."
         )
     calibrator = build_calibrator(EntrySpec(entry.name, entry.settings)).entry
     tensors = {

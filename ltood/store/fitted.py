@@ -28,14 +28,14 @@ class FittedEntry:
     Attributes:
         name: Entry name, such as "patt".
         settings: Its settings.
-        features: Fingerprint of the feature store it was fitted on.
+        features_fingerprint: Fingerprint of the feature store it was fitted on.
         in_use: Values derived from data that a reader should see.
         state: Learned arrays by name.
     """
 
     name: str
     settings: dict[str, Any]
-    features: str
+    features_fingerprint: str
     in_use: dict[str, float] = field(default_factory=dict)
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
     document = {
         "name": entry.name,
         "settings": entry.settings,
-        "features": entry.features,
+        "features_fingerprint": entry.features_fingerprint,
         "in_use": entry.in_use,
         "crc32c": checksum(raw),
     }
@@ -80,7 +80,11 @@ def read_fitted(folder: Path) -> FittedEntry:
             )
         state = load(raw)
         return FittedEntry(
-            document["name"], document["settings"], document["features"], document["in_use"], state
+            document["name"],
+            document["settings"],
+            document["features_fingerprint"],
+            document["in_use"],
+            state,
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CorruptStoreError(

@@ -27,7 +27,7 @@ class RegionSheet:
     """Pictures of one split and the patches that do not show their class.
 
     Attributes:
-        features: Fingerprint of the features, seen through the head that was asked.
+        features_fingerprint: Fingerprint of the features, seen through the head that was asked.
         split: Name of the split.
         rows: Row numbers, in the order of the sheet.
         class_names: Class that was asked about, for each row.
@@ -37,7 +37,7 @@ class RegionSheet:
         png: The sheet as a PNG file.
     """
 
-    features: str
+    features_fingerprint: str
     split: str
     rows: tuple[int, ...]
     class_names: tuple[str, ...]

@@ -66,7 +66,7 @@ class Sweep:
         candidates: All candidates, in the order they were given.
         best: Position of the best candidate; of equal ones the first.
         validation: Name of each side's rows, by side (id, ood).
-        features: Fingerprint of the feature store.
+        features_fingerprint: Fingerprint of the feature store.
         warnings: What a reader should know before using the result.
     """
 
@@ -76,7 +76,7 @@ class Sweep:
     candidates: Sequence[Candidate]
     best: int
     validation: Mapping[str, str]
-    features: str
+    features_fingerprint: str
     warnings: Sequence[str]
 
     @property

@@ -77,7 +77,7 @@ def _record(result: Sweep) -> dict[str, Any]:
         },
         "metric": result.metric,
         "validation": dict(result.validation),
-        "features": result.features,
+        "features_fingerprint": result.features_fingerprint,
         "warnings": list(result.warnings),
         "best": {"section": result.winner.section, **entry(result.winner)},
         "candidates": [entry(item) for item in result.candidates],

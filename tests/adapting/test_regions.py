@@ -243,7 +243,9 @@ def test_the_report_gets_a_sheet_with_the_learned_k(work, store):
     assert (sheet.rows, sheet.topk, sheet.num_classes) == (tuple(rows), 1, 3)
     assert sheet.shares == tuple(found.irrelevant.mean(axis=1).tolist())
     assert sheet.class_names == tuple(store.class_names[label] for label in found.labels)
-    assert sheet.features == store.fingerprint != FeatureStore.open(store.path).fingerprint
+    assert (
+        sheet.features_fingerprint == store.fingerprint != FeatureStore.open(store.path).fingerprint
+    )
     with Image.open(io.BytesIO(sheet.png)) as picture:
         assert picture.format == "PNG"
         assert picture.width >= 4 * 2 * 112  # small pictures are enlarged

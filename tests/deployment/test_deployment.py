@@ -329,7 +329,7 @@ def test_sidecar_says_everything(saved, store):
     said = json.loads(saved.with_suffix(".json").read_text())
     assert said["sha256"] == hashlib.sha256(saved.read_bytes()).hexdigest()
     assert said["provenance"] == store.provenance
-    assert said["features"] == store.fingerprint
+    assert said["features_fingerprint"] == store.fingerprint
     assert said["class_counts"] == list(COUNTS)
     assert said["versions"]["ltood"] == ltood.__version__
     assert said["threshold"]["rule"] == "a row is ID where score <= value, else OOD"

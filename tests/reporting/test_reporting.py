@@ -61,7 +61,7 @@ def make_store(num_classes=10, names=None, sets=("near", "far", "odd", "even")):
         "normaliser": {"name": "none", "settings": {}, "in_use": {}},
         "class_counts": counts.tolist(),
         "class_names": list(names or (f"class {row}" for row in range(num_classes))),
-        "features": "9f2c" * 16,
+        "features_fingerprint": "9f2c" * 16,
         "provenance": {
             "dataset": {"name": "demo", "settings": {"imbalance_ratio": 0.02}},
             "backbone": "cifar_resnet",

@@ -126,7 +126,7 @@ def test_a_calibrator_of_another_store_is_refused(store):
 def test_scores_of_another_store_are_refused(store, tmp_path):
     score_store(store, tmp_path / "s.zarr", EntrySpec("energy"))
     raw = ScoreStore.open(tmp_path / "s.zarr")
-    raw.attributes["features"] = "0" * 64
+    raw.attributes["features_fingerprint"] = "0" * 64
     with pytest.raises(StoreError, match="was made from features 0000"):
         normalise_scores(
             ScoringSession.open(store, "cpu"),

@@ -115,7 +115,7 @@ def test_scores_are_those_of_the_adapted_head(tmp_path, store, rng):
     features = store.split("test").load(["features"])["features"].astype(np.float64)
     logits = features @ head.arrays["weight"].T + head.arrays["bias"]
     np.testing.assert_allclose(scores.split("test").scores, -logits.max(1), rtol=1e-4, atol=1e-5)
-    assert scores.attributes["features"] == seen.fingerprint
+    assert scores.attributes["features_fingerprint"] == seen.fingerprint
     assert scores.attributes["provenance"]["head"] == {"recipe": "coop"}
 
 

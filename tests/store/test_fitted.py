@@ -19,7 +19,11 @@ def test_shapes_and_types_come_back(tmp_path, rng):
     }
     write_fitted(tmp_path / "method", entry(**state))
     found = read_fitted(tmp_path / "method")
-    assert (found.name, found.settings, found.features) == ("react", {"percentile": 90.0}, "abc")
+    assert (found.name, found.settings, found.features_fingerprint) == (
+        "react",
+        {"percentile": 90.0},
+        "abc",
+    )
     assert found.in_use == {"clip": 1.5}
     assert set(found.state) == set(state)
     for name, values in state.items():

@@ -459,7 +459,7 @@ def test_the_files_of_a_sweep(store, tmp_path, grid, words):
     assert set(grid) < set(rows[0])
     record = json.loads((tmp_path / "a" / "sweep.json").read_text())
     assert record["best"]["section"] == result.winner.section
-    assert record["features"] == store.fingerprint
+    assert record["features_fingerprint"] == store.fingerprint
     drawn = (tmp_path / "a" / "sweep.svg").read_text()
     assert all(f">{word}<" in drawn for word in words)
 
