@@ -154,7 +154,7 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     )
     data = open_prepared(prepared)
     start = time.perf_counter()
-    train(plan, data, folder / "checkpoint", options.device)
+    train(plan, data, folder / "checkpoint", options.device, state_folder=folder / "training")
     seconds = time.perf_counter() - start
     extract(
         folder / "checkpoint",

@@ -111,7 +111,8 @@ def ours(data: Pictures, kind: str, batch_size: int, device: str) -> float:
     plan = Plan("cifar_resnet", SETTINGS, "cross_entropy", {}, config)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        train(plan, data, Path(folder) / "checkpoint", device)
+        out, work = Path(folder) / "checkpoint", Path(folder) / "training"
+        train(plan, data, out, device, state_folder=work)
         return time.perf_counter() - start
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from stages._shell import CHECKPOINT, PREPARED, Params, stage
+from stages._shell import CHECKPOINT, PREPARED, TRAINING, Params, stage
 
 
 @click.command(help=__doc__)
@@ -31,13 +31,7 @@ def main(params: Params) -> None:
         params.seed,
     )
     with ranks_from_environment() as ranks:
-        train(
-            plan,
-            data,
-            CHECKPOINT,
-            params.device,
-            ranks=ranks,
-        )
+        train(plan, data, CHECKPOINT, params.device, state_folder=TRAINING, ranks=ranks)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class TinyImages:
     @property
     def manifest(self):
         splits = {
-            name: {"rows": len(split), "sha256": hashlib.sha256(split.images).hexdigest()}
+            name: {"rows": len(split), "content": hashlib.sha256(split.images).hexdigest()}
             for name, split in self._splits.items()
         }
         return {"dataset": "tiny", "settings": {"seed": self.seed}, "splits": splits}
@@ -132,12 +132,25 @@ def tree(folder):
     }
 
 
-def train_tiny(out, plan, images=None, ranks=None):
+def state_of(out):
+    """Where `train_tiny` keeps its work for the checkpoint `out`."""
+    return Path(out).with_name(f"{Path(out).name}.training")
+
+
+def train_tiny(out, plan, images=None, ranks=None, weights_sha256=None):
     # One thread: the number of threads decides the order of sums.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(plan, images or TinyImages(), Path(out), "cpu", ranks=ranks)
+        return train(
+            plan,
+            images or TinyImages(),
+            Path(out),
+            "cpu",
+            state_folder=state_of(out),
+            weights_sha256=weights_sha256,
+            ranks=ranks,
+        )
     finally:
         torch.set_num_threads(before)
 

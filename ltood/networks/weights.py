@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ltood.core.errors import DataError
 from ltood.networks.backbone import Backbone
-from ltood.networks.checkpoint import WEIGHTS, read_head_extras, read_meta
+from ltood.networks.checkpoint import read_head_extras
+from ltood.networks.checkpoint_files import WEIGHTS, read_meta
 from ltood.runtime.console import log
 
 _WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "net")

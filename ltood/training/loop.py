@@ -14,7 +14,7 @@ from torch import Tensor
 from ltood.core.errors import TrainingError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
-from ltood.networks.checkpoint import HISTORY, STATE
+from ltood.networks.checkpoint_files import HISTORY
 from ltood.networks.training_state import save_state
 from ltood.recipes import Recipe
 from ltood.runtime.console import log, progress
@@ -27,13 +27,14 @@ from ltood.training.pixels import Pixels, pixels_of
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
 from ltood.training.sharing import all_reduce_gradients, gather_outputs
 from ltood.training.stepping import Averaged, autocast_forward, micro_batches
+from ltood.training.work import STATE
 
 #: Steps between looks at the losses on a GPU, where each look makes the host wait.
 _CHECK_STEPS = 20
 
 
 @dataclass
-class Standing:
+class Progress:
     """Where a run stands; plain values that a saved state holds.
 
     Attributes:
@@ -86,7 +87,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
         self.averaged = Averaged((backbone, recipe), self.config.ema)
-        self.at = Standing()
+        self.progress = Progress()
         self.num_seen, self.begun = 0, time.monotonic()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
 
@@ -105,10 +106,10 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.averaged.restore(state.get("averaged", {}))
-        self.at = Standing(**state["progress"])
-        log(f"training resumes after epoch {self.at.epoch}, step {self.at.step}.")
+        self.progress = Progress(**state["progress"])
+        log(f"training resumes after epoch {self.progress.epoch}, step {self.progress.step}.")
 
-    def save(self, out: Path, inputs: Mapping[str, Any]) -> None:
+    def save(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Save everything that the next step depends on; only the first rank does."""
         if self.ranks.rank:
             return
@@ -117,43 +118,45 @@ class Run:
             "backbone": self.backbone.state_dict(),
             "recipe": self.recipe.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "progress": vars(self.at),
+            "progress": vars(self.progress),
         }
         if self.scaler.is_enabled():
             state["scaler"] = self.scaler.state_dict()
         if self.averaged.decay:
             state["averaged"] = self.averaged.weights
-        save_state(out / STATE, self.at.epoch * self.batches.num_steps + self.at.step, state)
+        save_state(
+            folder / STATE, self.progress.epoch * self.batches.num_steps + self.progress.step, state
+        )
 
-    def go(self, out: Path, inputs: Mapping[str, Any]) -> None:
+    def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Train the epochs that are left."""
         saved = time.monotonic()
-        while self.at.epoch < self.config.epochs:
-            title = f"epoch {self.at.epoch + 1} of {self.config.epochs}"
+        while self.progress.epoch < self.config.epochs:
+            title = f"epoch {self.progress.epoch + 1} of {self.config.epochs}"
             with progress(title, self.batches.num_images, "images") as advance:
-                advance(self.batches.images_before(self.at.step))
-                while self.at.step < self.batches.num_steps:
+                advance(self.batches.images_before(self.progress.step))
+                while self.progress.step < self.batches.num_steps:
                     advance(self._step(), self._means())
                     if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
-                        self._look()
+                        self._check_losses()
                         self._check_weights()
-                        self.save(out, inputs)
+                        self.save(folder, inputs)
                         saved = time.monotonic()
             self._end_epoch()
             if self.ranks.rank == 0:
-                write_atomically(out / HISTORY, history_csv(self.at.history).encode())
-            if self.at.epoch % self.config.checkpoint_epochs == 0:
-                self.save(out, inputs)
+                write_atomically(folder / HISTORY, history_csv(self.progress.history).encode())
+            if self.progress.epoch % self.config.checkpoint_epochs == 0:
+                self.save(folder, inputs)
                 saved = time.monotonic()
 
     def _means(self) -> str:
         """Mean of each loss term over the epoch so far, as far as it was looked at."""
-        seen = self.batches.images_before(self.at.step) - sum(row[3] for row in self.pending)
-        return ", ".join(f"{name} {total / seen:.3f}" for name, total in self.at.sums.items())
+        seen = self.batches.images_before(self.progress.step) - sum(row[3] for row in self.pending)
+        return ", ".join(f"{name} {total / seen:.3f}" for name, total in self.progress.sums.items())
 
     def _step(self) -> int:
         """Take the next step of the optimiser; gives the number of its images."""
-        epoch, step = self.at.epoch, self.at.step
+        epoch, step = self.progress.epoch, self.progress.step
         # For layers such as dropout that draw from the global state.
         torch.manual_seed(derive_seed(self.plan.seed, epoch, step, "layers"))
         batch = self.batches.batch(epoch, step)
@@ -185,23 +188,23 @@ class Run:
         self.scaler.update()
         self.averaged.update()
         self.pending.append((step, names, total, len(batch.labels)))
-        self.at.step += 1
+        self.progress.step += 1
         self.num_seen += len(batch.labels)
         if len(self.pending) >= self.check_steps:
-            self._look()
+            self._check_losses()
         return len(batch.labels)
 
-    def _look(self) -> None:
+    def _check_losses(self) -> None:
         """Add up the losses of the last steps and refuse what is no finite number."""
         for step, names, values, num in self.pending:
             for name, value in zip(names, values.tolist(), strict=True):
                 if not math.isfinite(value):
                     raise TrainingError(
-                        f"the loss term {name} became {value} in epoch {self.at.epoch + 1}, step "
-                        f"{step + 1}; set training.learning_rate lower, training.warmup_epochs "
-                        "higher or training.amp to off."
+                        f"the loss term {name} became {value} in epoch "
+                        f"{self.progress.epoch + 1}, step {step + 1}; set training.learning_rate "
+                        "lower, training.warmup_epochs higher or training.amp to off."
                     )
-                self.at.sums[name] = self.at.sums.get(name, 0.0) + value * num
+                self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value * num
         self.pending.clear()
 
     def _check_weights(self) -> None:
@@ -209,18 +212,20 @@ class Run:
         parameters = [*self.trained, *self.recipe.parameters()]
         if parameters and not torch.stack([value.isfinite().all() for value in parameters]).all():
             raise TrainingError(
-                f"weights became no finite numbers in epoch {self.at.epoch + 1}, step "
-                f"{self.at.step}; set training.clip_norm to a number such as 1, "
+                f"weights became no finite numbers in epoch {self.progress.epoch + 1}, step "
+                f"{self.progress.step}; set training.clip_norm to a number such as 1, "
                 "training.learning_rate lower or training.amp to off."
             )
 
     def _end_epoch(self) -> None:
         """Look at the validation split and begin the next epoch."""
-        self._look()
+        self._check_losses()
         self._check_weights()
-        done = self.at.epoch + 1
+        done = self.progress.epoch + 1
         last_step = done * self.batches.num_steps - 1
-        means = {name: total / self.batches.num_images for name, total in self.at.sums.items()}
+        means = {
+            name: total / self.batches.num_images for name, total in self.progress.sums.items()
+        }
         looks = done % self.config.validation_epochs == 0 or done == self.config.epochs
         row: dict[str, float | None] = {
             "epoch": done,
@@ -232,7 +237,7 @@ class Run:
         if looks:
             with self.averaged.applied():
                 row["val_accuracy"] = self._val_accuracy()
-        self.at = Standing(done, 0, {}, [*self.at.history, row])
+        self.progress = Progress(done, 0, {}, [*self.progress.history, row])
         tells = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
         if tells and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
@@ -243,9 +248,10 @@ class Run:
     def _pace(self) -> str:
         """Images a second since this process began, and what is left at that pace."""
         rate = self.num_seen / max(time.monotonic() - self.begun, 1e-9)
-        left = (self.config.epochs - self.at.epoch) * self.batches.num_images / max(rate, 1e-9)
+        epochs_left = self.config.epochs - self.progress.epoch
+        left = epochs_left * self.batches.num_images / max(rate, 1e-9)
         words = f"{rate:,.0f} images/s"
-        if self.at.epoch == self.config.epochs:
+        if not epochs_left:
             return words
         return (
             f"{words}, {left / 60:,.0f} min left" if left > 90 else f"{words}, {left:,.0f} s left"
@@ -296,7 +302,9 @@ def _optimiser(
 
 
 def history_csv(history: list[dict[str, float | None]]) -> str:
-    """Rows as comma-separated text; what was not measured stays blank."""
+    """Rows as comma-separated text, none for none; what was not measured stays blank."""
+    if not history:
+        return ""
     lines = [",".join(history[0])]
     lines += [
         ",".join("" if value is None else repr(value) for value in row.values()) for row in history

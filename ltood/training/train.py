@@ -5,7 +5,6 @@ one on the same kind of device. The last epoch is kept; the validation split is 
 at, test and OOD splits never.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.errors import IncompleteStoreError, MissingNeedError, StoreError
+from ltood.core.errors import MissingNeedError
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import to_section
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
-from ltood.networks.checkpoint import (
-    EXTRAS,
-    HISTORY,
-    META,
-    STATE,
-    WEIGHTS,
-    read_meta,
-    write_checkpoint,
-)
+from ltood.networks.checkpoint import write_checkpoint
+from ltood.networks.checkpoint_files import read_meta
 from ltood.networks.training_state import load_state
 from ltood.recipes import Recipe, build_recipe
-from ltood.runtime.console import log
 from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
-from ltood.runtime.files import is_temporary, write_atomically
-from ltood.runtime.provenance import code_digest, differences, digest, library_versions
+from ltood.runtime.provenance import code_digest, digest, library_versions
+from ltood.training import work
 from ltood.training.counted import derive_seed
-from ltood.training.given import build, check_source, describe_weights, inputs_of_given
+from ltood.training.initial_weights import GivenWeights, build, inputs_of_given
 from ltood.training.loop import Run, history_csv
 from ltood.training.plan import Plan
 
@@ -51,6 +42,8 @@ def train(
     out: Path,
     device_name: str = "auto",
     *,
+    state_folder: Path,
+    weights_sha256: str | None = None,
     ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Train to the end, going on where a killed run of the same plan stopped.
@@ -60,9 +53,13 @@ def train(
     Args:
         plan: What to train.
         data: Gives train, optionally val, and aux where the recipe wants outliers.
-        out: Folder of the checkpoint. A finished one of the same inputs is left as it is; one
-            of other inputs is replaced.
+        out: Folder of the checkpoint, which appears whole at the end. A finished one of the same
+            inputs is left as it is; one of other inputs is removed before training starts.
         device_name: As `runtime.devices.choose_device` takes it.
+        state_folder: Where an unfinished run keeps its state, and a finished one a second name of
+            its files, as `ltood/training/work.py` says.
+        weights_sha256: Digest of the weights that `plan` names, as `weights_digest` gives it;
+            taken of the file if not given. With it a finished checkpoint is found without them.
         ranks: This process among those that train together; alone if not given.
 
     Returns:
@@ -70,14 +67,14 @@ def train(
 
     Raises:
         ConfigError: If a setting or the device is wrong, another rank has the same GPU, there are
-            no weights to take, or they lie in `out`.
+            no weights to take, or they lie in a folder that training writes.
         DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
         TrainingError: If a loss term or a weight is no finite number.
         StoreError: If `out` holds something else, or cannot be written.
     """
     ranks = ranks or Ranks()
-    check_source(plan.training.weights, out)
+    given = GivenWeights.of(plan.training.weights, weights_sha256, avoid=(out, state_folder))
     device = choose_device(ranks.device_name(device_name))
     ranks.check_gpu(device)
     with deterministic(device, enabled=plan.training.deterministic):
@@ -90,110 +87,86 @@ def train(
                 "data do not hold; add them or choose another recipe (`ltood list`)."
             )
         precision = resolve_precision(plan.training.amp, device)
-        inputs = _inputs(plan, data, recipe, precision)
-        state = ranks.on_rank_zero(lambda: _open(out, inputs))
-        if state is None:
-            return ranks.on_rank_zero(lambda: read_meta(out))
-        backbone, extras = build(plan, recipe, data)
+        inputs = _inputs(plan, data, recipe, precision, given)
+        found = ranks.on_rank_zero(lambda: work.take_finished(out, state_folder, inputs))
+        if found is not None:
+            return found
+        state = ranks.on_rank_zero(lambda: _state(out, state_folder, inputs))
+        backbone, extras = build(plan, recipe, data, given)
+        ranks.on_rank_zero(lambda: work.clear(out, state_folder, state=not state))
         if not recipe.trains_backbone:
-            return ranks.on_rank_zero(lambda: _finish(backbone, extras, None, out, inputs))
+            return ranks.on_rank_zero(
+                lambda: _finish(backbone, extras, [], inputs, state_folder, out)
+            )
         recipe.attach(backbone)
         run = Run(plan, data, backbone, recipe, device, precision, ranks)
         try:
             run.restore(state)
-            run.go(out, inputs)
+            run.run(state_folder, inputs)
         finally:
             run.close()
         run.averaged.apply()
-        extras, history = recipe.head_extras(), run.at.history
-        return ranks.on_rank_zero(lambda: _finish(backbone, extras, history, out, inputs))
+        extras, history = recipe.head_extras(), run.progress.history
+        return ranks.on_rank_zero(
+            lambda: _finish(backbone, extras, history, inputs, state_folder, out)
+        )
 
 
-def _inputs(plan: Plan, data: ImageData, recipe: Recipe, precision: Precision) -> dict[str, Any]:
-    """Everything that decides the weights, as plain values."""
+def _inputs(
+    plan: Plan, data: ImageData, recipe: Recipe, precision: Precision, given: GivenWeights | None
+) -> dict[str, Any]:
+    """Everything that decides the weights, as plain values; neither names nor places of data."""
     used: tuple[str, ...] = ("train", "val", "aux")[: 3 if recipe.aux_per_image > 0 else 2]
     if not recipe.trains_backbone:
         used = ("train",)  # its pixel statistics, which weights may not bring along
-    splits = {name: data.manifest["splits"][name] for name in used if name in data.splits()}
+    splits = data.manifest["splits"]
     common = {
         "backbone": {"name": plan.backbone, "settings": dict(plan.backbone_settings)},
-        "dataset": {
-            "name": data.manifest["dataset"],
-            "settings": dict(data.manifest["settings"]),
-            "sha256": digest(splits),
-        },
+        "data": {name: _content(splits[name]) for name in used if name in splits},
         "class_names": list(data.class_names),
         "class_counts": data.class_counts.tolist(),
+        **({} if given is None else {"weights": {"sha256": given.sha256}}),
     }
     backbone = f"ltood.backbones.{plan.backbone}"
     if not recipe.trains_backbone:
-        code = {"code_sha256": code_digest("ltood.training.given", backbone)}
-        return {**common, **inputs_of_given(plan, recipe), **code}
+        code = {"code_sha256": code_digest("ltood.training.initial_weights", backbone)}
+        return {**common, **inputs_of_given(recipe), **code}
     settings = to_section(plan.training)
-    source = plan.training.weights
     return {
         **common,
         "recipe": {"name": plan.recipe, "settings": dict(plan.recipe_settings)},
         "training": {key: settings[key] for key in settings if key not in _NOT_SETTINGS},
         "precision": precision,
         "seed": plan.seed,
-        **({} if source is None else {"weights": describe_weights(source)}),
         "code_sha256": code_digest(
             "ltood.training.train", backbone, f"ltood.recipes.{plan.recipe}"
         ),
     }
 
 
-def _open(out: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """State to go on from, empty for a fresh start; None where training has finished."""
-    found: Mapping[str, Any] | None = None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        found = read_meta(out)
-    except OSError as error:
-        raise StoreError(
-            f"cannot make {out}: {error.strerror or error}; choose another folder."
-        ) from error
-    except IncompleteStoreError:
-        state = load_state(out / STATE)
-        if state is not None and state["inputs"] == inputs:
-            return state
-        found = None if state is None else state["inputs"]
-    except StoreError as error:
-        _refuse_strangers(out)
-        if (out / META).is_file():
-            log(f"{error} Training starts over.")
-    if found is not None:
-        differing = differences({key: found.get(key, "absent") for key in inputs}, inputs)
-        if not differing:
-            shutil.rmtree(out / STATE, ignore_errors=True)
-            return None
-        log(f"training starts over ({'; '.join(differing[:3])}).")
-    # The description goes first: without it no half-deleted folder passes for a checkpoint.
-    for name in (META, WEIGHTS, EXTRAS, HISTORY):
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / STATE, ignore_errors=True)
+def _content(entry: Mapping[str, Any]) -> str:
+    """Digest of a split's rows, wherever they lie."""
+    if "content" in entry:
+        return str(entry["content"])
+    return digest({key: entry[key] for key in entry if key != "root"})
+
+
+def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """State to go on from; empty for a fresh start, of which the reason is logged."""
+    state = load_state(folder / work.STATE) or {}
+    if state.get("inputs") == inputs:
+        return state
+    work.say_why(out, folder, state, inputs)
     return {}
-
-
-def _refuse_strangers(out: Path) -> None:
-    """Refuse a folder that holds something which no training wrote."""
-    ours = {META, WEIGHTS, EXTRAS, HISTORY, STATE}
-    names = {path.name for path in out.iterdir() if not is_temporary(path.name)}
-    strangers = sorted(names - ours)
-    if strangers:
-        raise StoreError(
-            f"{out} holds {strangers[0]!r} and no checkpoint; move it away or choose another "
-            "folder."
-        )
 
 
 def _finish(
     backbone: Backbone,
     extras: Mapping[str, NDArray[np.float32]],
-    history: list[dict[str, float | None]] | None,
-    out: Path,
+    history: list[dict[str, float | None]],
     inputs: Mapping[str, Any],
+    folder: Path,
+    out: Path,
 ) -> dict[str, Any]:
     """Write the checkpoint and drop the state; without a history nothing was trained."""
     content = {
@@ -202,9 +175,6 @@ def _finish(
         "libraries": library_versions(),
         "val_accuracy": history[-1]["val_accuracy"] if history else None,
     }
-    if history:
-        # Written once more: a killed run may have left the rows of a later epoch.
-        write_atomically(out / HISTORY, history_csv(history).encode())
-    write_checkpoint(out, backbone, content, extras)
-    shutil.rmtree(out / STATE, ignore_errors=True)
+    with work.publishing(out, folder) as building:
+        write_checkpoint(building, backbone, content, extras, history_csv(history))
     return read_meta(out)

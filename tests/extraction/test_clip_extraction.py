@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from image_samples import TinyImages, child, extract_tiny, kill_when, make_plan, tree
+from image_samples import TinyImages, child, extract_tiny, kill_when, make_plan, train_tiny, tree
 from PIL import Image
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
@@ -17,7 +17,6 @@ from ltood.images.files import ImageFiles
 from ltood.images.views import RandomViews
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.store.features import FeatureStore, FeatureWriter
-from ltood.training.train import train
 from tests.backbones.test_clip import SMALL, small, tensors
 
 CONFIG = {"batch_size": 6, "rows_per_chunk": 5}
@@ -35,7 +34,7 @@ def take(out, folder, **changes):
     if not weights.exists():
         torch.save(tensors(small(seed=7)), weights)
     plan = make_plan(recipe="zero_shot", backbone={**SETTINGS, **changes}, weights=str(weights))
-    train(replace(plan, backbone="clip"), TinyImages(), out)
+    train_tiny(out, replace(plan, backbone="clip"))
     return out
 
 
@@ -190,21 +189,21 @@ def test_no_other_recipe_trains_it(tmp_path, checkpoint):
     plan = make_plan(backbone=SETTINGS, weights=str(checkpoint.parent / "clip.pt"))
     sentence = "recipe cross_entropy trains a backbone with its head, and clip has no head"
     with pytest.raises(ConfigError, match=sentence):
-        train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
+        train_tiny(tmp_path / "checkpoint", replace(plan, backbone="clip"))
 
 
 def test_without_weights_it_says_where_they_may_come_from(tmp_path):
     plan = make_plan(recipe="zero_shot", backbone={**SETTINGS, "pretrained": None})
     sentence = r"put a file into data/weights and .* published ones in backbones\.clip\.pretrained"
     with pytest.raises(ConfigError, match=sentence):
-        train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
+        train_tiny(tmp_path / "checkpoint", replace(plan, backbone="clip"))
 
 
 def test_the_checkpoint_depends_on_no_recipe(checkpoint, tmp_path):
     plan = make_plan(
         recipe="locoop", backbone=SETTINGS, weights=str(checkpoint.parent / "clip.pt"), seed=5
     )
-    train(replace(plan, backbone="clip"), TinyImages(), tmp_path / "checkpoint")
+    train_tiny(tmp_path / "checkpoint", replace(plan, backbone="clip"))
     assert tree(tmp_path / "checkpoint") == tree(checkpoint)
 
 

@@ -27,7 +27,8 @@ from image_samples import (
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
 from ltood.core.settings import parse
 from ltood.extraction.extract import ExtractionConfig
-from ltood.networks.checkpoint import load_checkpoint, read_meta, write_checkpoint
+from ltood.networks.checkpoint import load_checkpoint, write_checkpoint
+from ltood.networks.checkpoint_files import read_meta
 from ltood.runtime.distributed import Ranks
 from ltood.store.features import FeatureStore, FeatureWriter
 

@@ -232,17 +232,17 @@ def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
     training = {"epochs": 3, "optimiser": "adam", "learning_rate": 1e-3, "checkpoint_minutes": 0.0}
     plan = make_plan(recipe="imood", recipe_settings={"base": "maha"}, **training)
     train_tiny(tmp_path / "unbroken", plan)
-    ready, look, steps = [], Run._look, []
+    ready, look, steps = [], Run._check_losses, []
 
     def stop(run):
-        steps.append(run.at.step)
+        steps.append(run.progress.step)
         ready.append(run.recipe.pool.ready())
         if len(steps) == 21:
             raise KeyboardInterrupt
         look(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_look", stop)
+        patch.setattr(Run, "_check_losses", stop)
         with pytest.raises(KeyboardInterrupt):
             train_tiny(tmp_path / "stopped", plan)
     assert ready[-1]

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.prior import ClassPrior
-from ltood.networks.checkpoint import WEIGHTS
+from ltood.networks.checkpoint_files import WEIGHTS
 from ltood.recipes._base import StepBatch
 from ltood.recipes.pascl_finetune import Config, PasclFinetune
 

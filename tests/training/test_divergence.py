@@ -1,7 +1,7 @@
 """Training that diverges stops with a reason, and nothing bad is kept."""
 
 import pytest
-from image_samples import make_plan, train_tiny
+from image_samples import make_plan, state_of, train_tiny
 
 from ltood.core.errors import TrainingError
 from ltood.recipes._base import Recipe
@@ -26,7 +26,7 @@ def test_divergence_names_term_epoch_and_step_and_saves_nothing_bad(tmp_path, mo
             r"training\.learning_rate lower",
         ):
             train_tiny(tmp_path, make_plan(checkpoint_minutes=0.0))
-        (state,) = (tmp_path / "state").iterdir()
+        (state,) = (state_of(tmp_path) / "state").iterdir()
         assert state.name.startswith("000000006-")
 
 
@@ -48,11 +48,11 @@ def test_broken_weights_are_neither_saved_nor_written(tmp_path, monkeypatch):
                 TrainingError, match=r"weights became no finite numbers in epoch 2, step 1; set"
             ):
                 train_tiny(tmp_path / str(minutes), plan)
-        assert sorted(path.name for path in (tmp_path / str(minutes)).iterdir()) == [
+        assert sorted(path.name for path in state_of(tmp_path / str(minutes)).iterdir()) == [
             "history.csv",
             "state",
         ]
-        (state,) = (tmp_path / str(minutes) / "state").iterdir()
+        (state,) = (state_of(tmp_path / str(minutes)) / "state").iterdir()
         assert state.name.startswith("000000001-")
 
 

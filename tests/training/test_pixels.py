@@ -19,6 +19,7 @@ from image_samples import (
     child,
     kill_when,
     make_plan,
+    state_of,
     train_tiny,
     tree,
 )
@@ -248,7 +249,7 @@ def test_killed_training_on_files_leaves_no_trace(files, tmp_path):
     out, plan = tmp_path / "killed", make_plan(epochs=5, checkpoint_minutes=0.0)
 
     def reached(least):
-        return any(int(path.name[:9]) >= least for path in out.glob("state/*.pt"))
+        return any(int(path.name[:9]) >= least for path in state_of(out).glob("state/*.pt"))
 
     process = child(train_framed, out, plan, files)
     assert kill_when(process, lambda: reached(1), random.Random())

@@ -6,7 +6,7 @@ from image_samples import GreedyRecipe, make_plan, train_tiny, tree
 from safetensors.torch import load_file
 
 from ltood.core.errors import ConfigError
-from ltood.networks.checkpoint import HISTORY, WEIGHTS
+from ltood.networks.checkpoint_files import HISTORY, WEIGHTS
 from ltood.recipes._base import StepBatch
 from ltood.runtime.devices import resolve_precision
 from ltood.training import train as driver

@@ -2,18 +2,32 @@
 
 import csv
 import json
+import os
 import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from image_samples import GreedyRecipe, TinyImages, child, kill_when, make_plan, train_tiny, tree
+from image_samples import (
+    GreedyRecipe,
+    TinyImages,
+    child,
+    kill_when,
+    make_plan,
+    state_of,
+    train_tiny,
+    tree,
+)
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.training import train as driver
 from ltood.training.loop import Run
+from ltood.training.work import keep
 
 
 class Stopped(Exception):
@@ -49,9 +63,9 @@ def test_a_finished_checkpoint_holds_three_files_and_no_clock(undisturbed):
     assert set(undisturbed) == {"model.safetensors", "checkpoint.json", "history.csv"}
     meta = json.loads(undisturbed["checkpoint.json"])
     assert set(meta) == {
-        "backbone", "class_counts", "class_names", "code_sha256", "dataset", "fingerprint",
-        "images", "libraries", "precision", "recipe", "schema", "seed", "training",
-        "val_accuracy", "weights_sha256",
+        "backbone", "class_counts", "class_names", "code_sha256", "content_sha256", "data",
+        "fingerprint", "history_sha256", "images", "libraries", "precision", "recipe", "schema",
+        "seed", "training", "val_accuracy", "weights_sha256",
     }  # fmt: skip
     assert meta["class_counts"] == [24, 12, 6]
     assert meta["precision"] == "float32"
@@ -162,7 +176,7 @@ def test_killed_processes_leave_no_trace(tmp_path, undisturbed):
         process = child(train_tiny, tmp_path, plan)
 
         def reached(least=step):
-            names = [path.name for path in tmp_path.glob("state/*.pt")]
+            names = [path.name for path in state_of(tmp_path).glob("state/*.pt")]
             return any(int(name[:9]) >= least for name in names)
 
         killed += kill_when(process, reached, moments)
@@ -173,33 +187,111 @@ def test_killed_processes_leave_no_trace(tmp_path, undisturbed):
     assert tree(tmp_path) == undisturbed
 
 
-def test_killed_while_finishing(tmp_path, undisturbed, monkeypatch):
-    plan = make_plan(checkpoint_epochs=1)
+def failing(monkeypatch, count, *places):
+    """Let the `count`-th call of any of these functions fail, as a kill just before it would."""
+    left = [count]
 
-    def fail(*args):
-        raise Stopped
+    def wrap(function):
+        def counted(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stopped
+            return function(*args, **kwargs)
 
-    for name in ("write_checkpoint", "read_meta"):
-        with monkeypatch.context() as patch:
-            patch.setattr(driver.shutil, "rmtree", lambda *args, **kwargs: None)
-            if name == "write_checkpoint":
-                patch.setattr(driver, name, fail)
-            else:
-                patch.setattr(driver, "library_versions", fail)
-            with pytest.raises(Stopped):
-                train_tiny(tmp_path, plan)
-        assert (tmp_path / "state").is_dir()
-    train_tiny(tmp_path, plan)
-    assert tree(tmp_path) == undisturbed
+        return counted
+
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
 
 
-def test_state_left_beside_a_finished_checkpoint_is_removed(tmp_path, undisturbed, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(driver.shutil, "rmtree", lambda *args, **kwargs: None)
-        train_tiny(tmp_path, make_plan(checkpoint_epochs=1))
-    assert (tmp_path / "state").is_dir()
-    train_tiny(tmp_path, make_plan(checkpoint_epochs=1))
-    assert tree(tmp_path) == undisturbed
+WRITES = (
+    (Path, "mkdir"),
+    (Path, "rename"),
+    (Path, "replace"),
+    (Path, "unlink"),
+    (os, "link"),
+    (shutil, "rmtree"),
+)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_killed_before_any_change_of_the_disk(tmp_path, old):
+    """Every write, rename and removal of a run is once the one that is not reached."""
+    plan = make_plan(epochs=1, batch_size=42, checkpoint_epochs=1)
+    train_tiny(tmp_path / "whole", plan)
+    whole = tree(tmp_path / "whole")
+    count, done = 0, False
+    while not done:
+        count += 1
+        out = tmp_path / str(count)
+        if old:
+            train_tiny(out, replace(plan, seed=1))
+        with pytest.MonkeyPatch.context() as patch:
+            failing(patch, count, *WRITES)
+            try:
+                train_tiny(out, plan)
+                done = True
+            except Stopped:
+                found = tree(out) if out.exists() else {}
+                seeds = [json.loads(found["checkpoint.json"])["seed"]] if found else []
+                assert found == whole or seeds in ([], [1])  # never a mixture
+        assert train_tiny(out, plan)["seed"] == 0
+        assert tree(out) == whole
+        left = {name for name in tree(state_of(out)) if not name.startswith(".")}
+        assert left == {f"finished/{name}" for name in whole}
+    assert count > 10
+
+
+def test_a_deleted_output_comes_back_without_training(tmp_path, undisturbed, monkeypatch):
+    train_tiny(tmp_path / "out", make_plan())
+    stop_after(monkeypatch, 0)
+    shutil.rmtree(tmp_path / "out")  # as DVC does before it runs the stage
+    train_tiny(tmp_path / "out", make_plan(checkpoint_minutes=1.0))
+    assert tree(tmp_path / "out") == undisturbed
+    first, second = (
+        (folder / "model.safetensors").stat()
+        for folder in (tmp_path / "out", state_of(tmp_path / "out") / "finished")
+    )
+    assert first.st_ino == second.st_ino
+
+
+def test_a_checkpoint_that_was_brought_back_is_kept(tmp_path, monkeypatch):
+    """An earlier recipe's, from the cache of DVC, survives a rerun that changes nothing."""
+    train_tiny(tmp_path / "out", make_plan(epochs=1))
+    (tmp_path / "out").rename(tmp_path / "cache")
+    train_tiny(tmp_path / "out", make_plan(epochs=1, seed=1))
+    shutil.rmtree(tmp_path / "out")
+    shutil.copytree(tmp_path / "cache", tmp_path / "out")
+    for _ in range(2):
+        keep(tmp_path / "out", state_of(tmp_path / "out"))
+    shutil.rmtree(tmp_path / "out")
+    stop_after(monkeypatch, 0)
+    train_tiny(tmp_path / "out", make_plan(epochs=1))
+    assert tree(tmp_path / "out") == tree(tmp_path / "cache")
+
+
+def test_there_may_be_nothing_to_keep(tmp_path):
+    keep(tmp_path / "absent", tmp_path / "work")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_kept_checkpoint_is_not_used(tmp_path, undisturbed, capsys):
+    train_tiny(tmp_path / "out", make_plan())
+    shutil.rmtree(tmp_path / "out")
+    weights = state_of(tmp_path / "out") / "finished" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    train_tiny(tmp_path / "out", make_plan())
+    assert "It is not used." in capsys.readouterr().err
+    assert tree(tmp_path / "out") == undisturbed
+
+
+def test_epochs_of_an_unfinished_run_can_be_followed(tmp_path, monkeypatch):
+    stop_after(monkeypatch, 6)
+    with pytest.raises(Stopped):
+        train_tiny(tmp_path / "out", make_plan())
+    text = (state_of(tmp_path / "out") / "history.csv").read_text()
+    assert [line.split(",")[0] for line in text.splitlines()] == ["epoch", "1"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_finished_checkpoint_is_left_as_it_is(tmp_path, monkeypatch):
@@ -219,7 +311,7 @@ def test_a_finished_checkpoint_is_left_as_it_is(tmp_path, monkeypatch):
         (make_plan(seed=1), TinyImages(), "seed was 0, now 1"),
         (make_plan(learning_rate=0.1), TinyImages(), "training.learning_rate was 0.05, now 0.1"),
         (make_plan(amp="bf16"), TinyImages(), "precision was 'float32', now 'bfloat16'"),
-        (make_plan(), TinyImages(seed=1), "dataset.settings.seed was 0, now 1; dataset.sha256"),
+        (make_plan(), TinyImages(seed=1), "data.train was '"),
         (
             make_plan(recipe="logit_adjustment", recipe_settings={"tau": 0.5}),
             TinyImages(),
@@ -256,8 +348,7 @@ def test_changed_weights_are_trained_again(tmp_path, undisturbed, capsys):
     content[-1] ^= 1
     weights.write_bytes(content)
     train_tiny(tmp_path, make_plan())
-    said = capsys.readouterr().err
-    assert "were changed after training; run the train stage again. Training starts over." in said
+    assert "it was changed after training" in capsys.readouterr().err
     assert tree(tmp_path) == undisturbed
 
 
@@ -266,7 +357,7 @@ def test_unreadable_state_starts_over(tmp_path, monkeypatch, undisturbed):
         stop_after(patch, 4)
         with pytest.raises(Stopped):
             train_tiny(tmp_path, make_plan(checkpoint_minutes=0.0))
-    (state,) = (tmp_path / "state").iterdir()
+    (state,) = (state_of(tmp_path) / "state").iterdir()
     state.write_bytes(state.read_bytes()[:-10])
     train_tiny(tmp_path, make_plan())
     assert tree(tmp_path) == undisturbed
@@ -300,23 +391,23 @@ def test_without_validation_images(tmp_path):
 @pytest.mark.parametrize("name", ["notes.txt", "zarr.json"])
 def test_a_folder_of_something_else_is_refused(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(StoreError, match=rf"holds '{name}' and no checkpoint; move it away"):
+    with pytest.raises(StoreError, match=rf"holds '{name}'.*move it away"):
         train_tiny(tmp_path, make_plan())
     assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot make .*file.*; choose another folder"):
+    with pytest.raises(StoreError, match=r"cannot write .*file"):
         train_tiny(tmp_path / "file" / "checkpoint", make_plan())
 
 
 def test_another_schema_is_trained_again(tmp_path, undisturbed, capsys):
     train_tiny(tmp_path, make_plan())
     meta = tmp_path / "checkpoint.json"
-    meta.write_text(meta.read_text().replace('"schema": 1', '"schema": 0'))
+    meta.write_text(meta.read_text().replace('"schema": 2', '"schema": 0'))
     train_tiny(tmp_path, make_plan())
-    assert "was written with schema 0, this version reads 1" in capsys.readouterr().err
+    assert "was written with schema 0, this version reads 2" in capsys.readouterr().err
     assert tree(tmp_path) == undisturbed
 
 
@@ -339,7 +430,9 @@ def test_layout_and_algorithms_change_rounding_only(tmp_path, undisturbed, setti
 
 def test_a_missing_gpu_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"device is 'cuda:99' but \d+ CUDA devices are there"):
-        driver.train(make_plan(), TinyImages(), tmp_path, "cuda:99")
+        driver.train(
+            make_plan(), TinyImages(), tmp_path / "out", "cuda:99", state_folder=tmp_path / "work"
+        )
 
 
 def test_colour_images(tmp_path):

@@ -1,17 +1,15 @@
 """Weights from outside: training starts from them, or takes them as they are."""
 
-import json
-
 import pytest
 import torch
 from image_samples import TinyImages, make_plan, train_tiny, tree
 from safetensors.torch import load_file, save_file
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.networks.checkpoint import HISTORY, META, WEIGHTS, load_checkpoint
+from ltood.networks.checkpoint import load_checkpoint
+from ltood.networks.checkpoint_files import HISTORY, WEIGHTS, weights_digest
 from ltood.recipes._base import Recipe
 from ltood.training import train as driver
-from ltood.training.given import describe_weights
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def test_weights_are_taken_as_they_are(tmp_path, first):
     meta = taken(tmp_path / "taken", first)
     assert tree(tmp_path / "taken")[WEIGHTS] == tree(first)[WEIGHTS]
     assert not (tmp_path / "taken" / HISTORY).exists()
-    assert meta["weights"] == {"sha256": json.loads((first / META).read_text())["weights_sha256"]}
+    assert meta["weights"] == {"sha256": weights_digest(first)}
     assert meta["val_accuracy"] is None
     backbone, _ = load_checkpoint(tmp_path / "taken")
     assert not backbone.training
@@ -69,7 +67,7 @@ def test_training_starts_from_the_weights(tmp_path, first):
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(end[name], value, atol=1e-6, rtol=0)
     assert meta["recipe"]["name"] == "cross_entropy"
-    assert meta["weights"]["sha256"] == describe_weights(str(first))["sha256"]
+    assert meta["weights"]["sha256"] == weights_digest(first)
     assert "weights" not in meta["training"]
 
 

@@ -1,0 +1,124 @@
+"""Weights that training starts from, or that are taken as they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.images.sources import ImageData
+from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.networks.checkpoint_files import weights_digest
+from ltood.networks.weights import load_weights
+from ltood.recipes import Recipe
+from ltood.runtime.workspace import locate
+from ltood.training.plan import Plan
+
+Extras = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights that `training.weights` names.
+
+    Attributes:
+        path: A file of weights, or the folder of a checkpoint.
+        sha256: Digest of their content, which decides what comes out; no path, since files move.
+    """
+
+    path: Path
+    sha256: str
+
+    @classmethod
+    def of(
+        cls, named: str | None, sha256: str | None, *, avoid: Sequence[Path]
+    ) -> "GivenWeights | None":
+        """Find the weights that a setting names; None where it names none.
+
+        Args:
+            named: A file of weights, or the folder of a checkpoint.
+            sha256: Digest of their content where it is known; taken of them if not.
+            avoid: Folders that training writes.
+
+        Raises:
+            ConfigError: If the weights lie in a folder that training writes.
+            DataError: If there is no such file, or it cannot be read.
+            StoreError: If the folder holds no whole checkpoint.
+        """
+        if named is None:
+            return None
+        path = locate(named)
+        for folder in avoid:
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise ConfigError(
+                    f"training.weights is {named!r}, in the folder {folder} that training writes; "
+                    "copy them elsewhere, such as to data/weights, and name the copy."
+                )
+        return cls(path, sha256 or weights_digest(path))
+
+    def load(self, backbone: Backbone) -> Extras:
+        """Give the weights to a backbone.
+
+        Returns:
+            What was learned beside the head and scoring can use.
+
+        Raises:
+            DataError: If they cannot be read, do not fit, or have another content than was said.
+            StoreError: If the folder holds no whole checkpoint.
+        """
+        found = weights_digest(self.path)
+        if found != self.sha256:
+            raise DataError(
+                f"training.weights is {str(self.path)!r}, whose SHA-256 is {found[:12]}… but was "
+                f"{self.sha256[:12]}… when the pipeline started; run the same command again."
+            )
+        return load_weights(backbone, self.path)
+
+
+def build(
+    plan: Plan, recipe: Recipe, data: ImageData, given: GivenWeights | None
+) -> tuple[Backbone, Extras]:
+    """The backbone as training or taking starts, and what its weights bring beside the head.
+
+    Raises:
+        ConfigError: If nothing is to be trained and no weights are named, or the backbone has
+            no head to train.
+        DataError: If weights cannot be read or do not fit.
+    """
+    train = data.source("train")
+    images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
+    backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=given is None)
+    if recipe.trains_backbone and backbone.geometry is None:
+        data.split("train")  # says what to do where its pictures are files
+    if recipe.trains_backbone and not backbone.has_head:
+        raise ConfigError(
+            f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "
+            "head; choose the recipe zero_shot, coop or locoop, which make one of text."
+        )
+    if given is not None:
+        return backbone, given.load(backbone)
+    needs = not recipe.trains_backbone or recipe.needs_weights
+    if needs and not backbone.own_weights:
+        # Backbones that can fetch weights have one of these settings.
+        keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
+        own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""
+        what = "goes on from weights" if recipe.trains_backbone else "trains no backbone"
+        raise ConfigError(
+            f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
+            "set; put a file into data/weights and name it, or a checkpoint folder, in "
+            f"training.weights{own}."
+        )
+    return backbone, {}
+
+
+def inputs_of_given(recipe: Recipe) -> dict[str, Any]:
+    """What decides weights that are taken as they are: neither recipe, loop nor seed."""
+    return {
+        "recipe": {"name": "pretrained", "settings": {"num_extra": recipe.num_extra}},
+        "training": {},
+        "precision": "float32",
+        "seed": 0,
+    }
