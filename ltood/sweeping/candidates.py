@@ -3,7 +3,7 @@
 import itertools
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ ELLIPSIS = "..."
 
 #: Most settings of one sweep; a grid beyond this is a slip of the keyboard.
 MOST_CANDIDATES = 100_000
+
+#: Largest whole number that an interval may hold; floats are exact up to here.
+LARGEST_WHOLE = 2**53
 
 Settings = dict[str, Any]
 
@@ -56,6 +59,11 @@ class Range:
     def holds_whole(self) -> bool:
         """Whether a whole number lies inside."""
         return math.ceil(self.low) <= math.floor(self.high)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all whole numbers inside are exact as floats."""
+        return max(abs(self.low), abs(self.high)) <= LARGEST_WHOLE
 
 
 def chosen_candidates(
@@ -103,7 +111,7 @@ def parse_grid(assignments: Sequence[str]) -> dict[str, list[Any]]:
         if not values:
             raise ConfigError(f"--grid {item} has no values; list at least one after the =.")
         values = _continued(values, item)
-        if any(value in values[:place] for place, value in enumerate(values)):
+        if len({_identity(value) for value in values}) < len(values):
             raise ConfigError(f"--grid {item} lists a value twice; list each once.")
         grid[key] = values
     return grid
@@ -124,7 +132,8 @@ def parse_ranges(assignments: Sequence[str]) -> dict[str, Range]:
             ranges[key] = found = Range(float(low), float(high), bool(colon))
         except ValueError:
             found = None
-        if found is None or kind or not -math.inf < found.low < found.high < math.inf:
+        # The width must be finite, too: draws are taken from it.
+        if found is None or kind or not 0 < found.high - found.low < math.inf:
             raise ConfigError(
                 f"--range {item} is no interval; give KEY=LOW:HIGH with LOW below HIGH, such as "
                 "percentile=0:95, and :log behind it to draw the logarithm evenly."
@@ -143,6 +152,11 @@ def _halves(item: str, option: str, example: str, known: Mapping[str, Any]) -> t
     return key, text
 
 
+def _identity(value: object) -> Hashable:
+    """What two equal values of a list share; lists themselves cannot be looked up."""
+    return value if isinstance(value, Hashable) else repr(value)
+
+
 def _continued(values: list[Any], item: str) -> list[Any]:
     """Replace `a, b, ..., z` by all values from a to z in steps of b - a."""
     if ELLIPSIS not in values:
@@ -152,7 +166,12 @@ def _continued(values: list[Any], item: str) -> list[Any]:
     if len(around) == 3 and all(_is_number(value) for value in around):
         first, second, last = around
         steps = (last - first) / (second - first) if second != first else math.nan
-        if 1 < steps <= MOST_CANDIDATES and abs(steps - round(steps)) < 1e-6:
+        if steps > MOST_CANDIDATES:
+            raise ConfigError(
+                f"--grid {item} stands for {steps:,.0f} values; the limit of a sweep is "
+                f"{MOST_CANDIDATES:,} settings. Take larger steps, or draw some with --random."
+            )
+        if steps > 1 and abs(steps - round(steps)) < 1e-6:
             whole = all(isinstance(value, int) for value in around)
             places = (first + (second - first) * step for step in range(round(steps) + 1))
             # Twelve digits hide that 0.1 + 2 * 0.1 is not 0.3.
@@ -202,8 +221,8 @@ def random_candidates(
         seed: The same seed gives the same combinations.
 
     Raises:
-        ConfigError: If nothing is swept, a key is both listed and drawn, `count` is out
-            of range, or an interval for whole numbers holds none.
+        ConfigError: If nothing is swept, a key is both listed and drawn, `count` or `seed` is
+            out of range, or an interval for whole numbers holds none or too large ones.
     """
     if not grid and not ranges:
         raise ConfigError("nothing is swept; give --range KEY=LOW:HIGH or --grid KEY=V1,V2,....")
@@ -211,12 +230,19 @@ def random_candidates(
         raise ConfigError(f"{both[0]} has both --grid and --range; give one of them.")
     if not 1 <= count <= MOST_CANDIDATES:
         raise ConfigError(f"--random is {count}; draw 1 to {MOST_CANDIDATES:,} settings.")
+    if seed < 0:
+        raise ConfigError(f"--seed is {seed}; set it to 0 or more.")
     rng = np.random.default_rng(seed)
     whole = {key: _takes_only_whole(config, key) for key in ranges}
     found: dict[str, Settings] = {}
     if empty := [key for key in ranges if whole[key] and not ranges[key].holds_whole]:
         raise ConfigError(
             f"{empty[0]} takes whole numbers and its --range holds none; widen the range."
+        )
+    if huge := [key for key in ranges if whole[key] and not ranges[key].is_exact]:
+        raise ConfigError(
+            f"{huge[0]} takes whole numbers and its --range goes beyond {LARGEST_WHOLE:,}; narrow "
+            "the range."
         )
     # Small spaces run out; ten draws for each wanted one find nearly all that there is.
     for _ in range(10 * count):

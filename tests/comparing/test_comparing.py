@@ -17,7 +17,8 @@ from ltood.comparing.timing import TimedBatch, TimedInputs, Timer, Timing
 from ltood.core.errors import ConfigError, LtoodError, StoreError, UnknownNameError
 from ltood.core.registry import available
 from ltood.evaluation.measures import evaluate, false_alarms
-from ltood.methods import energy
+from ltood.methods import energy, relation
+from ltood.ops import pairs
 from ltood.scoring.run import score_store
 from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
@@ -223,7 +224,10 @@ def test_a_failing_normaliser_ends_only_its_own_row(store, monkeypatch):
 def test_a_failing_calibrator_ends_only_the_rows_behind_it(store, monkeypatch):
     from ltood.calibrators import patt
 
+    seen = []
+
     def transform(self, features):
+        seen.append(len(features))
         raise RuntimeError("too wide")
 
     monkeypatch.setattr(patt.Entry, "_transform", transform)
@@ -231,6 +235,43 @@ def test_a_failing_calibrator_ends_only_the_rows_behind_it(store, monkeypatch):
     rows = by_title(board)
     assert set(board["auroc"]) == {"energy", "msp"}
     assert rows["patt+energy"]["reason"] == rows["patt+msp"]["reason"] == "RuntimeError: too wide"
+    assert len(seen) == 1  # nobody looks through it again
+
+
+def test_included_rows_are_there_once_and_count_as_named(store):
+    config = Config(("energy",), ("none",), ("none",))
+    own = Combination("patt", "react", "none")
+    board, _ = compare(store, config, {}, include=[own], device="cpu")
+    assert set(board["auroc"]) == {"energy", "patt+react"}
+    board, _ = compare(
+        store, config, {}, include=[Combination("none", "energy", "none")], device="cpu"
+    )
+    assert [row["title"] for row in board["rows"]] == ["energy"]
+    unfit = Combination("none", "knn", "imood")
+    board, _ = compare(store, Config(("energy", "knn")), {}, include=[unfit], device="cpu")
+    assert by_title(board)["knn+imood"]["status"] == "failed"
+    with pytest.raises(ConfigError, match=r"methods\.react"):
+        compare(store, config, {"methods": {"react": {"percentile": -1}}}, include=[own])
+
+
+def test_products_with_the_training_rows_are_taken_once_for_all_methods(store, monkeypatch):
+    passes = []
+    take = pairs.similarities
+    monkeypatch.setattr(pairs, "similarities", lambda *given: passes.append(1) or take(*given))
+    settings = {"methods": {name: {"k": 3} for name in ("knn", "nnguide")}}
+    compare(store, Config(("knn", "nnguide", "relation")), settings, device="cpu")
+    assert len(passes) == 3  # test and two OOD sets, a batch each
+
+
+def test_a_fault_in_a_shared_pass_ends_its_own_row(store, monkeypatch):
+    def start(self, queries):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(relation.Edges, "start", start)
+    settings = {"methods": {name: {"k": 3} for name in ("knn", "nnguide")}}
+    board, _ = compare(store, Config(("knn", "nnguide", "relation")), settings, device="cpu")
+    assert set(board["auroc"]) == {"knn", "nnguide"}
+    assert by_title(board)["relation"]["reason"] == "RuntimeError: no memory"
 
 
 def test_what_does_not_fit_is_left_out_unless_it_was_named(store):

@@ -8,7 +8,13 @@ import pytest
 from ltood.store.adapted import read_adapted
 from ltood.store.features import FeatureStore
 from ltood.store.regions import read_regions
-from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE, ALL, ROOT, Workspace
+from tests.pipeline.test_pipeline import (
+    AFTER_EXTRACT,
+    AFTER_SCORE_AND_COMPARE,
+    ALL,
+    ROOT,
+    Workspace,
+)
 
 SCRIPT = ROOT / "benchmarks" / "make_small_clip.py"
 SETTINGS = [
@@ -56,7 +62,7 @@ def test_images_to_a_table_of_scores(workspace):
 @pytest.mark.timeout(600)
 def test_another_score_asks_neither_for_images_nor_for_another_head(workspace):
     before = arrays_of(workspace)
-    assert workspace.experiment("method=mcm") == AFTER_SCORE
+    assert workspace.experiment("method=mcm") == AFTER_SCORE_AND_COMPARE
     assert all((arrays_of(workspace)[name] == before[name]).all() for name in before)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltood.store.adapted import read_adapted
-from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE, Workspace
+from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE_AND_COMPARE, Workspace
 
 #: DVC asks the train stage, which finds its weights as they were: nothing is encoded again.
 AFTER_RECIPE = ["train", *AFTER_EXTRACT]
@@ -17,7 +17,7 @@ CHANGES = [
     (["recipe=coop", *SMALL], AFTER_RECIPE),
     (["recipes.coop.n_ctx=5"], AFTER_RECIPE),
     (["recipes.coop.position=front"], AFTER_RECIPE),
-    (["method=max_cosine"], AFTER_SCORE),
+    (["method=max_cosine"], AFTER_SCORE_AND_COMPARE),
 ]
 
 

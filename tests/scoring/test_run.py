@@ -7,11 +7,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltood.calibrators.patt import Patt
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
+from ltood.deployment.exporting import fit_detector
+from ltood.ops import statistics
 from ltood.scoring.run import base_of, normalise_scores, pack_scores, score_store, write_scores
-from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import EntrySpec, build_calibrator, build_method, build_normaliser
+from ltood.scoring.session import (
+    ScoringSession,
+    calibrate,
+    fit_calibrator,
+    fit_method,
+    restore_calibrator,
+)
+from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
@@ -237,3 +246,63 @@ def test_a_stored_detector_reads_the_score_it_was_trained_with():
     with pytest.raises(ConfigError, match=r"methods\.energy\.temperature is 5"):
         build_normaliser(stored, build_method(EntrySpec("energy", {"temperature": 5})))
     build_normaliser(EntrySpec("imood"), build_method(EntrySpec("energy", {"temperature": 5})))
+
+
+def test_all_slots_are_checked_before_one_is_fitted(store, tmp_path, monkeypatch):
+    def fit(self, inputs):
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr(Patt, "_fit", fit)
+    for slots in (
+        (EntrySpec("knn", {"k": 0}), EntrySpec("patt")),
+        (EntrySpec("knn"), EntrySpec("patt"), EntrySpec("imood", {"tau": -1.0})),
+        (EntrySpec("knn"), EntrySpec("patt"), EntrySpec("imood")),  # no scale for knn
+    ):
+        with pytest.raises(ConfigError):
+            score_store(store, tmp_path / "s.zarr", *slots)
+        with pytest.raises(ConfigError):
+            fit_detector(store, *slots, threshold_split="test")
+
+
+def test_each_split_is_opened_once_by_three_slots(store, tmp_path, monkeypatch):
+    opened = []
+    split = FeatureStore.split
+    monkeypatch.setattr(
+        FeatureStore, "split", lambda self, name: opened.append(name) or split(self, name)
+    )
+    slots = (EntrySpec("energy"), EntrySpec("patt"), EntrySpec("imood"))
+    score_store(store, tmp_path / "s.zarr", *slots)
+    assert sorted(opened) == sorted(store.splits)
+
+
+def test_class_statistics_are_taken_once_for_a_deployed_detector(store, monkeypatch):
+    passes = []
+    take = statistics._class_statistics
+    monkeypatch.setattr(
+        statistics, "_class_statistics", lambda *given: passes.append(1) or take(*given)
+    )
+    fit_detector(store, EntrySpec("himplos"), threshold_split="test", device="cpu")
+    assert len(passes) == 1
+
+
+def test_inputs_are_kept_for_each_calibrator_and_training_split(store):
+    session = ScoringSession.open(store, "cpu")
+    assert session.inputs() is session.inputs()
+    assert session.inputs("test") is not session.inputs()
+    seen, _ = calibrate(session, build_calibrator(EntrySpec("patt")))
+    assert seen.inputs() is not session.inputs()
+    assert seen.split("train") is session.split("train")
+    again = seen.with_calibrator(None)
+    assert torch.equal(again.head.bias, session.head.bias)
+
+
+def test_slots_name_their_settings(store):
+    slot = build_method(EntrySpec("react", {"percentile": 80}))
+    assert slot.settings["percentile"] == 80
+    assert slot.entry.config is slot.config
+    fit_method(ScoringSession.open(store, "cpu"), slot)
+    record = slot.record()
+    assert (record["name"], record["settings"]) == ("react", slot.settings)
+    assert record["in_use"] == slot.entry.derived()
+    assert build_calibrator(NONE).is_none
+    assert not slot.is_none

@@ -13,12 +13,14 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError, UnknownNameError
 from ltood.core.registry import available, load
 from ltood.core.settings import parse, to_section
+from ltood.methods.nnguide import NNGuide
 from ltood.metrics.auroc import auroc
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 from ltood.ops.neighbours import Neighbours
 from ltood.runtime.params import read_params
 from ltood.scoring.run import score_store
 from ltood.scoring.slots import EntrySpec
+from ltood.store.adapted import AdaptedHead, AdaptedStore
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping import searching
@@ -109,6 +111,7 @@ def test_grid_values_are_read_as_in_params():
         (["k=1,3,...,8"], "a last one that equal steps reach"),
         (["k=2,2,...,8"], "a last one that equal steps reach"),
         (["k=a,b,...,c"], "a last one that equal steps reach"),
+        (["k=0,0.00001,...,90"], "9,000,000 values"),
     ],
 )
 def test_a_grid_that_is_none_is_refused(items, message):
@@ -123,6 +126,12 @@ def test_grids_have_a_size():
         grid_candidates({"a": range(400), "b": range(400)})
 
 
+def test_a_grid_of_millions_is_refused_with_their_number():
+    grid = parse_grid(["percentile=0,0.001,...,90", "clip=0,0.001,...,3"])
+    with pytest.raises(ConfigError, match="270,093,001"):
+        grid_candidates(grid)
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -130,6 +139,7 @@ def test_grids_have_a_size():
         ("p=1", "--range p=1 is no interval; give KEY=LOW:HIGH"),
         ("p=5:1", "is no interval; give KEY=LOW:HIGH with LOW below HIGH"),
         ("p=1:inf", "is no interval"),
+        ("p=-1e308:1e308", "is no interval"),
         ("p=1:2:logs", "is no interval"),
         ("p=0:2:log", "--range p=0:2:log starts at 0; a :log range starts above 0"),
     ],
@@ -167,11 +177,18 @@ def test_small_spaces_come_back_whole():
         ({"k": [1]}, {"k": Range(1, 5)}, 5, "k has both --grid and --range"),
         ({"k": [1]}, {}, 0, "--random is 0; draw 1 to 100,000 settings"),
         ({}, {"k": Range(0.2, 0.8)}, 5, "k takes whole numbers and its --range holds none"),
+        ({}, {"k": Range(1, 1e300)}, 5, "k takes whole numbers and its --range goes beyond"),
+        ({}, {"k": Range(1, 1e300, True)}, 5, "k takes whole numbers and its --range goes beyond"),
     ],
 )
 def test_draws_that_cannot_be_made_are_refused(grid, ranges, count, message):
     with pytest.raises(ConfigError, match=message):
         random_candidates(grid, ranges, Numbers, count)
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(ConfigError, match="--seed is -1"):
+        random_candidates({"k": [1, 2]}, {}, Numbers, 1, seed=-1)
 
 
 def save(folder, name, rng, rows, *, scale=1.0, **more):
@@ -276,6 +293,41 @@ def test_portions_change_nothing(store, monkeypatch):
     monkeypatch.setattr(searching, "STATE_BYTES", 0)
     assert sweep(store, "himplos", candidates) == whole
     assert sizes == [1] * 12
+
+
+@pytest.mark.parametrize("step", ["_fit", "_score"])
+def test_a_fault_of_one_candidate_is_its_own(store, monkeypatch, step):
+    candidates = grid_candidates({"k": [1, 3, 5]})
+    whole = sweep(store, "nnguide", candidates)
+    work = getattr(NNGuide, step)
+
+    def faulty(self, given):
+        if self.config.k == 3:
+            raise torch.linalg.LinAlgError("singular\nmatrix")
+        return work(self, given)
+
+    monkeypatch.setattr(NNGuide, step, faulty)
+    result = sweep(store, "nnguide", candidates)
+    problems = [item.problem for item in result.candidates]
+    assert problems[0] is problems[2] is None
+    assert problems[1].endswith("LinAlgError: singular matrix")
+    for place in (0, 2):
+        assert result.candidates[place] == whole.candidates[place]
+    assert any("1 of 3 candidates could not be scored" in note for note in result.warnings)
+
+
+def test_outliers_of_an_archive_are_seen_through_the_adapted_head(store, tmp_path):
+    rng = np.random.default_rng(7)
+    arrays = {"weight": rng.normal(size=(3, 8)), "bias": rng.normal(size=3)}
+    arrays = {name: values.astype(np.float32) for name, values in arrays.items()}
+    head = AdaptedHead(tuple(store.class_names), "", {}, arrays)
+    seen, candidates = AdaptedStore(store, head), [{"temperature": 1.0}]
+    wanted = sweep(seen, "energy", candidates).candidates[0].metrics
+    assert wanted != sweep(store, "energy", candidates).candidates[0].metrics
+    outliers = tmp_path / "outliers.npz"
+    np.savez(outliers, features=store.split("aux").load(["features"])["features"])
+    found = sweep(seen, "energy", candidates, validation_ood=str(outliers))
+    assert found.candidates[0].metrics == wanted
 
 
 def test_candidates_that_cannot_be_scored_are_told_apart(store):
