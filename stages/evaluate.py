@@ -9,13 +9,14 @@ from stages._shell import FINAL_SCORES, METRICS, PLOTS, Params, stage
 @stage("evaluate")
 def main(params: Params) -> None:
     """Read final scores, write metrics.json and the plot files."""
-    from ltood.evaluation.measures import evaluate, write_metrics
+    from ltood.evaluation.binding import bind, write_bound
+    from ltood.evaluation.measures import Evaluation
     from ltood.evaluation.plots import write_plots
     from ltood.store.scores import ScoreStore
 
-    scores = ScoreStore.open(FINAL_SCORES)
-    write_metrics(METRICS, evaluate(scores))
-    write_plots(scores, PLOTS)
+    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
+    write_bound(METRICS, bind(evaluation.metrics, scores=evaluation.fingerprint))
+    write_plots(evaluation, PLOTS)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,21 @@ from stages._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, P
 @stage("report")
 def main(params: Params) -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
-    from ltood.evaluation.measures import bootstrap, breakdown
-    from ltood.reporting.write import read_leaderboard, read_metrics, write_report
+    from ltood.evaluation.intervals import bootstrap
+    from ltood.evaluation.measures import Evaluation
+    from ltood.reporting.inputs import read_leaderboard, read_metrics
+    from ltood.reporting.write import write_report
     from ltood.runtime.console import log
     from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
 
-    metrics, leaderboard = read_metrics(METRICS), read_leaderboard(LEADERBOARD)
-    scores = ScoreStore.open(FINAL_SCORES)
+    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
+    read_metrics(METRICS, evaluation)  # Refuses a file that is not of these scores.
     write_report(
         REPORT,
-        scores,
-        metrics,
-        breakdown(scores),
-        bootstrap(scores),
-        leaderboard,
+        evaluation,
+        leaderboard=read_leaderboard(LEADERBOARD, evaluation),
+        intervals=bootstrap(evaluation),
         regions=read_regions(REGIONS),
     )
     log(f"wrote {REPORT}")

@@ -17,16 +17,15 @@ def evaluate(
     plots: Annotated[Path | None, folder_option("Folder for curve data (CSV).")] = None,
 ) -> None:
     """Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON and print a table."""
-    from ltood.evaluation.measures import evaluate as compute
-    from ltood.evaluation.measures import write_metrics
+    from ltood.evaluation.binding import bind, write_bound
+    from ltood.evaluation.measures import Evaluation
     from ltood.evaluation.plots import write_plots
     from ltood.evaluation.tables import text_table
     from ltood.store.scores import ScoreStore
 
-    store = ScoreStore.open(scores)
-    metrics = compute(store)
-    table = text_table(metrics, columns)
-    write_metrics(out, metrics)
+    evaluation = Evaluation(ScoreStore.open(scores))
+    table = text_table(evaluation.metrics, columns)
+    write_bound(out, bind(evaluation.metrics, scores=evaluation.fingerprint))
     if plots is not None:
-        write_plots(store, plots)
+        write_plots(evaluation, plots)
     typer.echo(table)

@@ -20,12 +20,13 @@ def report(
     ] = None,
 ) -> None:
     """Write metrics, curves and classes as one HTML file that opens offline."""
-    from ltood.evaluation.measures import bootstrap, breakdown, evaluate
-    from ltood.reporting.write import read_leaderboard, write_report
+    from ltood.evaluation.intervals import bootstrap
+    from ltood.evaluation.measures import Evaluation
+    from ltood.reporting.inputs import read_leaderboard
+    from ltood.reporting.write import write_report
     from ltood.store.scores import ScoreStore
 
-    store = ScoreStore.open(scores)
-    rows = None if leaderboard is None else read_leaderboard(leaderboard)
-    metrics = evaluate(store)
-    write_report(out, store, metrics, breakdown(store), bootstrap(store), rows, title)
+    evaluation = Evaluation(ScoreStore.open(scores))
+    board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
+    write_report(out, evaluation, intervals=bootstrap(evaluation), leaderboard=board, title=title)
     typer.echo(str(out))

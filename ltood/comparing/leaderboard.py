@@ -21,14 +21,14 @@ from ltood.runtime.files import replace_together, to_json_bytes
 NAMES = ("title", "calibrator", "method", "normaliser")
 
 
-def mean_of(of_sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def mean_of(per_set: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Mean of the metrics over OOD sets, each with the same weight.
 
     Args:
-        of_sets: Metrics by set, with `false_alarms` by class group; a group without rows
+        per_set: Metrics by set, with `false_alarms` by class group; a group without rows
             is None and counts for no set.
     """
-    sets = list(of_sets.values())
+    sets = list(per_set.values())
     keys = [key for key in sets[0] if key != "false_alarms"]
     alarms = {}
     for group in sets[0]["false_alarms"]:
@@ -151,8 +151,8 @@ def _notes(board: Mapping[str, Any], columns: str) -> list[str]:
         "over the OOD sets",
     ]
     for row in {row["calibrator"]: row for row in board["rows"] if "id" in row}.values():
-        of_id = ", ".join(f"{key} {_percent(value)}" for key, value in row["id"].items())
-        notes.append(f"ID with calibrator {row['calibrator']}: {of_id}")
+        id_metrics = ", ".join(f"{key} {_percent(value)}" for key, value in row["id"].items())
+        notes.append(f"ID with calibrator {row['calibrator']}: {id_metrics}")
     for kind in ("failed", "left out"):
         # Many methods share a reason, which may name the method: it is said for the first.
         reasons: dict[str, tuple[str, list[str]]] = {}
@@ -170,9 +170,9 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     line["reason"] = row.get("reason")
     if row["status"] != "ok":
         return line
-    of_sets = {"": row["mean"], **{f"/{name}": values for name, values in row["ood"].items()}}
+    per_set = {"": row["mean"], **{f"/{name}": values for name, values in row["ood"].items()}}
     line |= row["id"]
-    for ending, values in of_sets.items():
+    for ending, values in per_set.items():
         for key, value in values.items():
             if key == "false_alarms":
                 line |= {f"false_alarms_{group}{ending}": share for group, share in value.items()}

@@ -17,8 +17,8 @@ class Ok:
     Attributes:
         settings: All settings by slot.
         in_use: What fitting derived from data, by slot.
-        of_id: Metrics of the ID test rows.
-        of_sets: Metrics by OOD set, with `false_alarms` by class group.
+        id_metrics: Metrics of the ID test rows.
+        per_set: Metrics by OOD set, with `false_alarms` by class group.
         calibrate: Time of the calibrator, the same for all rows behind it.
         fit: Time of fitting the method, the same for all rows with its scores.
         score: Time of scoring with the method, the same for all rows with its scores.
@@ -27,8 +27,8 @@ class Ok:
 
     settings: Mapping[str, Any]
     in_use: Mapping[str, Any]
-    of_id: Mapping[str, Any]
-    of_sets: Mapping[str, Mapping[str, Any]]
+    id_metrics: Mapping[str, Any]
+    per_set: Mapping[str, Mapping[str, Any]]
     calibrate: Timing
     fit: Timing
     score: Timing
@@ -57,9 +57,9 @@ def leaderboard(
                 {
                     **names,
                     "status": "ok",
-                    "id": outcome.of_id,
-                    "mean": mean_of(outcome.of_sets),
-                    "ood": outcome.of_sets,
+                    "id": outcome.id_metrics,
+                    "mean": mean_of(outcome.per_set),
+                    "ood": outcome.per_set,
                     "settings": outcome.settings,
                     "in_use": outcome.in_use,
                 }

@@ -6,8 +6,7 @@ the same way. Only the scores of the ID test rows and of one OOD set are held at
 An entry that fails ends the rows it takes part in, which say why; the others go on.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,9 @@ from ltood.comparing.plan import Combination, Config, Settings
 from ltood.comparing.timing import TimedBatch, Timer
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import StoreError
-from ltood.evaluation.measures import evaluate, false_alarms
+from ltood.evaluation.binding import bind
+from ltood.evaluation.comparison import Comparison
+from ltood.evaluation.measures import id_metrics
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
 from ltood.scoring.outcomes import Failed, attempt
@@ -41,21 +42,6 @@ from ltood.store.scores import ScoreSplit
 
 #: Scores of one row, [N].
 Scores = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _InMemory:
-    """Scores in memory, as evaluation reads them."""
-
-    held: dict[str, ScoreSplit]
-    attributes: Mapping[str, Any]
-
-    @property
-    def splits(self) -> list[str]:
-        return list(self.held)
-
-    def split(self, name: str, /) -> ScoreSplit:
-        return self.held[name]
 
 
 def compare(
@@ -77,9 +63,9 @@ def compare(
 
     Returns:
         The leaderboard, in fractions and the same on every run, best mean AUROC first:
-        `{"auroc": {TITLE: ...}, "rows": [...], "left_out": [...]}`; and for each row that
-        did not fail its seconds. Combinations that do not fit together or need what the
-        store lacks are failures where every entry was named, else they are left out.
+        `{"auroc": {TITLE: ...}, "rows": [...], "left_out": [...]}`, bound to the features; and
+        for each row that did not fail its seconds. Combinations that do not fit together or
+        need what the store lacks are failures where every entry was named, else they are left out.
 
     Raises:
         ConfigError: On an unknown setting or one out of range.
@@ -106,7 +92,8 @@ def compare(
         failures |= failed
     done, failed = _read(session, views, timer)
     outcomes = {row: done.get(row) or (failures | failed)[row] for row in combinations}
-    return leaderboard(outcomes, named), timings(outcomes)
+    board = bind(leaderboard(outcomes, named), features=store.fingerprint)
+    return board, timings(outcomes)
 
 
 def _check_settings(combinations: Sequence[Combination], settings: Settings) -> None:
@@ -121,25 +108,28 @@ def _read(
 ) -> tuple[dict[Combination, Outcome], Failures]:
     """Read the test rows and the OOD sets once, and evaluate all rows."""
     store = session.store
-    attributes = {"class_counts": store.prior().counts, "class_names": store.class_names}
+    prior = store.prior()
     failures: Failures = {}
     test: dict[Combination, ScoreSplit] = {}
-    of_id: dict[Combination, dict[str, Any]] = {}
-    of_sets: dict[Combination, dict[str, dict[str, Any]]] = {}
+    per_calibrator: dict[str, dict[str, Any]] = {}
+    per_set: dict[Combination, dict[str, dict[str, Any]]] = {}
     for split in ("test", *store.ood_splits):
         scores, failed = _score_split(session, views, split, timer)
         failures |= failed
         views = [kept for view in views if (kept := view.without(failures)).methods]
         if split == "test":
             test = scores
+            # Methods only score: behind one calibrator, all predict the same classes.
+            predicted = {row.calibrator: rows for row, rows in test.items()}
+            per_calibrator = {
+                name: id_metrics(rows.predictions, rows.labels, prior)
+                for name, rows in predicted.items()
+            }
             continue
-        name = split.removeprefix(OOD_PREFIX)
-        for combination, columns in scores.items():
-            both = _InMemory({"test": test[combination], split: columns}, attributes)
-            metrics = evaluate(both)
-            alarms = {"false_alarms": false_alarms(both)[name]}
-            of_id[combination] = metrics["id"]
-            of_sets.setdefault(combination, {})[name] = {**metrics["ood"][name], **alarms}
+        for combination, rows in scores.items():
+            compared = Comparison.of(split, test[combination], rows)
+            alarms = {"false_alarms": compared.false_alarms(prior)}
+            per_set.setdefault(combination, {})[compared.name] = {**compared.metrics, **alarms}
     done: dict[Combination, Outcome] = {}
     for view in views:
         for method in view.methods:
@@ -147,8 +137,8 @@ def _read(
                 done[row.combination] = Ok(
                     view.settings(method, row),
                     view.in_use(method, row),
-                    of_id[row.combination],
-                    of_sets[row.combination],
+                    per_calibrator[view.calibrator],
+                    per_set[row.combination],
                     view.time,
                     method.fit,
                     method.score,

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS
-from ltood.evaluation.measures import ScoreSource, _ood_sets, _prior, _test, false_alarms
-from ltood.metrics import accuracy, curves
+from ltood.evaluation.measures import Evaluation
+from ltood.metrics import curves
 from ltood.runtime.files import write_atomically
 
 
-def write_plots(store: ScoreSource, folder: Path | str) -> None:
+def write_plots(evaluation: Evaluation, folder: Path | str) -> None:
     """Write the CSV files that `dvc plots` draws, OOD positive, all in fractions.
 
     `roc.csv` (set, fpr, tpr), `precision_recall.csv` (set, recall, precision),
@@ -28,18 +28,16 @@ def write_plots(store: ScoreSource, folder: Path | str) -> None:
         DataError: If scores or labels break a rule.
     """
     folder = Path(folder)
-    prior, test = _prior(store), _test(store)
-    ood_sets = list(_ood_sets(store, test))
-    accuracies = accuracy.by_group(test.predictions, test.labels, prior)
-    alarms = false_alarms(store)
+    accuracies, alarms = evaluation.id_metrics, evaluation.false_alarms
     roc_rows: list[Sequence[Any]] = []
     recall_rows: list[Sequence[Any]] = []
-    for ood_set in ood_sets:
-        curve = curves.roc(ood_set.ranking, positive="ood")
-        roc_rows += _rows(ood_set.name, curve.x, curve.y)
-        curve = curves.precision_recall(ood_set.ranking, positive="ood")
-        recall_rows += _rows(ood_set.name, curve.x, curve.y)
-    sides = {"id": test.scores, **{ood_set.name: ood_set.ood.scores for ood_set in ood_sets}}
+    sides = {"id": evaluation.test.scores}
+    for item in evaluation.comparisons:
+        curve = curves.roc(item.ranking, positive="ood")
+        roc_rows += _rows(item.name, curve.x, curve.y)
+        curve = curves.precision_recall(item.ranking, positive="ood")
+        recall_rows += _rows(item.name, curve.x, curve.y)
+        sides[item.name] = item.ood.scores
     borders, shares = curves.histograms(list(sides.values()))
     bins = [
         row

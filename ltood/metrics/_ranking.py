@@ -84,7 +84,7 @@ def rank(id_scores: ArrayLike, ood_scores: ArrayLike) -> Ranking:
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD, float32 or wider.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
 
     Returns:
         Counts of both sides at each distinct score.

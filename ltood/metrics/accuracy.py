@@ -82,7 +82,7 @@ def by_group(predictions: Classes, labels: Classes, prior: ClassPrior) -> dict[G
 
 
 def check_classes(classes: Classes, num_classes: int, what: str) -> None:
-    """Refuse rows whose class is none.
+    """Refuse rows whose value is not a class.
 
     Args:
         classes: Labels or predictions, [N].
@@ -96,7 +96,7 @@ def check_classes(classes: Classes, num_classes: int, what: str) -> None:
     if outside.any():
         row = int(np.argmax(outside))
         raise DataError(
-            f"{outside.sum()} of {len(classes)} {what} are no class (first: row {row}, value "
+            f"{outside.sum()} of {len(classes)} {what} are not classes (first: row {row}, value "
             f"{classes[row]}); classes go from 0 to {num_classes - 1}. Check the class counts "
             "and import or extract these rows again."
         )

@@ -21,7 +21,7 @@ def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: Positive) -> 
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
         positive: The side to be found; "ood" gives AUPR-out, "id" AUPR-in.
 
     Returns:

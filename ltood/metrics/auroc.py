@@ -19,7 +19,7 @@ def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
 
     Returns:
         A fraction, 0 to 1.

@@ -20,7 +20,7 @@ def average_precision(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: 
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
         positive: The side to be found; "ood" gives AP-out, "id" AP-in.
 
     Returns:

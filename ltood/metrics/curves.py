@@ -47,7 +47,7 @@ def curves(
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
         positive: The side to be found.
         max_points: Most points of each curve, at least 2.
 

@@ -60,7 +60,7 @@ def fpr_at_tpr(
 
     Args:
         id_scores: Scores of ID rows, [N]; higher means more OOD.
-        ood_scores: Scores of OOD rows, [M]; likewise.
+        ood_scores: Scores of OOD rows, [M].
         tpr: Wanted recall of the positive side, above 0 up to 1; six decimals count.
         positive: The side to be found.
         rule: "nearest", "nearest_exact" or "first", see the module.

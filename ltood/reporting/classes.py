@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ltood.core.errors import DataError
 from ltood.core.prior import GROUPS, ClassPrior
+from ltood.evaluation.measures import Evaluation
 from ltood.reporting import figures
 from ltood.reporting.panels import Panel
 from ltood.reporting.tables import ABSENT, Cell, Row, percent
@@ -32,87 +32,40 @@ class ClassPanel:
     panels: list[Panel]
 
 
-def class_panel(
-    metrics: Mapping[str, Any],
-    breakdown: Mapping[str, Any],
-    prior: ClassPrior,
-    names: Sequence[str],
-) -> ClassPanel:
-    """Tables and figures of the class groups.
+def class_panel(evaluation: Evaluation) -> ClassPanel:
+    """Tables and figures of the class groups and of the classes."""
+    prior, breakdown = evaluation.prior, evaluation.breakdown
+    classes, false_alarms = breakdown["classes"], breakdown["false_alarms"]
+    return ClassPanel(
+        [_group_row(group, evaluation.id_metrics, prior) for group in GROUPS],
+        [
+            Row(name, _shares(name, values, ("all", *GROUPS), "false alarms"))
+            for name, values in false_alarms.items()
+        ],
+        [_missed_row(name, values) for name, values in breakdown["missed_ood"].items()],
+        [_class_row(entry) for entry in classes],
+        [_accuracy_panel(classes, prior), _alarm_panel(false_alarms)],
+    )
 
-    Args:
-        metrics: Metrics in fractions; gives the accuracies of the groups.
-        breakdown: What `evaluation.breakdown` gives.
-        prior: Training counts.
-        names: Class names, [C].
 
-    Raises:
-        DataError: If the breakdown lacks a part or is of other classes or OOD sets.
-    """
-    classes = _part(breakdown, "classes")
-    false_alarms, missed = _part(breakdown, "false_alarms"), _part(breakdown, "missed_ood")
-    if not len(classes) == len(names) == prior.num_classes:
-        raise DataError(
-            f"the breakdown has {len(classes)} classes, {len(names)} names and "
-            f"{prior.num_classes} training counts; all three must be the same classes. Run the "
-            "evaluate stage again."
-        )
-    for title, part in (("false_alarms", false_alarms), ("missed_ood", missed)):
-        absent = sorted(set(metrics["ood"]) - set(part))
-        if absent:
-            raise DataError(
-                f"the breakdown has no {title} of {', '.join(absent)}; make it from the same "
-                "scores as the metrics."
-            )
-    groups = prior.groups()
-    accuracies = [entry["accuracy"] for entry in classes]
-    values = np.array([np.nan if value is None else value for value in accuracies], dtype=float)
-    sets = list(metrics["ood"])
+def _accuracy_panel(classes: Sequence[Mapping[str, Any]], prior: ClassPrior) -> Panel:
+    shares = [np.nan if entry["accuracy"] is None else entry["accuracy"] for entry in classes]
     scatter = figures.class_accuracy(
         prior.counts,
-        values,
-        names,
-        groups.tolist(),
+        np.array(shares, dtype=float),
+        [entry["name"] for entry in classes],
+        [entry["group"] for entry in classes],
         "Accuracy of each class over its number of training images, marked by class group",
     )
+    return Panel(scatter, "Accuracy over training images. A slope to the left is the long tail.")
+
+
+def _alarm_panel(false_alarms: Mapping[str, Mapping[str, Any]]) -> Panel:
     bars = figures.group_bars(
-        {name: false_alarms[name] for name in sets},
+        false_alarms,
         "Share of ID images flagged at 95 percent OOD recall, by class group and OOD set",
     )
-    return ClassPanel(
-        [_group_row(group, metrics["id"], prior) for group in GROUPS],
-        [
-            Row(name, _shares(name, false_alarms[name], ("all", *GROUPS), "false alarms"))
-            for name in sets
-        ],
-        [
-            Row(
-                name,
-                [
-                    Cell(f"{missed[name]['num_missed']:,}"),
-                    *_shares(name, missed[name], GROUPS, "missed OOD"),
-                ],
-            )
-            for name in sets
-        ],
-        [
-            _class_row(name, entry, int(count), str(group))
-            for name, entry, count, group in zip(names, classes, prior.counts, groups, strict=True)
-        ],
-        [
-            Panel(scatter, "Accuracy over training images. A slope to the left is the long tail."),
-            Panel(bars, "Who pays for the alarms: ID images flagged, by group of their class."),
-        ],
-    )
-
-
-def _part(breakdown: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - JSON content
-    if key not in breakdown:
-        raise DataError(
-            f"the breakdown has no part {key!r}; it has {', '.join(breakdown) or 'none'}. Pass "
-            "what evaluation.breakdown gives."
-        )
-    return breakdown[key]
+    return Panel(bars, "Who pays for the alarms: ID images flagged, by group of their class.")
 
 
 def _group_row(group: str, accuracies: Mapping[str, Any], prior: ClassPrior) -> Row:
@@ -126,14 +79,17 @@ def _shares(name: str, values: Mapping[str, Any], keys: Sequence[str], what: str
     return [Cell(percent(values[key], f"{what} of {name}, {key}")) for key in keys]
 
 
-def _class_row(name: str, entry: Mapping[str, Any], count: int, group: str) -> Row:
-    accuracy = percent(entry["accuracy"], f"the accuracy of class {name}")
-    return Row(
-        name,
-        [
-            Cell(group, is_text=True),
-            Cell(f"{count:,}"),
-            Cell(f"{entry['num_test']:,}"),
-            Cell(accuracy),
-        ],
-    )
+def _missed_row(name: str, values: Mapping[str, Any]) -> Row:
+    cells = [Cell(f"{values['num_missed']:,}"), *_shares(name, values, GROUPS, "missed OOD")]
+    return Row(name, cells)
+
+
+def _class_row(entry: Mapping[str, Any]) -> Row:
+    name = entry["name"]
+    cells = [
+        Cell(entry["group"], is_text=True),
+        Cell(f"{entry['num_train']:,}"),
+        Cell(f"{entry['num_test']:,}"),
+        Cell(percent(entry["accuracy"], f"the accuracy of class {name}")),
+    ]
+    return Row(name, cells)

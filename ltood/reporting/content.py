@@ -1,4 +1,4 @@
-"""What a report holds: the pieces checked against one another and put into one value."""
+"""What a report holds, put into one value for the template."""
 
 import base64
 import json
@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ltood.core.errors import DataError
-from ltood.core.prior import ClassPrior
-from ltood.metrics import METRICS
+from ltood.evaluation.measures import Evaluation
 from ltood.reporting import panels, tables
+from ltood.reporting.cautions import cautions
 from ltood.reporting.classes import ClassPanel, class_panel
-from ltood.reporting.wording import COUNTS
+from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
 
 if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
-    from ltood.store.scores import ScoreStore
 
-_OOD = "ood_"
-_SLOTS = ("calibrator", "method", "normaliser")
-_ORIGINS = ("dataset", "backbone", "recipe")
+#: Where the provenance names what the features come from; the first that is there counts. The
+#: head's recipe comes first: a head learned from text belongs to features of a given network.
+_ORIGINS = {
+    "dataset": (("dataset",),),
+    "backbone": (("backbone",),),
+    "recipe": (("head", "recipe"), ("recipe",)),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that stands in the page itself.
+    """An image that stands in the page itself.
 
     Attributes:
         address: The PNG file as a data address.
@@ -63,67 +64,60 @@ class Content:
     title: str
     slots: list[Slot]
     tiles: list[tables.Tile]
+    cautions: list[str]
     set_rows: list[tables.Row]
     has_intervals: bool
     overview: list[panels.Panel]
     sets: list[panels.SetPanel]
     classes: ClassPanel
-    leaderboard: tables.Leaderboard | None
+    leaderboard: Leaderboard | None
     regions: "Picture | None"
     provenance: Mapping[str, Any]
     data: str
 
 
 def build(
-    store: "ScoreStore",
-    metrics: Mapping[str, Any],
-    breakdown: Mapping[str, Any],
+    evaluation: Evaluation,
     intervals: Mapping[str, Any] | None,
-    leaderboard: Sequence[Mapping[str, Any]] | None,
+    board: Mapping[str, Any] | None,
     title: str | None,
     regions: "RegionSheet | None" = None,
 ) -> Content:
-    """Check the pieces of a report and put them together; see `write_report`.
+    """Put the pieces of a report together; see `write_report`.
 
     Raises:
-        DataError: If a piece is missing, or pieces were made from different scores.
+        DataError: If the scores lack a part, or a piece was made from other features.
     """
-    check_metrics(store, metrics)
-    chosen = slots(store.attributes)
-    prior = ClassPrior(np.asarray(_attribute(store.attributes, "class_counts"), dtype=np.int64))
-    sides = panels.read_sides(store, list(metrics["ood"]))
-    current = {slot.kind: slot.name for slot in chosen if slot.kind in _SLOTS and slot.name}
-    provenance = _attribute(store.attributes, "provenance")
-    fingerprint = store.attributes.get("features_fingerprint")
+    attributes = evaluation.scores.attributes
+    chosen = slots(attributes)
+    provenance = _attribute(attributes, "provenance")
+    fingerprint = attributes.get("features_fingerprint")
+    metrics = evaluation.metrics
     data = {
-        "breakdown": breakdown,
-        "class_counts": prior.counts.tolist(),
-        "class_names": _attribute(store.attributes, "class_names"),
+        "breakdown": evaluation.breakdown,
+        "class_counts": evaluation.prior.counts.tolist(),
+        "class_names": _attribute(attributes, "class_names"),
         "intervals": intervals,
-        "leaderboard": leaderboard,
+        "leaderboard": None if board is None else board["rows"],
         "metrics": metrics,
         "provenance": provenance,
-        "slots": {slot: store.attributes[slot] for slot in _SLOTS},
+        "slots": {slot: attributes[slot] for slot in SLOTS},
     }
-    # Tables first: they find what is wrong before the figures take their second.
-    headline = tables.tiles(metrics, intervals)
-    rows = tables.set_rows(metrics, intervals)
-    board = tables.leaderboard(leaderboard, current) if leaderboard else None
-    classes = class_panel(metrics, breakdown, prior, data["class_names"])
-    embedded = as_json(data)
+    table = None if board is None else leaderboard(board, metrics, data["slots"])
     return Content(
         title or _default_title(chosen),
         chosen,
-        headline,
-        rows,
+        tables.tiles(metrics, intervals),
+        cautions(metrics, table),
+        tables.set_rows(metrics, intervals),
         intervals is not None,
-        panels.overview(sides),
-        panels.set_panels(sides, metrics, prior.groups()),
-        classes,
-        board,
+        panels.overview(evaluation.comparisons),
+        panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
+        class_panel(evaluation),
+        table,
         None if regions is None else region_picture(regions, fingerprint),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
-        embedded,
+        as_json(data),
     )
 
 
@@ -149,47 +143,6 @@ def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
     )
 
 
-def check_metrics(store: "ScoreStore", metrics: Mapping[str, Any]) -> None:
-    """Check that metrics are complete and were made from these scores.
-
-    Raises:
-        DataError: If they are not.
-    """
-    for part in ("id", "ood", "mean"):
-        if not isinstance(metrics.get(part), Mapping):
-            raise DataError(
-                f"the metrics have no part {part!r}; they must hold id, ood and mean. "
-                "Run the evaluate stage again."
-            )
-    stored = sorted(name.removeprefix(_OOD) for name in store.splits if name.startswith(_OOD))
-    if "test" not in store.splits or not stored:
-        raise DataError(
-            f"the scores have the splits {', '.join(store.splits)}; a report needs test and at "
-            "least one ood_<name>. Score a store that holds them."
-        )
-    if sorted(metrics["ood"]) != stored:
-        raise DataError(
-            f"the metrics are of the OOD sets {', '.join(sorted(metrics['ood'])) or 'none'} but "
-            f"the scores of {', '.join(stored)}; run the evaluate stage again."
-        )
-    keys = {f"OOD set {name}": values for name, values in metrics["ood"].items()}
-    for name, values in {**keys, "the mean": metrics["mean"]}.items():
-        keys_shown = (*METRICS, *(count.key for count in COUNTS))
-        missing = [key for key in keys_shown if key not in values]
-        if missing:
-            raise DataError(
-                f"the metrics of {name} lack {', '.join(missing)}; run the evaluate stage again."
-            )
-    for name, values in metrics["ood"].items():
-        rows = len(store.split(_OOD + name))
-        counted = values["num_ood"] + values["num_relabelled"]
-        if counted != rows:
-            raise DataError(
-                f"the metrics of OOD set {name} count {counted} images but the scores "
-                f"{rows}: they were made from other scores. Run the evaluate stage again."
-            )
-
-
 def _attribute(attributes: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - as stored
     if key not in attributes:
         raise DataError(
@@ -206,36 +159,30 @@ def slots(attributes: Mapping[str, Any]) -> list[Slot]:
         DataError: If the scores do not record one of the three slots.
     """
     provenance = _attribute(attributes, "provenance")
-    found_slots = []
-    for kind in _ORIGINS:
-        found = _find(provenance, kind)
-        if not isinstance(found, Mapping):
-            found = {"name": found}
-        name = found.get("name")
-        settings = found.get("settings", {key: found[key] for key in found if key != "name"})
-        found_slots.append(Slot(kind, None if name is None else str(name), settings, {}))
-    for kind in _SLOTS:
+    found_slots = [_origin(kind, provenance) for kind in _ORIGINS]
+    for kind in ("calibrator", "method", "normaliser"):
         entry = _attribute(attributes, kind)
         found_slots.append(Slot(kind, entry["name"], entry["settings"], entry.get("in_use", {})))
     return found_slots
 
 
-def _find(provenance: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - as stored
-    """The outermost value under `key`: a checkpoint, for one, brings its own provenance."""
-    level = [provenance]
-    while level:
-        for values in level:
-            if key in values:
-                return values[key]
-        level = [
-            value for values in level for value in values.values() if isinstance(value, Mapping)
-        ]
-    return None
+def _origin(kind: str, provenance: Mapping[str, Any]) -> Slot:
+    """What the provenance says of a dataset, backbone or recipe; a name alone or a record."""
+    for path in _ORIGINS[kind]:
+        found: Any = provenance
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping) and "name" in found:
+            return Slot(kind, str(found["name"]), found.get("settings", {}), {})
+        if isinstance(found, str):
+            return Slot(kind, found, {}, {})
+    return Slot(kind, None, {}, {})
 
 
 def _default_title(chosen: Sequence[Slot]) -> str:
     names = {slot.kind: slot.name for slot in chosen}
-    parts = [names[kind] for kind in _SLOTS if names[kind] not in {None, "none"}]
+    parts = [names[kind] for kind in ("calibrator", "method", "normaliser")]
+    parts = [part for part in parts if part != "none"]
     where = f" on {names['dataset']}" if names["dataset"] else ""
     return f"{' + '.join(str(part) for part in parts)}{where}"
 

@@ -9,6 +9,8 @@ from ltood.reporting import wording
 from ltood.reporting.tables import ABSENT
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from ltood.reporting.content import Content
 
 _FOLDER = Path(__file__).parent
@@ -27,6 +29,7 @@ def render(content: "Content") -> str:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["breakable"] = _breakable
     environment.tests["mapping_value"] = lambda value: isinstance(value, Mapping)
     return environment.get_template("report.html.jinja").render(
         absent=ABSENT,
@@ -38,6 +41,13 @@ def render(content: "Content") -> str:
         column_groups=_column_groups(),
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
     )
+
+
+def _breakable(name: str) -> "Markup":
+    """A name that may go on in a new line after an underscore."""
+    from markupsafe import Markup, escape
+
+    return escape(name).replace("_", "_" + Markup("<wbr>"))
 
 
 def _column_groups() -> list[tuple[str, int]]:

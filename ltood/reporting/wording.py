@@ -46,6 +46,13 @@ TILES = (
     ("ap_out", "Mean AP, OOD positive", "precision of alarms over all recalls"),
 )
 
+ACCURACY_TILES = (
+    ("accuracy", "Accuracy", "ID test images given their class"),
+    ("many", "Accuracy, many", "mean over the frequent classes"),
+    ("medium", "Accuracy, medium", "mean over the middle classes"),
+    ("few", "Accuracy, few", "mean over the rare classes"),
+)
+
 NOTES = (
     (
         "Which way is up",

@@ -16,7 +16,7 @@ from ltood.comparing.running import compare
 from ltood.comparing.timing import TimedBatch, TimedInputs, Timer, Timing
 from ltood.core.errors import ConfigError, LtoodError, StoreError, UnknownNameError
 from ltood.core.registry import available
-from ltood.evaluation.measures import evaluate, false_alarms
+from ltood.evaluation.measures import Evaluation
 from ltood.methods import energy, relation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
@@ -81,7 +81,8 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
             EntrySpec(names[2], SETTINGS["normalisers"].get(names[2], {})),
             device="cpu",
         )
-        row, metrics, alarms = rows[combination.title], evaluate(scores), false_alarms(scores)
+        row, evaluation = rows[combination.title], Evaluation(scores)
+        metrics, alarms = evaluation.metrics, evaluation.false_alarms
         assert (row["calibrator"], row["method"], row["normaliser"]) == names
         assert row["status"] == "ok"
         assert row["id"] == metrics["id"]
@@ -105,7 +106,8 @@ def test_patches_are_calibrated_as_by_the_score_command(tmp_path):
     scores = score_store(
         store, tmp_path / "s.zarr", EntrySpec("l_mcm"), EntrySpec("patt"), device="cpu"
     )
-    found, wanted = by_title(board)["patt+l_mcm"]["ood"]["far"], evaluate(scores)["ood"]["far"]
+    found = by_title(board)["patt+l_mcm"]["ood"]["far"]
+    wanted = Evaluation(scores).metrics["ood"]["far"]
     assert found["auroc"] == pytest.approx(wanted["auroc"], abs=1e-12)
 
 

@@ -33,7 +33,11 @@ def test_a_group_without_classes_or_rows_is_none():
         ([0, 1], [0], r"predictions have shape \(2,\) and labels \(1,\)"),
         ([[0]], [[0]], r"both are one list \[N\]"),
         ([], [], "there are no labels"),
-        ([0, 0, 0], [0, -1, 9], "2 of 3 labels are no class .first: row 1, value -1.; .* 0 to 3"),
+        (
+            [0, 0, 0],
+            [0, -1, 9],
+            "2 of 3 labels .*row 1, value -1.*0 to 3",
+        ),
     ],
 )
 def test_rows_that_have_no_accuracy(predictions, labels, sentence):
