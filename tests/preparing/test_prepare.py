@@ -15,6 +15,7 @@ from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.images.prepared import open_prepared
 from ltood.preparing.prepare import prepare
+from ltood.preparing.summary import summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -385,3 +386,35 @@ def test_the_stage_ends_a_failure_in_one_line(tmp_path, monkeypatch, params, sen
     assert done.exit_code == 1
     assert done.stderr.startswith(sentence)
     assert done.stderr.count("\n") == 1
+
+
+def test_what_was_prepared_is_reported(toy, out, capsys):
+    toy.content["train"][1][:] = [0, 0, 0, 0, 0, 1]
+    prepare(toy, "toy", {"aux": None, "ood": []}, out)
+    told = capsys.readouterr().err
+    assert "toy: 2 classes; training images of a class: 5 (cat) to 1 (dog)." in told
+    assert "toy: images: train 6, test 5, ood_far 4." in told
+    assert "no split val" in told
+    assert "datasets.toy.aux" in told
+    assert "datasets.toy.ood" not in told
+
+
+def test_groups_are_those_of_the_tables():
+    names = [str(label) for label in range(6)]
+    counts = np.array([60, 50, 10, 8, 2, 1])
+    lines = summary("toy", names, counts, {"train": 131, "val": 1, "aux": 1, "ood_x": 1}, {})
+    assert lines[1] == "toy: classes by group: many 2, medium 3, few 1."
+    assert len(lines) == 3
+
+
+def test_test_images_in_ood_sets_are_reported(toy, out, capsys):
+    toy.content["ood_far"][0][1] = toy.content["test"][0][3]
+    run(toy, out)
+    assert "ood_far: 1 of 4 images are images of test too" in capsys.readouterr().err
+
+
+def test_labels_that_count_from_one_are_explained(toy, out):
+    toy.class_names = ("0", "1", "2")
+    toy.content["train"][1] = np.arange(6) % 2 + 1
+    with pytest.raises(DataError, match="count from 0"):
+        run(toy, out)
