@@ -231,23 +231,43 @@ def class_accuracy(
         axes.set_ylim(-4, 108)
         axes.margins(x=0.12)
         if len(counts) <= _NAMED_CLASSES:
-            # By turns above and below, since neighbours on the tail lie close together.
-            for turn, row in enumerate(np.argsort(counts, kind="stable")):
-                if counts[row] > 0 and np.isfinite(accuracies[row]):
-                    axes.annotate(
-                        _short(names[row], 14),
-                        (counts[row], 100 * accuracies[row]),
-                        xytext=(0, -12 if turn % 2 else 6),
-                        textcoords="offset points",
-                        ha="center",
-                        fontsize=7,
-                        color=_ROLES["muted"],
-                    )
+            shown = (counts > 0) & np.isfinite(accuracies)
+            for row, is_above in labels_above(counts, accuracies, np.flatnonzero(shown)).items():
+                axes.annotate(
+                    _short(names[row], 14),
+                    (counts[row], 100 * accuracies[row]),
+                    xytext=(0, 6 if is_above else -12),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                    color=_ROLES["muted"],
+                )
         axes.set_xlabel("training images of the class (logarithmic)")
         axes.set_ylabel("accuracy, %")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, fontsize=7.5)
 
     return _render(draw, (4.6, 3.2), label)
+
+
+def labels_above(
+    counts: NDArray[np.int64], accuracies: Values, rows: NDArray[np.int64]
+) -> dict[int, bool]:
+    """Whether the name of each class goes above its point, away from its nearest neighbour.
+
+    Args:
+        counts: Training images, [C].
+        accuracies: Fractions, [C].
+        rows: Classes to name.
+    """
+    ordered = rows[np.argsort(counts[rows], kind="stable")]
+    gaps = np.diff(np.log(counts[ordered]), prepend=-np.inf, append=np.inf)
+    above: dict[int, bool] = {}
+    for turn, row in enumerate(ordered.tolist()):
+        is_first_nearer = gaps[turn] <= gaps[turn + 1]
+        place = min(max(turn - 1 if is_first_nearer else turn + 1, 0), len(ordered) - 1)
+        higher = accuracies[row] - accuracies[ordered[place]]
+        above[row] = bool(higher > 0) if higher else turn % 2 == 0
+    return above
 
 
 def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.evaluation import comparison
 from ltood.evaluation.binding import bind, write_bound
 from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
@@ -271,6 +272,30 @@ def test_stacked_histogram_reaches_the_sum_of_its_groups():
     floor, many_top = max(heights["many"]), min(heights["many"])
     few_top = min(heights["few"])
     assert (floor - few_top) / (floor - many_top) == pytest.approx(1.5, abs=0.01)
+
+
+def test_a_report_ranks_each_set_once(monkeypatch, tmp_path):
+    ranked = []
+    rank = comparison.rank
+
+    def counted(*sides):
+        ranked.append(sides)
+        return rank(*sides)
+
+    monkeypatch.setattr(comparison, "rank", counted)
+    evaluation = Evaluation(make_store(sets=("near", "far")))
+    pieces = {"intervals": bootstrap(evaluation, samples=2), "leaderboard": board_of(ROWS)}
+    write_report(tmp_path / "r.html", evaluation, **pieces)
+    assert len(ranked) == 2
+
+
+def test_names_of_close_classes_point_away_from_each_other():
+    counts, accuracies = np.array([5, 100, 8, 120, 0]), np.array([0.6, 0.9, 0.7, 0.8, 0.5])
+    above = figures.labels_above(counts, accuracies, np.array([0, 1, 2, 3]))
+    assert above == {0: False, 2: True, 1: True, 3: False}
+    assert figures.labels_above(counts, accuracies, np.array([0])) == {0: True}
+    equal = figures.labels_above(np.full(4, 7), np.full(4, 0.5), np.arange(4))
+    assert list(equal.values()) == [True, False, True, False]
 
 
 def test_best_and_worst_follow_the_direction(evaluation):
