@@ -4,7 +4,7 @@ Rows go the way they go in `ltood score`: calibrate, logits from the head, score
 normalise. The verdict is exact: a row is ID where `score <= threshold`, else OOD.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
-from ltood.scoring.sources import to_tensor
+from ltood.scoring.sources import calibrated, to_tensor
 
 #: Training classes that are named beside a verdict.
 NUM_NEAREST = 3
@@ -117,7 +117,11 @@ class DeployedDetector:
             MissingNeedError: If the method reads local features and none are given.
             NotFiniteScoresError: If a score is not finite.
         """
-        return self.predict(features, local=local).scores
+        read = {*self.method.arrays, *(self.normaliser.arrays if self.normaliser else ())}
+        batches = self._batches(features, local, logits=bool(read & {"logits", "extra"}))
+        with torch.inference_mode():
+            parts = [self._scores(batch) for batch in batches]
+        return torch.cat(parts)
 
     def predict(self, features: Rows, *, local: Rows | None = None) -> Predictions:
         """Scores, verdicts, classes and nearest training classes; see `score`.
@@ -127,30 +131,30 @@ class DeployedDetector:
             MissingNeedError: If the method reads local features and none are given.
             NotFiniteScoresError: If a score is not finite.
         """
-        rows = self._checked(features)
-        patches = self._checked_local(local, len(rows))
-        starts = range(0, len(rows), BATCH_ROWS) or range(1)
-        parts = [self._predict(rows, patches, start, start + BATCH_ROWS) for start in starts]
+        with torch.inference_mode():
+            parts = [self._predict(batch) for batch in self._batches(features, local, logits=True)]
         return Predictions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-    @torch.inference_mode()
-    def _predict(
-        self, features: Tensor, local: Tensor | None, start: int, stop: int
-    ) -> tuple[Tensor, ...]:
-        """Columns of `Predictions` for the rows `start` to `stop`."""
-        part = features[start:stop]
-        patches = None if local is None else local[start:stop]
-        if self.calibrator is not None:
-            part = self.calibrator._transform(part)
-            patches = None if patches is None else self.calibrator._transform_local(patches)
-        batch = FeatureBatch.of(
-            part,
-            ids=torch.arange(start, start + len(part), device=part.device),
-            local=patches,
-            head=self.head,
-        )
+    def _batches(
+        self, features: Rows, local: Rows | None, *, logits: bool
+    ) -> Iterator[FeatureBatch]:
+        """Rows that were checked once, as the method sees them; at least one batch."""
+        rows = self._checked(features)
+        patches = self._checked_local(local, len(rows))
+        ids = torch.arange(len(rows), device=rows.device)
+        for start in range(0, len(rows), BATCH_ROWS) or range(1):
+            part = slice(start, start + BATCH_ROWS)
+            arrays = {
+                "features": rows[part],
+                "local": None if patches is None else patches[part],
+                "ids": ids[part],
+            }
+            yield calibrated(FeatureBatch(arrays), self.calibrator, self.head, logits=logits)
+
+    def _predict(self, batch: FeatureBatch) -> tuple[Tensor, ...]:
+        """Columns of `Predictions` for one batch."""
         scores = self._scores(batch)
-        nearest, similarities = self._nearest(part)
+        nearest, similarities = self._nearest(batch.features)
         return scores, scores > self.threshold, batch.logits.argmax(dim=1), nearest, similarities
 
     def _scores(self, batch: FeatureBatch) -> Tensor:
@@ -178,8 +182,14 @@ class DeployedDetector:
         # A class without training rows has no mean, so it is near to nothing.
         cosines = cosines.clamp(-1, 1).masked_fill(self.class_rows == 0, -torch.inf)
         columns = min(NUM_NEAREST, int((self.class_rows > 0).sum()))
-        ranked = cosines.sort(dim=1, descending=True, stable=True)
-        return ranked.indices[:, :columns], ranked.values[:, :columns]
+        values, classes = cosines.topk(columns, dim=1)
+        # Which of equal values `topk` takes, and in which order, is its own affair.
+        tied = (cosines >= values[:, -1:]).sum(dim=1) > columns
+        tied |= (values[:, 1:] == values[:, :-1]).any(dim=1)
+        if tied.any():
+            ranked = cosines[tied].sort(dim=1, descending=True, stable=True)
+            classes[tied] = ranked.indices[:, :columns]
+        return classes, values
 
     def _checked(self, features: Rows) -> Tensor:
         """Features as [N, D] float32 on the detector's device, or a clear error."""

@@ -9,9 +9,6 @@ preprocessing applies, which must be the recorded one.
 """
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +20,11 @@ from torch import Tensor
 
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.deployment.detector import DeployedDetector
-from ltood.images.decoding import Geometry, as_image, decode_image
+from ltood.images.decoding import Geometry, as_image, decode_image, open_image
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
 
-#: Files of a folder that are taken for images; a file named by itself is always opened.
-SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 #: Modes with 8 bits per channel; wider ones would be cut off in silence.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
 #: Largest difference of an imported head from the checkpoint's, relative to its largest value.
@@ -136,8 +129,7 @@ class Embedder:
         """
         if not self._from_files:
             return read_image(path, self.spec, self.geometry)
-        with _decoding(path):
-            picture = decode_image(path.read_bytes(), str(path))
+        picture = decode_image(_content(path), str(path))
         if self._prepared is not None:
             picture = as_image(self._prepared(picture, 0))
         elif self.geometry is not None:
@@ -170,34 +162,20 @@ def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) ->
     Raises:
         DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
     """
-    with _decoding(path), Image.open(path) as image:
-        image.load()
-        return fit_image(image, spec, geometry)
+    with open_image(_content(path), str(path)) as image:
+        try:
+            return fit_image(image, spec, geometry)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises into an error that names the file."""
+def _content(path: Path) -> bytes:
     try:
-        with warnings.catch_warnings():
-            # A picture beyond PIL's limit may be made to exhaust the memory.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except DataError as error:
-        told = str(error)
-        raise DataError(told if told.startswith(str(path)) else f"{path}: {told}") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,  # What PIL raises for some broken PNG files.
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        reason = " ".join(str(error).split())
+        return path.read_bytes()
+    except OSError as error:
         raise DataError(
-            f"{path} cannot be decoded as an image ({reason}); replace or leave out the file."
-        ) from None
+            f"{path} cannot be read ({error.strerror or error}); put the file back or leave it out."
+        ) from error
 
 
 def fit_image(

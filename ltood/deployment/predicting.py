@@ -23,7 +23,8 @@ from ltood.deployment.detector import (
     NotFiniteScoresError,
     Rows,
 )
-from ltood.deployment.images import SUFFIXES, Embedder, fit_pixels
+from ltood.deployment.images import Embedder, fit_pixels
+from ltood.images.folders import images_below
 from ltood.runtime.console import log
 from ltood.store.archives import Archive
 
@@ -33,6 +34,8 @@ COLUMNS = (
     *(f"{kind}_{rank}" for rank in range(1, NUM_NEAREST + 1) for kind in ("nearest", "cosine")),
 )
 _ARCHIVE = ".npz"
+#: Top folders that hold no files of users, and some of them no end of others.
+_SYSTEM = (("dev",), ("proc",), ("sys",))
 _LISTED = 5
 
 
@@ -156,7 +159,7 @@ def image_files(path: Path) -> list[Path]:
     """The image file `path`, or all image files below the folder `path` in order.
 
     Raises:
-        DataError: If nothing is there, or the folder holds no image.
+        DataError: If nothing is there, or it is a folder of the system or without an image.
     """
     if path.is_file():
         return [path]
@@ -164,18 +167,15 @@ def image_files(path: Path) -> list[Path]:
         raise DataError(
             f"{path} does not exist; give image files, folders of images or .npz archives."
         )
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        # As datasets are read: macOS puts "._photo.jpg" beside the files of foreign disks.
-        if file.suffix.lower() in SUFFIXES and file.name[0] != "." and file.is_file()
-    )
-    if not found:
+    where = path.resolve()
+    if where == Path(where.anchor) or where.parts[1:2] in _SYSTEM:
         raise DataError(
-            f"{path} holds no image; files are searched by their ending "
-            f"({', '.join(sorted(SUFFIXES))}). Give an archive of features by its own path."
+            f"{path} is a folder of the system, not of images; give the folder that holds them."
         )
-    return found
+    found = images_below(path)
+    for note in found.notes():
+        log(f"{path}: {note}")
+    return [path / name for name in found.paths]
 
 
 def _image_files(
@@ -347,7 +347,8 @@ def _verdicts(
             ),
             len(where),
         )
-        kept = [row for row in range(len(paths)) if row not in set(error.rows)]
+        unusable = set(error.rows)
+        kept = [row for row in range(len(paths)) if row not in unusable]
         yield from _verdicts(
             detector,
             [paths[row] for row in kept],

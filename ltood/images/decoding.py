@@ -11,8 +11,9 @@ images the first frame. The orientation tag of cameras is not applied, as there.
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -122,6 +123,16 @@ def decode_image(content: bytes, name: str) -> "Image":
     Raises:
         DataError: If it is not an image, or a truncated or otherwise damaged one.
     """
+    with open_image(content, name) as opened:
+        return _rgb(opened)
+
+
+@contextmanager
+def open_image(content: bytes, name: str) -> Iterator["Image"]:
+    """Open one image file for the block, decoded, in its own mode; see `decode_image`.
+
+    Images of more than 178,956,970 pixels are refused, twice what Pillow warns of.
+    """
     import io
 
     from PIL import Image
@@ -130,7 +141,9 @@ def decode_image(content: bytes, name: str) -> "Image":
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
-            return _rgb(opened)
+            yield opened
+    except DataError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{name} cannot be decoded as an image ({_reason(error, content)}); replace or remove "

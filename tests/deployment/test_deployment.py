@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import COUNTS, DIM, make_toy
 from PIL import Image
+from torch.nn.functional import normalize
 
 import ltood
 from ltood.core.errors import (
@@ -26,12 +27,15 @@ from ltood.core.errors import (
     StoreError,
     UnknownNameError,
 )
+from ltood.core.head import ClassifierHead
 from ltood.core.registry import available
+from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.exporting import choose_threshold_split, fit_detector, threshold_at
 from ltood.deployment.files import load_detector, save_detector
 from ltood.deployment.images import Embedder, fit_image, fit_pixels, read_image
 from ltood.deployment.output import write_file, write_rows
 from ltood.deployment.predicting import COLUMNS, BadInputs, predict_files
+from ltood.images.decoding import decode_image
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
 from ltood.runtime.provenance import digest
@@ -157,6 +161,35 @@ def test_many_rows_pass_in_batches(detector, rows, monkeypatch):
     parts = detector.predict(rows)
     torch.testing.assert_close(parts.scores, whole.scores)
     assert torch.equal(parts.nearest, whole.nearest)
+
+
+def test_scoring_only_scores(detector, rows, monkeypatch):
+    wanted = detector.predict(rows).scores
+    monkeypatch.setattr(DeployedDetector, "_nearest", lambda *given: pytest.fail("called"))
+    assert torch.equal(detector.score(rows), wanted)
+
+
+def test_logits_are_made_for_who_reads_them(store, rows, monkeypatch):
+    knn = fit_detector(store, EntrySpec("knn", {"k": 3}), device="cpu")
+    wanted = knn.predict(rows)
+    monkeypatch.setattr(ClassifierHead, "logits", lambda *given: pytest.fail("called"))
+    assert torch.equal(knn.score(rows), wanted.scores)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_nearest_classes_are_in_class_order_where_they_are_equal(detector, rng, classes):
+    # Cosines of few values: equal ones stand among the nearest and at their end.
+    means = torch.eye(4)[torch.tensor(rng.integers(0, 4, classes))]
+    counts = torch.ones(classes, dtype=torch.int64)
+    counts[1] = 0
+    seen = dataclasses.replace(detector, class_means=means, class_rows=counts)
+    features = torch.tensor(rng.integers(0, 3, (200, 4))).float()
+    found, similarities = seen._nearest(features)
+    cosines = normalize(features, dim=1) @ normalize(means, dim=1).T
+    for row, values in enumerate(cosines.tolist()):
+        order = sorted((-value, place) for place, value in enumerate(values) if counts[place])[:3]
+        assert found[row].tolist() == [place for _, place in order]
+        assert similarities[row].tolist() == pytest.approx([-value for value, _ in order])
 
 
 def test_input_is_left_unchanged(detector, rows):
@@ -609,10 +642,54 @@ def test_bad_images(pictures, tmp_path, capsys):
     assert "c.jpg cannot be decoded" in capsys.readouterr().err
 
 
-def test_huge_images(pictures, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(DataError, match=r"0.png cannot be decoded .*exceeds limit"):
-        read_image(pictures.folder / "0.png", SPEC)
+@pytest.mark.parametrize(("limit", "is_taken"), [(40, True), (20, False)])
+def test_huge_images_have_one_limit_for_preparing_and_judging(
+    pictures, monkeypatch, limit, is_taken
+):
+    # Pillow warns of more pixels than this and refuses twice as many.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    path = pictures.folder / "0.png"
+    for read in (
+        lambda: decode_image(path.read_bytes(), str(path)),
+        lambda: read_image(path, SPEC),
+    ):
+        if is_taken:
+            read()
+        else:
+            with pytest.raises(DataError, match=r"0.png cannot be decoded .*exceeds limit"):
+                read()
+
+
+def test_messages_hold_no_address(tmp_path):
+    for name, content in (("empty.png", b""), ("cut.jpg", b"\xff\xd8\xff\xe0"), ("text.gif", b"x")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name) as caught:
+            read_image(tmp_path / name, SPEC)
+        assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys"])
+def test_folders_of_the_system_are_not_walked(pictures, folder, monkeypatch):
+    monkeypatch.setattr(
+        "ltood.deployment.predicting.images_below", lambda path: pytest.fail("called")
+    )
+    with pytest.raises(DataError, match="folder of the system"):
+        list(predict_files(pictures.detector, [Path(folder)], checkpoint=pictures.checkpoint))
+
+
+def test_linked_folders_are_read_and_what_is_not_is_said(pictures, tmp_path, capsys):
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    elsewhere.mkdir()
+    here.mkdir()
+    Image.fromarray(pictures.images[0]).save(elsewhere / "a.png")
+    (here / "linked").symlink_to(elsewhere)
+    (here / "dangling.png").symlink_to(tmp_path / "gone.png")
+    (here / "notes.txt").write_text("x")
+    found = predict_files(pictures.detector, [here], checkpoint=pictures.checkpoint)
+    assert [row.path for row in found] == [str(here / "linked" / "a.png")]
+    said = capsys.readouterr().err
+    assert "dangling.png" in said
+    assert ".txt 1" in said
 
 
 def test_missing_inputs(pictures, tmp_path):
@@ -732,5 +809,5 @@ def test_commands(store, folder, pictures, tmp_path):
     assert not table.exists()
     done = run_ltood(*judge, "--on-error", "skip")
     (pictures.folder / "z.png").unlink()
-    assert "1 images or rows were skipped." in done.stderr
+    assert "1 was skipped" in done.stderr
     assert [json.loads(line)["id"] for line in table.read_text().splitlines()] == [None] * 3
