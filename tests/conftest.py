@@ -34,24 +34,24 @@ class Toy:
 
 def _rows(labels: Tensor, blocks: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pooled and local features of `labels`; -1 is active everywhere, but weakly."""
-    centres = torch.cat([blocks * 2.0, torch.full((1, DIM), 0.4)])[labels]
-    noise = torch.randn(len(labels), PATCHES, DIM, generator=rng)
+    centres = torch.cat([blocks * 2.0, torch.full_like(blocks[:1], 0.4)])[labels]
+    noise = torch.randn(len(labels), PATCHES, blocks.shape[1], generator=rng)
     local = (centres[:, None] + 0.6 * noise).relu()
     return local.mean(dim=1), local
 
 
-def make_toy(seed: int = 0) -> Toy:
+def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) -> Toy:
     rng = torch.Generator().manual_seed(seed)
-    num_classes = len(COUNTS)
-    blocks = torch.eye(num_classes).repeat_interleave(DIM // num_classes, dim=1)
+    num_classes = len(counts)
+    blocks = torch.eye(num_classes).repeat_interleave(dim // num_classes, dim=1)
     head = ClassifierHead(
-        weight=blocks - 0.25 + 0.05 * torch.randn(num_classes, DIM, generator=rng),
+        weight=blocks - 0.25 + 0.05 * torch.randn(num_classes, dim, generator=rng),
         bias=0.1 * torch.randn(num_classes, generator=rng),
         # An ID image has one strong block, an outlier a weak sum: g is large for ID.
-        extra_weight=torch.full((1, DIM), 0.5),
+        extra_weight=torch.full((1, dim), 0.5),
         extra_bias=torch.full((1,), -6.0),
-        bn_weight=torch.full((DIM,), 0.7),
-        bn_bias=torch.full((DIM,), 0.6),
+        bn_weight=torch.full((dim,), 0.7),
+        bn_bias=torch.full((dim,), 0.6),
         logit_scale=torch.tensor(100.0),
     )
 
@@ -60,13 +60,13 @@ def make_toy(seed: int = 0) -> Toy:
         ids = torch.arange(len(labels))
         return FeatureBatch.of(features, labels=labels, ids=ids, local=local, head=head)
 
-    train = batch(torch.repeat_interleave(torch.arange(num_classes), torch.tensor(COUNTS)))
+    train = batch(torch.repeat_interleave(torch.arange(num_classes), torch.tensor(counts)))
     aux = batch(torch.full((50,), -1))
     inputs = FitInputs(
         TensorSource(train, num_classes),
         TensorSource(aux, num_classes),
         head,
-        ClassPrior(np.array(COUNTS)),
+        ClassPrior(np.array(counts)),
     )
     id_batch = batch(torch.arange(40) % num_classes)
     return Toy(inputs, id_batch, batch(torch.full((40,), -1)), head)

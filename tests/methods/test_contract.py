@@ -1,14 +1,18 @@
 """What every method owes, checked over every file of the package."""
 
 import copy
+import dataclasses
+import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import COUNTS, DIM, make_toy
 
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
-from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
@@ -197,6 +201,89 @@ def test_what_was_learned_can_be_saved(name, toy):
     twin = type(detector)(copy.copy(detector.config)).restore(state)
     assert torch.equal(twin.score(joined(toy)), detector.score(joined(toy)))
     assert twin.derived() == detector.derived()
+
+
+def plain(name: str, toy) -> tuple[Method, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A method, what its public `fit` takes, and what its public `score` takes."""
+    train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
+    learned = {"features": train.features, "labels": train.labels, "aux": aux.features}
+    method = type(fitted(name, toy.inputs))(fitted(name, toy.inputs).config)
+    rows = {"features": toy.id_batch.features}
+    if "local" in method.arrays:
+        rows["local"] = toy.id_batch.local
+    return method, learned, rows
+
+
+def test_arrays_of_any_kind_give_the_same_scores(name, toy):
+    method, learned, rows = plain(name, toy)
+    expected = method.fit(toy.inputs).score(toy.id_batch)
+    scores = method.fit(**learned, head=toy.head).score(**rows)
+    assert torch.equal(scores, expected)
+    method.fit(**{key: value.numpy() for key, value in learned.items()}, head=toy.head)
+    arrays = {key: value.numpy() for key, value in rows.items()}
+    as_numpy = method.score(**arrays)
+    assert isinstance(as_numpy, np.ndarray)
+    assert as_numpy.dtype == np.float32
+    assert np.array_equal(as_numpy, expected)
+    method.fit(**{key: value.tolist() for key, value in learned.items()}, head=toy.head)
+    assert np.array_equal(method.score(**{k: v.tolist() for k, v in rows.items()}), expected)
+    for array in arrays.values():
+        array.flags.writeable = False
+    assert np.array_equal(method.score(**arrays), expected)
+
+
+def test_a_second_fit_forgets_the_first(name, toy):
+    other = make_toy(seed=1, dim=12, counts=(9, 8, 7))
+    once, twice = fitted(name, toy.inputs), fitted(name, other.inputs)
+    twice.fit(toy.inputs)
+    assert torch.equal(twice.score(toy.id_batch), once.score(toy.id_batch))
+    assert twice.derived() == once.derived()
+    restored = fitted(name, other.inputs).restore(once.state())
+    assert restored.state().keys() == once.state().keys()
+    assert torch.equal(restored.score(toy.id_batch), once.score(toy.id_batch))
+
+
+def test_copies_and_pickles_score_alike(name, toy):
+    method = fitted(name, toy.inputs)
+    expected = method.score(toy.id_batch)
+    for twin in (copy.deepcopy(method), pickle.loads(pickle.dumps(method))):
+        assert torch.equal(twin.score(toy.id_batch), expected)
+        assert repr(twin) == repr(method)
+
+
+def test_a_changed_batch_is_scored_anew(name, toy):
+    method = fitted(name, toy.inputs)
+    method.score(toy.id_batch)
+    changed = dataclasses.replace(toy.id_batch, arrays=toy.ood_batch.arrays)
+    assert torch.equal(method.score(changed), method.score(toy.ood_batch))
+
+
+@pytest.mark.parametrize("width", [1, DIM - 3, DIM + 1])
+def test_rows_of_another_width_are_refused(name, toy, width):
+    method = fitted(name, toy.inputs)
+    rows = torch.rand(5, width)
+    if "features" in method.arrays:
+        with pytest.raises(DataError, match=rf"{width} columns .* fitted on {DIM}"):
+            method.score(FeatureBatch.of(rows, toy.id_batch.logits[:5]))
+    if "local" in method.arrays:
+        batch = FeatureBatch.of(toy.id_batch.features[:5], local=rows[:, None])
+        with pytest.raises(DataError, match=rf"{width} columns .* fitted on {DIM}"):
+            method.score(batch)
+    if "logits" in method.arrays and width != len(COUNTS):
+        with pytest.raises(DataError, match=rf"{width} columns .* fitted on {len(COUNTS)}"):
+            method.score(FeatureBatch.of(toy.id_batch.features[:5], rows))
+
+
+def test_settings_are_taken_by_name_and_shown(name):
+    entry, config = load("methods", name).Entry, load("methods", name).Config
+    settings = dataclasses.asdict(config())
+    assert entry(**settings).config == entry(config()).config == entry().config
+    inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    assert repr(entry()) == f"{entry.__name__}({inner})"
+    with pytest.raises(ConfigError, match=f"{entry.__name__} has no key 'kk'"):
+        entry(kk=1)
+    with pytest.raises(ConfigError, match=r"give the Config of ltood\.methods"):
+        entry(object())
 
 
 def test_entry_and_summary_are_found(name):
