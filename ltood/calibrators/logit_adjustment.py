@@ -7,7 +7,6 @@ gives logits without the prior, and a second adjustment would favour rare classe
 Departure: the shift enters the bias, so that methods which use the head see it too.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,27 +14,20 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import Features, FitInputs, Logits, Need
-from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.core.slots import Calibrator
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of logit adjustment.
 
     Attributes:
         tau: Strength; 1 takes out the whole prior, 0 nothing. Finite, 0 or more.
     """
 
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not 0 <= self.tau < math.inf:
-            raise ConfigError(
-                f"calibrators.logit_adjustment.tau is {self.tau}; a negative shift would favour "
-                "the frequent classes further, so set it to 0 or more (the paper uses 1)."
-            )
+    tau: NonNegative = 1.0
 
 
 class LogitAdjustment(Calibrator[Config]):

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from ltood.core.batches import Features
+from ltood.core.settings import Settings
 from ltood.core.slots import Calibrator
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """No settings."""
 
 

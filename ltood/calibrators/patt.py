@@ -9,16 +9,17 @@ ours is the mean, in the expectation of class-balanced sampling, so free of chan
 training split the paper names). Their random crops and sampling are left out.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Features, FeatureSource, FitInputs, Labels, Need
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Count
+from ltood.core.settings import Settings
 from ltood.core.slots import Calibrator
 from ltood.ops.statistics import check_labels, class_statistics
 
@@ -26,7 +27,7 @@ Rho = Literal["virtual", "mid_prior"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of PATT's calibration.
 
     Attributes:
@@ -47,26 +48,16 @@ class Config:
     low: float = 0.0
     high: float = 2.0
     official_recursive: bool = False
-    official_batch: int = 1000
-    official_aux_batch: int = 1000
+    official_batch: Count = 1000
+    official_aux_batch: Count = 1000
     official_test_leak: bool = False
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.rho not in get_args(Rho):
-            raise ConfigError(
-                f"calibrators.patt.rho is {self.rho!r}; it must be {' or '.join(get_args(Rho))}."
+    def check(self) -> None:
+        """Refuse a range of attention that is empty."""
+        if not self.low < self.high:
+            raise self.fault(
+                "low", f"is {self.low} and high is {self.high}; it must be below high."
             )
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ConfigError(
-                f"calibrators.patt.low is {self.low} and high is {self.high}; low must be below "
-                "high and both finite (the paper uses 0 and 2)."
-            )
-        for name in ("official_batch", "official_aux_batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"calibrators.patt.{name} is {getattr(self, name)}; a batch has 1 or more rows."
-                )
 
 
 def label_sums(features: Features, labels: Labels, num_classes: int) -> Tensor:

@@ -73,22 +73,17 @@ def _kind_of(name: str) -> str:
 
 def describe(kind: str, name: str) -> dict[str, Any]:
     """Summary, needs and settings of one entry, as plain values; imports it."""
-    import dataclasses
-    import typing
-
+    from ltood.core import settings
     from ltood.core.registry import load
-    from ltood.core.settings import in_words, to_section
 
     module = load(kind, name)
-    hints = typing.get_type_hints(module.Config)
-    defaults = to_section(module.Config())
-    settings = {
-        field.name: {"type": in_words(hints[field.name]), "default": defaults[field.name]}
-        for field in dataclasses.fields(module.Config)
-    }
     entry = getattr(module, "Entry", None)
-    needs = sorted(need.name.lower() for need in getattr(entry, "needs", ()))
-    return {"name": name, "summary": summary(kind, name), "needs": needs, "settings": settings}
+    return {
+        "name": name,
+        "summary": summary(kind, name),
+        "needs": sorted(need.name.lower() for need in getattr(entry, "needs", ())),
+        "settings": settings.describe(module.Config),
+    }
 
 
 def _details(kind: str, found: dict[str, Any]) -> str:

@@ -1,27 +1,83 @@
 """Settings: sections of plain values become frozen dataclasses, strictly.
 
-The dataclass of an entry is the only place where a default stands. Unknown keys,
-wrong types and values out of range are refused by name.
+The dataclass of an entry is the only place where a default, a range and a meaning stand: the
+default as a value, the range in the type (`k: Count = 50`), the meaning in the docstring. Unknown
+keys, wrong types and values out of range are refused by name.
 """
 
 import dataclasses
 import difflib
-import types
+import inspect
+import re
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 from ltood.core.errors import ConfigError
+from ltood.core.limits import RefusedValueError, convert, in_words, limits
+
+#: Where the first clause of a meaning ends, which a range may follow.
+_CLAUSE = re.compile(r"[;.:] |, (?=\d|above|at |below|finite)")
+
+#: Types of settings by class; they take a while to resolve.
+_KNOWN_HINTS: dict[type, dict[str, Any]] = {}
+
+
+class SettingError(ConfigError):
+    """A value that a setting does not allow.
+
+    Attributes:
+        key: Name of the setting.
+        fault: What is wrong, as the rest of a sentence that begins with the setting.
+    """
+
+    def __init__(self, where: str, key: str, fault: str) -> None:
+        """Name the setting as `where` has it: "methods.knn.k" in a file, "KNN: k" in Python."""
+        self.key, self.fault = key, fault
+        dot = " " if where.endswith(":") else "."
+        super().__init__(f"{where}{dot}{key} {fault}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings; checks every value when it is built.
+
+    Attributes:
+        section: Section of `params.yaml` that it is read from.
+    """
+
+    section: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Settings of an entry, `ltood/methods/knn.py`, stand in the section `methods.knn`."""
+        super().__init_subclass__()
+        if "section" not in vars(cls):
+            cls.section = ".".join(cls.__module__.split(".")[1:3])
+
+    def __post_init__(self) -> None:
+        """Convert every value to its type and check it."""
+        for name, value in _converted(type(self), vars(self), self.section).items():
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not fit one another; raise `self.fault`."""
+
+    def fault(self, key: str, fault: str) -> SettingError:
+        """The error that setting `key` raises, such as `fault("low", "is above high; ...")`."""
+        return SettingError(self.section, key, fault)
+
 
 C = TypeVar("C")
 
 
 def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
-    """Build the dataclass `config` from one section, refusing what it does not know.
+    """Build the settings `config` from one section, refusing what it does not know.
 
     Args:
         section: Settings by name; None is an empty section.
-        config: A frozen dataclass with typed defaults and range checks.
+        config: Class of the settings, or another frozen dataclass with types as settings have.
         where: The section's path for messages, such as "methods.knn", or a class, "KNN:".
 
     Returns:
@@ -33,84 +89,81 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
     section = {} if section is None else section
     if not isinstance(section, Mapping):
         raise ConfigError(f"{where} is {section!r}; it must be a section of settings.")
-    assert dataclasses.is_dataclass(config)  # a fault of ours, not of the user's
-    hints = typing.get_type_hints(config)
-    fields = [field.name for field in dataclasses.fields(config) if field.init]
+    known = list(_hints(config))
     for key in section:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.6)
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]}?" if near else ""
-            takes = ", ".join(fields) or "no settings"
+            takes = ", ".join(known) or "no settings"
             raise ConfigError(f"{where.rstrip(':')} has no key {key!r}.{hint} It takes: {takes}.")
-    values = {key: _convert(value, hints[key], _join(where, key)) for key, value in section.items()}
-    return config(**values)
+    try:
+        return config(**_converted(config, section, where))
+    except SettingError as error:
+        raise SettingError(where, error.key, error.fault) from None
 
 
-def _join(where: str, key: str) -> str:
-    """A setting's full name: "methods.knn.k" in a file, "KNN: k" in Python."""
-    return f"{where} {key}" if where.endswith(":") else f"{where}.{key}"
+def _converted(config: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values as the types of `config` have them."""
+    hints, converted = _hints(config), {}
+    for name, value in values.items():
+        try:
+            converted[name] = convert(value, hints[name])
+        except RefusedValueError as error:
+            meaning = meanings(config).get(name, "")
+            said = f" ({_CLAUSE.split(meaning)[0].rstrip('.')})" if meaning else ""
+            raise SettingError(
+                where, name, f"is {_plain(value)!r}; it must be {error}{said}."
+            ) from None
+    return converted
 
 
 def to_section(config: object) -> dict[str, Any]:
-    """Turn a settings dataclass back into plain values, as `params.yaml` writes them."""
+    """Turn settings back into plain values, as `params.yaml` writes them."""
     assert dataclasses.is_dataclass(config)
     assert not isinstance(config, type)
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
+def describe(config: type) -> dict[str, dict[str, Any]]:
+    """What each setting may be, as plain values.
+
+    Returns:
+        For each setting `type` (in words, with its limits), `default`, `limits` (at_least,
+        above, at_most, below, where set) and `meaning`.
+    """
+    defaults, said = to_section(config()), meanings(config)
+    return {
+        name: {
+            "type": in_words(hint),
+            "default": defaults[name],
+            "limits": limits(hint).plain(),
+            "meaning": said.get(name, ""),
+        }
+        for name, hint in _hints(config).items()
+    }
+
+
+def meanings(config: type) -> dict[str, str]:
+    """Meaning of each setting, from the section "Attributes" of the docstrings."""
+    found: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        text = inspect.cleandoc(vars(base).get("__doc__") or "").partition("\nAttributes:\n")[2]
+        for entry in re.split(r"\n(?= {4}\w)", f"\n{text}")[1:]:
+            name, _, meaning = entry.strip().partition(": ")
+            if name in _hints(config):
+                found[name] = " ".join(meaning.split())
+    return found
+
+
+def _hints(config: type) -> dict[str, Any]:
+    """Type of each setting, in the order of the settings."""
+    if config not in _KNOWN_HINTS:
+        assert dataclasses.is_dataclass(config)  # a fault of ours, not of the user's
+        hints = typing.get_type_hints(config, include_extras=True)
+        fields = [field.name for field in dataclasses.fields(config) if field.init]
+        _KNOWN_HINTS[config] = {name: hints[name] for name in fields}
+    return _KNOWN_HINTS[config]
+
+
 def _plain(value: Any) -> Any:  # noqa: ANN401
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
-    """Check `value` against a type hint; widen int to float and list to tuple."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        options = typing.get_args(hint)
-        for option in options:
-            try:
-                return _convert(value, option, where)
-            except ConfigError:
-                continue
-        raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
-    if origin is Literal:
-        options = typing.get_args(hint)
-        if any(value == option and type(value) is type(option) for option in options):
-            return value
-        raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
-        inner = typing.get_args(hint)
-        if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(_convert(item, inner[0], where) for item in value)
-        if len(inner) != len(value):
-            raise ConfigError(f"{where} has {len(value)} items; it must have {len(inner)}.")
-        return tuple(_convert(item, kind, where) for item, kind in zip(value, inner, strict=True))
-    if hint is type(None):
-        if value is None:
-            return None
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif isinstance(value, hint):
-        return value
-    raise ConfigError(f"{where} is {value!r}; it must be {in_words(hint)}.")
-
-
-def in_words(hint: Any) -> str:  # noqa: ANN401
-    """A type hint in plain words, such as "a number or null"."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(in_words(option) for option in typing.get_args(hint))
-    if origin is Literal:
-        return " or ".join(repr(option) for option in typing.get_args(hint))
-    if origin is tuple:
-        several = {float: "numbers", int: "whole numbers", str: "texts"}
-        inner = typing.get_args(hint)[0]
-        return f"a list of {several.get(inner, f'values, each {in_words(inner)}')}"
-    words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-    return "null" if hint is type(None) else words.get(hint, str(hint))

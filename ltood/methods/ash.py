@@ -10,23 +10,23 @@ HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the ratio less
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import keep_largest, sharpness_scale
-from ltood.ops.statistics import check_percentile
 
 Variant = Literal["p", "b", "s"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of ASH.
 
     Attributes:
@@ -40,21 +40,10 @@ class Config:
     """
 
     variant: Variant = "s"
-    percentile: float = 90.0
+    percentile: Percent = 90.0
     official_exponent: bool = True
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.variant not in get_args(Variant):
-            raise ConfigError(
-                f"methods.ash.variant is {self.variant!r}; it must be "
-                f"{' or '.join(get_args(Variant))}."
-            )
-        check_percentile(self.percentile, "methods.ash.percentile")
-        check_scorer(self.scorer, "methods.ash.scorer")
-        check_temperature(self.temperature, "methods.ash.temperature")
+    temperature: Positive = 1.0
 
 
 def binarise(features: Features, percentile: float) -> Features:

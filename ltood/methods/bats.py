@@ -9,7 +9,6 @@ its bounds are crossed, and the lower one wins always, as in that code
 (`official_crossed_bounds`).
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,14 +17,16 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of BATS.
 
     Attributes:
@@ -36,20 +37,10 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    lam: float = 1.0
+    lam: Positive = 1.0
     official_crossed_bounds: bool = False
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.lam < math.inf:
-            raise ConfigError(
-                f"methods.bats.lam is {self.lam}; it is half the width of the range of features "
-                "in deviations, so set it above 0."
-            )
-        check_scorer(self.scorer, "methods.bats.scorer")
-        check_temperature(self.temperature, "methods.bats.temperature")
+    temperature: Positive = 1.0
 
 
 def normalisation(head: ClassifierHead) -> tuple[Tensor, Tensor]:

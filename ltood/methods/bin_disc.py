@@ -10,11 +10,12 @@ the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, whic
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """BinDisc has no settings."""
 
 

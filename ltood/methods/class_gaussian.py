@@ -19,7 +19,8 @@ from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Share
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.blas import times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
@@ -34,7 +35,7 @@ LEAST_WIDE_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the class Gaussians.
 
     Attributes:
@@ -47,17 +48,8 @@ class Config:
         normalise: Divide features by their L2 norm before everything else.
     """
 
-    shrinkage: float | Literal["auto"] = "auto"
+    shrinkage: Share | Literal["auto"] = "auto"
     normalise: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        value = self.shrinkage
-        if value != "auto" and (isinstance(value, str) or not 0 < value <= 1):
-            raise ConfigError(
-                f"methods.class_gaussian.shrinkage is {value!r}; give the share of the shared "
-                "covariance, above 0 and at most 1, or auto (by the rows of each class)."
-            )
 
 
 class ClassGaussian(Method[Config]):

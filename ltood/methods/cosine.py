@@ -14,12 +14,13 @@ from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the cosine score.
 
     Attributes:

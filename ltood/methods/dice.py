@@ -13,14 +13,16 @@ import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import contributing
-from ltood.ops.statistics import check_percentile, class_statistics
+from ltood.ops.statistics import class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of DICE.
 
     Attributes:
@@ -29,15 +31,9 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    percentile: float = 90.0
+    percentile: Percent = 90.0
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.percentile, "methods.dice.percentile")
-        check_scorer(self.scorer, "methods.dice.scorer")
-        check_temperature(self.temperature, "methods.dice.temperature")
+    temperature: Positive = 1.0
 
 
 class Dice(Method[Config]):

@@ -16,21 +16,22 @@ import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
     Clip,
-    check_clip,
     clip_above,
     clip_ceiling,
     contributing,
 )
-from ltood.ops.statistics import check_percentile, class_statistics
+from ltood.ops.statistics import class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of DICE with ReAct.
 
     Attributes:
@@ -42,18 +43,11 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    percentile: float = 90.0
+    percentile: Percent = 90.0
     clip: Clip = "auto"
-    clip_percentile: float = CLIP_PERCENTILE
+    clip_percentile: Percent = CLIP_PERCENTILE
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.percentile, "methods.dice_react.percentile")
-        check_clip(self.clip, self.clip_percentile, "methods.dice_react", "clip_percentile")
-        check_scorer(self.scorer, "methods.dice_react.scorer")
-        check_temperature(self.temperature, "methods.dice_react.temperature")
+    temperature: Positive = 1.0
 
 
 class DiceReAct(Method[Config]):

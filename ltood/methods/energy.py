@@ -7,23 +7,21 @@ NeurIPS 2020 (arXiv:2010.03759), equation 4.
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import check_temperature, energy
+from ltood.ops.logits import energy
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the energy score.
 
     Attributes:
         temperature: T of -T log sum exp(z / T). Unitless, above 0.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_temperature(self.temperature, "methods.energy.temperature")
+    temperature: Positive = 1.0
 
 
 class Energy(Method[Config]):

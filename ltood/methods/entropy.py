@@ -10,26 +10,23 @@ from dataclasses import dataclass
 import torch
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import check_temperature
 
 #: Logit distance whose exponential is 0 in float32.
 _FLOOR = -200.0
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the entropy.
 
     Attributes:
         temperature: Divides the logits before the softmax. Unitless, above 0.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_temperature(self.temperature, "methods.entropy.temperature")
+    temperature: Positive = 1.0
 
 
 class Entropy(Method[Config]):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
@@ -27,7 +28,7 @@ SMALLEST_SPREAD = 1e-12
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of fDBD.
 
     Attributes:

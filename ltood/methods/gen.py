@@ -6,16 +6,18 @@ power of 0.1 makes probabilities matter that float32 rounds to 0 or 1.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from ltood.core.batches import FeatureBatch, Logits, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Count, Limits
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of GEN.
 
     Attributes:
@@ -24,20 +26,8 @@ class Config:
             classes, all are taken. The paper uses 100 of ImageNet's 1000.
     """
 
-    gamma: float = 0.1
-    k: int = 100
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.gamma < 1:
-            raise ConfigError(
-                f"methods.gen.gamma is {self.gamma}; it is the power of a concave entropy, so "
-                "set it between 0 and 1 (the paper uses 0.1)."
-            )
-        if self.k < 1:
-            raise ConfigError(
-                f"methods.gen.k is {self.k}; it counts probabilities, so set it to 1 or more."
-            )
+    gamma: Annotated[float, Limits(above=0, below=1)] = 0.1
+    k: Count = 100
 
 
 def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:

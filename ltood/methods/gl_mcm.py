@@ -6,19 +6,18 @@ of LoCoOp (NeurIPS 2023, arXiv:2306.01293). The cosines come without CLIP's logi
 Departure: float32, where the code of LoCoOp compares in half precision and rows tie.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, global_confidence, local_confidence
-from ltood.ops.logits import check_temperature
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of GL-MCM.
 
     Attributes:
@@ -28,17 +27,8 @@ class Config:
             ImageNet 0.5.
     """
 
-    temperature: float = 1.0
-    w: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_temperature(self.temperature, "methods.gl_mcm.temperature")
-        if not 0 <= self.w < math.inf:
-            raise ConfigError(
-                f"methods.gl_mcm.w is {self.w}; it weighs the local part, so set it to 0 or more "
-                "(0 leaves MCM)."
-            )
+    temperature: Positive = 1.0
+    w: NonNegative = 1.0
 
 
 class GlobalLocalMcm(Method[Config]):

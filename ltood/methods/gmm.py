@@ -10,7 +10,7 @@ spaced ones are taken.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch.nn.functional import one_hot
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.limits import Count, Positive, Seed
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.gaussian import RELATIVE_FLOOR, whitening
 
@@ -34,7 +36,7 @@ Covariance = Literal["tied", "diagonal"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the Gaussian mixture.
 
     Attributes:
@@ -45,29 +47,10 @@ class Config:
         seed: Draws the first centres; 0 or more.
     """
 
-    k: int = 10
+    k: Count = 10
     covariance: Covariance = "tied"
-    ridge: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.k < 1:
-            raise ConfigError(
-                f"methods.gmm.k is {self.k}; give the number of components, 1 or more."
-            )
-        if self.covariance not in get_args(Covariance):
-            raise ConfigError(
-                f"methods.gmm.covariance is {self.covariance!r}; it must be "
-                f"{' or '.join(get_args(Covariance))}."
-            )
-        if not 0 < self.ridge < math.inf:
-            raise ConfigError(
-                f"methods.gmm.ridge is {self.ridge}; it keeps components from shrinking onto "
-                "single rows, so set it above 0 (1e-3 is a thousandth of the variance)."
-            )
-        if self.seed < 0:
-            raise ConfigError(f"methods.gmm.seed is {self.seed}; set it to 0 or more.")
+    ridge: Positive = 1e-3
+    seed: Seed = 0
 
 
 class GaussianMixture(Method[Config]):

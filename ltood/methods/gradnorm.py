@@ -10,24 +10,21 @@ larger and ranks rows alike.
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.gradients import gradient_norm
-from ltood.ops.logits import check_temperature
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of GradNorm.
 
     Attributes:
         temperature: Divides the logits before the softmax. Unitless, above 0.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_temperature(self.temperature, "methods.gradnorm.temperature")
+    temperature: Positive = 1.0
 
 
 class GradNorm(Method[Config]):

@@ -20,18 +20,18 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import ManyScores, Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
     Clip,
-    check_clip,
     clip_above,
     clip_ceiling,
     prototype_cosine,
 )
 from ltood.ops.statistics import (
-    check_percentile,
     class_statistics,
     rows_sorted,
     sorted_percentile,
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of HIMPLoS.
 
     Attributes:
@@ -56,20 +56,13 @@ class Config:
         temperature: Divides the smoothed logits. Unitless, above 0.
     """
 
-    percentile: float = 60.0
+    percentile: Percent = 60.0
     clip: Clip = "auto"
-    clip_percentile: float = CLIP_PERCENTILE
+    clip_percentile: Percent = CLIP_PERCENTILE
     mask: bool = True
     smoothing: bool = True
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.percentile, "methods.himplos.percentile")
-        check_clip(self.clip, self.clip_percentile, "methods.himplos", "clip_percentile")
-        check_scorer(self.scorer, "methods.himplos.scorer")
-        check_temperature(self.temperature, "methods.himplos.temperature")
+    temperature: Positive = 1.0
 
 
 def head_mask(weight: Tensor, thresholds: Tensor) -> Tensor:

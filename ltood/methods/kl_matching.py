@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of KL matching.
 
     Attributes:
@@ -29,13 +30,6 @@ class Config:
     """
 
     group_by: Literal["predicted", "label"] = "predicted"
-
-    def __post_init__(self) -> None:
-        """Check the choice."""
-        if self.group_by not in ("predicted", "label"):
-            raise ConfigError(
-                f"methods.kl_matching.group_by is {self.group_by!r}; it must be predicted or label."
-            )
 
 
 def mean_softmax(source: FeatureSource, group_by: str) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Self
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Count
+from ltood.core.settings import Settings
 from ltood.core.slots import ManyScores
 from ltood.ops.banks import training_features
 from ltood.ops.neighbours import Neighbours
@@ -20,7 +21,7 @@ from ltood.ops.pairs import PairMethod, SimilarityBank
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of KNN.
 
     Attributes:
@@ -29,15 +30,8 @@ class Config:
         normalise: Divide features by their L2 norm first, as the paper does.
     """
 
-    k: int = 50
+    k: Count = 50
     normalise: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if self.k < 1:
-            raise ConfigError(
-                f"methods.knn.k is {self.k}; it is the rank of a neighbour, so set it to 1 or more."
-            )
 
 
 class KNN(PairMethod[Config]):

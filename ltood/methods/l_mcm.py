@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, local_confidence
-from ltood.ops.logits import check_temperature
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of L-MCM.
 
     Attributes:
@@ -24,11 +25,7 @@ class Config:
             published, while CLIP itself is trained with about 0.01.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_temperature(self.temperature, "methods.l_mcm.temperature")
+    temperature: Positive = 1.0
 
 
 class LocalMcm(Method[Config]):

@@ -19,22 +19,23 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
     Clip,
-    check_clip,
     clip_above,
     clip_ceiling,
     overall_percentile,
     prototype_cosine,
 )
-from ltood.ops.statistics import check_percentile, class_statistics
+from ltood.ops.statistics import class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of LINe.
 
     Attributes:
@@ -49,21 +50,13 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    weight_percentile: float = 90.0
-    activation_percentile: float = 10.0
+    weight_percentile: Percent = 90.0
+    activation_percentile: Percent = 10.0
     clip: Clip = "auto"
-    clip_percentile: float = CLIP_PERCENTILE
+    clip_percentile: Percent = CLIP_PERCENTILE
     smoothing: bool = False
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.weight_percentile, "methods.line.weight_percentile")
-        check_percentile(self.activation_percentile, "methods.line.activation_percentile")
-        check_clip(self.clip, self.clip_percentile, "methods.line", "clip_percentile")
-        check_scorer(self.scorer, "methods.line.scorer")
-        check_temperature(self.temperature, "methods.line.temperature")
+    temperature: Positive = 1.0
 
 
 def activation_thresholds(importance: Tensor, percentile: float) -> Tensor:

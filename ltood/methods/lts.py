@@ -9,14 +9,15 @@ equal to the percentile all count as large instead of a fixed number of them.
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import mass_ratio
-from ltood.ops.statistics import check_percentile
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of LTS.
 
     Attributes:
@@ -26,15 +27,9 @@ class Config:
         temperature: Divides the scaled logits. Unitless, above 0.
     """
 
-    percentile: float = 95.0
+    percentile: Percent = 95.0
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.percentile, "methods.lts.percentile")
-        check_scorer(self.scorer, "methods.lts.scorer")
-        check_temperature(self.temperature, "methods.lts.temperature")
+    temperature: Positive = 1.0
 
 
 class LogitScaling(Method[Config]):

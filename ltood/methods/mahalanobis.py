@@ -12,7 +12,7 @@ minus half of it; classes without training rows are left out.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch.nn.functional import normalize
 
@@ -29,9 +29,6 @@ from ltood.ops.gaussian import (
 @dataclass(frozen=True)
 class Config(GaussianConfig):
     """Settings of the Mahalanobis distance, as `GaussianConfig` describes them."""
-
-    section: ClassVar[str] = "methods.mahalanobis"
-    published_ridge: ClassVar[str] = "ImOOD uses 1e-4"
 
 
 class Mahalanobis(Method[Config]):

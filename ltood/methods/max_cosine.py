@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, cosines
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Max cosine has no settings."""
 
 

@@ -7,12 +7,13 @@ Out-of-Distribution Detection for Real-World Settings", ICML 2022 (arXiv:1911.11
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import score_logits
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """MaxLogit has no settings."""
 
 

@@ -9,23 +9,21 @@ arXiv:1706.02690); its change of the input image needs the network.
 from dataclasses import dataclass
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import check_temperature, score_logits
+from ltood.ops.logits import score_logits
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of MSP.
 
     Attributes:
         temperature: Divides the logits before the softmax. Unitless, above 0.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_temperature(self.temperature, "methods.msp.temperature")
+    temperature: Positive = 1.0
 
 
 class MSP(Method[Config]):

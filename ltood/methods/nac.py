@@ -9,20 +9,21 @@ fill the histograms, where the authors draw 1000, so `o_star` is a share, not a 
 of exactly 1 belongs to the last bin, where theirs belongs to none.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Limits, Positive, Share
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of NAC; the defaults are the authors' for this layer on CIFAR-10.
 
     Attributes:
@@ -34,26 +35,9 @@ class Config:
             above 0 and at most 1. The authors take 50 rows of 1000; 10 on ImageNet.
     """
 
-    bins: int = 49
-    alpha: float = 100.0
-    o_star: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.bins < 1:
-            raise ConfigError(
-                f"methods.nac.bins is {self.bins}; it is a number of bins, so set it to 1 or more."
-            )
-        if not 0 < self.alpha < math.inf:
-            raise ConfigError(
-                f"methods.nac.alpha is {self.alpha}; it is the steepness of a sigmoid, so set it "
-                "above 0 (the authors use 100 on CIFAR-10)."
-            )
-        if not 0 < self.o_star <= 1:
-            raise ConfigError(
-                f"methods.nac.o_star is {self.o_star}; it is a share of the training rows, so set "
-                "it above 0 and at most 1 (the authors' 50 rows of 1000 are 0.05)."
-            )
+    bins: Annotated[int, Limits(at_least=1, at_most=10_000)] = 49
+    alpha: Positive = 100.0
+    o_star: Share = 0.05
 
 
 class NAC(Method[Config]):

@@ -7,7 +7,6 @@ length of the projection of the class weight on the direction of the centred fea
 direction and counts as orthogonal, where theirs divides zero by zero.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,13 +14,14 @@ import torch
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of NCI.
 
     Attributes:
@@ -29,15 +29,7 @@ class Config:
             searches up to 0.1.
     """
 
-    alpha: float = 1e-4
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not 0 <= self.alpha < math.inf:
-            raise ConfigError(
-                f"methods.nci.alpha is {self.alpha}; it weighs the norm of the feature, so set "
-                "it to 0 or more (OpenOOD uses 1e-4)."
-            )
+    alpha: NonNegative = 1e-4
 
 
 class NCI(Method[Config]):

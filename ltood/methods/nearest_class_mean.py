@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.gaussian import min_squared_distance
 from ltood.ops.statistics import class_statistics, prepared
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the nearest class mean.
 
     Attributes:

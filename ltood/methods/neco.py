@@ -17,16 +17,17 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import max_logit
-from ltood.ops.subspace import Dim, check_dim, check_dim_fits, standardised_basis
+from ltood.ops.subspace import Dim, check_dim_fits, standardised_basis
 
 #: Default number of principal components, where features are at least twice as wide.
 DIM = 100
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of NECO.
 
     Attributes:
@@ -39,10 +40,6 @@ class Config:
 
     dim: Dim = "auto"
     max_logit: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_dim(self.dim, "methods.neco.dim")
 
 
 class Neco(Method[Config]):

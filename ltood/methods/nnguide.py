@@ -16,13 +16,15 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
-from ltood.ops.banks import check_fraction, training_bank
+from ltood.core.limits import Count, Share
+from ltood.core.settings import Settings
+from ltood.ops.banks import training_bank
 from ltood.ops.logits import energy
 from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank, largest
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of NNGuide.
 
     Attributes:
@@ -32,17 +34,8 @@ class Config:
             and OpenOOD take 0.01 on ImageNet.
     """
 
-    k: int = 10
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.k < 1:
-            raise ConfigError(
-                f"methods.nnguide.k is {self.k}; it is a number of neighbours, so set it to 1 "
-                "or more."
-            )
-        check_fraction(self.fraction, "methods.nnguide.fraction")
+    k: Count = 10
+    fraction: Share = 1.0
 
 
 class NNGuide(PairMethod[Config]):

@@ -15,20 +15,22 @@ is never revised.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Count, Limits, Share
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 from ltood.ops.weibull import MIN_VALUES, fit_weibull, weibull_cdf
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of OpenMax.
 
     Attributes:
@@ -40,28 +42,9 @@ class Config:
             all are. The paper uses 10.
     """
 
-    tail_size: int = 20
-    tail_share: float = 0.1
-    alpha: int = 10
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.tail_size < 3:
-            raise ConfigError(
-                f"methods.openmax.tail_size is {self.tail_size}; two parameters are fitted to "
-                "these distances, so set it to 3 or more (the paper uses 20)."
-            )
-        if not 0 < self.tail_share <= 1:
-            raise ConfigError(
-                f"methods.openmax.tail_share is {self.tail_share}; it is a share of the rows of a "
-                "class, so set it above 0 and to at most 1 (1 takes tail_size rows whatever "
-                "the class holds)."
-            )
-        if self.alpha < 1:
-            raise ConfigError(
-                f"methods.openmax.alpha is {self.alpha}; it counts logits to revise, so set it to "
-                "1 or more (the paper uses 10)."
-            )
+    tail_size: Annotated[int, Limits(at_least=3, at_most=10**9)] = 20
+    tail_share: Share = 0.1
+    alpha: Count = 10
 
 
 def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:

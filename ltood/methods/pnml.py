@@ -19,6 +19,7 @@ from torch.nn.functional import log_softmax, pad
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.blas import add_gram, symmetric
 from ltood.ops.gaussian import is_triangular, triangular_whitening, whitened
@@ -26,7 +27,7 @@ from ltood.ops.statistics import prepared
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """PNML has no settings."""
 
 

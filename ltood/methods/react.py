@@ -14,13 +14,15 @@ import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
-from ltood.ops.shaping import CLIP_PERCENTILE, Clip, check_clip, clip_above, clip_ceiling
+from ltood.ops.logits import Scorer, score_logits
+from ltood.ops.shaping import CLIP_PERCENTILE, Clip, clip_above, clip_ceiling
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of ReAct.
 
     Attributes:
@@ -32,15 +34,9 @@ class Config:
     """
 
     clip: Clip = "auto"
-    percentile: float = CLIP_PERCENTILE
+    percentile: Percent = CLIP_PERCENTILE
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_clip(self.clip, self.percentile, "methods.react", "percentile")
-        check_scorer(self.scorer, "methods.react.scorer")
-        check_temperature(self.temperature, "methods.react.temperature")
+    temperature: Positive = 1.0
 
 
 class ReAct(Method[Config]):

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
-from ltood.ops.banks import check_fraction, training_bank
+from ltood.core.limits import Decay, Positive, Share
+from ltood.core.settings import Settings
+from ltood.ops.banks import training_bank
 from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank
 
 #: Edges of this strength and less are rounding errors of the cosines in float32.
@@ -25,7 +26,7 @@ LEAST_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the relation graph.
 
     Attributes:
@@ -36,23 +37,9 @@ class Config:
         fraction: Share of the training rows in the graph, above 0 and at most 1.
     """
 
-    power: float = 4.0
-    threshold: float = 0.03
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.power < math.inf:
-            raise ConfigError(
-                f"methods.relation.power is {self.power}; it is the exponent of the kernel, so "
-                "set it above 0 (1 leaves the kernel as it is)."
-            )
-        if not 0 <= self.threshold < 1:
-            raise ConfigError(
-                f"methods.relation.threshold is {self.threshold}; no edge is stronger than 1, so "
-                "set it to 0 or more and below 1 (the authors use 0.03)."
-            )
-        check_fraction(self.fraction, "methods.relation.fraction")
+    power: Positive = 4.0
+    threshold: Decay = 0.03
+    fraction: Share = 1.0
 
 
 class Relation(PairMethod[Config]):

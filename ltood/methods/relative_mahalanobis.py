@@ -8,7 +8,7 @@ are left out.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch.nn.functional import normalize
 
@@ -27,9 +27,6 @@ from ltood.ops.gaussian import (
 @dataclass(frozen=True)
 class Config(GaussianConfig):
     """Settings of the relative Mahalanobis distance, as `GaussianConfig` describes them."""
-
-    section: ClassVar[str] = "methods.relative_mahalanobis"
-    published_ridge: ClassVar[str] = "the paper uses 0"
 
 
 class RelativeMahalanobis(Method[Config]):

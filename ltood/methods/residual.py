@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.subspace import Dim, check_dim, eigenbasis, principal_dim, residual_norm
+from ltood.ops.subspace import Dim, eigenbasis, principal_dim, residual_norm
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the residual.
 
     Attributes:
@@ -26,10 +27,6 @@ class Config:
     """
 
     dim: Dim = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_dim(self.dim, "methods.residual.dim")
 
 
 class Residual(Method[Config]):

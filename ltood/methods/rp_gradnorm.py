@@ -13,13 +13,15 @@ from typing import Self
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.gradients import gradient_norm
-from ltood.ops.priors import check_tau, tempered_prior
+from ltood.ops.priors import tempered_prior
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of RP-GradNorm.
 
     Attributes:
@@ -28,12 +30,8 @@ class Config:
             of ImOOD does.
     """
 
-    tau: float = 1.0
+    tau: NonNegative = 1.0
     official_softmax_prior: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_tau(self.tau, "methods.rp_gradnorm.tau")
 
 
 class RpGradNorm(Method[Config]):

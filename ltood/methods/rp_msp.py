@@ -6,20 +6,20 @@ arXiv:2407.16430) compare with. A row predicted as a frequent class needs more
 probability, because networks send outliers there.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.priors import check_tau, tempered_prior
+from ltood.ops.priors import tempered_prior
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of RP-MSP.
 
     Attributes:
@@ -27,17 +27,8 @@ class Config:
         scale: Weight of the prior in the difference, 0 or more; 0 is MSP.
     """
 
-    tau: float = 1.0
-    scale: float = 0.01
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_tau(self.tau, "methods.rp_msp.tau")
-        if not 0 <= self.scale < math.inf:
-            raise ConfigError(
-                f"methods.rp_msp.scale is {self.scale}; it weighs the prior, so set it to 0 or "
-                "more (published: 0.01)."
-            )
+    tau: NonNegative = 1.0
+    scale: NonNegative = 0.01
 
 
 class RpMsp(Method[Config]):

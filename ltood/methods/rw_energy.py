@@ -14,24 +14,22 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import energy
-from ltood.ops.priors import check_tau, tempered_prior
+from ltood.ops.priors import tempered_prior
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of RW-Energy.
 
     Attributes:
         tau: Exponent of the prior, 0 or more; 0 means a uniform prior.
     """
 
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_tau(self.tau, "methods.rw_energy.tau")
+    tau: NonNegative = 1.0
 
 
 class RwEnergy(Method[Config]):

@@ -12,14 +12,15 @@ from typing import Self
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.limits import Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import sharpness_scale
-from ltood.ops.statistics import check_percentile
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of SCALE.
 
     Attributes:
@@ -29,15 +30,9 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    percentile: float = 85.0
+    percentile: Percent = 85.0
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_percentile(self.percentile, "methods.scale.percentile")
-        check_scorer(self.scorer, "methods.scale.scorer")
-        check_temperature(self.temperature, "methods.scale.temperature")
+    temperature: Positive = 1.0
 
 
 class Scale(Method[Config]):

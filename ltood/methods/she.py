@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels, class_statistics
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """SHE has no settings."""
 
 

@@ -7,7 +7,6 @@ tau-normalised classifier; offered for OOD detection by the code of He et al. (P
 which this undoes. The ImageNet script of PATT also halves the logits: temperature 2.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,13 +14,14 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
+from ltood.ops.logits import Scorer, score_logits
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the normalised head.
 
     Attributes:
@@ -31,19 +31,9 @@ class Config:
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    tau: float = 1.0
+    tau: NonNegative = 1.0
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 <= self.tau < math.inf:
-            raise ConfigError(
-                f"methods.t_norm.tau is {self.tau}; it is the power of the weight norms, so set "
-                "it to 0 or more (1 makes all norms equal)."
-            )
-        check_scorer(self.scorer, "methods.t_norm.scorer")
-        check_temperature(self.temperature, "methods.t_norm.temperature")
+    temperature: Positive = 1.0
 
 
 def normalised_weight(weight: Tensor, tau: float) -> Tensor:

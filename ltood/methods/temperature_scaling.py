@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
 from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels
 
@@ -28,7 +29,7 @@ MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Temperature scaling has no settings; for a temperature of your own use msp."""
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
 from ltood.core.errors import DataError
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import energy
 from ltood.ops.subspace import (
     Dim,
     Eigenbasis,
-    check_dim,
     eigenbasis,
     principal_dim,
     residual_norm,
@@ -28,7 +28,7 @@ from ltood.ops.subspace import (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of ViM.
 
     Attributes:
@@ -37,10 +37,6 @@ class Config:
     """
 
     dim: Dim = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_dim(self.dim, "methods.vim.dim")
 
 
 class ViM(Method[Config]):

@@ -18,14 +18,16 @@ from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
 from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative, Percent, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, check_scorer, check_temperature, score_logits
-from ltood.ops.shaping import CLIP_PERCENTILE, Clip, check_clip, clip_ceiling
-from ltood.ops.statistics import activations, check_percentile
+from ltood.ops.logits import Scorer, score_logits
+from ltood.ops.shaping import CLIP_PERCENTILE, Clip, clip_ceiling
+from ltood.ops.statistics import activations
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of VRA.
 
     Attributes:
@@ -41,31 +43,12 @@ class Config:
     """
 
     floor: float | Literal["auto"] | None = "auto"
-    floor_percentile: float = 60.0
+    floor_percentile: Percent = 60.0
     clip: Clip = "auto"
-    clip_percentile: float = CLIP_PERCENTILE
-    gamma: float = 0.0
+    clip_percentile: Percent = CLIP_PERCENTILE
+    gamma: NonNegative = 0.0
     scorer: Scorer = "energy"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.floor not in (None, "auto") and (
-            isinstance(self.floor, str) or not math.isfinite(self.floor)
-        ):
-            raise ConfigError(
-                f"methods.vra.floor is {self.floor!r}; give the smallest activation to let "
-                "through, or auto (a percentile of the training activations), or null for none."
-            )
-        check_percentile(self.floor_percentile, "methods.vra.floor_percentile")
-        check_clip(self.clip, self.clip_percentile, "methods.vra", "clip_percentile")
-        if not 0 <= self.gamma < math.inf:
-            raise ConfigError(
-                f"methods.vra.gamma is {self.gamma}; it strengthens activations, so set it to 0 "
-                "(off) or more."
-            )
-        check_scorer(self.scorer, "methods.vra.scorer")
-        check_temperature(self.temperature, "methods.vra.temperature")
+    temperature: Positive = 1.0
 
 
 def rectify(features: Features, floor: Tensor, ceiling: Tensor, gamma: float) -> Features:

@@ -14,14 +14,16 @@ that scores neither change from run to run nor with the order of the classes.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, normalize, pad
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Limits, NonNegative, Seed
+from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
 #: What is added to each bin of the histogram of features and of perturbed logits, so that
@@ -39,7 +41,7 @@ CACHED_VALUES = 2**18
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of WeiPer+KLD; the defaults are those published with the authors' code.
 
     Attributes:
@@ -53,33 +55,14 @@ class Config:
         seed: Seed of the noise.
     """
 
-    repeats: int = 100
-    distance: float = 2.1
-    bins: int = 100
-    smoothing: int = 4
-    smoothing_perturbed: int = 15
-    weight_perturbed: float = 2.5
-    weight_msp: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("repeats", "bins", "smoothing", "smoothing_perturbed"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"methods.weiper_kld.{name} is {getattr(self, name)}; it counts "
-                    "copies or bins, so set it to 1 or more."
-                )
-        for name in ("distance", "weight_perturbed", "weight_msp"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"methods.weiper_kld.{name} is {getattr(self, name)}; it is a length or a "
-                    "weight, so set it to 0 or more."
-                )
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(
-                f"methods.weiper_kld.seed is {self.seed}; set it to 0 or more, below 2^63."
-            )
+    repeats: Annotated[int, Limits(at_least=1, at_most=1000)] = 100
+    distance: NonNegative = 2.1
+    bins: Annotated[int, Limits(at_least=1, at_most=10_000)] = 100
+    smoothing: Annotated[int, Limits(at_least=1, at_most=10_000)] = 4
+    smoothing_perturbed: Annotated[int, Limits(at_least=1, at_most=10_000)] = 15
+    weight_perturbed: NonNegative = 2.5
+    weight_msp: NonNegative = 0.1
+    seed: Seed = 0
 
 
 class WeiPerKLD(Method[Config]):

@@ -24,6 +24,8 @@ from torch.nn.functional import softplus
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
 from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.limits import NonNegative, Positive
+from ltood.core.settings import Settings
 from ltood.core.slots import Normaliser
 from ltood.losses.posterior_prior import LOG_GAMMA_RANGE
 
@@ -35,7 +37,7 @@ SIGNS = {"energy": -1.0, "msp": -1.0, "mahalanobis": 1.0}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of ImOOD's normaliser.
 
     Attributes:
@@ -55,44 +57,13 @@ class Config:
             lower scores than ID rows.
     """
 
-    tau: float = 1.0
-    scale: float | Literal["auto"] = "auto"
+    tau: NonNegative = 1.0
+    scale: Positive | Literal["auto"] = "auto"
     space: Literal["logit", "prob"] = "logit"
     posterior: Literal["raw", "adjusted"] = "raw"
-    gamma: tuple[float, ...] | Literal["stored"] | None = None
+    gamma: tuple[Positive, ...] | Literal["stored"] | None = None
     detector: Literal["score", "stored"] = "score"
     official_sign: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "normalisers.imood"
-        if not 0 <= self.tau < math.inf:
-            raise ConfigError(
-                f"{where}.tau is {self.tau}; it is the prior's exponent, so set it to 0 or more "
-                "(the paper uses 1)."
-            )
-        if self.scale != "auto" and (isinstance(self.scale, str) or not 0 < self.scale < math.inf):
-            raise ConfigError(
-                f"{where}.scale is {self.scale!r}; it weighs log beta, so set a number above 0, "
-                "or auto for the published one."
-            )
-        if self.space not in ("logit", "prob"):
-            raise ConfigError(f"{where}.space is {self.space!r}; it must be logit or prob.")
-        if self.posterior not in ("raw", "adjusted"):
-            raise ConfigError(
-                f"{where}.posterior is {self.posterior!r}; it must be raw or adjusted."
-            )
-        if isinstance(self.gamma, str):
-            if self.gamma != "stored":
-                raise ConfigError(
-                    f"{where}.gamma is {self.gamma!r}; it must be stored, null or a list."
-                )
-        elif self.gamma is not None and not all(0 < value < math.inf for value in self.gamma):
-            raise ConfigError(
-                f"{where}.gamma is {list(self.gamma)}; give one number above 0 for each class."
-            )
-        if self.detector not in ("score", "stored"):
-            raise ConfigError(f"{where}.detector is {self.detector!r}; it must be score or stored.")
 
 
 def log_beta(logits: Logits, log_prior: Tensor, log_gamma: Tensor) -> Tensor:

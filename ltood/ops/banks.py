@@ -5,7 +5,6 @@ and logits. It is built once per `FitInputs`, in one pass, and never holds more 
 for.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FitInputs
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
 from ltood.ops.pairs import SimilarityBank
 
 
@@ -96,20 +95,3 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
         return Bank(whole, torch.cat(logits))
 
     return inputs.cached(("training_bank", fraction), compute)
-
-
-def check_fraction(fraction: float, where: str) -> None:
-    """Refuse a share of the training rows that is none.
-
-    Args:
-        fraction: The setting's value.
-        where: The setting's path, such as "methods.nnguide.fraction".
-
-    Raises:
-        ConfigError: Unless the value is above 0 and at most 1.
-    """
-    if not (math.isfinite(fraction) and 0 < fraction <= 1):
-        raise ConfigError(
-            f"{where} is {fraction}; it is the share of the training rows to keep, so set it "
-            "above 0 and at most 1 (1 keeps all)."
-        )

@@ -6,15 +6,15 @@ variance are left out, as a pseudo-inverse does, with a cut-off relative to the 
 eigenvalue; an absolute one blows up on rank-deficient data such as few-shot sets.
 """
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import Features, FitInputs
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import NonNegative
+from ltood.core.settings import Settings
 from ltood.ops.blas import add_gram, symmetric, times_upper
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, prepared
 
@@ -34,7 +34,7 @@ CHUNK_VALUES = 2**24
 
 
 @dataclass(frozen=True)
-class GaussianConfig:
+class GaussianConfig(Settings):
     """Settings of methods with one covariance.
 
     Attributes:
@@ -43,19 +43,8 @@ class GaussianConfig:
         normalise: Divide features by their L2 norm before everything else.
     """
 
-    section: ClassVar[str]
-    published_ridge: ClassVar[str]
-
-    ridge: float = 0.0
+    ridge: NonNegative = 0.0
     normalise: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not 0 <= self.ridge < math.inf:
-            raise ConfigError(
-                f"{self.section}.ridge is {self.ridge}; it is added to variances, so set it to 0 "
-                f"or more ({self.published_ridge})."
-            )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ Liu et al. (NeurIPS 2020, arXiv:2010.03759), max logit by Hendrycks et al. (ICML
 arXiv:1911.11132).
 """
 
-import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
 from ltood.core.batches import Logits, Scores
-from ltood.core.errors import ConfigError
 
 #: How a method turns (shaped) logits into one number.
 Scorer = Literal["energy", "msp", "maxlogit"]
@@ -49,34 +47,3 @@ def score_logits(logits: Logits, scorer: Scorer = "energy", temperature: float =
     if scorer == "msp":
         return -max_softmax(logits, temperature)
     return -max_logit(logits)
-
-
-def check_temperature(temperature: float, where: str) -> None:
-    """Refuse a temperature that cannot divide logits.
-
-    Args:
-        temperature: The setting's value.
-        where: The setting's path, such as "methods.energy.temperature".
-
-    Raises:
-        ConfigError: Unless the value is a finite number above 0.
-    """
-    if not 0 < temperature < math.inf:
-        raise ConfigError(
-            f"{where} is {temperature}; it divides the logits, so set it above 0 "
-            "(1 leaves them as they are)."
-        )
-
-
-def check_scorer(scorer: str, where: str) -> None:
-    """Refuse an unknown scorer.
-
-    Args:
-        scorer: The setting's value.
-        where: The setting's path, such as "methods.react.scorer".
-
-    Raises:
-        ConfigError: Unless the value is one of `Scorer`.
-    """
-    if scorer not in get_args(Scorer):
-        raise ConfigError(f"{where} is {scorer!r}; it must be {' or '.join(get_args(Scorer))}.")

@@ -1,17 +1,17 @@
 """Changes of activations and head weights, with the percentiles that decide them."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from ltood.core.batches import Features, FitInputs
-from ltood.core.errors import ConfigError
-from ltood.ops.statistics import activations, check_percentile, row_percentile
+from ltood.core.limits import Limits
+from ltood.ops.statistics import activations, row_percentile
 
 #: A number, a percentile of the training activations, or no clip.
-Clip = float | Literal["auto"] | None
+Clip = Annotated[float, Limits(above=0, finite=False)] | Literal["auto"] | None
 
 #: Default percentile of "auto". The customary 90th wrecks ReAct on networks whose useful
 #: activations are rare: on the CIFAR-10 DenseNet it lies at 0.41, while the authors of
@@ -47,26 +47,6 @@ def clip_ceiling(clip: Clip, percentile: float, inputs: FitInputs) -> float:
     if isinstance(clip, str):
         return activations(inputs).percentile(percentile)
     return clip
-
-
-def check_clip(clip: Clip, percentile: float, where: str, percentile_key: str) -> None:
-    """Refuse a clip that is no number, "auto" or null, and a percentile out of range.
-
-    Args:
-        clip: The setting's value.
-        percentile: Value of the percentile that belongs to it.
-        where: The section's path, such as "methods.react".
-        percentile_key: Name of the percentile in that section.
-
-    Raises:
-        ConfigError: If either value is out of range.
-    """
-    if clip is not None and clip != "auto" and (isinstance(clip, str) or not clip > 0):
-        raise ConfigError(
-            f"{where}.clip is {clip!r}; give the largest activation to let through, above 0, "
-            "or auto (a percentile of the training activations), or null for no clip."
-        )
-    check_percentile(percentile, f"{where}.{percentile_key}")
 
 
 def keep_largest(features: Features, percentile: float) -> Features:

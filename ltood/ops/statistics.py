@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ltood.core.batches import Features, FeatureSource, FitInputs, Labels
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
 
 #: Most training activations that are kept and sorted for exact percentiles (256 MiB).
 EXACT_VALUES = 2**26
@@ -245,17 +245,3 @@ def sorted_percentile(ordered: Tensor, percent: float) -> Tensor:
     gap = above - below
     thresholds: Tensor = below + gap * fraction if fraction < 0.5 else above - gap * (1 - fraction)
     return thresholds
-
-
-def check_percentile(percent: float, where: str) -> None:
-    """Refuse a percentile outside 0 to 100.
-
-    Args:
-        percent: The setting's value.
-        where: The setting's path, such as "methods.himplos.percentile".
-
-    Raises:
-        ConfigError: Unless the value is between 0 and 100.
-    """
-    if not 0 <= percent <= 100:
-        raise ConfigError(f"{where} is {percent}; a percentile lies between 0 and 100.")

@@ -17,11 +17,12 @@ from torch import Tensor
 from ltood.core.batches import Features, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.limits import Count
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
 from ltood.ops.statistics import WIDE_ROWS
 
 #: Number of principal directions, or the paper's choice by feature width.
-Dim = int | Literal["auto"]
+Dim = Count | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -144,23 +145,6 @@ def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) ->
         for rows in torch.split(features, WIDE_ROWS)
     ]
     return torch.cat(norms).double()
-
-
-def check_dim(dim: Dim, where: str) -> None:
-    """Refuse a number of directions that is neither 1 or more nor "auto".
-
-    Args:
-        dim: The setting's value.
-        where: The setting's path, such as "methods.vim.dim".
-
-    Raises:
-        ConfigError: If the value is out of range.
-    """
-    if dim != "auto" and (isinstance(dim, str) or dim < 1):
-        raise ConfigError(
-            f"{where} is {dim!r}; give the number of principal directions, 1 or more, or auto "
-            "(by the width of the features)."
-        )
 
 
 @dataclass(frozen=True)

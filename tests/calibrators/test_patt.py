@@ -173,11 +173,11 @@ def test_overflow_of_the_recursion_is_refused(patt_golden):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rho": "prior"}, r"calibrators.patt.rho is 'prior'; it must be virtual or mid_prior"),
-        ({"low": 2.0}, r"calibrators.patt.low is 2.0 and high is 2.0; low must be below"),
-        ({"high": float("inf")}, r"calibrators.patt.low is 0.0 and high is inf"),
-        ({"official_batch": 0}, r"calibrators.patt.official_batch is 0; a batch has 1 or more"),
-        ({"official_aux_batch": -1}, r"calibrators.patt.official_aux_batch is -1; a batch has"),
+        ({"rho": "prior"}, r"calibrators.patt.rho is 'prior'"),
+        ({"low": 2.0}, r"calibrators.patt.low is 2.0 and high is 2.0"),
+        ({"high": float("inf")}, r"calibrators.patt.high is inf"),
+        ({"official_batch": 0}, r"calibrators.patt.official_batch is 0"),
+        ({"official_aux_batch": -1}, r"calibrators.patt.official_aux_batch is -1"),
     ],
 )
 def test_ranges(settings, message):

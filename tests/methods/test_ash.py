@@ -81,10 +81,10 @@ def test_wide_flat_features_stay_finite(variant):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variant": "S"}, r"methods.ash.variant is 'S'; it must be p or b or s"),
-        ({"percentile": -1.0}, r"methods.ash.percentile is -1.0; a percentile lies between"),
-        ({"scorer": "odin"}, r"methods.ash.scorer is 'odin'; it must be energy or"),
-        ({"temperature": 0.0}, r"methods.ash.temperature is 0.0; it divides the logits"),
+        ({"variant": "S"}, r"methods.ash.variant is 'S'"),
+        ({"percentile": -1.0}, r"methods.ash.percentile is -1.0"),
+        ({"scorer": "odin"}, r"methods.ash.scorer is 'odin'"),
+        ({"temperature": 0.0}, r"methods.ash.temperature is 0.0"),
     ],
 )
 def test_ranges(settings, message):

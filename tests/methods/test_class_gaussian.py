@@ -102,5 +102,5 @@ def test_features_must_vary():
 
 @pytest.mark.parametrize("shrinkage", [0.0, -1.0, 1.5, float("nan"), "lots"])
 def test_shrinkage_is_a_share_or_auto(shrinkage):
-    with pytest.raises(ConfigError, match=r"methods.class_gaussian.shrinkage is .*or auto"):
+    with pytest.raises(ConfigError, match=r"methods.class_gaussian.shrinkage is "):
         Config(shrinkage=shrinkage)

@@ -68,9 +68,9 @@ def test_features_that_are_always_zero_stay_finite(himplos_golden):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"percentile": 101.0}, r"methods.dice.percentile is 101.0; a percentile lies between"),
-        ({"scorer": "odin"}, r"methods.dice.scorer is 'odin'; it must be energy or"),
-        ({"temperature": 0.0}, r"methods.dice.temperature is 0.0; it divides the logits"),
+        ({"percentile": 101.0}, r"methods.dice.percentile is 101.0"),
+        ({"scorer": "odin"}, r"methods.dice.scorer is 'odin'"),
+        ({"temperature": 0.0}, r"methods.dice.temperature is 0.0"),
     ],
 )
 def test_ranges(settings, message):

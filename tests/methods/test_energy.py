@@ -31,5 +31,5 @@ def test_large_logits_do_not_overflow():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.energy.temperature is .*set it above 0"):
+    with pytest.raises(ConfigError, match=r"methods.energy.temperature is "):
         Config(temperature)

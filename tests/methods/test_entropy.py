@@ -42,5 +42,5 @@ def test_huge_logits_stay_finite():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.entropy.temperature is .*; it divides the log"):
+    with pytest.raises(ConfigError, match=r"methods.entropy.temperature is "):
         Config(temperature)

@@ -37,8 +37,8 @@ def test_without_the_local_part_it_is_mcm(rng):
 
 
 def test_ranges():
-    with pytest.raises(ConfigError, match=r"methods.gl_mcm.temperature is 0.0; it divides the log"):
+    with pytest.raises(ConfigError, match=r"methods.gl_mcm.temperature is 0.0"):
         Config(temperature=0.0)
     for w in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match=r"methods.gl_mcm.w is .*set it to 0 or more"):
+        with pytest.raises(ConfigError, match=r"methods.gl_mcm.w is "):
             Config(w=w)

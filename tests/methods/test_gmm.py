@@ -144,11 +144,11 @@ def test_components_must_not_outnumber_rows(data):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": 0}, r"methods.gmm.k is 0; .*1 or more"),
-        ({"covariance": "full"}, r"methods.gmm.covariance is 'full'; .*tied or diagonal"),
-        ({"ridge": 0.0}, r"methods.gmm.ridge is 0.0; .*above 0"),
+        ({"k": 0}, r"methods.gmm.k is 0"),
+        ({"covariance": "full"}, r"methods.gmm.covariance is 'full'"),
+        ({"ridge": 0.0}, r"methods.gmm.ridge is 0.0"),
         ({"ridge": float("nan")}, r"methods.gmm.ridge is nan"),
-        ({"seed": -1}, r"methods.gmm.seed is -1; set it to 0 or more"),
+        ({"seed": -1}, r"methods.gmm.seed is -1"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -60,5 +60,5 @@ def test_extremes():
 
 @pytest.mark.parametrize("temperature", [0.0, -2.0, float("nan"), float("inf")])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.gradnorm.temperature is .*; it divides"):
+    with pytest.raises(ConfigError, match=r"methods.gradnorm.temperature is "):
         Config(temperature)

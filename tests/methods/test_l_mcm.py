@@ -38,5 +38,5 @@ def test_one_patch_decides(rng):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.l_mcm.temperature is .*; it divides the log"):
+    with pytest.raises(ConfigError, match=r"methods.l_mcm.temperature is "):
         Config(temperature)

@@ -43,9 +43,9 @@ def test_negative_activations_do_not_turn_the_factor():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"percentile": 100.5}, r"methods.lts.percentile is 100.5; a percentile lies between"),
-        ({"scorer": "odin"}, r"methods.lts.scorer is 'odin'; it must be energy or"),
-        ({"temperature": -1.0}, r"methods.lts.temperature is -1.0; it divides the logits"),
+        ({"percentile": 100.5}, r"methods.lts.percentile is 100.5"),
+        ({"scorer": "odin"}, r"methods.lts.scorer is 'odin'"),
+        ({"temperature": -1.0}, r"methods.lts.temperature is -1.0"),
     ],
 )
 def test_ranges(settings, message):

@@ -35,5 +35,5 @@ def test_a_zero_feature_is_undecided(rng):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.mcm.temperature is .*; it divides the logits"):
+    with pytest.raises(ConfigError, match=r"methods.mcm.temperature is "):
         Config(temperature)

@@ -29,5 +29,5 @@ def test_huge_logits_stay_finite():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperature_must_divide(temperature):
-    with pytest.raises(ConfigError, match=r"methods.msp.temperature is .*; it divides the logits"):
+    with pytest.raises(ConfigError, match=r"methods.msp.temperature is "):
         Config(temperature)

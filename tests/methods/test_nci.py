@@ -47,5 +47,5 @@ def test_an_empty_head_leaves_the_norm(rng):
 
 @pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf")])
 def test_alpha_must_not_be_negative(alpha):
-    with pytest.raises(ConfigError, match=r"methods.nci.alpha is .*set it to 0 or more"):
+    with pytest.raises(ConfigError, match=r"methods.nci.alpha is "):
         Config(alpha=alpha)

@@ -96,7 +96,7 @@ def test_another_dimension_reuses_the_components(rng, monkeypatch):
 
 @pytest.mark.parametrize("dim", [0, -3, "all"])
 def test_dim_is_a_number_or_auto(dim):
-    with pytest.raises(ConfigError, match=r"methods.neco.dim is .*1 or more, or auto"):
+    with pytest.raises(ConfigError, match=r"methods.neco.dim is "):
         Config(dim=dim)
 
 

@@ -79,8 +79,8 @@ def test_k_above_the_bank_is_refused(rng):
 
 
 def test_ranges():
-    with pytest.raises(ConfigError, match=r"methods.nnguide.k is 0; it is a number of neighbours"):
+    with pytest.raises(ConfigError, match=r"methods.nnguide.k is 0"):
         Config(k=0)
     for fraction in (0.0, 1.5, float("nan")):
-        with pytest.raises(ConfigError, match=r"methods.nnguide.fraction is .*above 0 and at most"):
+        with pytest.raises(ConfigError, match=r"methods.nnguide.fraction is "):
             Config(fraction=fraction)

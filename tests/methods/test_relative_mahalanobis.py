@@ -71,7 +71,7 @@ def test_features_must_vary():
 
 @pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf")])
 def test_ridge_must_not_be_negative(ridge):
-    with pytest.raises(ConfigError, match=r"methods.relative_mahalanobis.ridge is .*set it to 0"):
+    with pytest.raises(ConfigError, match=r"methods.relative_mahalanobis.ridge is "):
         Config(ridge=ridge)
 
 

@@ -58,5 +58,5 @@ def test_extremes_stay_finite():
 
 @pytest.mark.parametrize("tau", [-0.1, float("nan"), float("inf")])
 def test_tau_is_an_exponent(tau):
-    with pytest.raises(ConfigError, match=r"methods.rp_gradnorm.tau is .*set it to 0 or more"):
+    with pytest.raises(ConfigError, match=r"methods.rp_gradnorm.tau is "):
         Config(tau)

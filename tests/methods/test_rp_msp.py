@@ -57,5 +57,5 @@ def test_huge_logits_stay_finite():
 @pytest.mark.parametrize("key", ["tau", "scale"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_ranges(key, value):
-    with pytest.raises(ConfigError, match=rf"methods.rp_msp.{key} is .*set it to 0 or\s+more"):
+    with pytest.raises(ConfigError, match=rf"methods.rp_msp.{key} is "):
         Config(**{key: value})

@@ -49,5 +49,5 @@ def test_huge_logits_stay_finite():
 
 @pytest.mark.parametrize("tau", [-0.1, float("nan"), float("inf")])
 def test_tau_is_an_exponent(tau):
-    with pytest.raises(ConfigError, match=r"methods.rw_energy.tau is .*set it to 0 or more"):
+    with pytest.raises(ConfigError, match=r"methods.rw_energy.tau is "):
         Config(tau)

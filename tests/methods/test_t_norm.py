@@ -40,10 +40,10 @@ def test_tau_zero_only_drops_the_bias(himplos_golden):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tau": -0.5}, r"methods.t_norm.tau is -0.5; it is the power of the weight norms"),
-        ({"tau": float("nan")}, r"methods.t_norm.tau is nan; .* set it to 0 or more"),
-        ({"scorer": "odin"}, r"methods.t_norm.scorer is 'odin'; it must be energy or"),
-        ({"temperature": 0.0}, r"methods.t_norm.temperature is 0.0; it divides the logits"),
+        ({"tau": -0.5}, r"methods.t_norm.tau is -0.5"),
+        ({"tau": float("nan")}, r"methods.t_norm.tau is nan"),
+        ({"scorer": "odin"}, r"methods.t_norm.scorer is 'odin'"),
+        ({"temperature": 0.0}, r"methods.t_norm.temperature is 0.0"),
     ],
 )
 def test_ranges(settings, message):

@@ -77,14 +77,14 @@ def test_floor_above_clip_is_refused(inputs, config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"floor": "low"}, r"methods.vra.floor is 'low'; give the smallest activation"),
-        ({"floor": float("nan")}, r"methods.vra.floor is nan; give the smallest activation"),
-        ({"floor_percentile": -1.0}, r"methods.vra.floor_percentile is -1.0; a percentile lies"),
-        ({"clip": 0.0}, r"methods.vra.clip is 0.0; give the largest activation"),
-        ({"clip_percentile": 101.0}, r"methods.vra.clip_percentile is 101.0; a percentile lies"),
-        ({"gamma": -0.1}, r"methods.vra.gamma is -0.1; it strengthens activations"),
-        ({"scorer": "odin"}, r"methods.vra.scorer is 'odin'; it must be energy or"),
-        ({"temperature": 0.0}, r"methods.vra.temperature is 0.0; it divides the logits"),
+        ({"floor": "low"}, r"methods.vra.floor is 'low'"),
+        ({"floor": float("nan")}, r"methods.vra.floor is nan"),
+        ({"floor_percentile": -1.0}, r"methods.vra.floor_percentile is -1.0"),
+        ({"clip": 0.0}, r"methods.vra.clip is 0.0"),
+        ({"clip_percentile": 101.0}, r"methods.vra.clip_percentile is 101.0"),
+        ({"gamma": -0.1}, r"methods.vra.gamma is -0.1"),
+        ({"scorer": "odin"}, r"methods.vra.scorer is 'odin'"),
+        ({"temperature": 0.0}, r"methods.vra.temperature is 0.0"),
     ],
 )
 def test_ranges(settings, message):

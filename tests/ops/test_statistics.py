@@ -5,13 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
-from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.prior import ClassPrior
 from ltood.ops import statistics
 from ltood.ops.statistics import (
     Activations,
     activations,
-    check_percentile,
     class_statistics,
     row_percentile,
 )
@@ -120,9 +119,3 @@ def test_row_percentiles_equal_numpy_bit_for_bit(dim, percent, seed):
     expected = np.percentile(rows, percent, axis=1)
     assert expected.dtype == np.float32
     assert np.array_equal(row_percentile(torch.tensor(rows), percent), expected)
-
-
-def test_percentiles_have_a_range():
-    check_percentile(100.0, "x")
-    with pytest.raises(ConfigError, match="x is nan; a percentile lies between 0 and 100"):
-        check_percentile(float("nan"), "x")
