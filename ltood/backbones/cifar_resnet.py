@@ -12,12 +12,13 @@ Features are averages of rectified activations, so they are 0 or more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError
 from ltood.networks.backbone import ImageSpec
+from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
 from ltood.networks.scaled import ScaledBackbone, check_std, rename
 
 #: For each variant the width of the stem, then width, number of blocks and stride of each stage.
@@ -77,6 +78,8 @@ class BasicBlock(nn.Module):
 
 class CifarResNet(ScaledBackbone):
     """ResNet for small images."""
+
+    repositories: ClassVar[tuple[Repository, ...]] = (PASCL, PATT, IMOOD)
 
     def __init__(self, config: Config, images: ImageSpec) -> None:
         """Build the net with fresh weights.

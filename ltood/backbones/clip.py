@@ -33,7 +33,7 @@ from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.images.decoding import Geometry
 from ltood.images.views import AREA, RATIO, RandomViews
 from ltood.networks.backbone import Backbone, ImageSpec
-from ltood.networks.weights import assign_weights, read_weights
+from ltood.networks.weights import load_weights
 from ltood.runtime.console import log
 
 _DESCRIPTION = "description"
@@ -219,12 +219,19 @@ class Clip(Backbone):
         """
         config = self.config
         if config.pretrained is not None:
-            path = published_file(config.model, config.pretrained)
-            source = f"open_clip's {config.model} {config.pretrained}"
-            assign_weights(self, read_weights(path), source)
+            load_weights(self, published_file(config.model, config.pretrained))
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of OpenAI and open_clip; says which activation they will meet.
+        """Rename the tensors of OpenAI, open_clip and Hugging Face."""
+        named = {name: value for name, value in state.items() if name != _DESCRIPTION}
+        renamed = clip_layout(named, self.clip)
+        return {
+            **{f"clip.{name}": value for name, value in renamed.items()},
+            _DESCRIPTION: self.description,
+        }
+
+    def check_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Compare what no shape shows, and log which activation the weights will meet.
 
         Raises:
             ConfigError: If they are OpenAI's and the model would compute with GELU.
@@ -245,12 +252,6 @@ class Clip(Backbone):
                 f"clip: {spec.name} computes with {name}; set {WHERE}.quick_gelu to "
                 f"{str(not spec.quick_gelu).lower()} if the weights were trained otherwise."
             )
-        named = {name: value for name, value in state.items() if name != _DESCRIPTION}
-        renamed = clip_layout(named, self.clip)
-        return {
-            **{f"clip.{name}": value for name, value in renamed.items()},
-            _DESCRIPTION: self.description,
-        }
 
     def _untold(self) -> dict[str, Any]:
         """What decides the features and cannot be seen from shapes of tensors."""

@@ -20,8 +20,7 @@ from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.images.decoding import Geometry, Interpolation
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.scaled import ScaledBackbone, check_std
-from ltood.networks.weights import assign_weights
-from ltood.runtime.console import log
+from ltood.networks.weights import HeadPolicy, assign_weights
 
 _WHERE = "backbones.timm_model"
 
@@ -172,18 +171,9 @@ class TimmModel(ScaledBackbone):
         """
         if not self.config.pretrained:
             return
-        state = self.translate(_published(self.config.model))
-        source = f"timm's {self.config.model}"
-        if not self.own_weights:
-            log(
-                f"{source}: its head is for {self.timm.pretrained_cfg.get('num_classes')} classes, "
-                f"here are {self.images.num_classes} classes and {self.images.num_extra} detector "
-                "nodes; the head starts afresh."
-            )
-            head = self.linear_head
-            names = {id(value): f"net.{name}" for name, value in self.net.named_parameters()}
-            state |= {names[id(value)]: value.detach() for value in (head.weight, head.bias)}
-        assign_weights(self, state, source)
+        model = self.config.model
+        head: HeadPolicy = "given" if self.own_weights else "fresh"
+        assign_weights(self, _published(model), f"timm's {model}", head=head)
 
     def _probe(self, outputs: int) -> str | None:
         """See on one image that the head is as it must be.

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
+from ltood.clip.hugging_face import from_hugging_face
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 
 WHERE = "backbones.clip"
@@ -257,8 +258,8 @@ def clip_layout(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
     """Tensors of a published file under the names of an open_clip `CLIP`.
 
     Args:
-        state: OpenAI's names, open_clip's with or without a text tower of its own ("text."), or
-            ours ("clip.").
+        state: OpenAI's names, open_clip's with or without a text tower of its own ("text."),
+            Hugging Face's, or ours ("clip.").
         model: The model they are for. A square grid of positions is scaled to its grid, as
             open_clip does, where the image sizes differ.
 
@@ -269,7 +270,7 @@ def clip_layout(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
 
     own = model.state_dict()
     renamed = {}
-    for name, value in state.items():
+    for name, value in from_hugging_face(state).items():
         bare = name.removeprefix("clip.")
         inner = bare.removeprefix("text.")
         if bare not in _NUMBERS:

@@ -8,7 +8,7 @@ the images look like and how many outputs are wanted.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ltood.images.decoding import Geometry
     from ltood.images.files import ImageFiles
     from ltood.images.views import RandomViews
+    from ltood.networks.repositories import Repository
 
 _BLOCK_ROWS = 4096
 #: Picture files that the pixel statistics of a split are taken from.
@@ -121,7 +122,10 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         images: What it was built for.
+        repositories: Whose files it reads, and what they hold beside its tensors.
     """
+
+    repositories: ClassVar[tuple["Repository", ...]] = ()
 
     def __init__(self, images: ImageSpec) -> None:
         """Take what the images look like."""
@@ -211,6 +215,21 @@ class Backbone(nn.Module, ABC):
             The same tensors; names that the network does not know are left as they are.
         """
         return dict(state)
+
+    def head_names(self) -> tuple[str, ...]:
+        """Names of weight and bias of the linear head among the tensors; empty without one."""
+        return ()
+
+    def check_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Look at tensors that fit by name and shape, before they are taken.
+
+        Args:
+            state: As `translate` takes it.
+
+        Raises:
+            ConfigError: If they are for a network that computes otherwise than this one is set.
+            DataError: If they were made for another network.
+        """
 
     def forward(self, images: Tensor) -> BackboneOutput:
         """Features and logits of `images`, [N, channels, H, W] float in [0, 1]."""

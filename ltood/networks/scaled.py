@@ -65,6 +65,11 @@ class ScaledBackbone(Backbone):
         """The last batch norm before pooling, where it has the features' width."""
         return None
 
+    def head_names(self) -> tuple[str, ...]:
+        """Names of weight and bias of the last layer among the tensors."""
+        names = {id(value): name for name, value in self.named_parameters()}
+        return names[id(self.linear_head.weight)], names[id(self.linear_head.bias)]
+
     @property
     def feature_dim(self) -> int:
         """Feature width D."""

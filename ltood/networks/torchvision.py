@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ltood.core.errors import DataError
 from ltood.images.decoding import Geometry
 from ltood.networks.backbone import ImageSpec
+from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
 from ltood.networks.scaled import ScaledBackbone, check_std, rename
-from ltood.networks.weights import assign_weights, read_weights
+from ltood.networks.weights import load_weights
 from ltood.runtime.console import log
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,6 +58,7 @@ class TorchvisionBackbone(ScaledBackbone):
         head: Its last layer.
     """
 
+    repositories: ClassVar[tuple[Repository, ...]] = (PASCL, PATT, IMOOD)
     #: torchvision's name of the network, of its last layer and of its last batch norm.
     model_name: ClassVar[str]
     head_name: ClassVar[str]
@@ -137,15 +139,7 @@ class TorchvisionBackbone(ScaledBackbone):
 
         published = get_model_weights(self.model_name)[self.config.weights]
         path = _fetch(published.url, f"backbones.{self.entry_name}.weights")
-        state = self.translate(read_weights(path))
-        if not self.own_weights:
-            log(
-                f"{path}: its head is for {_IMAGENET_CLASSES} classes, here are "
-                f"{self.images.num_classes} classes and {self.images.num_extra} detector nodes; "
-                "the head starts afresh."
-            )
-            state |= {f"head.{name}": value for name, value in self.head.state_dict().items()}
-        assign_weights(self, state, str(path))
+        load_weights(self, path, head="given" if self.own_weights else "fresh")
 
 
 def _fetch(url: str, where: str) -> Path:

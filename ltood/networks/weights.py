@@ -1,18 +1,17 @@
-"""Weights from outside: reading them without running code, and fitting them to a backbone.
+"""Fitting weights from outside to a backbone.
 
-Published files differ in wrapping and naming only. Wrappers ("state_dict", "model", "net"), the
-"module." of data-parallel training and the "_orig_mod." of torch.compile are taken off here; each
-backbone knows by `Backbone.translate` how the official repositories name its tensors. Parts that
-only training needed are left out by name; any other difference is refused.
+Published files differ in wrapping and naming only: `ltood/networks/weight_files.py` unwraps them,
+each backbone knows by `Backbone.translate` how the official repositories name its tensors, and a
+prefix such as Lightning's "model." is taken off where it is all that differs. Parts that only
+training needed are left out by name; any other difference is refused, but for a head that is to be
+trained anyhow, which starts afresh where that of the file does not fit.
 """
 
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,65 +21,29 @@ from torch import Tensor
 from ltood.core.errors import DataError
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint import read_head_extras
-from ltood.networks.checkpoint_files import WEIGHTS, read_meta
+from ltood.networks.weight_files import read_weights
 from ltood.runtime.console import log
 
-_WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "net")
-#: What data-parallel training and torch.compile put before every name.
-_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
-#: Parts that take no share in features or logits, by the repository that saves them.
-_LEFTOVERS = re.compile(
-    r"finalScore$"  # PATT: attention weights of its calibrator, fitted anew by ours
-    r"|projection\.|contrastive"  # PASCL, ImOOD, PATT: heads of the contrastive losses
-    r"|aux_linear\."  # PASCL: a second classifier; ImOOD: scale and shift of a detector logit
-    r"|lambda_linear\.|cl_loss_weights$"  # ImOOD: gamma and class weights of its losses
-    r"|id_feat_pool\."  # ImOOD: class statistics for its Mahalanobis losses
-)
-#: What scoring can use of them, under our names.
-_GAMMA = {"lambda_linear.weight": "gamma_weight", "lambda_linear.bias": "gamma_bias"}
+#: "given" takes the head of the file, "if_fitting" does so where it fits and else leaves the head
+#: as it is, "fresh" always leaves it.
+HeadPolicy = Literal["given", "if_fitting", "fresh"]
+
 #: Ours to keep where a file has none: scaling is a setting, the counters steer nothing.
 _OPTIONAL = re.compile(r"(mean|std|.*\.num_batches_tracked)$")
 _SCALING = ("mean", "std")
+#: Of two networks in one file, the momentum copy of self-supervised training is the second choice.
+_COPIES = {"encoder_k.": "encoder_q."}
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by bare name, on the CPU.
-
-    Args:
-        path: A safetensors file (`*.safetensors`), a file that `torch.save` wrote, or a
-            checkpoint folder of ours. From a torch file only tensors and plain values are
-            unpickled.
-
-    Raises:
-        DataError: If the file is missing, unreadable, holds code, or no tensors by name.
-        StoreError: If a folder holds no whole checkpoint.
-    """
-    if path.is_dir():
-        read_meta(path)
-        path = path / WEIGHTS
-    if not path.is_file():
-        raise DataError(f"there are no weights at {path}; put the file there or correct the path.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for _ in range(2):  # such as {"state_dict": {"model": ...}}
-        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
-        content = content if wrapper is None else content[wrapper]
-    if not content or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    ):
-        found = ", ".join(map(str, list(content)[:5]))
-        raise DataError(
-            f"{path} holds no tensors by name{f' but {found}' if found else ''}; save the "
-            "network's state_dict()."
-        )
-    return {_PREFIX.sub("", name): value for name, value in content.items()}
-
-
-def load_weights(backbone: Backbone, path: Path) -> dict[str, NDArray[np.float32]]:
+def load_weights(
+    backbone: Backbone, path: Path, *, head: HeadPolicy = "given"
+) -> dict[str, NDArray[np.float32]]:
     """Give a backbone the weights of a file; every tensor of the network must be there.
 
     Args:
         backbone: Takes them in place. Its mean and std change too where the file has them.
         path: As `read_weights` takes it.
+        head: What becomes of the head.
 
     Returns:
         What was learned beside the head and scoring can use, as `Recipe.head_extras` gives it:
@@ -90,12 +53,16 @@ def load_weights(backbone: Backbone, path: Path) -> dict[str, NDArray[np.float32
         DataError: If the file is unreadable or its tensors are not those of the backbone.
         StoreError: If a folder holds no whole checkpoint.
     """
-    extras = assign_weights(backbone, read_weights(path), str(path))
+    extras = assign_weights(backbone, read_weights(path), str(path), head=head)
     return read_head_extras(path) if path.is_dir() else extras
 
 
 def assign_weights(
-    backbone: Backbone, state: Mapping[str, Tensor], source: str
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    head: HeadPolicy = "given",
 ) -> dict[str, NDArray[np.float32]]:
     """Give a backbone tensors that were read already.
 
@@ -103,75 +70,223 @@ def assign_weights(
         backbone: Takes them in place.
         state: Tensors by bare name, as an official repository or we name them.
         source: Where they are from, for messages.
+        head: What becomes of the head.
 
     Returns:
         ImOOD's gamma layer where the tensors hold it, as `Recipe.head_extras` names it.
 
     Raises:
+        ConfigError: If they are for a network that computes otherwise than it is set.
         DataError: If the tensors are not those of the backbone, or not finite.
     """
     wanted = backbone.state_dict()
-    translated = backbone.translate(state)
-    leftovers = [name for name in translated if name not in wanted and _LEFTOVERS.match(name)]
-    given = {name: value for name, value in translated.items() if name not in leftovers}
-    _refuse_differences(backbone, wanted, given, source)
-    extras = _gamma_layer(backbone, state)
-    kept = [name for name in leftovers if extras and name in _GAMMA]
-    dropped = [name for name in leftovers if name not in kept]
-    for name in (*given, *kept):
-        if not bool(torch.isfinite(translated[name]).all()):
+    found = _best(backbone, wanted, state, head)
+    if found.problems:
+        raise DataError(found.sentence(backbone, source))
+    backbone.check_weights(found.state)
+    extras, kept = _gamma_layer(backbone, found.state)
+    for name, value in {**found.given, **{name: found.state[name] for name in kept}}.items():
+        if not bool(torch.isfinite(value).all()):
             raise DataError(
-                f"{source} holds values in {name} that are no finite numbers; take an undamaged "
-                "file."
+                f"{source} holds values in {name} that are not finite; take an undamaged file."
             )
-    if kept:
-        log(f"{source}: {', '.join(kept)} kept as ImOOD's gamma layer.")
-    if dropped:
-        log(f"{source}: left out, as neither features nor logits need it: {', '.join(dropped)}.")
-    scaling = [name for name in _SCALING if name in given and name in wanted]
-    changed = [name for name in scaling if not torch.equal(given[name], wanted[name].cpu())]
+    for line in found.report(kept):
+        log(f"{source}: {line}.")
+    scaling = [name for name in _SCALING if name in found.given and name in wanted]
+    changed = [name for name in scaling if not torch.equal(found.given[name], wanted[name].cpu())]
     if changed:
         log(f"{source}: {' and '.join(changed)} of the pixels are taken from it too.")
-    backbone.load_state_dict({**wanted, **given}, strict=True)
+    backbone.load_state_dict({**wanted, **found.given}, strict=True)
     return extras
 
 
-def _refuse_differences(
-    backbone: Backbone, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str
-) -> None:
-    """Refuse tensors that are not those of the backbone, by name and shape."""
-    missing = [name for name in wanted if name not in given and not _OPTIONAL.match(name)]
-    unknown = [name for name in given if name not in wanted]
-    shapes = [
-        f"{name} is {list(given[name].shape)} there and {list(value.shape)} here"
-        for name, value in wanted.items()
-        if name in given and given[name].shape != value.shape
-    ]
-    if missing or unknown or shapes:
-        reasons = [*_names("lacks", missing), *_names("also holds", unknown), *shapes[:3]]
-        its = "it " if missing or unknown else ""
-        raise DataError(
-            f"{source} does not hold the weights of {backbone.entry_name} as it is set: {its}"
-            f"{'; '.join(reasons)}.{_hint(wanted, missing, unknown)} Choose the file of this "
-            "network, or the settings and the number of classes it was trained with."
+@dataclass
+class _Match:
+    """How the tensors of a file fit a backbone once a prefix is taken off.
+
+    Attributes:
+        prefix: What is taken off the names; empty for the names as they are.
+        state: Tensors of the network, as the file names them.
+        others: Names of tensors without the prefix.
+        given: Tensors that the backbone takes, by its own names.
+        unused: Names that only training needed.
+        head: Why the head starts afresh; empty if it does not.
+        missing: Names that the backbone has and the file lacks.
+        unknown: Names that only the file has.
+        shapes: Clauses on tensors of another shape.
+    """
+
+    prefix: str
+    state: dict[str, Tensor]
+    others: list[str] = field(default_factory=list)
+    given: dict[str, Tensor] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    head: str = ""
+    missing: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> int:
+        """How many tensors do not fit."""
+        return len(self.missing) + len(self.unknown) + len(self.shapes)
+
+    def report(self, kept: list[str]) -> list[str]:
+        """What a user should know of weights that fit."""
+        lines = []
+        if self.prefix:
+            lines.append(f"{self.prefix!r} is taken off the names")
+        if self.others:
+            lines.append(f"left out, as they are not under {self.prefix!r}: {_some(self.others)}")
+        if kept:
+            lines.append(f"{', '.join(kept)} kept as ImOOD's gamma layer")
+        dropped = [name for name in self.unused if name not in kept]
+        if dropped:
+            lines.append(f"left out, as neither features nor logits need it: {', '.join(dropped)}")
+        if self.head:
+            lines.append(f"{self.head}; the head starts afresh")
+        return lines
+
+    def sentence(self, backbone: Backbone, source: str) -> str:
+        """Why the weights are refused."""
+        reasons = [
+            *([f"lacks {_some(self.missing)}"] if self.missing else []),
+            *([f"also holds {_some(self.unknown)}"] if self.unknown else []),
+            *self.shapes[:3],
+        ]
+        its = "it " if self.missing or self.unknown else ""
+        under = f" once {self.prefix!r} is taken off the names" if self.prefix else ""
+        hint = _hint(backbone.state_dict(), self.missing, self.unknown)
+        return (
+            f"{source} does not hold the weights of {backbone.entry_name} as it is set{under}: "
+            f"{its}{'; '.join(reasons)}.{hint} Choose the file of this network, or the settings "
+            "and the number of classes it was trained with."
         )
 
 
-def _gamma_layer(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    """ImOOD's layer from features to log gamma, if it is one of this backbone."""
+def _best(
+    backbone: Backbone,
+    wanted: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    head: HeadPolicy,
+) -> _Match:
+    """The names as they are where they fit, or else without the prefix that makes them fit best.
+
+    Raises:
+        DataError: If several prefixes do so equally well.
+    """
+    plain = _match(backbone, wanted, dict(state), head)
+    if not plain.missing:
+        return plain
+    parts = [name.split(".") for name in state]
+    prefixes = dict.fromkeys(
+        ".".join(part[:depth]) + "." for depth in (1, 2) for part in parts if len(part) > depth
+    )
+    found = []
+    for prefix in prefixes:
+        inner = {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+        match = _match(backbone, wanted, inner, head)
+        match.prefix = prefix
+        match.others = [name for name in state if not name.startswith(prefix)]
+        if len(match.missing) < len(plain.missing) and len(match.given) > len(wanted) / 2:
+            found.append(match)
+    fitting = {match.prefix: match for match in found if not match.problems}
+    for copy, first in _COPIES.items():
+        if first in fitting:
+            fitting.pop(copy, None)
+    if len(fitting) > 1:
+        raise DataError(
+            f"the weights hold the network {len(fitting)} times, under "
+            f"{' and '.join(map(repr, fitting))}; a prefix is all that differs, so save the "
+            "tensors under one of them alone, without it."
+        )
+    if fitting:
+        return next(iter(fitting.values()))
+    return min([plain, *found], key=lambda match: match.problems)
+
+
+def _match(
+    backbone: Backbone, wanted: Mapping[str, Tensor], state: dict[str, Tensor], head: HeadPolicy
+) -> _Match:
+    """Compare tensors with those of the backbone, by name and shape."""
+    match = _Match("", state)
+    shown = {id(value): name for name, value in state.items()}
+    translated = {
+        name: _number(value, wanted.get(name)) for name, value in backbone.translate(state).items()
+    }
+    own_head = backbone.head_names()
+    if head != "given" and own_head:
+        stem = own_head[0].rpartition(".")[0] + "."
+        theirs = {name: translated.pop(name) for name in list(translated) if name.startswith(stem)}
+        match.head = _misfit(wanted, theirs, own_head)
+        if head == "fresh":
+            match.head = match.head or "its head is for other classes"
+        if not match.head:
+            translated |= theirs
+    skipped = own_head if match.head else ()
+    for name, value in translated.items():
+        if name in wanted:
+            if value.shape == wanted[name].shape:
+                match.given[name] = value
+            else:
+                match.shapes.append(
+                    f"{name} is {list(value.shape)} there and {list(wanted[name].shape)} here"
+                )
+        elif any(repository.unused.match(name) for repository in backbone.repositories):
+            match.unused.append(name)
+        else:
+            match.unknown.append(shown.get(id(value), name))
+    match.missing = [
+        name
+        for name in wanted
+        if name not in translated and name not in skipped and not _OPTIONAL.match(name)
+    ]
+    return match
+
+
+def _number(value: Tensor, wanted: Tensor | None) -> Tensor:
+    """A single number in the shape it is wanted in, such as [1] for []."""
+    one = wanted is not None and value.numel() == wanted.numel() == 1
+    return value.reshape(wanted.shape) if one and wanted is not None else value
+
+
+def _misfit(
+    wanted: Mapping[str, Tensor], theirs: Mapping[str, Tensor], names: tuple[str, ...]
+) -> str:
+    """Why the head of a file does not fit; empty if it does."""
+    if not theirs:
+        return "it holds no head"
+    if set(theirs) != set(names):
+        return f"its head is not one linear layer with a bias ({_some(sorted(theirs))})"
+    weight, own = theirs[names[0]], wanted[names[0]]
+    if weight.ndim == own.ndim and weight.shape != own.shape and weight.shape[1] == own.shape[1]:
+        return f"its head has {len(weight)} outputs, {len(own)} are wanted here"
+    return ""
+
+
+def _gamma_layer(
+    backbone: Backbone, state: Mapping[str, Tensor]
+) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """ImOOD's layer from features to log gamma, if it is one of this backbone, and its names."""
     num_classes = backbone.images.num_classes
-    shapes = [tuple(state[name].shape) for name in _GAMMA if name in state]
-    if shapes != [(num_classes, backbone.feature_dim), (num_classes,)]:
-        return {}
-    return {new: state[name].float().cpu().numpy() for name, new in _GAMMA.items()}
+    for repository in backbone.repositories:
+        found = [name for name in repository.gamma if name in state]
+        shapes = [tuple(state[name].shape) for name in found]
+        if shapes == [(num_classes, backbone.feature_dim), (num_classes,)]:
+            return {
+                repository.gamma[name]: state[name].float().cpu().numpy() for name in found
+            }, found
+    return {}, []
 
 
-def _names(what: str, names: list[str]) -> list[str]:
-    """The first names in one phrase; empty without names."""
-    if not names:
-        return []
+def _some(names: list[str]) -> str:
+    """The first names in one phrase."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"{what} {', '.join(names[:3])}{more}"]
+    return f"{', '.join(names[:3])}{more}"
 
 
 def _hint(wanted: Mapping[str, Tensor], missing: list[str], unknown: list[str]) -> str:
@@ -180,69 +295,7 @@ def _hint(wanted: Mapping[str, Tensor], missing: list[str], unknown: list[str]) 
     weight = missing[0].removesuffix("bias") + "weight" if len(missing) == 1 else ""
     if normalised or (weight in wanted and wanted[weight].ndim == 2):
         return (
-            " Its head is no linear layer with a bias (such as a cosine or normalised "
+            " Its head is not a linear layer with a bias (but perhaps a cosine or normalised "
             "classifier), which features and logits of ours cannot represent."
         )
     return ""
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    """Content of a safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Any] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{path} cannot be read as safetensors ({_reason(error)}); take an undamaged file."
-        ) from error
-    return tensors
-
-
-def _read_torch(path: Path) -> dict[str, Any]:
-    """Content of a file that torch.save wrote, without running code of it."""
-    try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on pickles that it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            # Torch's own words advise to open the file unsafely, which would not help either.
-            raise DataError(_unreadable(path, "it is no pickle of tensors")) from error
-        raise DataError(
-            f"{path} holds Python objects beside tensors, which could run code and are not "
-            "opened; where it was written, save its tensors alone with "
-            "torch.save(model.state_dict(), 'tensors.pth'), and give that file."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        if "TorchScript" in str(error):
-            raise DataError(
-                f"{path} is a TorchScript archive, as OpenAI publishes CLIP, which brings code "
-                "along and is not opened; where you trust it, save its tensors alone with "
-                "torch.save(torch.jit.load(path, 'cpu').state_dict(), 'tensors.pth') and give "
-                "that file."
-            ) from error
-        raise DataError(_unreadable(path, _reason(error))) from error
-    return content if isinstance(content, dict) else {}
-
-
-def _unreadable(path: Path, reason: str) -> str:
-    return (
-        f"{path} cannot be read as tensors ({reason}); give a file that torch.save wrote "
-        "from a state dict, or a safetensors file."
-    )
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _numpy_scalars() -> list[Any]:
-    """What a NumPy number in a file is made of; ImOOD keeps accuracies of this kind."""
-    rebuild: Any = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
-    return [(rebuild, "numpy.core.multiarray.scalar"), rebuild, np.dtype, *kinds]
-
-
-_NUMPY_SCALARS = _numpy_scalars()

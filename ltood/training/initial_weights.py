@@ -12,7 +12,7 @@ from ltood.core.errors import ConfigError, DataError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.networks.checkpoint_files import weights_digest
-from ltood.networks.weights import load_weights
+from ltood.networks.weights import HeadPolicy, load_weights
 from ltood.recipes import Recipe
 from ltood.runtime.workspace import locate
 from ltood.training.plan import Plan
@@ -59,8 +59,12 @@ class GivenWeights:
                 )
         return cls(path, sha256 or weights_digest(path))
 
-    def load(self, backbone: Backbone) -> Extras:
+    def load(self, backbone: Backbone, *, head: HeadPolicy) -> Extras:
         """Give the weights to a backbone.
+
+        Args:
+            backbone: Takes them in place.
+            head: What becomes of the head.
 
         Returns:
             What was learned beside the head and scoring can use.
@@ -75,7 +79,7 @@ class GivenWeights:
                 f"training.weights is {str(self.path)!r}, whose SHA-256 is {found[:12]}… but was "
                 f"{self.sha256[:12]}… when the pipeline started; run the same command again."
             )
-        return load_weights(backbone, self.path)
+        return load_weights(backbone, self.path, head=head)
 
 
 def build(
@@ -99,7 +103,9 @@ def build(
             "head; choose the recipe zero_shot, coop or locoop, which make one of text."
         )
     if given is not None:
-        return backbone, given.load(backbone)
+        # A head that is trained may start afresh, one that is taken must fit.
+        head: HeadPolicy = "if_fitting" if recipe.trains_backbone else "given"
+        return backbone, given.load(backbone, head=head)
     needs = not recipe.trains_backbone or recipe.needs_weights
     if needs and not backbone.own_weights:
         # Backbones that can fetch weights have one of these settings.

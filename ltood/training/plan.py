@@ -129,6 +129,11 @@ class TrainingConfig:
                 f"training.milestones is {list(self.milestones)}; give epochs in rising order, "
                 "such as [60, 80]."
             )
+        if self.weights is not None and not self.weights.strip():
+            raise ConfigError(
+                "training.weights is empty; name a file or a checkpoint folder, or write null to "
+                "start afresh."
+            )
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"training.warmup_epochs is {self.warmup_epochs}; it must be below epochs "

@@ -122,7 +122,7 @@ def _inputs(
     splits = data.manifest["splits"]
     common = {
         "backbone": {"name": plan.backbone, "settings": dict(plan.backbone_settings)},
-        "data": {name: _content(splits[name]) for name in used if name in splits},
+        "data": {name: splits[name]["content"] for name in used if name in splits},
         "class_names": list(data.class_names),
         "class_counts": data.class_counts.tolist(),
         **({} if given is None else {"weights": {"sha256": given.sha256}}),
@@ -142,13 +142,6 @@ def _inputs(
             "ltood.training.train", backbone, f"ltood.recipes.{plan.recipe}"
         ),
     }
-
-
-def _content(entry: Mapping[str, Any]) -> str:
-    """Digest of a split's rows, wherever they lie."""
-    if "content" in entry:
-        return str(entry["content"])
-    return digest({key: entry[key] for key in entry if key != "root"})
 
 
 def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

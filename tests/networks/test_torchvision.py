@@ -58,7 +58,7 @@ def test_another_number_of_outputs_gets_a_fresh_head(official, capsys, num_class
     first = official.features[0][0].weight
     assert torch.equal(backbone.net.features[0][0].weight, first)
     assert not torch.equal(backbone.head.weight[:5], official.classifier[1].weight[:5])
-    said = f"here are {num_classes} classes and {num_extra} detector nodes; the head starts afresh"
+    said = "the head starts afresh"
     assert said in capsys.readouterr().err
 
 

@@ -131,3 +131,62 @@ def test_weights_that_training_would_replace_are_refused(tmp_path, inside):
     with pytest.raises(ConfigError, match=r"in the folder .* that training writes; copy them"):
         taken(out, out / inside)
     assert tree(out) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "safetensors", "pth", "headless"])
+def test_weights_for_other_classes_start_with_a_fresh_head(tmp_path, first, capsys, kind):
+    state = load_file(first / WEIGHTS)
+    source = first
+    if kind != "folder":
+        source = tmp_path / f"net.{kind}"
+        if kind == "headless":
+            state = {name: state[name] for name in state if not name.startswith("head.")}
+        (save_file if kind == "safetensors" else torch.save)(state, source)
+    slow = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0}
+    plan = make_plan(recipe="bin_disc", weights=str(source), **slow)
+    train_tiny(tmp_path / "out", plan)
+    said = capsys.readouterr().err
+    reason = "it holds no head" if kind == "headless" else "its head has 3 outputs, 4 are wanted"
+    assert said.count("the head starts afresh") == 1
+    assert reason in said
+    end = load_file(tmp_path / "out" / WEIGHTS)
+    assert end["head.weight"].shape == (4, 128)
+    torch.testing.assert_close(end["stem.0.weight"], state["stem.0.weight"], atol=1e-6, rtol=0)
+
+
+def test_a_head_that_is_taken_as_it_is_must_fit(tmp_path, first):
+    with pytest.raises(DataError, match=r"head\.weight is \[3, 128\] there and \[4, 128\] here"):
+        taken(tmp_path / "out", first, recipe_settings={"num_extra": 1})
+
+
+def test_a_finished_checkpoint_is_found_without_the_file(tmp_path, first):
+    """As in a folder of an experiment, where the weights are not copied to."""
+    file = tmp_path / "net.pth"
+    torch.save(load_file(first / WEIGHTS), file)
+    plan = make_plan(recipe="pretrained", weights=str(file))
+    sha256 = weights_digest(file)
+    train_tiny(tmp_path / "out", plan, weights_sha256=sha256)
+    before = tree(tmp_path / "out")
+    file.unlink()
+    train_tiny(tmp_path / "out", plan, weights_sha256=sha256)
+    assert tree(tmp_path / "out") == before
+    with pytest.raises(DataError, match=r"net\.pth.*put the file there"):
+        train_tiny(tmp_path / "fresh", plan, weights_sha256=sha256)
+
+
+def test_a_file_that_changed_since_it_was_hashed_is_refused(tmp_path, first):
+    file = tmp_path / "net.pth"
+    torch.save(load_file(first / WEIGHTS), file)
+    sha256 = weights_digest(file)
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(DataError, match=r"net\.pth.*run the same command again"):
+        train_tiny(
+            tmp_path / "out",
+            make_plan(recipe="pretrained", weights=str(file)),
+            weights_sha256=sha256,
+        )
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(ConfigError, match=r"training\.weights.*null"):
+        make_plan(weights="")
