@@ -23,6 +23,8 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "compare": (),
     "report": (),
 }
+#: Keys of the three slots of stage two, in the order of work.
+SLOTS = ("calibrator", "method", "normaliser")
 #: Where the stage `inputs` writes what the others depend on.
 INPUTS = Path("data/work/inputs")
 
@@ -41,7 +43,7 @@ def roots(stage: str, params: Params) -> list[str]:
     if stage == "compare":
         entries = [
             f"ltood.{package}.{name}"
-            for package, names in compared(params).items()
+            for package, names in compared(params)["settings"].items()
             for name in names
         ]
     # Settings are read on the way to every stage, by a module that does not count.
@@ -53,24 +55,29 @@ def code_of(stage: str, params: Params) -> dict[str, Any]:
     return code_parts(*roots(stage, params))
 
 
-def compared(params: Params) -> dict[str, dict[str, Any]]:
-    """Settings of all entries that the leaderboard shows, by package and name.
+def compared(params: Params) -> dict[str, Any]:
+    """What the leaderboard shows: `rows` of three names, and `settings` by package and name.
 
-    The entries that are chosen for the report are always among them.
+    The row of the chosen entries is always among them.
 
     Raises:
         ConfigError: If the section `compare` is wrong.
     """
-    from ltood.comparing.plan import Config
+    from ltood.comparing.plan import Combination, Config
 
-    plan = params.section("compare", Config)
-    found: dict[str, dict[str, Any]] = {}
-    for key in ("calibrator", "method", "normaliser"):
-        package = PACKAGES[key]
-        names = {*plan.names(package), params.name(key)}
-        sections = params.content.get(package) or {}
-        found[package] = {name: sections.get(name) for name in sorted(names)}
-    return found
+    packages = [PACKAGES[key] for key in SLOTS]
+    own = Combination(*(params.name(key) for key in SLOTS))
+    rows = list(params.section("compare", Config).combinations())
+    rows += [] if own in rows else [own]
+    names = {package: {row[slot] for row in rows} for slot, package in enumerate(packages)}
+    sections = {package: params.content.get(package) or {} for package in packages}
+    return {
+        "rows": [list(row) for row in rows],
+        "settings": {
+            package: {name: sections[package].get(name) for name in sorted(names[package])}
+            for package in packages
+        },
+    }
 
 
 def recorded(stage: str, file: str) -> dict[str, Any] | None:

@@ -85,9 +85,16 @@ def _state(
     name: str, chosen: Params, known: Callable[[str, str], dict[str, Any] | None] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Code and watched files of a stage, as DVC will record them where `known` has them."""
+    from stages._watched import WATCHED
+
     if name not in STAGES:
         return {}
-    kinds = {"the code": (f"code/{name}", functools.partial(code_of, name))}
+    kinds: dict[str, tuple[str, Callable[[Params], dict[str, Any]]]] = {
+        "the code": (f"code/{name}", functools.partial(code_of, name))
+    }
+    if name in WATCHED:
+        file, what, describe = WATCHED[name]
+        kinds[what] = (file, describe)
     return {
         what: (known and known(name, file)) or describe(chosen)
         for what, (file, describe) in kinds.items()

@@ -2,6 +2,7 @@
 
 import click
 
+from stages._code import SLOTS
 from stages._features import features
 from stages._shell import RESULTS, Params, stage
 
@@ -19,7 +20,7 @@ def main(params: Params) -> None:
     from ltood.comparing.running import compare
 
     # The row of the pipeline's own path is always there, for the report to point at.
-    own = Combination(*(params.name(slot) for slot in ("calibrator", "method", "normaliser")))
+    own = Combination(*(params.name(slot) for slot in SLOTS))
     board, timings = compare(
         features(), config, params.content, include=[own], device=params.device
     )

@@ -15,8 +15,10 @@ WITHOUT_EFFECT = {
     "ltood": "public names, imported on demand; stages name modules in full",
     "ltood.core.errors": "texts and kinds of errors",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",
+    "ltood.preparing.watch": "digests of files",
     "ltood.runtime": "an empty package",
     "ltood.runtime.console": "lines, warnings and progress bars for people",
+    "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
     "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",
     "ltood.runtime.process": "how threads wait and freed memory is kept; the same bits either way",
@@ -28,6 +30,7 @@ WITHOUT_EFFECT = {
     "stages._lock": "keeps two runs of a stage apart",
     "stages._params": "reads params.yaml, whose values are recorded one by one",
     "stages._shell": "paths, errors and exit codes",
+    "stages._watched": "digests of files",
 }
 #: Libraries whose major and minor version count where a module imports them, by the name under
 #: which they are installed. Patch releases and ltood's own version do not.

@@ -1,0 +1,101 @@
+"""Digests of files that settings name: the data set, weights, and what recipes read."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ltood.core.errors import DataError
+from ltood.runtime.workspace import locate
+from stages._params import Params
+
+#: Digests by path and time; shared with experiments that DVC runs in folders of their own.
+HASHES = Path("data/work/hashes.sqlite")
+_CHECKPOINT = "checkpoint.json"
+
+
+def data(params: Params) -> dict[str, Any]:
+    """What the stage prepare would read.
+
+    Raises:
+        DataError: If a file is missing or unusable.
+        ConfigError: If a setting is wrong.
+    """
+    from ltood.preparing.watch import manifest
+
+    chosen = params.chosen("dataset")
+    dataset = chosen.module.Dataset(chosen.config)
+    return manifest(dataset, chosen.name, chosen.settings, _hashes())
+
+
+def weights(params: Params) -> dict[str, Any]:
+    """What the stage train would read beside the data: weights, and files of the backbone.
+
+    Raises:
+        DataError: If a file is missing or unusable.
+        ConfigError: If a setting is wrong.
+    """
+    from ltood.training.plan import TrainingConfig
+
+    source = params.section("training", TrainingConfig).weights
+    backbone = params.name("backbone")
+    model = params.section_of("backbones", backbone).get("model")
+    return {
+        "weights": None if source is None else _weights("training.weights", source),
+        "model": _file(f"backbones.{backbone}.model", model)
+        if isinstance(model, str) and model.endswith(".json")
+        else None,
+    }
+
+
+def texts(params: Params) -> dict[str, Any]:
+    """Files that the recipe reads in the stage adapt.
+
+    Raises:
+        DataError: If a file is missing or unusable.
+        ConfigError: If a setting is wrong.
+    """
+    recipe = params.name("recipe")
+    section = params.section_of("recipes", recipe)
+    given = {key: section.get(key) for key in ("class_names", "rows")}
+    return {
+        key: _file(f"recipes.{recipe}.{key}", path) if isinstance(path, str) else None
+        for key, path in given.items()
+    }
+
+
+#: By stage, the file below data/work/inputs, what it describes, and what gives its content.
+WATCHED: Mapping[str, tuple[str, str, Callable[[Params], dict[str, Any]]]] = {
+    "prepare": ("data", "the data", data),
+    "train": ("weights", "a file of weights", weights),
+    "adapt": ("texts", "a file of class names or rows", texts),
+}
+
+
+def _hashes() -> Path:
+    return locate(HASHES)
+
+
+def _file(setting: str, path: str) -> str:
+    from ltood.runtime.file_hashes import FileHashes
+
+    found = locate(path)
+    if not found.is_file():
+        raise DataError(
+            f"{setting} is {path!r}, and there is no such file; put it there or correct the "
+            "setting."
+        )
+    return FileHashes(_hashes()).digest(found)
+
+
+def _weights(setting: str, path: str) -> str:
+    """Digest of a file of weights, or the one that a checkpoint folder states."""
+    found = locate(path) / _CHECKPOINT
+    if not found.is_file():
+        return _file(setting, path)
+    try:
+        return str(json.loads(found.read_bytes())["weights_sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(
+            f"{setting} is {path!r}, whose {_CHECKPOINT} is damaged; name another folder or file."
+        ) from None

@@ -1,0 +1,72 @@
+"""Look at everything that the other stages depend on: settings, data, weights and code.
+
+Bad settings are refused here, before anything heavy starts. What is found goes into small files,
+on which the other stages depend by content; see docs/caching.md.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltood.runtime.provenance import digest
+from stages._code import INPUTS, STAGES, code_of, compared
+from stages._params import PACKAGES, Params
+from stages._shell import WORK, stage
+from stages._watched import WATCHED
+
+#: Digest of the settings and the code of the last check that found nothing wrong.
+CHECKED = WORK / "checked"
+
+
+@click.command(help=__doc__)
+@stage("inputs")
+def main(params: Params) -> None:
+    """Check params.yaml, write digests."""
+    for key in PACKAGES:
+        params.name(key)
+    code = {name: code_of(name, params) for name in STAGES}
+    state = digest({"params": params.content, "code": code})
+    # Checking takes torch, which takes a second: once for each state of settings and code.
+    if not CHECKED.is_file() or CHECKED.read_text() != state:
+        check(params)
+    for file, _, describe in WATCHED.values():
+        write(INPUTS / f"{file}.json", describe(params))
+    write(INPUTS / "compare.json", compared(params))
+    for name, parts in code.items():
+        write(INPUTS / "code" / f"{name}.json", parts)
+    CHECKED.write_text(state)
+
+
+def check(params: Params) -> None:
+    """Refuse a bad setting of any stage, as that stage would.
+
+    Raises:
+        ConfigError: On the first one.
+    """
+    from ltood.extraction.extract import ExtractionConfig
+    from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
+    from ltood.training.plan import TrainingConfig
+
+    params.section("training", TrainingConfig)
+    params.section("extraction", ExtractionConfig)
+    _ = params.seed, params.device
+    chosen = {key: params.chosen(key) for key in PACKAGES}
+    for package, names in compared(params)["settings"].items():
+        for name in names:
+            params.entry(package, name)
+    method, normaliser = (
+        EntrySpec(chosen[key].name, chosen[key].settings) for key in ("method", "normaliser")
+    )
+    build_normaliser(normaliser, build_method(method))
+
+
+def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value
+    """Write plain values, the same bytes for equal values."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
