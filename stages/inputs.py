@@ -13,7 +13,7 @@ import click
 from ltood.runtime.provenance import digest
 from stages._code import INPUTS, STAGES, code_of, compared
 from stages._params import PACKAGES, Params
-from stages._shell import WORK, stage
+from stages._shell import CHECKPOINT, TRAINING, WORK, stage
 from stages._watched import WATCHED
 
 #: Digest of the settings and the code of the last check that found nothing wrong.
@@ -23,7 +23,7 @@ CHECKED = WORK / "checked"
 @click.command(help=__doc__)
 @stage("inputs")
 def main(params: Params) -> None:
-    """Check params.yaml, write digests."""
+    """Check params.yaml, write digests, and keep finished work that DVC is about to delete."""
     for key in PACKAGES:
         params.name(key)
     code = {name: code_of(name, params) for name in STAGES}
@@ -36,6 +36,7 @@ def main(params: Params) -> None:
     write(INPUTS / "compare.json", compared(params))
     for name, parts in code.items():
         write(INPUTS / "code" / f"{name}.json", parts)
+    keep_finished()
     CHECKED.write_text(state)
 
 
@@ -60,6 +61,16 @@ def check(params: Params) -> None:
         EntrySpec(chosen[key].name, chosen[key].settings) for key in ("method", "normaliser")
     )
     build_normaliser(normaliser, build_method(method))
+
+
+def keep_finished() -> None:
+    """Keep checkpoint and features, such as those that DVC checked out, beside its outputs.
+
+    DVC deletes the outputs of a stage before it runs, also what the stage would use again.
+    """
+    from ltood.training import work
+
+    work.keep(CHECKPOINT, TRAINING)
 
 
 def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value

@@ -2,6 +2,7 @@
 
 import click
 
+from stages import _watched
 from stages._shell import CHECKPOINT, PREPARED, TRAINING, Params, stage
 
 
@@ -22,16 +23,17 @@ def main(params: Params) -> None:
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.training.train import train
 
-    plan = Plan(
-        backbone.name,
-        backbone.settings,
-        recipe.name,
-        recipe.settings,
-        config,
-        params.seed,
-    )
+    plan = Plan(backbone.name, backbone.settings, recipe.name, recipe.settings, config, params.seed)
     with ranks_from_environment() as ranks:
-        train(plan, data, CHECKPOINT, params.device, state_folder=TRAINING, ranks=ranks)
+        train(
+            plan,
+            data,
+            CHECKPOINT,
+            params.device,
+            state_folder=TRAINING,
+            weights_sha256=_watched.weights(params)["weights"],
+            ranks=ranks,
+        )
 
 
 if __name__ == "__main__":
