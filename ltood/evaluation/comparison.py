@@ -93,7 +93,9 @@ class Comparison:
         Raises:
             DataError: If a label is not a class.
         """
-        accuracy.check_classes(self.id_labels, prior.num_classes, f"ID labels beside {self.name}")
+        accuracy.check_classes(
+            self.id_labels, prior.num_classes, f"ID labels compared with {self.name}"
+        )
         flagged = self.id_scores >= self.threshold
         found = prior.groups()[self.id_labels]
         return {"all": _share(flagged), **{g: _share(flagged[found == g]) for g in GROUPS}}

@@ -41,6 +41,12 @@ class Slot:
     settings: Mapping[str, Any]
     in_use: Mapping[str, Any]
 
+    @property
+    def variant(self) -> str | None:
+        """Which of several networks a backbone is, such as timm's "resnet18"."""
+        found = self.settings.get("model", self.settings.get("variant"))
+        return found if isinstance(found, str) and self.kind == "backbone" else None
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -137,7 +143,7 @@ def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
     return Picture(
         f"data:image/png;base64,{base64.b64encode(sheet.png).decode()}",
         f"Share of patches that leave the class out, in {'; '.join(shown)}.",
-        f"Images of {sheet.split} beside their patches for which {sheet.topk} or more of the "
+        f"Images of {sheet.split} with those of their patches for which {sheet.topk} or more of the "
         f"{sheet.num_classes} classes are likelier than their own; the other patches are grey. "
         "LoCoOp takes such patches for OOD.",
     )

@@ -203,7 +203,7 @@ def class_accuracy(
     Args:
         counts: Training images, [C].
         accuracies: Fractions, [C]; NaN for a class without test images.
-        names: Class names, written beside the points where they fit.
+        names: Class names, written at the points where they fit.
         groups: Group of each class.
         label: What the figure shows, for readers who do not see it.
 

@@ -1,4 +1,4 @@
-"""From content to HTML, by the template beside this file, with everything escaped."""
+"""From content to HTML, by the template in this folder, with everything escaped."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -207,7 +207,7 @@ def test_a_set_of_relabelled_rows_only(scored):
 
 def test_classes_out_of_range(scored):
     rows = {**scored.rows, "ood_c": rows_of([1, 2], [-1, 7])}
-    with pytest.raises(DataError, match=r"ID labels beside c are not classes .*value 7"):
+    with pytest.raises(DataError, match=r"ID labels compared with c are not classes .*value 7"):
         ALL["false_alarms"](Evaluation(Scored(rows)))
     # Two of 40 outliers score lowest, so they are missed; their predictions are grouped.
     rows["ood_c"] = rows_of([-9, *range(39)], [-1] * 40, [5] * 40)

@@ -1,6 +1,5 @@
 """The report: self-contained, deterministic, escaped, complete, and honest about its inputs."""
 
-import copy
 import json
 import re
 import subprocess
@@ -17,7 +16,7 @@ from ltood.evaluation.binding import bind, write_bound
 from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.metrics import METRICS
-from ltood.reporting import content, figures, tables, wording
+from ltood.reporting import content, tables, wording
 from ltood.reporting.write import write_report
 from ltood.store.regions import RegionSheet, write_regions
 from ltood.store.scores import ScoreSplit, ScoreWriter
@@ -177,6 +176,18 @@ def test_the_recipe_is_that_of_the_head(provenance, name):
     assert found["method"] == "himplos"
 
 
+@pytest.mark.parametrize(
+    ("settings", "variant"),
+    [({"model": "resnet18"}, "resnet18"), ({"variant": "40-2"}, "40-2"), ({"mean": [0.5]}, None)],
+)
+def test_the_network_of_a_backbone_is_named(settings, variant):
+    provenance = {"backbone": {"name": "some", "settings": settings}}
+    attributes = {**make_store().attributes, "provenance": provenance}
+    found = {slot.kind: slot for slot in content.slots(attributes)}
+    assert found["backbone"].variant == variant
+    assert found["method"].variant is None
+
+
 def test_settings_of_an_origin_are_shown():
     found = {slot.kind: slot for slot in content.slots(make_store().attributes)}
     assert found["dataset"].settings == {"imbalance_ratio": 0.02}
@@ -256,24 +267,6 @@ def test_equal_scores_have_a_histogram(tmp_path):
     assert "AUROC 50.00" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
-def test_stacked_histogram_reaches_the_sum_of_its_groups():
-    bins = np.array([0.0, 1.0, 2.0])
-    parts = {"many": np.array([0.5, 0.0]), "few": np.array([0.25, 0.25])}
-    svg = figures.histogram(parts, np.array([0.0, 1.0]), bins, {"ood": 1.0, "id": 1.5}, "H")
-    assert 'aria-label="H"' in svg
-    assert "ID, many" in svg
-    assert "ID, medium" not in svg
-    heights = {}
-    for path, role in re.findall(r'<path d="([^"]+)"[^>]*fill: var\(--(many|few)\)', svg):
-        points = re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)
-        # The bars come first; the same colours come again in the legend.
-        heights.setdefault(role, [float(y) for _, y in points])
-    # The first bin of "few" stands on "many": half as high and right above it.
-    floor, many_top = max(heights["many"]), min(heights["many"])
-    few_top = min(heights["few"])
-    assert (floor - few_top) / (floor - many_top) == pytest.approx(1.5, abs=0.01)
-
-
 def test_a_report_ranks_each_set_once(monkeypatch, tmp_path):
     ranked = []
     rank = comparison.rank
@@ -287,35 +280,6 @@ def test_a_report_ranks_each_set_once(monkeypatch, tmp_path):
     pieces = {"intervals": bootstrap(evaluation, samples=2), "leaderboard": board_of(ROWS)}
     write_report(tmp_path / "r.html", evaluation, **pieces)
     assert len(ranked) == 2
-
-
-def test_names_of_close_classes_point_away_from_each_other():
-    counts, accuracies = np.array([5, 100, 8, 120, 0]), np.array([0.6, 0.9, 0.7, 0.8, 0.5])
-    above = figures.labels_above(counts, accuracies, np.array([0, 1, 2, 3]))
-    assert above == {0: False, 2: True, 1: True, 3: False}
-    assert figures.labels_above(counts, accuracies, np.array([0])) == {0: True}
-    equal = figures.labels_above(np.full(4, 7), np.full(4, 0.5), np.arange(4))
-    assert list(equal.values()) == [True, False, True, False]
-
-
-def test_best_and_worst_follow_the_direction(evaluation):
-    metrics = evaluation.metrics
-    rows = {row.heading: row.cells for row in tables.set_rows(metrics, None)}
-    keys = [*METRICS, *(count.key for count in wording.COUNTS)]
-    for key, best in (("auroc", max), ("fpr95_id_pos", min), ("ap_in", max)):
-        values = {name: values[key] for name, values in metrics["ood"].items()}
-        ranks = {name: rows[name][keys.index(key)].rank for name in values}
-        assert ranks[best(values, key=values.get)] == "best"
-        assert sorted(ranks.values()) == ["", "", "best", "worst"]
-    assert {cell.rank for cell in rows["Mean"]} == {""}
-    assert {rows[name][keys.index("num_ood")].rank for name in values} == {""}
-
-
-def test_two_sets_are_not_ranked(evaluation):
-    metrics = copy.deepcopy(evaluation.metrics)
-    for name in ("odd", "even"):
-        del metrics["ood"][name]
-    assert {cell.rank for row in tables.set_rows(metrics, None) for cell in row.cells} == {""}
 
 
 @pytest.mark.parametrize("kept", [("test",), ("ood_near", "ood_far"), ("train", "test")])
