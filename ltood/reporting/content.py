@@ -143,8 +143,8 @@ def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
     return Picture(
         f"data:image/png;base64,{base64.b64encode(sheet.png).decode()}",
         f"Share of patches that leave the class out, in {'; '.join(shown)}.",
-        f"Images of {sheet.split} with those of their patches for which {sheet.topk} or more of the "
-        f"{sheet.num_classes} classes are likelier than their own; the other patches are grey. "
+        f"Images of {sheet.split}, and of each the patches for which {sheet.topk} or more of the "
+        f"{sheet.num_classes} classes are likelier than its own; the other patches are grey. "
         "LoCoOp takes such patches for OOD.",
     )
 
