@@ -1,5 +1,8 @@
 """The `ltood` command: one file per command, nothing heavy before it is needed."""
 
+import sys
+from typing import Any
+
 import typer
 
 from ltood.cli import (
@@ -21,7 +24,7 @@ from ltood.cli import (
     sweep,
     visualise,
 )
-from ltood.runtime.console import EXIT_INTERRUPT, one_line_errors
+from ltood.runtime.console import EXIT_INTERRUPT, EXIT_USAGE, one_line, one_line_errors
 from ltood.runtime.process import passive_omp_wait
 
 app = typer.Typer(
@@ -57,15 +60,28 @@ app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")
 
 
+#: What Typer raises for a command line that it does not understand; it exports a subclass only.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Run the command line; expected failures end in one line."""
     passive_omp_wait()
     with one_line_errors():
         try:
-            app()
+            code = app(standalone_mode=False)
+        except _UsageError as error:
+            command = error.ctx.command_path if error.ctx else "ltood"
+            # Without a message it has printed the help already.
+            if message := one_line(error.format_message()).rstrip("."):
+                print(f"error: {message}; see `{command} -h`.", file=sys.stderr)
+            raise SystemExit(EXIT_USAGE) from None
         except SystemExit as ended:
-            # Typer ends an interrupted command without a word; a stage has said it already.
-            told = isinstance(ended.__context__, KeyboardInterrupt)
-            if ended.code == EXIT_INTERRUPT and not told:
-                raise KeyboardInterrupt from None
+            if isinstance(ended.__context__, BrokenPipeError):  # a failure to Typer, not to us
+                raise ended.__context__ from None
             raise
+        sys.stdout.flush()  # A reader that has gone is met here, not at exit.
+        if code == EXIT_INTERRUPT:
+            raise KeyboardInterrupt
+        if code:
+            raise SystemExit(code)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ltood.cli.options import AsJson, file_option
+from ltood.cli.options import AsJson, echo_for, file_option
 
 if TYPE_CHECKING:
     from ltood.sets.catalogue import KnownSet
@@ -180,7 +180,7 @@ def few_shot(
     numbers, seeds = shots or [16], seed or [1, 2, 3]
     table = split_table(files.labels, files.paths, names, files.ids, shots=numbers, seeds=seeds)
     write_atomically(out, table.encode())
-    typer.echo(f"{out}: {table.count(chr(10)) - 1:,} lines for {len(names):,} classes.")
+    echo_for(out)(f"{out}: {table.count(chr(10)) - 1:,} lines for {len(names):,} classes.")
 
 
 def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import file_option, folder_option
+from ltood.cli.options import echo_for, file_option, folder_option
 
 
 def evaluate(
@@ -28,4 +28,4 @@ def evaluate(
     write_bound(out, bind(evaluation.metrics, scores=evaluation.fingerprint))
     if plots is not None:
         write_plots(evaluation, plots)
-    typer.echo(table)
+    echo_for(out)(table)

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import file_option
+from ltood.cli.options import store_option
 
 
 def export(
     store: Annotated[Path, typer.Argument(help="Feature store or score store.")],
     split: Annotated[str, typer.Option(help="Split to write, or `head`.")],
-    out: Annotated[Path, file_option("The .npz file to write.")],
+    out: Annotated[Path, store_option("The .npz file to write.")],
 ) -> None:
     """Write one split of a store, or its head, as a NumPy archive."""
     from ltood.store.exchange import export_head, export_split

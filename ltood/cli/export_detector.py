@@ -16,8 +16,8 @@ from ltood.cli.options import (
     Settings,
     Store,
     entry_specs,
-    file_option,
     open_features,
+    store_option,
 )
 
 
@@ -25,7 +25,7 @@ def export_detector(
     store: Store,
     method: Method,
     out: Annotated[
-        Path, file_option("The .safetensors file to write; its .json is written next to it.")
+        Path, store_option("The .safetensors file to write; its .json is written next to it.")
     ],
     settings: Settings = None,
     calibrator: Calibrator = "none",

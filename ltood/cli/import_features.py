@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import file_option
+from ltood.cli.options import store_option
 
 
 def import_features(
     folder: Annotated[Path, typer.Argument(help="Holds head.npz and one <split>.npz per split.")],
-    store: Annotated[Path, file_option("Feature store to create.")],
+    store: Annotated[Path, store_option("Feature store to create.")],
     overwrite: Annotated[bool, typer.Option(help="Replace a store made from other files.")] = False,
 ) -> None:
     """Turn a folder of NumPy archives into a feature store."""

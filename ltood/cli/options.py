@@ -1,5 +1,7 @@
 """Options that several commands take, so that they read alike everywhere."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +41,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def file_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
-    """An option that names a file or store to write."""
+    """An option that names a file to write, or standard output as `-`."""
+    return typer.Option(help=f"{text} - is standard output.", callback=_check_file)
+
+
+def store_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
+    """An option that names a store, or another result of several files, to write."""
     return typer.Option(help=text, callback=_check_named)
 
 
@@ -47,6 +54,8 @@ def folder_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
     """An option that names a folder to write files to."""
     return typer.Option(help=text, callback=_check_folder)
 
+
+_STDOUT = Path("/dev/stdout")
 
 #: The option that takes the settings of an entry, by the entry's package.
 _SET = {"methods": "--set", "calibrators": "--calibrator-set", "normalisers": "--normaliser-set"}
@@ -94,6 +103,11 @@ def open_features(store: Path, head: Path | None) -> "FeatureStore":
     return with_adapted_head(FeatureStore.open(store), head)
 
 
+def echo_for(out: Path) -> Callable[[str], None]:
+    """How to print what is not the result: to standard error where the result goes to output."""
+    return functools.partial(typer.echo, err=out == _STDOUT)
+
+
 def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a path without a name of its own before the work starts.
 
@@ -105,6 +119,11 @@ def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
     if path is not None and path.name in {"", ".."}:
         raise ConfigError(f"--{param.name} is {str(path)!r}; name what is to be written there.")
     return path
+
+
+def _check_file(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """As `_check_named`, with `-` as a name of standard output."""
+    return _STDOUT if path == Path("-") else _check_named(param, path)
 
 
 def _check_folder(param: typer.CallbackParam, path: Path | None) -> Path | None:

@@ -75,4 +75,4 @@ def predict(
     else:
         write_file(out, verdicts, form.value)
     if bad.count:
-        log(f"{bad.count:,} {'was' if bad.count == 1 else 'were'} skipped.")
+        log(f"skipped {bad.count:,} {'image or row' if bad.count == 1 else 'images or rows'}.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import file_option
+from ltood.cli.options import echo_for, file_option
 
 
 def report(
@@ -29,4 +29,4 @@ def report(
     evaluation = Evaluation(ScoreStore.open(scores))
     board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
     write_report(out, evaluation, intervals=bootstrap(evaluation), leaderboard=board, title=title)
-    typer.echo(str(out))
+    echo_for(out)(str(out))

@@ -17,15 +17,15 @@ from ltood.cli.options import (
     Settings,
     Store,
     entry_specs,
-    file_option,
     open_features,
+    store_option,
 )
 
 
 def score(
     store: Store,
     method: Method,
-    out: Annotated[Path, file_option("Score store to write.")],
+    out: Annotated[Path, store_option("Score store to write.")],
     settings: Settings = None,
     published: Published = None,
     calibrator: Calibrator = "none",

@@ -1,6 +1,6 @@
 """What every command does alike: one-line errors, exit codes and progress bars.
 
-Exit codes: 0 done, 1 expected failure, 2 usage (set by the command line parser),
+Exit codes: 0 done, 1 expected failure, 2 a command line that is not understood,
 130 interrupted. Progress goes to standard error and only to a terminal, so logs
 and pipes stay clean.
 """
@@ -15,6 +15,7 @@ from typing import Protocol
 from ltood.core.errors import LtoodError
 
 EXIT_FAILURE = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPT = 130
 
 

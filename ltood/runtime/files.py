@@ -230,7 +230,7 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CorruptStoreError(f"{path} is not a regular file; remove it.")
+            raise CorruptStoreError(f"{path} is not a regular file.")
         with path.open("rb") as file:
             content = file.read(-1 if limit is None else limit + 1)
     except FileNotFoundError:

@@ -6,12 +6,12 @@ within limits that no real settings reach: a short text cannot keep the reader b
 
 import functools
 import io
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, CorruptStoreError
+from ltood.runtime.files import read_regular
 
 #: Most characters of a parameter file or of one value.
 MOST_CHARACTERS = 2**18
@@ -113,16 +113,13 @@ def _parse_file(text: str, path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path} is not a regular file; name a file of settings.")
-        with path.open("rb") as file:
-            return file.read(4 * MOST_CHARACTERS + 1).decode("utf-8")
+        return read_regular(path, 4 * MOST_CHARACTERS).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; run from the folder that holds it.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+    except CorruptStoreError as error:
+        raise ConfigError(f"{error} Name a file of settings.") from None
 
 
 def _load(text: str, where: str) -> Any:  # noqa: ANN401

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,11 @@ def test_unknown_columns_write_nothing(ltood, scores, tmp_path):
     run = ltood("evaluate", "--scores", scores, "--out", out, "--columns", "pascal", code=1)
     assert "pascal" in run.stderr
     assert not out.exists()
+
+
+def test_the_result_can_go_to_standard_output(scores):
+    code = "from ltood.cli import main; main()"
+    command = [sys.executable, "-c", code, "evaluate", "--scores", scores, "--out", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) >= {"id", "ood", "mean"}
+    assert "far" in done.stderr

@@ -809,5 +809,5 @@ def test_commands(store, folder, pictures, tmp_path):
     assert not table.exists()
     done = run_ltood(*judge, "--on-error", "skip")
     (pictures.folder / "z.png").unlink()
-    assert "1 was skipped" in done.stderr
+    assert "skipped 1 image or row." in done.stderr
     assert [json.loads(line)["id"] for line in table.read_text().splitlines()] == [None] * 3
