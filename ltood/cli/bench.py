@@ -20,7 +20,9 @@ def bench(
     patches: Annotated[
         int, typer.Option(help="Local features of a row, for CLIP's methods; 0 for none.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the random features.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the random features.", min=0, max=2**63 - 1)
+    ] = 0,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON object per line instead of a table.")
     ] = False,

@@ -20,6 +20,9 @@ from ltood.core.head import ClassifierHead
 from ltood.core.slots import Method, check_needs
 from ltood.runtime.devices import choose_device
 
+#: Most numbers of all features and logits; beyond it is a slip of the keyboard.
+MOST_NUMBERS = 2**33
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -55,6 +58,12 @@ class Shape:
                     f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be {least} or "
                     "more."
                 )
+        numbers = (self.rows + self.test_rows) * (self.dim * (1 + self.patches) + self.classes)
+        if numbers > MOST_NUMBERS:
+            raise ConfigError(
+                f"features and logits of that size are {numbers:,} numbers; at most "
+                f"{MOST_NUMBERS:,} (32 GiB)."
+            )
         if self.rows < self.classes:
             raise ConfigError(
                 f"there are {self.rows} rows for {self.classes} classes; each needs one or more."

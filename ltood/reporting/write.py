@@ -40,6 +40,6 @@ def write_report(
     from ltood.reporting.page import render
     from ltood.runtime.files import write_atomically
 
-    write_atomically(
-        out, render(build(evaluation, intervals, leaderboard, title, regions)).encode()
-    )
+    page = render(build(evaluation, intervals, leaderboard, title, regions))
+    # A title or file name given as bytes that are not UTF-8 is shown escaped.
+    write_atomically(out, page.encode(errors="backslashreplace"))

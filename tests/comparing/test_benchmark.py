@@ -69,3 +69,9 @@ def test_command():
     assert "left out" in local
     lines = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
     assert [json.loads(line)["method"] for line in lines.splitlines()] == ["knn", "gl_mcm"]
+
+
+@pytest.mark.parametrize("name", ["rows", "dim", "classes", "test_rows", "patches"])
+def test_sizes_beyond_any_memory_are_refused(name):
+    with pytest.raises(ConfigError, match="at most"):
+        Shape(**{"rows": 10**31, name: 10**30})
