@@ -1,6 +1,7 @@
 """`ltood list`: every entry by kind, and each with its needs and settings."""
 
 import json
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -37,10 +38,10 @@ def list_entries(
         raise UnknownNameError(f"No kind {kind!r}. Known: {', '.join(LISTED)}.")
     if name is not None:
         check_name(kind, name)
-        found = describe(kind, name)
+        found = entry(kind, name)
         typer.echo(json.dumps(found, indent=2) if as_json else _details(kind, found))
     elif as_json:
-        typer.echo(json.dumps([describe(kind, name) for name in available(kind)], indent=2))
+        typer.echo(json.dumps([entry(kind, name) for name in available(kind)], indent=2))
     else:
         for name in available(kind):
             typer.echo(f"{name:<24}{summary(kind, name)}")
@@ -71,18 +72,18 @@ def _kind_of(name: str) -> str:
     raise UnknownNameError(f"No kind or entry {name!r}.{hint} Kinds: {', '.join(LISTED)}.")
 
 
-def describe(kind: str, name: str) -> dict[str, Any]:
+def entry(kind: str, name: str) -> dict[str, Any]:
     """Summary, needs and settings of one entry, as plain values; imports it."""
-    from ltood.core import settings
     from ltood.core.registry import load
+    from ltood.core.settings import describe
 
     module = load(kind, name)
-    entry = getattr(module, "Entry", None)
+    needs = getattr(getattr(module, "Entry", None), "needs", ())
     return {
         "name": name,
         "summary": summary(kind, name),
-        "needs": sorted(need.name.lower() for need in getattr(entry, "needs", ())),
-        "settings": settings.describe(module.Config),
+        "needs": sorted(need.name.lower() for need in needs),
+        "settings": describe(module.Config),
     }
 
 
@@ -95,8 +96,9 @@ def _details(kind: str, found: dict[str, Any]) -> str:
         return "\n".join([*lines, "It takes no settings."])
     lines.append(f"Settings ({kind}.{found['name']} in params.yaml):")
     for key, setting in found["settings"].items():
-        default = json.dumps(setting["default"])
+        default = json.dumps(setting["default"], ensure_ascii=False)
         lines.append(f"  {key}: {setting['type']}; {default} by default")
-        if setting.get("meaning"):
-            lines.append(f"      {setting['meaning']}")
+        lines += textwrap.wrap(
+            setting["meaning"], 88, initial_indent="      ", subsequent_indent="      "
+        )
     return "\n".join(lines)

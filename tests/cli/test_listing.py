@@ -25,7 +25,7 @@ def entries(ltood):
 
 def test_types_are_in_the_words_of_error_messages(entries):
     types = {value["type"] for entry in entries for value in entry["settings"].values()}
-    assert "a number or 'auto' or null" in types
+    assert "a number above 0 or 'auto' or null" in types
     assert not any("class" in name or "typing" in name for name in types)
 
 
@@ -33,12 +33,21 @@ def test_needs_and_defaults_are_listed(entries):
     knn = next(entry for entry in entries if entry["name"] == "knn")
     assert knn["needs"] == ["train"]
     assert knn["settings"]["k"]["default"] == 50
+    assert knn["settings"]["k"]["limits"]["at_least"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_is_explained(ltood, kind):
+    listed = json.loads(ltood("list", kind, "--json").stdout)
+    settings = [(entry["name"], *item) for entry in listed for item in entry["settings"].items()]
+    assert [name[:2] for name in settings if not name[2]["meaning"]] == []
 
 
 def test_one_entry_is_shown_with_its_settings(ltood):
     shown = ltood("list", "methods", "knn").stdout
     assert "methods.knn" in shown
-    assert "k: a whole number" in shown
+    assert "k: a whole number from 1" in shown
+    assert "Rank of the neighbour" in shown
     assert "50" in shown
     assert ltood("list", "knn").stdout == shown
 
