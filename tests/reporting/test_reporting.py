@@ -335,6 +335,22 @@ def test_the_stage_writes_the_report(workplace):
     assert "error: results/metrics.json is missing; run the evaluate stage first." in result.output
 
 
+def test_the_stage_refuses_metrics_of_other_scores_and_edited_ones(workplace, evaluation):
+    from stages.evaluate import main as evaluate
+    from stages.report import main as report
+
+    path = workplace / "results" / "metrics.json"
+    wanted = json.loads(path.read_text())
+    path.unlink()
+    assert CliRunner().invoke(evaluate, []).exit_code == 0
+    assert json.loads(path.read_text())["ood"] == wanted["ood"]
+    assert CliRunner().invoke(report, []).exit_code == 0
+    write_bound(path, bind(evaluation.metrics, scores="0a" * 32))
+    assert "scores 0a0a0a0a0a0a" in CliRunner().invoke(report, []).output
+    path.write_text(path.read_text().replace('"accuracy": 0.', '"accuracy": 0.9'))
+    assert "was edited" in CliRunner().invoke(report, []).output
+
+
 def test_the_stage_needs_no_torch(workplace):
     code = (
         "import sys; from stages.report import main; main([], standalone_mode=False); "
