@@ -1,4 +1,4 @@
-"""`ltood data`: known image sets, where they come from, and whether they are whole."""
+"""`ltood data`: known image sets: where they come from, and whether they are complete."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ app = typer.Typer(help="Get known image sets and check them.", no_args_is_help=T
 
 @app.command("list")
 def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
-    """List the known sets, how each is had, and which are there."""
+    """List known datasets, how to obtain them, and which are installed."""
     from ltood.sets.catalogue import known_sets
 
     sets = known_sets().values()
@@ -41,12 +41,12 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
     for known in sets:
         mark = "there" if known.is_there(root) else ""
         typer.echo(f"{known.name:<17}{known.origin:<10}{mark:<7}{known.title}")
-    typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` tells more.")
+    typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` describes one.")
 
 
 @app.command("info")
 def info(name: Name, root: Root = _ROOT, as_json: AsJson = False) -> None:
-    """Tell what a set holds, who uses it how, and where it belongs."""
+    """Describe a set: content, licence, papers that use it, where its files belong."""
     from ltood.preparing.verify_sets import how_to_get
     from ltood.sets.catalogue import known_set
 
@@ -75,45 +75,17 @@ def download(
     root: Root = _ROOT,
     keep: Annotated[bool, typer.Option("--keep", help="Keep archives once unpacked.")] = False,
 ) -> None:
-    """Download or make a set; a run that was stopped goes on where it was."""
-    from ltood.core.errors import DataError
-    from ltood.preparing.verify_sets import how_to_get
+    """Download or make a set; a stopped download continues where it was."""
+    from ltood.preparing.get_sets import get_set
     from ltood.sets.catalogue import known_set
-    from ltood.sets.downloads import fetch, unpack
 
-    known = known_set(name)
-    folder = root / known.folder
-    if known.origin == "by hand":
-        raise DataError(
-            f"{name} is not offered for download without asking: {how_to_get(known, folder)}"
-        )
-    if known.made_by:
-        from ltood.sets.synthetic import make
-
-        make(known.made_by, folder)
-    for offer in known.files:
-        if not offer.unpack:
-            fetch(offer.source, folder)
-        elif not folder.is_dir() or not any(folder.iterdir()):
-            archive = fetch(offer.source, root)
-            if folder.is_dir():
-                folder.rmdir()  # Empty: somebody made it as a place to put things.
-            unpack(archive, folder)
-            if not keep:
-                archive.unlink()
-    if not known.is_there(root):
-        archives = ", ".join(str(root / offer.source.file) for offer in known.files)
-        raise DataError(
-            f"{folder} holds {', '.join(sorted(path.name for path in folder.iterdir())[:3])} but "
-            f"no {known.parts[0].path}: move that away and run the same command again. An archive "
-            f"that was fetched by hand belongs at {archives}."
-        )
+    folder = get_set(known_set(name), root, keep=keep)
     typer.echo(f"{folder} is there; `ltood data verify {name}` checks it.")
 
 
 @app.command("verify")
 def verify(name: Name, root: Root = _ROOT) -> None:
-    """Check checksums, counts, and that every picture decodes."""
+    """Check checksums, counts, and that every image decodes."""
     from ltood.core.errors import DataError
     from ltood.preparing.verify_sets import verify
     from ltood.sets.catalogue import known_set
@@ -132,59 +104,37 @@ def verify(name: Name, root: Root = _ROOT) -> None:
 @app.command("few-shot")
 def few_shot(
     dataset: Annotated[
-        str, typer.Argument(help="ID dataset of pictures, such as imagenet or folder.")
+        str, typer.Argument(help="ID dataset of image files, such as imagenet or folder.")
     ],
     out: Annotated[Path, file_option("CSV file to write.")],
     shots: Annotated[
-        list[int] | None, typer.Option(help="Pictures of each class; repeatable, 16 if none.")
+        list[int] | None, typer.Option(help="Images of each class; repeatable, 16 by default.")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Seed of a selection; repeatable, 1 to 3 if none.")
+        list[int] | None, typer.Option(help="Seed of a selection; repeatable, 1 to 3 by default.")
     ] = None,
-    params: Annotated[Path, typer.Option(help="Where the dataset's settings stand.")] = Path(
+    params: Annotated[Path, typer.Option(help="File with the settings of the dataset.")] = Path(
         "params.yaml"
     ),
     root: Annotated[
-        str | None, typer.Option(help="Folder of the dataset, in the place of the setting.")
+        str | None, typer.Option(help="Folder of the dataset, instead of the setting.")
     ] = None,
 ) -> None:
-    """Draw few training pictures of each class, the same on every machine, and list them."""
-    import dataclasses
-
-    from ltood.core.errors import DataError
-    from ltood.core.registry import load
-    from ltood.core.settings import parse
-    from ltood.datasets import ImageFolderConfig
-    from ltood.images.fewshot import split_table
-    from ltood.images.files import ImageFiles
+    """Draw few training images of each class, the same on every machine, and list them."""
+    from ltood.preparing.shots import list_shots
     from ltood.runtime.files import write_atomically
-    from ltood.runtime.params import read_params
+    from ltood.runtime.params import read_params, section
 
-    module = load("datasets", dataset)
-    # Without settings a folder is enough.
-    sections = {} if root and not params.is_file() else read_params(params).get("datasets") or {}
-    section = {**(sections.get(dataset) or {}), **({"root": root} if root else {})}
-    config = parse(section, module.Config, f"datasets.{dataset}")
-    if not isinstance(config, ImageFolderConfig):
-        raise DataError(
-            f"dataset {dataset} is no set of picture files; its shots need no list, set "
-            "recipes.locoop.shots, by which they are drawn."
-        )
-    # Drawn from all pictures, whatever was cut before.
-    whole = dataclasses.replace(
-        config, size=None, imbalance="none", shots=None, shots_list=None, ood=(), aux=None
-    )
-    source = module.Dataset(whole)
-    files, names = source.split("train"), source.class_names
-    assert isinstance(files, ImageFiles)
-    numbers, seeds = shots or [16], seed or [1, 2, 3]
-    table = split_table(files.labels, files.paths, names, files.ids, shots=numbers, seeds=seeds)
+    # With a folder no settings are needed.
+    content = {} if root and not params.exists() else read_params(params)
+    given = {**section(content, "datasets", dataset), **({"root": root} if root else {})}
+    table, num_classes = list_shots(dataset, given, shots or [16], seed or [1, 2, 3])
     write_atomically(out, table.encode())
-    echo_for(out)(f"{out}: {table.count(chr(10)) - 1:,} lines for {len(names):,} classes.")
+    echo_for(out)(f"{out}: {table.count(chr(10)) - 1:,} lines for {num_classes:,} classes.")
 
 
 def _describe(known: "KnownSet", root: Path) -> dict[str, Any]:
-    """All that is known of a set, as plain values."""
+    """Facts about a set, as plain values."""
     folder = root / known.folder
     return {
         "name": known.name,

@@ -40,6 +40,25 @@ def read_params(path: Path) -> dict[str, Any]:
     return _parse_file(_read_text(path), path)
 
 
+def section(content: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """A section inside others; empty where one of them is absent or empty.
+
+    Args:
+        content: What `read_params` gave.
+        names: Names of the sections from the outside in, such as "datasets", "folder".
+
+    Raises:
+        ConfigError: If one is something else than a section.
+    """
+    for depth, name in enumerate(names, 1):
+        inner = content.get(name)
+        if not isinstance(inner, Mapping | None):
+            where = ".".join(names[:depth])
+            raise ConfigError(f"{where} is {inner!r}; it must be a section of settings.")
+        content = inner or {}
+    return content
+
+
 def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Text of a parameter file with sections added; its other lines and comments stay.
 

@@ -182,7 +182,7 @@ def test_few_shots_take_the_folder_of_the_settings(pictures, tmp_path):
 def test_few_shots_of_arrays_need_no_list(tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("datasets: {}\n")
-    with pytest.raises(DataError, match=r"demo is no set of picture files; .* recipes\.locoop"):
+    with pytest.raises(DataError, match=r"demo .* recipes\.locoop"):
         run("few-shot", "demo", "--params", params, "--out", tmp_path / "shots.csv")
 
 
@@ -193,3 +193,11 @@ def test_few_shots_say_what_is_missing(pictures, tmp_path):
         run("few-shot", "folder", "--root", pictures, "--out", where)
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         run("few-shot", "folder", "--params", tmp_path / "none.yaml", "--out", where)
+
+
+@pytest.mark.parametrize("content", ["datasets: 3\n", "datasets: {folder: [a]}\n"])
+def test_few_shots_need_sections_of_settings(content, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(content)
+    with pytest.raises(ConfigError, match="datasets"):
+        run("few-shot", "folder", "--params", params, "--out", tmp_path / "shots.csv")
