@@ -34,7 +34,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from ltood.core.prior import ClassPrior
-from ltood.images.decoding import check_files, decoding_threads
+from ltood.images.checking import check_files
+from ltood.images.decoding import decoding_threads
 from ltood.images.files import ImageFiles
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.recipes import Recipe, StepBatch

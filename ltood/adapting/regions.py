@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_image, decode, decode_image
-from ltood.images.files import ImageFiles
+from ltood.images.decoding import Geometry, decode
 from ltood.images.prepared import PreparedData
 from ltood.images.views import RandomViews
 from ltood.runtime.files import write_atomically
@@ -173,7 +171,7 @@ def pictures(
         views["num"], geometry.size[0], views["seed"], np.asarray(source.ids),
         geometry.interpolation,
     )  # fmt: skip
-    return np.stack([made.view(_picture(source, row), int(source.ids[row]), view) for row in rows])
+    return np.stack([made.view(source.image(row), int(source.ids[row]), view) for row in rows])
 
 
 def painted(
@@ -286,12 +284,6 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         num_classes=len(names),
         png=_png(contact_sheet(images, found, names)),
     )
-
-
-def _picture(source: ImageSplit | ImageFiles, row: int) -> "Image":
-    if isinstance(source, ImageSplit):
-        return as_image(np.asarray(source.images[row]))
-    return decode_image(source.content(row), str(source.path(row)))
 
 
 def write_sheet(path: Path, sheet: "Image") -> None:

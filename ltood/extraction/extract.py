@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError, FingerprintError
 from ltood.core.settings import to_section
-from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Transform, decode
-from ltood.images.files import ImageFiles
-from ltood.images.sources import ImageData
+from ltood.images.sources import ImageData, ImageSource
 from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
@@ -141,9 +139,9 @@ def _check_images(data: ImageData, backbone: "Backbone", meta: Mapping[str, Any]
         )
     for name in data.splits():
         source = data.split(name) if backbone.geometry is None else data.source(name)
-        if not isinstance(source, ImageSplit):
+        if source.shape is None:
             continue
-        found = list(source.images.shape[1:])
+        found = list(source.shape)
         if found != shape and not backbone.fixed_size:
             raise DataError(
                 f"images of {name} have the shape {found}, the checkpoint was trained on {shape}; "
@@ -216,7 +214,7 @@ def _geometry(data: ImageData, backbone: "Backbone") -> dict[str, Any]:
     geometry = backbone.geometry
     if geometry is None:
         return {}
-    files = any(not isinstance(data.source(name), ImageSplit) for name in data.splits())
+    files = any(data.source(name).shape is None for name in data.splits())
     return {"geometry": geometry.describe()} if files or backbone.fixed_size else {}
 
 
@@ -249,7 +247,7 @@ class _Part:
     """
 
     split: str
-    source: ImageSplit | ImageFiles
+    source: ImageSource
     start: int
     stop: int
     step: int
@@ -266,9 +264,9 @@ class _Part:
     def _load(self, first: int, last: int) -> NDArray[np.uint8]:
         if self.transform is not None:
             return decode(self.source, range(first, last), self.transform)
-        assert isinstance(self.source, ImageSplit)  # _check_images refuses files otherwise
+        assert self.source.pixels is not None  # _check_images refuses files otherwise
         # A copy, because memory-mapped rows are read-only, which torch does not know.
-        return np.array(self.source.images[first:last])
+        return np.array(self.source.pixels[first:last])
 
 
 def _ahead(loads: Iterable[Callable[[], NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
@@ -311,8 +309,8 @@ class _Network:
             step = max(1, self._batch_size // views.num)
             return _Part(name, data.source("train"), *rows, step, views)
         source, geometry = data.source(name), self._backbone.geometry
-        if isinstance(source, ImageSplit) and geometry is not None:
-            fits = tuple(source.images.shape[1:3]) == geometry.size
+        if source.shape is not None and geometry is not None:
+            fits = source.shape[:2] == geometry.size
             geometry = geometry if self._backbone.fixed_size and not fits else None
         return _Part(name, source, *rows, self._batch_size, geometry)
 

@@ -76,6 +76,11 @@ class ImageSplit:
         height, width, channels = self.images.shape[1:]
         return height, width, channels
 
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The images, as `ImageSource` names them."""
+        return self.images
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """Arrays that prepared data hold of the split."""
         return {"images": self.images, "labels": self.labels, "ids": self.ids}

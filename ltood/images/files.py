@@ -51,8 +51,13 @@ class ImageFiles:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 
-    #: Files have sizes of their own.
-    shape = None
+    @property
+    def shape(self) -> None:
+        """None: files have sizes of their own."""
+
+    @property
+    def pixels(self) -> None:
+        """None: nothing is in memory."""
 
     def __post_init__(self) -> None:
         """Check that there are files and that all columns have one value for each."""

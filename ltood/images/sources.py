@@ -37,6 +37,10 @@ class ImageSource(Decodable, Protocol):
     def shape(self) -> tuple[int, int, int] | None:
         """Height, width and channels of every image; None for files, which differ."""
 
+    @property
+    def pixels(self) -> NDArray[np.uint8] | None:
+        """Images in memory, [N, H, W, C]; None for files, which `image` decodes one by one."""
+
     def __len__(self) -> int:
         """Number of images N."""
 
@@ -120,5 +124,5 @@ class ImageData(Protocol):
             DataError: If its images are files.
         """
 
-    def source(self, name: str) -> "ImageSplit | ImageFiles":
+    def source(self, name: str) -> ImageSource:
         """Arrays or image files of one split."""

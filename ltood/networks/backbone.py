@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from ltood.core.errors import DataError
 from ltood.core.registry import load
 from ltood.core.settings import parse
-from ltood.images.arrays import ImageSplit
 
 if TYPE_CHECKING:
     from ltood.images.decoding import Geometry
-    from ltood.images.files import ImageFiles
+    from ltood.images.sources import ImageSource
     from ltood.images.views import RandomViews
     from ltood.networks.repositories import Repository
 
@@ -82,11 +81,11 @@ class ImageSpec:
 
     @classmethod
     def of_source(
-        cls, source: "ImageSplit | ImageFiles", num_classes: int, *, num_extra: int = 0
+        cls, source: "ImageSource", num_classes: int, *, num_extra: int = 0
     ) -> "ImageSpec":
         """Describe training images in memory, or files by a sample of at most 1,024 of them."""
-        if isinstance(source, ImageSplit):
-            return cls.of(source.images, num_classes, num_extra=num_extra)
+        if source.pixels is not None:
+            return cls.of(source.pixels, num_classes, num_extra=num_extra)
         from ltood.images.decoding import Geometry, decode
 
         rows = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)

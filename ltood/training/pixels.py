@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, as_image, decode_image, decoding_threads, resized
-from ltood.images.files import ImageFiles
+from ltood.images.decoding import Geometry, decoding_threads, resized
+from ltood.images.sources import ImageSource
 from ltood.images.views import AREA, crop_box
 from ltood.networks.backbone import Backbone
 from ltood.runtime.distributed import Ranks
@@ -79,7 +78,7 @@ class Pixels(Protocol):
 
 
 def pixels_of(
-    source: ImageSplit | ImageFiles,
+    source: ImageSource,
     backbone: Backbone,
     device: torch.device,
     ranks: Ranks,
@@ -89,7 +88,7 @@ def pixels_of(
     """Pixels of a split in the size that the backbone takes.
 
     Args:
-        source: Arrays or picture files; files only for a backbone with a geometry.
+        source: Arrays or image files; files only for a backbone with a geometry.
         backbone: What they are for.
         device: Where the views are wanted.
         ranks: This process among others that decode the same batches.
@@ -97,10 +96,10 @@ def pixels_of(
             must come to their size.
     """
     geometry = backbone.geometry
-    if isinstance(source, ImageSplit):
-        fits = geometry is None or tuple(source.images.shape[1:3]) == geometry.size
+    if source.pixels is not None:
+        fits = geometry is None or source.pixels.shape[1:3] == geometry.size
         if fits or not (beside_files or backbone.fixed_size):
-            return Held(source, device)
+            return Held(source.pixels, device)
     assert geometry is not None
     return Streamed(source, geometry, device, ranks)
 
@@ -110,9 +109,9 @@ class Held:
 
     cuts_parts = False
 
-    def __init__(self, source: ImageSplit, device: torch.device) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
         """Move the images to the device."""
-        images = torch.from_numpy(source.images.copy()).to(device)
+        images = torch.from_numpy(pixels.copy()).to(device)
         self._images = images.permute(0, 3, 1, 2).contiguous()
 
     def __len__(self) -> int:
@@ -142,7 +141,7 @@ class Streamed:
 
     def __init__(
         self,
-        source: ImageSplit | ImageFiles,
+        source: ImageSource,
         geometry: Geometry,
         device: torch.device,
         ranks: Ranks,
@@ -222,11 +221,7 @@ class Streamed:
 
     def _decoded(self, row: int, wanted: Wanted) -> NDArray[np.uint8]:
         """Views of one picture, [V, H, W, 3]; the file is read and decoded once for all."""
-        source = self._source
-        if isinstance(source, ImageSplit):
-            picture = as_image(np.asarray(source.images[row]))
-        else:
-            picture = decode_image(source.content(row), str(source.path(row)))
+        picture = self._source.image(row)
         return np.stack(
             [
                 random_part(
