@@ -102,6 +102,7 @@ class CifarImages:
     def watched(self) -> dict[str, WatchedFiles]:
         """The official files, and those of the outliers."""
         files = self._files
+        files.check_sizes(self._root)
         return {
             "train": WatchedFiles(self._root, files.train),
             "test": WatchedFiles(self._root, (files.test,)),

@@ -53,10 +53,8 @@ class CifarFiles:
             DataError: If a file is missing, has another size than the official one, or holds
                 labels that the official one cannot hold.
         """
-        if split == "train":
-            files, rows = self.train, self.rows_per_file
-        else:
-            files, rows = (self.test,), 10_000
+        files = self.train if split == "train" else (self.test,)
+        rows = self._rows(split)
         records = [self._records(root / file, rows) for file in files]
         total = rows * len(files)
         images = np.empty((total, SIDE, SIDE, 3), dtype=np.uint8)
@@ -66,6 +64,19 @@ class CifarFiles:
         labels = np.concatenate([block[:, self.label_bytes - 1] for block in records])
         self._check_labels(labels, root, files)
         return ImageSplit(images, labels.astype(np.int64), np.arange(total))
+
+    def check_sizes(self, root: Path) -> None:
+        """Look whether all files are there and as long as the official ones.
+
+        Raises:
+            DataError: If one is missing or has another size.
+        """
+        for file in (*self.train, self.test):
+            self._records(root / file, self._rows("test" if file == self.test else "train"))
+
+    def _rows(self, split: str) -> int:
+        """Images in each file of a split."""
+        return self.rows_per_file if split == "train" else 10_000
 
     def _records(self, path: Path, rows: int) -> NDArray[np.uint8]:
         """Map the records of one file, [rows, label_bytes + 3072]."""

@@ -121,17 +121,14 @@ class Dataset:
 
     def watched(self) -> dict[str, WatchedFiles]:
         """The archives of all splits and their recorded checksums."""
+        _check_folder(self._root)
         archives = {name: WatchedFiles(self._root, (f"{name}.npz",)) for name in SPLITS}
         return {**archives, "checksums": WatchedFiles(self._root, ("checksums.json",))}
 
 
 def _checked(root: Path, file: str) -> Path:
     """Path of a file whose SHA-256 is the recorded one."""
-    if not root.is_dir():
-        raise DataError(
-            f"the demo images are not at {root}; run from the repository root, or set "
-            "datasets.demo.root to their folder."
-        )
+    _check_folder(root)
     try:
         recorded = json.loads((root / "checksums.json").read_text(encoding="utf-8"))[file]
         found = hashlib.sha256((root / file).read_bytes()).hexdigest()
@@ -147,6 +144,14 @@ def _checked(root: Path, file: str) -> Path:
             f"file was changed or cut short; {_RESTORE}."
         )
     return root / file
+
+
+def _check_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(
+            f"the demo images are not at {root}; run from the repository root, or set "
+            "datasets.demo.root to their folder."
+        )
 
 
 def _read(path: Path) -> ImageSplit:
