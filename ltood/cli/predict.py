@@ -54,7 +54,8 @@ def predict(
     from ltood.core.errors import ConfigError
     from ltood.deployment.files import load_detector
     from ltood.deployment.output import write_file, write_rows
-    from ltood.deployment.predicting import BadInputs, predict_files
+    from ltood.deployment.predicting import predict_files
+    from ltood.deployment.verdicts import BadInputs
     from ltood.runtime.console import log
 
     if threshold is not None and not math.isfinite(threshold):

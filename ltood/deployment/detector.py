@@ -20,7 +20,7 @@ from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.scoring.sources import calibrated, to_tensor
 
-#: Training classes that are named beside a verdict.
+#: Training classes that are named with a verdict.
 NUM_NEAREST = 3
 #: Bad rows that a message lists.
 _LISTED = 5
@@ -170,7 +170,7 @@ class DeployedDetector:
             rows = batch.ids[bad].tolist()
             raise NotFiniteScoresError(
                 f"method {name} gave {len(rows)} scores that are not finite (rows "
-                f"{_listed(rows)}); such features lie far outside what the detector was fitted on. "
+                f"{listed(rows)}); such features lie far outside what the detector was fitted on. "
                 "Check that they come from the same backbone.",
                 rows,
             )
@@ -245,11 +245,12 @@ def _refuse_not_finite(rows: Tensor, what: str) -> None:
     if bad.any():
         numbers = bad.nonzero().flatten().tolist()
         raise DataError(
-            f"{what} of rows {_listed(numbers)} hold NaN or infinity ({len(numbers)} such rows); "
+            f"{what} of rows {listed(numbers)} hold NaN or infinity ({len(numbers)} such rows); "
             "every value must be finite. Leave these rows out or extract them again."
         )
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_LISTED]))
-    return f"{shown}, …" if len(numbers) > _LISTED else shown
+def listed(items: Sequence[object]) -> str:
+    """The first few of some rows, for a message."""
+    shown = ", ".join(map(str, items[:_LISTED]))
+    return f"{shown}, …" if len(items) > _LISTED else shown

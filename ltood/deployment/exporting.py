@@ -128,7 +128,7 @@ def choose_threshold_split(store: FeatureStore, named: str | None) -> str:
     """The ID split that sets the threshold: the one named, else val.
 
     Raises:
-        StoreError: If there is no val and none is named, or the named one is no ID split of
+        StoreError: If there is no val and none is named, or the named one is not an ID split of
             the store.
     """
     present = [split for split in store.splits if split in ID_SPLITS]
@@ -137,7 +137,7 @@ def choose_threshold_split(store: FeatureStore, named: str | None) -> str:
             return "val"
         raise StoreError(
             f"{store.path} has no split val to set the threshold on. Pass --threshold-split test "
-            "to use test rows, whose figures then are no longer those of unseen rows, or "
+            "to use test rows (metrics on that split are then optimistic), or "
             "--threshold-split train, whose rows the method has seen, so that fewer new ID rows "
             f"than wanted will be accepted (the store has {', '.join(store.splits)})."
         )

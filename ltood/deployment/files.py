@@ -67,7 +67,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
-        StoreError: If a file is missing, is no detector or has another schema.
+        StoreError: If a file is missing, is not a detector or has another schema.
         CorruptStoreError: If a file is unreadable or was changed.
         ConfigError: If this version lacks an entry or one of its settings.
     """
@@ -120,8 +120,8 @@ def detector_paths(path: Path) -> tuple[Path, Path]:
     """
     if path.suffix not in (TENSORS, SIDECAR):
         raise StoreError(
-            f"{path} is no detector file; name it <name>{TENSORS}, its description is "
-            f"<name>{SIDECAR} beside it."
+            f"{path} is not a detector file; name it <name>{TENSORS}, its description is "
+            f"<name>{SIDECAR} next to it."
         )
     return path.with_suffix(TENSORS), path.with_suffix(SIDECAR)
 
@@ -176,7 +176,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise StoreError(
             f"{path} does not exist; a detector is a {TENSORS} file with its {SIDECAR} file "
-            "beside it. Copy both, or run `ltood export-detector`."
+            "next to it. Copy both, or run `ltood export-detector`."
         )
     try:
         description = json.loads(path.read_bytes())
@@ -184,8 +184,8 @@ def _read_description(path: Path) -> dict[str, Any]:
         description["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptStoreError(
-            f"{path} is no readable description of a detector ({type(error).__name__}: {error}); "
-            f"{_EXPORT_AGAIN}."
+            f"{path} is not a readable description of a detector ({type(error).__name__}: "
+            f"{error}); {_EXPORT_AGAIN}."
         ) from error
     if kind != KIND:
         raise StoreError(f"{path} describes a {kind!r}, not a detector; give another file.")

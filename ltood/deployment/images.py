@@ -1,6 +1,6 @@
 """Images to features with the backbone that a detector belongs to.
 
-Where the training images were picture files, an image is decoded and brought to size as those
+Where the training images were image files, an image is decoded and brought to size as those
 were while preparing, so that equal files get equal scores. Where they came as arrays, it is turned
 upright, converted to the channels the backbone was trained on and, where its size differs, cropped
 to their aspect ratio around the centre and scaled to their size (bilinear, smoothed). A backbone
@@ -51,7 +51,7 @@ class Embedder:
             device: Where it computes.
             precision: Number format of its products, as recorded at extraction.
             dtype: Number format in which features were stored.
-            from_files: Whether the training images were picture files.
+            from_files: Whether the training images were image files.
             prepared: How those were brought to one size while preparing; None if they were not.
         """
         self._backbone, self._device = backbone, device
@@ -97,9 +97,9 @@ class Embedder:
         stored = provenance.get("extraction", {}).get("dtype", "float32")
         dtype = torch.float16 if stored == "float16" else torch.float32
         precision = provenance.get("precision", "float32")
-        # Only datasets of picture files have these settings.
-        pictures = provenance.get("dataset", {}).get("settings", {})
-        size, mode = pictures.get("size"), pictures.get("mode")
+        # Only datasets of image files have these settings.
+        dataset = provenance.get("dataset", {}).get("settings", {})
+        size, mode = dataset.get("size"), dataset.get("mode")
         return cls(
             backbone,
             detector.device,
@@ -116,7 +116,7 @@ class Embedder:
 
     @property
     def geometry(self) -> Geometry | None:
-        """How pictures are brought to the size of the backbone; None to that of its images."""
+        """How images are brought to the size of the backbone; None to that of its images."""
         backbone = self._backbone
         return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
 
@@ -129,12 +129,12 @@ class Embedder:
         """
         if not self._from_files:
             return read_image(path, self.spec, self.geometry)
-        picture = decode_image(_content(path), str(path))
+        image = decode_image(_content(path), str(path))
         if self._prepared is not None:
-            picture = as_image(self._prepared(picture, 0))
+            image = as_image(self._prepared(image, 0))
         elif self.geometry is not None:
-            return self.geometry(picture, 0)
-        return fit_image(picture, self.spec, self.geometry)
+            return self.geometry(image, 0)
+        return fit_image(image, self.spec, self.geometry)
 
     def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
         """Pooled [n, D] and local [n, P, D] (or None) features, float32.
@@ -181,7 +181,7 @@ def _content(path: Path) -> bytes:
 def fit_image(
     image: Image.Image, spec: ImageSpec, geometry: Geometry | None = None
 ) -> NDArray[np.uint8]:
-    """A decoded picture in the shape of `spec` or of `geometry`, [H, W, C] uint8.
+    """A decoded image in the shape of `spec` or of `geometry`, [H, W, C] uint8.
 
     Raises:
         DataError: If it has more than 8 bits per channel.
@@ -195,10 +195,10 @@ def fit_image(
         upright = upright.convert("RGBA")
     if geometry is not None and not _is_fed(upright.size, spec, geometry):
         return geometry(upright.convert("RGB"), 0)
-    picture = upright.convert("L" if spec.channels == 1 else "RGB")
-    if picture.size != (spec.width, spec.height):
-        picture = ImageOps.fit(picture, (spec.width, spec.height), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+    image = upright.convert("L" if spec.channels == 1 else "RGB")
+    if image.size != (spec.width, spec.height):
+        image = ImageOps.fit(image, (spec.width, spec.height), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
 def fit_pixels(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TextIO
 
-from ltood.deployment.predicting import COLUMNS, Verdict
+from ltood.deployment.verdicts import COLUMNS, Verdict
 from ltood.runtime.files import writing
 
 Format = Literal["csv", "jsonl"]

@@ -8,7 +8,6 @@ read. Rows come out in the order they go in, and memory does not grow with their
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,95 +16,16 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import BATCH_ROWS
 from ltood.core.errors import ConfigError, DataError
-from ltood.deployment.detector import (
-    NUM_NEAREST,
-    DeployedDetector,
-    NotFiniteScoresError,
-    Rows,
-)
+from ltood.deployment.detector import DeployedDetector, listed
 from ltood.deployment.images import Embedder, fit_pixels
+from ltood.deployment.verdicts import BadInputs, Verdict, verdicts
 from ltood.images.folders import images_below
 from ltood.runtime.console import log
 from ltood.store.archives import Archive
 
-#: Columns of a table of verdicts.
-COLUMNS = (
-    *("path", "id", "verdict", "score", "threshold", "class"),
-    *(f"{kind}_{rank}" for rank in range(1, NUM_NEAREST + 1) for kind in ("nearest", "cosine")),
-)
 _ARCHIVE = ".npz"
 #: Top folders that hold no files of users, and some of them no end of others.
 _SYSTEM = (("dev",), ("proc",), ("sys",))
-_LISTED = 5
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One row of output.
-
-    Attributes:
-        path: File the row comes from, as it was given or found.
-        id: The row's id in an archive (its `ids`, else its number); None for an image file.
-        verdict: "ID" or "OOD".
-        score: OOD score; higher means more OOD.
-        threshold: Largest score that is ID.
-        class_name: Most likely ID class.
-        nearest: Up to three training classes with the cosine of their mean, best first.
-    """
-
-    path: str
-    id: int | None
-    verdict: str
-    score: float
-    threshold: float
-    class_name: str
-    nearest: tuple[tuple[str, float], ...]
-
-    def record(self) -> dict[str, Any]:
-        """Plain values by name, as a JSON line holds them."""
-        return {
-            "path": self.path,
-            "id": self.id,
-            "verdict": self.verdict,
-            "score": self.score,
-            "threshold": self.threshold,
-            "class": self.class_name,
-            "nearest": [{"class": name, "cosine": cosine} for name, cosine in self.nearest],
-        }
-
-    def cells(self) -> list[str]:
-        """Texts in the order of `COLUMNS`; empty where there is nothing to say."""
-        cells = [
-            self.path,
-            "" if self.id is None else str(self.id),
-            self.verdict,
-            repr(self.score),
-            repr(self.threshold),
-            self.class_name,
-        ]
-        for name, cosine in self.nearest:
-            cells += [name, f"{cosine:.4f}"]
-        return cells + [""] * (len(COLUMNS) - len(cells))
-
-
-@dataclass
-class BadInputs:
-    """What happens to images and rows that cannot be judged.
-
-    Attributes:
-        skip: Say so and go on, instead of stopping at the first.
-        count: Images and rows skipped so far.
-    """
-
-    skip: bool = False
-    count: int = field(default=0, init=False)
-
-    def meet(self, error: DataError, rows: int = 1) -> None:
-        """Stop with `error`, or report it and count `rows`."""
-        if not self.skip:
-            raise error
-        log(f"skipped: {error}")
-        self.count += rows
 
 
 def predict_files(
@@ -203,7 +123,7 @@ def _image_files(
                     images.append(decoded)
             if images:
                 features, local = embedder.features(np.stack(images))
-                yield from _verdicts(detector, names, [None] * len(names), features, local, bad)
+                yield from verdicts(detector, names, [None] * len(names), features, local, bad)
 
 
 def _archived_images(
@@ -222,7 +142,7 @@ def _archived_images(
             features, local = embedder.features(images)
             numbers = ids[done : done + len(block)]
             paths = [str(archive.path)] * len(block)
-            yield from _verdicts(detector, paths, numbers, features, local, bad)
+            yield from verdicts(detector, paths, numbers, features, local, bad)
             done += len(block)
 
 
@@ -255,7 +175,7 @@ def _archived_features(
             kept = [block[fine] for block in blocks]
             local = kept[1] if len(kept) > 1 else None
             paths = [str(path)] * len(numbers)
-            yield from _verdicts(detector, paths, numbers, kept[0], local, bad)
+            yield from verdicts(detector, paths, numbers, kept[0], local, bad)
             done += len(fine)
 
 
@@ -269,12 +189,11 @@ def _finite(
             values = block.reshape(len(block), -1).astype(np.float32, copy=False)
         fine &= np.isfinite(values).all(axis=1)
     if not fine.all():
-        rows = start + np.flatnonzero(~fine)
-        listed = ", ".join(map(str, rows[:_LISTED])) + (", …" if len(rows) > _LISTED else "")
+        rows = (start + np.flatnonzero(~fine)).tolist()
         bad.meet(
             DataError(
-                f"{path}: features of rows {listed} hold NaN or infinity ({len(rows)} such rows "
-                f"among rows {start} to {start + len(fine) - 1}); extract them again."
+                f"{path}: features of rows {listed(rows)} hold NaN or infinity ({len(rows)} such "
+                f"rows among rows {start} to {start + len(fine) - 1}); extract them again."
             ),
             len(rows),
         )
@@ -325,56 +244,3 @@ def _ids(archive: Archive, rows: int) -> NDArray[np.int64]:
             f"numbers of shape [{rows}]."
         )
     return ids.astype(np.int64)
-
-
-def _verdicts(
-    detector: DeployedDetector,
-    paths: Sequence[str],
-    ids: Sequence[int | None] | NDArray[np.int64],
-    features: Rows,
-    local: Rows | None,
-    bad: BadInputs,
-) -> Iterator[Verdict]:
-    try:
-        found = detector.predict(features, local=local)
-    except NotFiniteScoresError as error:
-        where = [
-            f"{paths[row]}" + ("" if ids[row] is None else f" id {ids[row]}") for row in error.rows
-        ]
-        bad.meet(
-            DataError(
-                f"{', '.join(where[:_LISTED])}{', …' if len(where) > _LISTED else ''}: {error}"
-            ),
-            len(where),
-        )
-        unusable = set(error.rows)
-        kept = [row for row in range(len(paths)) if row not in unusable]
-        yield from _verdicts(
-            detector,
-            [paths[row] for row in kept],
-            [ids[row] for row in kept],
-            features[kept],
-            None if local is None else local[kept],
-            bad,
-        )
-        return
-    names = detector.class_names
-    columns = (
-        found.scores.tolist(),
-        found.is_ood.tolist(),
-        found.classes.tolist(),
-        found.nearest.tolist(),
-        found.similarities.tolist(),
-    )
-    for path, number, score, is_ood, predicted, nearest, cosines in zip(
-        paths, ids, *columns, strict=True
-    ):
-        yield Verdict(
-            path,
-            None if number is None else int(number),
-            "OOD" if is_ood else "ID",
-            score,
-            detector.threshold,
-            names[predicted],
-            tuple((names[near], cosine) for near, cosine in zip(nearest, cosines, strict=True)),
-        )

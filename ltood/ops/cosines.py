@@ -2,7 +2,7 @@
 
 With CLIP the directions are the text embeddings of the class names, and the cosines are
 its logits without their scale of about 100. Lengths are divided out here, so that the
-rounding of stored half-precision embeddings, or a head that is no text, does no harm.
+rounding of stored half-precision embeddings, or a head that does not come from text, does no harm.
 """
 
 import torch

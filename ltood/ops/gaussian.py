@@ -213,7 +213,7 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
 
 
 def between_directions(model: TiedGaussian, whitening_map: Tensor) -> Tensor | None:
-    """What tells the distance to all rows from that to a class, where it is cheap.
+    """Directions in which the distance to all rows differs from that to a class, if they are few.
 
     In whitened coordinates the covariance of all rows is I + M^T M, M holding the weighted
     deviations of the C class means, and its inverse I - L^T L with as many rows in L (Woodbury).

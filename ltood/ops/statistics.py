@@ -99,7 +99,7 @@ def prepared(features: Features, normalise: bool) -> Tensor:
 
 
 def check_labels(labels: Labels, num_classes: int) -> None:
-    """Refuse training labels that are no class.
+    """Refuse training labels that are not classes.
 
     Raises:
         DataError: With the first such label.

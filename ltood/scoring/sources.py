@@ -50,6 +50,8 @@ def calibrated(
         return batch
     arrays = dict(batch.arrays)
     if calibrator is not None:
+        for raw in ("logits", "extra"):
+            arrays.pop(raw, None)
         if "features" in arrays:
             arrays["features"] = calibrator._transform(batch.features)
         if "local" in arrays:
@@ -100,7 +102,7 @@ class StoredSource:
     ) -> Iterator[FeatureBatch]:
         """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
         wanted = set(arrays)
-        recompute = self._calibrator is not None and "logits" in wanted
+        recompute = self._calibrator is not None and bool(wanted & {"logits", "extra"})
         read = (wanted - {"logits", "extra"}) | ({"features"} if recompute else set())
         if not recompute and wanted & {"logits", "extra"}:
             read.add("logits")

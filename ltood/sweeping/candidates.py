@@ -102,7 +102,7 @@ def parse_grid(assignments: Sequence[str]) -> dict[str, list[Any]]:
             between the second and the last value goes on in equal steps.
 
     Raises:
-        ConfigError: If an item is no such list or a key is given twice.
+        ConfigError: If an item is not such a list or a key is given twice.
     """
     grid: dict[str, list[Any]] = {}
     for item in assignments:
@@ -121,7 +121,7 @@ def parse_ranges(assignments: Sequence[str]) -> dict[str, Range]:
     """Turn `["percentile=0:95", "k=1:1000:log"]` into intervals.
 
     Raises:
-        ConfigError: If an item is no such interval or a key is given twice.
+        ConfigError: If an item is not such an interval or a key is given twice.
     """
     ranges: dict[str, Range] = {}
     for item in assignments:
@@ -135,8 +135,8 @@ def parse_ranges(assignments: Sequence[str]) -> dict[str, Range]:
         # The width must be finite, too: draws are taken from it.
         if found is None or kind or not 0 < found.high - found.low < math.inf:
             raise ConfigError(
-                f"--range {item} is no interval; give KEY=LOW:HIGH with LOW below HIGH, such as "
-                "percentile=0:95, and :log behind it to draw the logarithm evenly."
+                f"--range {item} is not an interval; give KEY=LOW:HIGH with LOW below HIGH, such "
+                "as percentile=0:95, and :log behind it to draw the logarithm evenly."
             )
         if found.logarithmic and found.low <= 0:
             raise ConfigError(f"--range {item} starts at {low}; a :log range starts above 0.")

@@ -32,7 +32,7 @@ from ltood.sweeping.validation import Validation, open_validation
 SCORE_BYTES = 512 * 2**20
 STATE_BYTES = 1024 * 2**20
 
-#: Metrics in every table, beside the one to choose by.
+#: Metrics in every table, in addition to the one to choose by.
 SHOWN = ("auroc", "fpr95_ood_pos", "fpr95_id_pos", "ap_out")
 
 Scores = NDArray[np.float32]

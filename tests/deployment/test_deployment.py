@@ -34,7 +34,8 @@ from ltood.deployment.exporting import choose_threshold_split, fit_detector, thr
 from ltood.deployment.files import load_detector, save_detector
 from ltood.deployment.images import Embedder, fit_image, fit_pixels, read_image
 from ltood.deployment.output import write_file, write_rows
-from ltood.deployment.predicting import COLUMNS, BadInputs, predict_files
+from ltood.deployment.predicting import predict_files
+from ltood.deployment.verdicts import COLUMNS, BadInputs
 from ltood.images.decoding import decode_image
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
@@ -421,7 +422,7 @@ def test_a_threshold_changed_by_hand_is_refused(value, saved):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "ltood detector", "schema": 1}'])
 def test_unreadable_description(text, saved):
     saved.with_suffix(".json").write_text(text)
-    with pytest.raises(CorruptStoreError, match="no readable description of a detector"):
+    with pytest.raises(CorruptStoreError, match="not a readable description"):
         load_detector(saved, "cpu")
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ltood.calibrators.patt import Patt
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
+from ltood.core.head import ClassifierHead
 from ltood.deployment.exporting import fit_detector
 from ltood.ops import statistics
 from ltood.scoring.run import base_of, normalise_scores, pack_scores, score_store, write_scores
@@ -21,6 +22,7 @@ from ltood.scoring.session import (
     restore_calibrator,
 )
 from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
+from ltood.scoring.sources import calibrated
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
@@ -306,3 +308,18 @@ def test_slots_name_their_settings(store):
     assert record["in_use"] == slot.entry.derived()
     assert build_calibrator(NONE).is_none
     assert not slot.is_none
+
+
+def test_auxiliary_outputs_are_those_of_calibrated_features(rng):
+    weight, extra = torch.tensor(rng.normal(size=(2, 3, 6))).float()
+    head = ClassifierHead(weight, torch.zeros(3), extra_weight=extra[:1], extra_bias=torch.zeros(1))
+    features = torch.tensor(rng.normal(size=(5, 6))).float()
+    raw = FeatureBatch({"features": features, "logits": head.logits(features)})
+    assert calibrated(raw, None, head) is raw
+    twice = Patt().restore({"strength_": torch.ones(6)})
+    twice._transform = lambda rows: 2 * rows
+    seen = calibrated(raw, twice, head)
+    torch.testing.assert_close(seen.features, 2 * features)
+    torch.testing.assert_close(seen.logits, head.logits(2 * features))
+    torch.testing.assert_close(seen.extra, head.extra_logits(2 * features))
+    assert "logits" not in calibrated(raw, twice, head, logits=False).arrays

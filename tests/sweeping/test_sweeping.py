@@ -136,11 +136,11 @@ def test_a_grid_of_millions_is_refused_with_their_number():
     ("item", "message"),
     [
         ("p", "--range takes KEY=VALUES, such as percentile=0:95; got 'p'"),
-        ("p=1", "--range p=1 is no interval; give KEY=LOW:HIGH"),
-        ("p=5:1", "is no interval; give KEY=LOW:HIGH with LOW below HIGH"),
-        ("p=1:inf", "is no interval"),
-        ("p=-1e308:1e308", "is no interval"),
-        ("p=1:2:logs", "is no interval"),
+        ("p=1", "--range p=1 is not an interval; give KEY=LOW:HIGH"),
+        ("p=5:1", "is not an interval; give KEY=LOW:HIGH with LOW below HIGH"),
+        ("p=1:inf", "is not an interval"),
+        ("p=-1e308:1e308", "is not an interval"),
+        ("p=1:2:logs", "is not an interval"),
         ("p=0:2:log", "--range p=0:2:log starts at 0; a :log range starts above 0"),
     ],
 )
