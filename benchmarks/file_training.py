@@ -38,7 +38,7 @@ from ltood.images.checking import check_files
 from ltood.images.decoding import decoding_threads
 from ltood.images.files import ImageFiles
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
-from ltood.recipes import Recipe, StepBatch
+from ltood.recipes import StepBatch, TrainingRecipe
 from ltood.training.batches import Batches
 from ltood.training.plan import Augmentation, Plan, TrainingConfig
 
@@ -56,14 +56,14 @@ class Cost(NamedTuple):
     wall: float
 
 
-class Views(Recipe):
+class Views(TrainingRecipe):
     """Asks for views and learns nothing."""
 
     def __init__(self, prior: ClassPrior, num_views: int) -> None:
         super().__init__(prior)
         self.num_views = num_views  # type: ignore[misc]
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> dict[str, torch.Tensor]:
+    def losses(self, batch: StepBatch) -> dict[str, torch.Tensor]:
         """None: what is measured are the pictures."""
         return {}
 

@@ -49,7 +49,8 @@ class TinyFiles(TinyImages):
 
     @property
     def manifest(self):
-        return {"dataset": "tiny", "settings": {}, "splits": {key: {} for key in self._splits}}
+        splits = {key: {"content": key} for key in self._splits}
+        return {"dataset": "tiny", "settings": {}, "splits": splits}
 
     def split(self, name):
         found = self.source(name)

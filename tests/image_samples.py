@@ -19,7 +19,7 @@ from torch import nn
 
 from ltood.extraction.extract import ExtractionConfig, extract
 from ltood.images.arrays import ImageSplit
-from ltood.recipes._base import Recipe
+from ltood.recipes import TrainingRecipe
 from ltood.training.plan import Plan, TrainingConfig
 from ltood.training.train import train
 
@@ -97,7 +97,7 @@ def make_plan(seed=0, recipe="cross_entropy", recipe_settings=None, backbone=Non
     )
 
 
-class GreedyRecipe(Recipe):
+class GreedyRecipe(TrainingRecipe):
     """Uses all that later recipes need: views, outliers, a detector node, own weights, noise."""
 
     num_views = 2
@@ -109,9 +109,9 @@ class GreedyRecipe(Recipe):
         self.dropout = nn.Dropout(0.3)
         self.register_buffer("running", torch.zeros(backbone.feature_dim))
 
-    def losses(self, backbone, batch):
-        first, second = (backbone(view) for view in batch.views)
-        outliers = backbone(batch.aux)
+    def losses(self, batch):
+        first, second = (batch.forward(view) for view in batch.views)
+        outliers = batch.forward(batch.aux)
         self.running.mul_(0.9).add_(first.pooled.detach().mean(dim=0), alpha=0.1)
         noise = torch.randn(4, generator=batch.generator)
         pair = self.projection(self.dropout(first.pooled)) - self.projection(second.pooled) + noise

@@ -54,13 +54,13 @@ class GoldenStep:
         self.rows = torch.tensor(golden["train_feats"], dtype=torch.float64, requires_grad=True)
         first, second, aux = self.rows.view(3, 24, 1, 8, 8)
         labels = torch.tensor(golden["train_labels"])
-        self.batch = StepBatch((first, second), labels, aux, 0, 1, torch.Generator())
+        self.batch = StepBatch((first, second), labels, aux, 0, 1, torch.Generator(), self.backbone)
 
     def terms(self, recipe):
         recipe.double()
         # The official code divides by counts in float64, which the float32 buffer rounds.
         recipe.shift = torch.tensor(recipe.config.tau * self.prior.log())
-        return recipe.losses(self.backbone, self.batch)
+        return recipe.losses(self.batch)
 
     def assert_gradients(self, terms, name):
         """Compare the gradients of the sum with the published ones of `name`."""

@@ -1,12 +1,12 @@
-"""What every training recipe offers: named loss terms of one step.
+"""What every recipe offers: what becomes of the backbone, and the loss terms of one step.
 
 A recipe entry (`ltood/recipes/<name>.py`) holds a frozen dataclass `Config` and a class `Entry`
-that is a `Recipe` and is built as `Entry(config, prior)`. The loop sums the terms, steps the
-optimiser and logs each term by its name.
+that is built as `Entry(config, prior)`. It is a `TrainingRecipe`, whose terms the loop sums, steps
+the optimiser with and logs by name, or a `FrozenRecipe`, which takes the backbone as it is.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import load
 from ltood.core.settings import parse
-from ltood.networks.backbone import Backbone
+from ltood.networks.backbone import Backbone, BackboneOutput
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class StepBatch:
         num_epochs: Epochs of the whole run.
         generator: Random numbers on the CPU for this step. A recipe draws from nothing else,
             so that a resumed run draws what the unbroken one drew.
+        forward: Sends images [N, channels, H, W] through the network, in the precision of the run
+            and on all ranks; gives the outputs of all rows, features and logits as float32.
     """
 
     views: tuple[Tensor, ...]
@@ -42,6 +44,7 @@ class StepBatch:
     epoch: int
     num_epochs: int
     generator: torch.Generator
+    forward: Callable[[Tensor], BackboneOutput]
 
     @property
     def images(self) -> Tensor:
@@ -50,24 +53,7 @@ class StepBatch:
 
 
 class Recipe(nn.Module, ABC):
-    """Loss terms, and whatever parameters and buffers they carry along.
-
-    Parameters of a recipe (a projection head) are trained with the backbone's; parameters and
-    buffers (a running covariance) are saved when training is interrupted; of them the finished
-    checkpoint holds only what `head_extras` gives.
-
-    Attributes:
-        num_views: Versions of each image that a step sees.
-        aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
-        trains_backbone: False where the backbone is taken as it is: no step is run, `losses` is
-            never called, and the checkpoint's bytes depend on no setting of the recipe.
-        needs_weights: True where training goes on from weights and never starts afresh.
-    """
-
-    num_views: ClassVar[int] = 1
-    trains_backbone: ClassVar[bool] = True
-    needs_weights: ClassVar[bool] = False
-    aux_per_image: float = 0.0
+    """What becomes of a backbone; see `TrainingRecipe` and `FrozenRecipe`."""
 
     def __init__(self, prior: ClassPrior) -> None:
         """Take the class counts of the training images."""
@@ -78,6 +64,28 @@ class Recipe(nn.Module, ABC):
     def num_extra(self) -> int:
         """Detector nodes e that the backbone gets beside the classes."""
         return 0
+
+
+class FrozenRecipe(Recipe):
+    """The backbone is taken as it is: the checkpoint depends on `num_extra` alone."""
+
+
+class TrainingRecipe(Recipe):
+    """Loss terms, and their parameters and buffers.
+
+    Parameters of a recipe (a projection head) are trained with the backbone's; parameters and
+    buffers (a running covariance) are saved when training is interrupted; of them the finished
+    checkpoint holds only what `head_extras` gives.
+
+    Attributes:
+        num_views: Versions of each image that a step sees.
+        aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
+        needs_weights: True where training goes on from weights and never starts afresh.
+    """
+
+    num_views: ClassVar[int] = 1
+    needs_weights: ClassVar[bool] = False
+    aux_per_image: float = 0.0
 
     def attach(self, backbone: Backbone) -> None:
         """Build what depends on the backbone, such as a projection of its width."""
@@ -101,7 +109,7 @@ class Recipe(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """Loss terms of one step by name, each 0-d and already weighted; the loop sums them."""
 
 

@@ -1,14 +1,15 @@
-"""One pass over ID images and auxiliary outliers together, as recipes with outliers train."""
+"""Base of recipes with outliers: one pass over ID images and outliers, and adjusted logits."""
 
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ltood.core.errors import MissingNeedError
 from ltood.core.prior import ClassPrior
-from ltood.networks.backbone import Backbone
-from ltood.recipes._base import StepBatch
+from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
+from ltood.recipes._base import StepBatch, TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,58 @@ class MixedOutput:
     aux_pooled: Tensor
 
 
-def mixed_pass(backbone: Backbone, batch: StepBatch) -> MixedOutput:
-    """Send all views and the outliers through the backbone at once.
+class MixedConfig(Protocol):
+    """Settings that all recipes with outliers have.
+
+    Attributes:
+        aux_per_image: Outliers for each image of a batch, above 0.
+        tau: Strength of the logit adjustment in training, 0 or more.
+    """
+
+    @property
+    def aux_per_image(self) -> float:
+        """Outliers for each image of a batch."""
+
+    @property
+    def tau(self) -> float:
+        """Strength of the logit adjustment."""
+
+
+_Config = TypeVar("_Config", bound=MixedConfig)
+
+
+class MixedRecipe(TrainingRecipe, Generic[_Config]):
+    """A recipe that trains on ID images and outliers, with an adjusted cross entropy.
+
+    Attributes:
+        config: Settings.
+        shift: What is added to the logits of ID rows, [C].
+    """
+
+    shift: Tensor
+
+    def __init__(self, config: _Config, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(prior)
+        self.config = config
+        self.aux_per_image = config.aux_per_image
+        self.register_buffer("shift", logit_shift(prior, config.tau))
+
+    def mixed_pass(self, batch: StepBatch) -> MixedOutput:
+        """All views and the outliers, as `mixed_pass` sends them through the network."""
+        return mixed_pass(batch, self.prior.num_classes)
+
+    def cross_entropy(self, out: MixedOutput) -> Tensor:
+        """Cross entropy of the adjusted logits of the ID rows, 0-d, in nats."""
+        return logit_adjusted_cross_entropy(out.logits, out.labels, log_prior=self.shift)
+
+
+def mixed_pass(batch: StepBatch, num_classes: int) -> MixedOutput:
+    """Send all views and the outliers through the network at once.
 
     One pass, because batch norm then normalises both alike; with one pass each, the net could
     tell them apart by statistics that it does not have at test time.
@@ -48,10 +99,9 @@ def mixed_pass(backbone: Backbone, batch: StepBatch) -> MixedOutput:
             "the batch holds no auxiliary outliers, which this recipe learns from; add the split "
             "aux to the data or choose another recipe (`ltood list`)."
         )
-    output = backbone(torch.cat([*batch.views, batch.aux]))
+    output = batch.forward(torch.cat([*batch.views, batch.aux]))
     labels = batch.labels.repeat(len(batch.views))
     outputs = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
-    num_classes = backbone.images.num_classes
     nodes, logits = outputs[:, num_classes:], outputs[:, :num_classes]
     num = len(labels)
     return MixedOutput(

@@ -1,4 +1,4 @@
-"""What recipes owe whose head comes from text: nothing is trained but, at most, the prompt.
+"""Bases of recipes that make the head from text, by templates or by learned prompts.
 
 Such a recipe leaves the backbone as it is; the stage `adapt` makes the head from the feature
 store. Its module says so by the line `ADAPTS_HEAD = True`, which is read without importing it.
@@ -8,17 +8,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NoReturn
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ltood.core.errors import ConfigError, TrainingError
+from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
-from ltood.networks.backbone import Backbone
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import FrozenRecipe
 
 
-class TextHeadRecipe(Recipe):
+class TextHeadRecipe(FrozenRecipe):
     """A recipe whose head is made of text embeddings.
 
     Attributes:
@@ -26,19 +25,7 @@ class TextHeadRecipe(Recipe):
             "imagenet" for the names that open_clip brings along, or None for those of the store.
     """
 
-    trains_backbone: ClassVar[bool] = False
     class_names: str | None
-
-    def losses(self, backbone: Backbone, batch: StepBatch) -> NoReturn:
-        """Refuse: no step of the backbone's training is run.
-
-        Raises:
-            TrainingError: Always.
-        """
-        raise TrainingError(
-            "this recipe makes its head from text in the adapt stage and trains no backbone; "
-            "choose another recipe to train one (`ltood list`)."
-        )
 
 
 class TemplateRecipe(TextHeadRecipe):

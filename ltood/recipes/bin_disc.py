@@ -13,13 +13,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ltood.core.prior import ClassPrior
 from ltood.losses.binary_discrimination import binary_discrimination_loss
-from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
-from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.recipes._base import Recipe, StepBatch
-from ltood.recipes._mixed_batches import logit_shift, mixed_pass
+from ltood.recipes._base import StepBatch
+from ltood.recipes._mixed_batches import MixedRecipe
 from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
@@ -50,35 +47,20 @@ class Config:
         check_tau(self.tau, f"{where}.tau")
 
 
-class BinDisc(Recipe):
+class BinDisc(MixedRecipe[Config]):
     """Cross entropy of the class logits and binary cross entropy of one more output."""
-
-    shift: Tensor
-
-    def __init__(self, config: Config, prior: ClassPrior) -> None:
-        """Take settings and class counts.
-
-        Raises:
-            DataError: If a class has no training images and tau is above 0.
-        """
-        super().__init__(prior)
-        self.config = config
-        self.aux_per_image = config.aux_per_image
-        self.register_buffer("shift", logit_shift(prior, config.tau))
 
     @property
     def num_extra(self) -> int:
         """The one node, whose logit is high for ID."""
         return 1
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The terms `cross_entropy` and `binary_discrimination`, in nats."""
-        out = mixed_pass(backbone, batch)
+        out = self.mixed_pass(batch)
         detector = binary_discrimination_loss(out.nodes[:, 0], out.aux_nodes[:, 0])
         return {
-            "cross_entropy": logit_adjusted_cross_entropy(
-                out.logits, out.labels, log_prior=self.shift
-            ),
+            "cross_entropy": self.cross_entropy(out),
             "binary_discrimination": self.config.detector_weight * detector,
         }
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltood.core.prior import ClassPrior
-from ltood.networks.backbone import Backbone
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import StepBatch, TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Config:
     """No settings."""
 
 
-class CrossEntropy(Recipe):
+class CrossEntropy(TrainingRecipe):
     """Cross entropy of the class logits."""
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
@@ -33,9 +32,9 @@ class CrossEntropy(Recipe):
         super().__init__(prior)
         self.config = config
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The one term `cross_entropy`, in nats."""
-        logits = backbone(batch.images).logits
+        logits = batch.forward(batch.images).logits
         return {"cross_entropy": functional.cross_entropy(logits.float(), batch.labels)}
 
 

@@ -17,11 +17,9 @@ from torch import Tensor
 from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.losses.energy_margin import energy_margin_loss
-from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
-from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.recipes._base import Recipe, StepBatch
-from ltood.recipes._mixed_batches import logit_shift, mixed_pass
+from ltood.recipes._base import StepBatch
+from ltood.recipes._mixed_batches import MixedRecipe
 from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
@@ -68,10 +66,8 @@ class Config:
         check_tau(self.tau, f"{where}.tau")
 
 
-class EnergyOE(Recipe):
+class EnergyOE(MixedRecipe[Config]):
     """Cross entropy on ID images and squared hinges on the energies of all."""
-
-    shift: Tensor
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
         """Take settings and class counts.
@@ -80,9 +76,7 @@ class EnergyOE(Recipe):
             ConfigError: If margin_out lies below the margin that the class number chooses.
             DataError: If a class has no training images and tau is above 0.
         """
-        super().__init__(prior)
-        self.config = config
-        self.aux_per_image = config.aux_per_image
+        super().__init__(config, prior)
         usual = -23.0 if prior.num_classes == 10 else -27.0
         self.margin_in = usual if config.margin_in is None else config.margin_in
         if not self.margin_in <= config.margin_out:
@@ -91,11 +85,10 @@ class EnergyOE(Recipe):
                 f"{self.margin_in} that {prior.num_classes} classes get; ID images have the lower "
                 "energy, so set margin_in as well, to at most margin_out."
             )
-        self.register_buffer("shift", logit_shift(prior, config.tau))
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The terms `cross_entropy`, in nats, and `energy_margin`, in squared logits."""
-        out = mixed_pass(backbone, batch)
+        out = self.mixed_pass(batch)
         hinges = energy_margin_loss(
             out.logits,
             out.aux_logits,
@@ -103,9 +96,7 @@ class EnergyOE(Recipe):
             margin_out=self.config.margin_out,
         )
         return {
-            "cross_entropy": logit_adjusted_cross_entropy(
-                out.logits, out.labels, log_prior=self.shift
-            ),
+            "cross_entropy": self.cross_entropy(out),
             "energy_margin": self.config.energy_weight * hinges,
         }
 

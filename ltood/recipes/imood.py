@@ -28,7 +28,6 @@ from ltood.core.errors import ConfigError, DataError
 from ltood.core.prior import ClassPrior
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
 from ltood.losses.binary_discrimination import binary_discrimination_loss
-from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.losses.posterior_prior import (
     balanced_discrimination_loss,
@@ -38,9 +37,9 @@ from ltood.losses.posterior_prior import (
 )
 from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import StepBatch
 from ltood.recipes._class_pool import ClassPool
-from ltood.recipes._mixed_batches import MixedOutput, logit_shift, mixed_pass
+from ltood.recipes._mixed_batches import MixedOutput, MixedRecipe
 from ltood.recipes._settings import (
     check_aux_per_image,
     check_contrast,
@@ -121,7 +120,7 @@ class Config:
             )
 
 
-class Imood(Recipe):
+class Imood(MixedRecipe[Config]):
     """Logit-adjusted cross entropy, a detector, and the gamma layer that balances it.
 
     Attributes:
@@ -132,7 +131,6 @@ class Imood(Recipe):
     """
 
     num_views: ClassVar[int] = 2
-    shift: Tensor
     log_prior: Tensor
     is_tail: Tensor
     gamma: nn.Linear
@@ -147,12 +145,8 @@ class Imood(Recipe):
             ConfigError: If `auxiliary: pascl` would have a tail without classes.
             DataError: If a class has no training images and tau is above 0 or the base is maha.
         """
-        super().__init__(prior)
-        self.config = config
-        self.aux_per_image = config.aux_per_image
-        shift = logit_shift(prior, config.tau)
-        self.register_buffer("shift", shift)
-        self.register_buffer("log_prior", shift.log_softmax(dim=0))
+        super().__init__(config, prior)
+        self.register_buffer("log_prior", self.shift.log_softmax(dim=0))
         if config.base == "maha":
             prior.probabilities()
         if config.auxiliary == "pascl":
@@ -212,7 +206,7 @@ class Imood(Recipe):
         capacity = [max(2, count if most is None else min(count, most)) for count in counts]
         return ClassPool([int(rows) for rows in capacity], width)
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """Terms in nats: `cross_entropy`, `gamma`, `discrimination`, and those of the settings.
 
         `base: oe` adds `outlier_exposure`, `auxiliary: pascl` adds `asymmetric_contrast` and
@@ -222,12 +216,8 @@ class Imood(Recipe):
             MissingNeedError: If the batch holds no outliers.
             DataError: If official_pool meets fewer outliers than images.
         """
-        config, out = self.config, mixed_pass(backbone, batch)
-        terms = {
-            "cross_entropy": logit_adjusted_cross_entropy(
-                out.logits, out.labels, log_prior=self.shift
-            )
-        }
+        config, out = self.config, self.mixed_pass(batch)
+        terms = {"cross_entropy": self.cross_entropy(out)}
         # Small probabilities of rare classes are divided by: too much for 16 bits.
         with torch.autocast(out.logits.device.type, enabled=False):
             detector = self._detector_terms(out, batch)

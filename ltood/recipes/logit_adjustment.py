@@ -19,8 +19,7 @@ from torch import Tensor
 from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
-from ltood.networks.backbone import Backbone
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import StepBatch, TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Config:
             )
 
 
-class LogitAdjustment(Recipe):
+class LogitAdjustment(TrainingRecipe):
     """Cross entropy of shifted class logits."""
 
     log_prior: Tensor
@@ -64,10 +63,10 @@ class LogitAdjustment(Recipe):
         self.config = config
         self.register_buffer("log_prior", torch.tensor(prior.log(), dtype=torch.float32))
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The one term `logit_adjusted`, in nats."""
         term = logit_adjusted_cross_entropy(
-            backbone(batch.images).logits.float(),
+            batch.forward(batch.images).logits.float(),
             batch.labels,
             log_prior=self.log_prior,
             tau=self.config.tau,

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from ltood.core.prior import ClassPrior
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
-from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.recipes._base import Recipe, StepBatch
-from ltood.recipes._mixed_batches import logit_shift, mixed_pass
+from ltood.recipes._base import StepBatch
+from ltood.recipes._mixed_batches import MixedRecipe
 from ltood.recipes._settings import (
     check_aux_per_image,
     check_contrast,
@@ -75,11 +74,10 @@ class Config:
         check_tau(self.tau, f"{where}.tau")
 
 
-class PASCL(Recipe):
+class PASCL(MixedRecipe[Config]):
     """Cross entropy of two views, cross entropy to uniform on outliers, and tail contrast."""
 
     num_views: ClassVar[int] = 2
-    shift: Tensor
     is_tail: Tensor
     projection: nn.Sequential
 
@@ -90,10 +88,7 @@ class PASCL(Recipe):
             ConfigError: If the tail would have no class.
             DataError: If a class has no training images and tau is above 0.
         """
-        super().__init__(prior)
-        self.config = config
-        self.aux_per_image = config.aux_per_image
-        self.register_buffer("shift", logit_shift(prior, config.tau))
+        super().__init__(config, prior)
         is_tail = tail_classes(
             prior, config.tail_share, "recipes.pascl", index_order=config.index_order
         )
@@ -106,9 +101,9 @@ class PASCL(Recipe):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.config.dim)
         )
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The terms `cross_entropy`, `outlier_exposure` and `asymmetric_contrast`, in nats."""
-        out = mixed_pass(backbone, batch)
+        out = self.mixed_pass(batch)
         in_tail = self.is_tail[out.labels]
         contrast = asymmetric_contrastive_loss(
             self.projection(out.pooled[in_tail]),
@@ -117,9 +112,7 @@ class PASCL(Recipe):
             temperature=self.config.temperature,
         )
         return {
-            "cross_entropy": logit_adjusted_cross_entropy(
-                out.logits, out.labels, log_prior=self.shift
-            ),
+            "cross_entropy": self.cross_entropy(out),
             "outlier_exposure": self.config.outlier_weight * uniform_cross_entropy(out.aux_logits),
             "asymmetric_contrast": self.config.contrast_weight * contrast,
         }

@@ -21,7 +21,7 @@ from ltood.core.prior import ClassPrior
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.networks.backbone import Backbone
 from ltood.ops.priors import check_tau
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import StepBatch, TrainingRecipe
 from ltood.recipes._mixed_batches import logit_shift
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -42,7 +42,7 @@ class Config:
         check_tau(self.tau, "recipes.pascl_finetune.tau")
 
 
-class PasclFinetune(Recipe):
+class PasclFinetune(TrainingRecipe):
     """Logit-adjusted cross entropy of batch norms and head alone."""
 
     needs_weights: ClassVar[bool] = True
@@ -67,8 +67,8 @@ class PasclFinetune(Recipe):
         head = getattr(backbone, "linear_head", None)
         if not isinstance(head, nn.Linear):
             raise ConfigError(
-                f"recipe pascl_finetune tunes the linear head, which {backbone.entry_name} has "
-                "not; choose another backbone or recipe."
+                f"recipe pascl_finetune tunes the linear head, which "
+                f"{backbone.entry_name} does not have; choose another backbone or recipe."
             )
         norms = [module for module in backbone.modules() if isinstance(module, _NORMS)]
         return [value for module in (*norms, head) for value in module.parameters()]
@@ -76,15 +76,13 @@ class PasclFinetune(Recipe):
     def set_modes(self, backbone: Backbone) -> None:
         """Batch norms learn their statistics, everything else is as at test time."""
         backbone.eval()
-        # Training as a whole, so that the rows of all ranks are gathered.
-        backbone.training = True
         for module in backbone.modules():
             if isinstance(module, _NORMS):
                 module.train()
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The term `cross_entropy`, in nats."""
-        logits = backbone(batch.images).logits[:, : backbone.images.num_classes].float()
+        logits = batch.forward(batch.images).logits[:, : self.prior.num_classes].float()
         loss = logit_adjusted_cross_entropy(logits, batch.labels, log_prior=self.shift)
         return {"cross_entropy": loss}
 

@@ -26,7 +26,7 @@ from ltood.losses.implicit_semantic_augmentation import ImplicitSemanticAugmenta
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.networks.backbone import Backbone
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import StepBatch, TrainingRecipe
 from ltood.recipes._mixed_batches import mixed_pass
 
 
@@ -74,7 +74,7 @@ class Config:
             )
 
 
-class Patt(Recipe):
+class Patt(TrainingRecipe):
     """Three weighted terms from one forward pass over three views and the outliers."""
 
     num_views = 3
@@ -98,14 +98,14 @@ class Patt(Recipe):
             self.prior.num_classes, backbone.feature_dim
         )
 
-    def losses(self, backbone: Backbone, batch: StepBatch) -> Mapping[str, Tensor]:
+    def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The terms `augmentation`, `logit_adjusted` and `outlier_exposure`, in nats.
 
         Raises:
             MissingNeedError: If the batch holds no outliers.
         """
         config, num = self.config, len(batch.labels)
-        out = mixed_pass(backbone, batch)
+        out = mixed_pass(batch, self.prior.num_classes)
         pooled = out.pooled.float()
         if config.isac == "paper":
             pooled = functional.normalize(pooled, dim=1)

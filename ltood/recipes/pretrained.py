@@ -9,12 +9,10 @@ settings. The checkpoint depends on nothing else but the number of detector node
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
 
-from ltood.core.errors import ConfigError, TrainingError
+from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
-from ltood.networks.backbone import Backbone
-from ltood.recipes._base import Recipe, StepBatch
+from ltood.recipes._base import FrozenRecipe
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,8 @@ class Config:
             )
 
 
-class Pretrained(Recipe):
-    """No loss at all."""
-
-    trains_backbone: ClassVar[bool] = False
+class Pretrained(FrozenRecipe):
+    """The backbone with the weights that it is given."""
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
         """Take settings and the class counts, which it does not use."""
@@ -51,17 +47,6 @@ class Pretrained(Recipe):
     def num_extra(self) -> int:
         """Detector nodes that the file has."""
         return self.config.num_extra
-
-    def losses(self, backbone: Backbone, batch: StepBatch) -> NoReturn:
-        """Refuse: there is nothing to train.
-
-        Raises:
-            TrainingError: Always.
-        """
-        raise TrainingError(
-            "recipe pretrained takes weights as they are and has no loss; choose another recipe "
-            "to train (`ltood list`)."
-        )
 
 
 Entry = Pretrained

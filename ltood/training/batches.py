@@ -5,17 +5,18 @@ are augmented on the device, batch by batch. There are no worker processes.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ltood.images.sources import ImageData
-from ltood.networks.backbone import Backbone
-from ltood.recipes import Recipe, StepBatch
+from ltood.networks.backbone import Backbone, BackboneOutput
+from ltood.recipes import StepBatch, TrainingRecipe
 from ltood.runtime.distributed import Ranks
 from ltood.training.augmentation.named import augmented
 from ltood.training.counted import derive_generator
-from ltood.training.pixels import Pixels, Wanted, pixels_of
+from ltood.training.pixels import BatchRequest, ImageProvider, pixels_of
 from ltood.training.plan import Augmentation, Crop, Plan
 
 #: Batches that are decoded ahead of the one in use.
@@ -41,20 +42,33 @@ class Batches:
         self,
         plan: Plan,
         data: ImageData,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         backbone: Backbone,
         device: torch.device,
         layout: torch.memory_format,
         ranks: Ranks | None = None,
+        forward: Callable[[Tensor], BackboneOutput] | None = None,
     ) -> None:
-        """Move small images to the device; larger ones are read when they are needed."""
+        """Move small images to the device; larger ones are read when they are needed.
+
+        Args:
+            plan: Seed and settings.
+            data: Images of train, and of aux where the recipe wants outliers.
+            recipe: Says how many views and outliers there are.
+            backbone: Says how images are brought to size.
+            device: Where batches are made.
+            layout: Memory layout of the batches.
+            ranks: This process among those that train together; alone if not given.
+            forward: What recipes send images through; the backbone if not given.
+        """
         ranks = ranks or Ranks()
+        self._forward = forward or backbone
         self._plan, self._config, self._layout = plan, plan.training, layout
         train = data.source("train")
         self._images = pixels_of(train, backbone, device, ranks)
         self._labels = torch.from_numpy(train.labels.copy()).to(device)
         self._num_views, self._aux_per_image = recipe.num_views, recipe.aux_per_image
-        self._aux: Pixels | None = None
+        self._aux: ImageProvider | None = None
         if recipe.aux_per_image > 0:
             # Of held images the outliers have the shape; of others they come to their size.
             streamed = self._images.cuts_parts
@@ -87,7 +101,7 @@ class Batches:
         last = self._config.epochs * self.num_steps
         number = epoch * self.num_steps + step
         for ahead in range(number, min(number + _AHEAD + 1, last)):
-            self._expect(*divmod(ahead, self.num_steps))
+            self._prefetch(*divmod(ahead, self.num_steps))
         rows = self._rows(epoch, step)
         pixels = self._images.views(self._wanted(epoch, step))
         seed = self._plan.seed
@@ -101,6 +115,7 @@ class Batches:
             epoch=epoch,
             num_epochs=self._config.epochs,
             generator=derive_generator(seed, epoch, step, "recipe"),
+            forward=self._forward,
         )
 
     def _rows(self, epoch: int, step: int) -> Tensor:
@@ -117,34 +132,36 @@ class Batches:
             self._orders[counters] = torch.randperm(num, generator=generator)
         return self._orders[counters]
 
-    def _expect(self, epoch: int, step: int) -> None:
+    def _prefetch(self, epoch: int, step: int) -> None:
         """Let pictures be decoded that are not held."""
         if self._images.cuts_parts:
-            self._images.expect(self._wanted(epoch, step))
+            self._images.prefetch(self._wanted(epoch, step))
         if self._aux is not None and self._aux.cuts_parts:
-            self._aux.expect(self._wanted_outliers(self._aux, epoch, step))
+            self._aux.prefetch(self._wanted_outliers(self._aux, epoch, step))
 
-    def _wanted(self, epoch: int, step: int) -> Wanted:
+    def _wanted(self, epoch: int, step: int) -> BatchRequest:
         rows = tuple(self._rows(epoch, step).tolist())
         cuts = tuple(self._cuts(self._images, self._kind(view)) for view in range(self._num_views))
         return self._asked(rows, cuts, epoch, step)
 
-    def _wanted_outliers(self, aux: Pixels, epoch: int, step: int) -> Wanted:
+    def _wanted_outliers(self, aux: ImageProvider, epoch: int, step: int) -> BatchRequest:
         rows = self._outlier_rows(len(aux), epoch, step)
         cuts = (self._cuts(aux, self._kind("aux")),)
         return self._asked(rows, cuts, epoch, step, "aux")
 
-    def _asked(self, rows: tuple[int, ...], cuts: tuple[bool, ...], *counters: int | str) -> Wanted:
-        return Wanted(rows, cuts, self._plan.seed, counters, self._config.crop_area)
+    def _asked(
+        self, rows: tuple[int, ...], cuts: tuple[bool, ...], *counters: int | str
+    ) -> BatchRequest:
+        return BatchRequest(rows, cuts, self._plan.seed, counters, self._config.crop_area)
 
-    def _crop(self, pixels: Pixels) -> Crop:
+    def _crop(self, pixels: ImageProvider) -> Crop:
         return self._config.crop or ("resized" if pixels.cuts_parts else "shift")
 
-    def _cuts(self, pixels: Pixels, kind: Augmentation) -> bool:
+    def _cuts(self, pixels: ImageProvider, kind: Augmentation) -> bool:
         """Whether parts of the pictures themselves are cut."""
         return pixels.cuts_parts and (self._crop(pixels) == "resized" or kind == "contrast")
 
-    def _augmented(self, images: Tensor, pixels: Pixels, *counters: int | str) -> Tensor:
+    def _augmented(self, images: Tensor, pixels: ImageProvider, *counters: int | str) -> Tensor:
         config, kind = self._config, self._kind(counters[-1])
         images = augmented(
             images,

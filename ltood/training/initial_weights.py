@@ -13,7 +13,7 @@ from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.networks.checkpoint_files import weights_digest
 from ltood.networks.weights import HeadPolicy, load_weights
-from ltood.recipes import Recipe
+from ltood.recipes import Recipe, TrainingRecipe
 from ltood.runtime.workspace import locate
 from ltood.training.plan import Plan
 
@@ -92,26 +92,27 @@ def build(
             no head to train.
         DataError: If weights cannot be read or do not fit.
     """
+    trains = isinstance(recipe, TrainingRecipe)
     train = data.source("train")
     images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=given is None)
-    if recipe.trains_backbone and backbone.geometry is None:
+    if trains and backbone.geometry is None:
         data.split("train")  # says what to do where its pictures are files
-    if recipe.trains_backbone and not backbone.has_head:
+    if trains and not backbone.has_head:
         raise ConfigError(
             f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "
             "head; choose the recipe zero_shot, coop or locoop, which make one of text."
         )
     if given is not None:
         # A head that is trained may start afresh, one that is taken must fit.
-        head: HeadPolicy = "if_fitting" if recipe.trains_backbone else "given"
+        head: HeadPolicy = "if_fitting" if trains else "given"
         return backbone, given.load(backbone, head=head)
-    needs = not recipe.trains_backbone or recipe.needs_weights
+    needs = not isinstance(recipe, TrainingRecipe) or recipe.needs_weights
     if needs and not backbone.own_weights:
         # Backbones that can fetch weights have one of these settings.
         keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
         own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""
-        what = "goes on from weights" if recipe.trains_backbone else "trains no backbone"
+        what = "goes on from weights" if trains else "trains no backbone"
         raise ConfigError(
             f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
             "set; put a file into data/weights and name it, or a checkpoint folder, in "

@@ -16,17 +16,18 @@ from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint_files import HISTORY
 from ltood.networks.training_state import save_state
-from ltood.recipes import Recipe
+from ltood.recipes import TrainingRecipe
 from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import write_atomically
 from ltood.training.batches import Batches, as_input
 from ltood.training.counted import derive_seed
-from ltood.training.pixels import Pixels, pixels_of
+from ltood.training.forward import Forward
+from ltood.training.pixels import ImageProvider, pixels_of
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
-from ltood.training.sharing import all_reduce_gradients, gather_outputs
-from ltood.training.stepping import Averaged, autocast_forward, micro_batches
+from ltood.training.sharing import all_reduce_gradients
+from ltood.training.stepping import ExponentialMovingAverage, micro_batches
 from ltood.training.work import STATE
 
 #: Steps between looks at the losses on a GPU, where each look makes the host wait.
@@ -58,7 +59,7 @@ class Run:
         plan: Plan,
         data: ImageData,
         backbone: Backbone,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         device: torch.device,
         precision: Precision,
         ranks: Ranks | None = None,
@@ -71,22 +72,23 @@ class Run:
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.backbone = backbone.to(device).to(memory_format=self.layout)
         self.recipe = recipe.to(device)
-        self.batches = Batches(plan, data, recipe, backbone, device, self.layout, self.ranks)
         self.val = _validation(data, backbone, device)
         self.check_steps = _CHECK_STEPS if on_gpu else 1
         self.trained = list(recipe.trainable(backbone))
         chosen = {id(parameter) for parameter in self.trained}
         for parameter in backbone.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
-        autocast_forward(backbone, device, precision)
-        gather_outputs(backbone, self.ranks)
+        self.forward = Forward(backbone, device, precision, self.ranks)
+        self.batches = Batches(
+            plan, data, recipe, backbone, device, self.layout, self.ranks, self.forward
+        )
         if self.ranks.world_size > 1:  # batch norms were replaced
             self.trained = [value for value in backbone.parameters() if value.requires_grad]
         if self.config.compile:
             backbone.compile()
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
-        self.averaged = Averaged((backbone, recipe), self.config.ema)
+        self.averaged = ExponentialMovingAverage((backbone, recipe), self.config.ema)
         self.progress = Progress()
         self.num_seen, self.begun = 0, time.monotonic()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
@@ -171,7 +173,7 @@ class Run:
         names: tuple[str, ...] = ()
         total: Tensor | None = None
         for part, share in micro_batches(batch, self.config.accumulate):
-            terms = self.recipe.losses(self.backbone, part)
+            terms = self.recipe.losses(part)
             values = torch.stack([term.float() for term in terms.values()])
             if share < 1:
                 values = values * share
@@ -269,7 +271,7 @@ class Run:
         # Closed here: an error's traceback would keep the threads of a half-read split alive.
         with closing(pixels.blocks()) as blocks:
             for images in blocks:
-                logits = self.backbone(as_input(images, self.layout)).logits
+                logits = self.forward.alone(as_input(images, self.layout)).logits
                 wanted = labels[start : start + len(images)]
                 right += int((logits[:, :num_classes].argmax(dim=1) == wanted).sum())
                 start += len(images)
@@ -278,7 +280,7 @@ class Run:
 
 def _validation(
     data: ImageData, backbone: Backbone, device: torch.device
-) -> tuple[Pixels, Tensor] | None:
+) -> tuple[ImageProvider, Tensor] | None:
     """Pixels and labels [N] of the validation split, or None; every rank looks at all of it."""
     if "val" not in data.splits():
         return None

@@ -36,7 +36,7 @@ _EVAL_PICTURES = 128
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BatchRequest:
     """Which pixels a step needs.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wanted:
     smallest: float = AREA[0]
 
 
-class Pixels(Protocol):
+class ImageProvider(Protocol):
     """Pixels of one split."""
 
     #: Whether random parts were cut already, so that nothing may be cut again.
@@ -64,10 +64,10 @@ class Pixels(Protocol):
     def __len__(self) -> int:
         """Number of rows N."""
 
-    def expect(self, wanted: Wanted) -> None:
+    def prefetch(self, wanted: BatchRequest) -> None:
         """Say what `views` will soon be asked for, in that order."""
 
-    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+    def views(self, wanted: BatchRequest) -> tuple[Tensor, ...]:
         """Each view of the rows, [n, channels, H, W] uint8 on the device."""
 
     def blocks(self) -> Generator[Tensor]:
@@ -84,7 +84,7 @@ def pixels_of(
     ranks: Ranks,
     *,
     beside_files: bool = False,
-) -> Pixels:
+) -> ImageProvider:
     """Pixels of a split in the size that the backbone takes.
 
     Args:
@@ -99,12 +99,12 @@ def pixels_of(
     if source.pixels is not None:
         fits = geometry is None or source.pixels.shape[1:3] == geometry.size
         if fits or not (beside_files or backbone.fixed_size):
-            return Held(source.pixels, device)
+            return InMemoryImages(source.pixels, device)
     assert geometry is not None
-    return Streamed(source, geometry, device, ranks)
+    return PrefetchedImages(source, geometry, device, ranks)
 
 
-class Held:
+class InMemoryImages:
     """Images that lie on the device as one tensor."""
 
     cuts_parts = False
@@ -118,10 +118,10 @@ class Held:
         """Number of rows N."""
         return len(self._images)
 
-    def expect(self, wanted: Wanted) -> None:
+    def prefetch(self, wanted: BatchRequest) -> None:
         """Do nothing: all rows are there."""
 
-    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+    def views(self, wanted: BatchRequest) -> tuple[Tensor, ...]:
         """The same whole images for every view."""
         rows = torch.tensor(wanted.rows, device=self._images.device)
         return (self._images[rows],) * len(wanted.cuts)
@@ -134,7 +134,7 @@ class Held:
         """Do nothing: there are no threads."""
 
 
-class Streamed:
+class PrefetchedImages:
     """Pictures that threads decode before they are needed."""
 
     cuts_parts = True
@@ -161,24 +161,24 @@ class Streamed:
         self._ranks = ranks
         self._workers = workers or decoding_threads()
         self._pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[tuple[Wanted, list[Future[NDArray[np.uint8]]]]] = deque()
+        self._waiting: deque[tuple[BatchRequest, list[Future[NDArray[np.uint8]]]]] = deque()
 
     def __len__(self) -> int:
         """Number of rows N."""
         return len(self._source)
 
-    def expect(self, wanted: Wanted) -> None:
+    def prefetch(self, wanted: BatchRequest) -> None:
         """Begin to decode, unless it was begun already."""
         if all(known is not wanted and known != wanted for known, _ in self._waiting):
             self._waiting.append((wanted, self._begin(wanted)))
 
-    def views(self, wanted: Wanted) -> tuple[Tensor, ...]:
+    def views(self, wanted: BatchRequest) -> tuple[Tensor, ...]:
         """The views, once they are decoded.
 
         Raises:
             DataError: If a file is missing, changed or no picture.
         """
-        self.expect(wanted)
+        self.prefetch(wanted)
         while self._waiting[0][0] != wanted:  # demanded once, and passed over
             _cancel(self._waiting.popleft()[1])
         futures = self._waiting.popleft()[1]
@@ -189,17 +189,21 @@ class Streamed:
 
     def blocks(self) -> Generator[Tensor]:
         """All rows in order, the next block being decoded while one is used."""
-        alone = Streamed(self._source, self._geometry, self._device, Ranks(), workers=self._workers)
+        alone = PrefetchedImages(
+            self._source, self._geometry, self._device, Ranks(), workers=self._workers
+        )
         starts = range(0, len(self), _EVAL_PICTURES)
         demands = [
-            Wanted(tuple(range(start, min(start + _EVAL_PICTURES, len(self)))), (False,), 0, ())
+            BatchRequest(
+                tuple(range(start, min(start + _EVAL_PICTURES, len(self)))), (False,), 0, ()
+            )
             for start in starts
         ]
         try:
             for number, wanted in enumerate(demands):
-                alone.expect(wanted)
+                alone.prefetch(wanted)
                 if number + 1 < len(demands):
-                    alone.expect(demands[number + 1])
+                    alone.prefetch(demands[number + 1])
                 yield alone.views(wanted)[0]
         finally:
             alone.close()
@@ -211,7 +215,7 @@ class Streamed:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _begin(self, wanted: Wanted) -> "list[Future[NDArray[np.uint8]]]":
+    def _begin(self, wanted: BatchRequest) -> "list[Future[NDArray[np.uint8]]]":
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
         sizes = split_evenly(len(wanted.rows), self._ranks)
@@ -219,7 +223,7 @@ class Streamed:
         rows = wanted.rows[first : first + sizes[self._ranks.rank]]
         return [self._pool.submit(self._decoded, row, wanted) for row in rows]
 
-    def _decoded(self, row: int, wanted: Wanted) -> NDArray[np.uint8]:
+    def _decoded(self, row: int, wanted: BatchRequest) -> NDArray[np.uint8]:
         """Views of one picture, [V, H, W, 3]; the file is read and decoded once for all."""
         picture = self._source.image(row)
         return np.stack(

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError
-from ltood.networks.backbone import Backbone, BackboneOutput
 from ltood.runtime.distributed import Ranks
 
 
@@ -28,33 +27,24 @@ def split_evenly(num: int, ranks: Ranks) -> list[int]:
     ]
 
 
-def gather_outputs(backbone: Backbone, ranks: Ranks) -> None:
-    """Let `backbone` compute the rows of this rank and give those of all; one rank changes nothing.
+def share_norms(module: nn.Module, ranks: Ranks) -> None:
+    """Let every batch norm inside take its statistics from the rows of all ranks.
 
     Args:
-        backbone: Changed in place; its tensors keep their names.
+        module: Changed in place, where there are several ranks; its tensors keep their names.
         ranks: This process among the others.
+
+    Raises:
+        ConfigError: If a norm cannot be shared.
     """
     if ranks.world_size == 1:
         return
-    _share_norms(backbone)
-    whole = backbone.forward
-
-    def forward(images: Tensor) -> BackboneOutput:
-        if not backbone.training:
-            return whole(images)
-        sizes = split_evenly(len(images), ranks)
-        start = sum(sizes[: ranks.rank])
-        output = whole(images[start : start + sizes[ranks.rank]])
-        pooled, logits = (
-            AllGather.apply(part, sizes, ranks.rank) for part in (output.pooled, output.logits)
-        )
-        local = output.local
-        return BackboneOutput(
-            pooled, logits, None if local is None else AllGather.apply(local, sizes, ranks.rank)
-        )
-
-    backbone.forward = forward  # type: ignore[method-assign]
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if not isinstance(child, SharedBatchNorm2d):
+                setattr(module, name, _shared(child))
+        else:
+            share_norms(child, ranks)
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
@@ -153,19 +143,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        share = self.momentum or 1 / float(self.num_batches_tracked)
+        share = self.momentum
+        if share is None:  # the mean of all batches
+            share = 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance * num / (num - 1).clamp(min=1), share)
-
-
-def _share_norms(module: nn.Module) -> None:
-    """Replace every batch norm inside by one over all ranks, its tensors kept."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            if not isinstance(child, SharedBatchNorm2d):
-                setattr(module, name, _shared(child))
-        else:
-            _share_norms(child)
 
 
 def _shared(norm: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm2d:

@@ -1,4 +1,4 @@
-"""Parts of a step: number format of the network, micro-batches, averaged weights."""
+"""Parts of a step: micro-batches and averaged weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,23 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from ltood.networks.backbone import Backbone, BackboneOutput
 from ltood.recipes import StepBatch
-from ltood.runtime.devices import Precision, autocast
-
-
-def autocast_forward(backbone: Backbone, device: torch.device, precision: Precision) -> None:
-    """Let `backbone` compute in the number format and give float32, as losses need it."""
-    if precision == "float32":
-        return
-    whole = backbone.forward
-
-    def forward(images: Tensor) -> BackboneOutput:
-        with autocast(device, precision):
-            pooled, logits, local = whole(images)
-        return BackboneOutput(pooled.float(), logits.float(), local)
-
-    backbone.forward = forward  # type: ignore[method-assign]
 
 
 def micro_batches(batch: StepBatch, num: int) -> Iterator[tuple[StepBatch, float]]:
@@ -56,7 +40,7 @@ def micro_batches(batch: StepBatch, num: int) -> Iterator[tuple[StepBatch, float
         yield piece, len(labels[part]) / len(batch.labels)
 
 
-class Averaged:
+class ExponentialMovingAverage:
     """Exponential averages of the weights of some modules; buffers are those of the last step.
 
     Attributes:

@@ -21,7 +21,7 @@ from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint import write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
 from ltood.networks.training_state import load_state
-from ltood.recipes import Recipe, build_recipe
+from ltood.recipes import Recipe, TrainingRecipe, build_recipe
 from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
@@ -81,7 +81,7 @@ def train(
         torch.manual_seed(derive_seed(plan.seed, "init"))
         prior = ClassPrior(data.class_counts)
         recipe = build_recipe(plan.recipe, plan.recipe_settings, prior)
-        if recipe.aux_per_image > 0 and "aux" not in data.splits():
+        if _wants_aux(recipe) and "aux" not in data.splits():
             raise MissingNeedError(
                 f"recipe {plan.recipe} needs auxiliary outliers (split aux), which the prepared "
                 "data do not hold; add them or choose another recipe (`ltood list`)."
@@ -94,7 +94,7 @@ def train(
         state = ranks.on_rank_zero(lambda: _state(out, state_folder, inputs))
         backbone, extras = build(plan, recipe, data, given)
         ranks.on_rank_zero(lambda: work.clear(out, state_folder, state=not state))
-        if not recipe.trains_backbone:
+        if not isinstance(recipe, TrainingRecipe):
             return ranks.on_rank_zero(
                 lambda: _finish(backbone, extras, [], inputs, state_folder, out)
             )
@@ -116,9 +116,9 @@ def _inputs(
     plan: Plan, data: ImageData, recipe: Recipe, precision: Precision, given: GivenWeights | None
 ) -> dict[str, Any]:
     """Everything that decides the weights, as plain values; neither names nor places of data."""
-    used: tuple[str, ...] = ("train", "val", "aux")[: 3 if recipe.aux_per_image > 0 else 2]
-    if not recipe.trains_backbone:
-        used = ("train",)  # its pixel statistics, which weights may not bring along
+    trains = isinstance(recipe, TrainingRecipe)
+    # Without training the pixel statistics of train, which weights may not bring along.
+    used = ("train", *(("val",) if trains else ()), *(("aux",) if _wants_aux(recipe) else ()))
     splits = data.manifest["splits"]
     common = {
         "backbone": {"name": plan.backbone, "settings": dict(plan.backbone_settings)},
@@ -128,7 +128,7 @@ def _inputs(
         **({} if given is None else {"weights": {"sha256": given.sha256}}),
     }
     backbone = f"ltood.backbones.{plan.backbone}"
-    if not recipe.trains_backbone:
+    if not trains:
         code = {"code_sha256": code_digest("ltood.training.initial_weights", backbone)}
         return {**common, **inputs_of_given(recipe), **code}
     settings = to_section(plan.training)
@@ -142,6 +142,11 @@ def _inputs(
             "ltood.training.train", backbone, f"ltood.recipes.{plan.recipe}"
         ),
     }
+
+
+def _wants_aux(recipe: Recipe) -> bool:
+    """Whether training sees auxiliary outliers."""
+    return isinstance(recipe, TrainingRecipe) and recipe.aux_per_image > 0
 
 
 def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

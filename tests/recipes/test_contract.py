@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ltood.core.prior import ClassPrior
-from ltood.core.registry import available, load, summary
+from ltood.core.registry import available, flag, load, summary
 from ltood.core.settings import to_section
 from ltood.networks.backbone import ImageSpec, build_backbone
-from ltood.recipes._base import StepBatch, build_recipe
+from ltood.recipes import FrozenRecipe, StepBatch, TextHeadRecipe, TrainingRecipe, build_recipe
 from ltood.runtime.params import read_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -19,7 +19,7 @@ COUNTS = np.array([40, 12, 4])
 ALL = available("recipes")
 every_recipe = pytest.mark.parametrize("name", ALL)
 every_training_recipe = pytest.mark.parametrize(
-    "name", [name for name in ALL if load("recipes", name).Entry.trains_backbone]
+    "name", [name for name in ALL if issubclass(load("recipes", name).Entry, TrainingRecipe)]
 )
 
 
@@ -28,11 +28,12 @@ def build(name):
     recipe = build_recipe(name, {}, ClassPrior(COUNTS))
     images = ImageSpec(1, 8, 8, (0.5,), (0.3,), 3, recipe.num_extra)
     backbone = build_backbone("cifar_resnet", {}, images)
-    recipe.attach(backbone)
+    if isinstance(recipe, TrainingRecipe):
+        recipe.attach(backbone)
     return recipe, backbone
 
 
-def make_batch(recipe):
+def make_batch(recipe, forward):
     rng = torch.Generator().manual_seed(1)
     num = int(np.ceil(recipe.aux_per_image * 6))
     return StepBatch(
@@ -42,13 +43,14 @@ def make_batch(recipe):
         epoch=0,
         num_epochs=2,
         generator=rng,
+        forward=forward,
     )
 
 
 @every_training_recipe
 def test_terms_are_named_finite_scalars_with_gradients(name):
     recipe, backbone = build(name)
-    terms = recipe.losses(backbone, make_batch(recipe))
+    terms = recipe.losses(make_batch(recipe, backbone))
     assert terms
     for term, value in terms.items():
         assert term.isidentifier()
@@ -62,7 +64,7 @@ def test_terms_are_named_finite_scalars_with_gradients(name):
 def test_equal_batches_give_equal_terms(name):
     def terms():
         recipe, backbone = build(name)
-        return recipe.losses(backbone, make_batch(recipe))
+        return recipe.losses(make_batch(recipe, backbone))
 
     first, second = terms(), terms()
     assert all(torch.equal(first[term], second[term]) for term in first)
@@ -75,12 +77,20 @@ def test_it_lowers_its_loss(name):
     optimiser = torch.optim.Adam(parameters, 1e-3)
     totals = []
     for _ in range(12):
-        total = sum(recipe.losses(backbone, make_batch(recipe)).values())
+        total = sum(recipe.losses(make_batch(recipe, backbone)).values())
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
         totals.append(total.item())
     assert totals[-1] < 0.7 * totals[0]
+
+
+@every_recipe
+def test_it_is_of_one_kind(name):
+    entry = load("recipes", name).Entry
+    assert issubclass(entry, TrainingRecipe) != issubclass(entry, FrozenRecipe)
+    # Read without importing the module, so that the adapt stage of other recipes needs no torch.
+    assert flag("recipes", name, "ADAPTS_HEAD") == issubclass(entry, TextHeadRecipe)
 
 
 @every_recipe

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.errors import TrainingError
 from ltood.core.prior import ClassPrior
-from ltood.core.registry import flag
 from ltood.recipes.coop import Config, Entry
 
 PRIOR = ClassPrior(np.array([3, 2, 2]))
@@ -20,11 +18,3 @@ def test_its_loss_is_the_cross_entropy(rng):
     assert recipe.class_names == "names.txt"
     assert not recipe.needs_local
     assert recipe.in_use == {}
-
-
-def test_it_trains_no_backbone():
-    recipe = Entry(Config(), PRIOR)
-    assert flag("recipes", "coop", "ADAPTS_HEAD")
-    assert not recipe.trains_backbone
-    with pytest.raises(TrainingError, match="makes its head from text in the adapt stage"):
-        recipe.losses(None, None)

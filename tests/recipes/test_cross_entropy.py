@@ -9,10 +9,10 @@ from recipes.test_contract import build, make_batch
 def test_it_is_the_mean_negative_log_probability_of_the_label():
     recipe, backbone = build("cross_entropy")
     backbone.eval()
-    batch = make_batch(recipe)
+    batch = make_batch(recipe, backbone)
     logits = backbone(batch.images).logits.double()
     chosen = torch.log_softmax(logits, dim=1)[torch.arange(6), batch.labels]
-    (term,) = recipe.losses(backbone, batch).values()
+    (term,) = recipe.losses(batch).values()
     torch.testing.assert_close(term.double(), -chosen.mean(), rtol=1e-5, atol=1e-6)
 
 

@@ -214,14 +214,15 @@ def test_another_training_in_the_folder_leaves_no_gamma_layer(tmp_path):
 )
 def test_mixed_precision_leaves_the_detector_in_float32(base, auxiliary):
     step = ImoodStep(base=base, auxiliary=auxiliary)
-    recipe, backbone = step.recipe, step.backbone.float()
+    recipe = step.recipe
+    step.backbone.float()
     views = tuple(view.detach().float() for view in step.batch.views)
     batch = replace(step.batch, views=views, aux=step.batch.aux.detach().float())
-    full = recipe.losses(backbone, batch)
+    full = recipe.losses(batch)
     if base == "maha":
         recipe.pool = full_pool(step.arrays["trainpool_queue"])
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = recipe.losses(backbone, batch)
+        mixed = recipe.losses(batch)
     for term, value in mixed.items():
         assert value.dtype == torch.float32
         # The logits and features that come in have 8 bits.

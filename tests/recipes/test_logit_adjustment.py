@@ -15,11 +15,11 @@ from recipes.test_contract import COUNTS, build, make_batch
 def test_it_shifts_the_logits_in_training_only():
     recipe, backbone = build("logit_adjustment")
     backbone.eval()
-    batch = make_batch(recipe)
+    batch = make_batch(recipe, backbone)
     logits = backbone(batch.images).logits.double()
     shifted = logits + torch.tensor(COUNTS / COUNTS.sum()).log()
     chosen = torch.log_softmax(shifted, dim=1)[torch.arange(6), batch.labels]
-    (term,) = recipe.losses(backbone, batch).values()
+    (term,) = recipe.losses(batch).values()
     torch.testing.assert_close(term.double(), -chosen.mean(), rtol=1e-5, atol=1e-6)
     assert torch.equal(backbone(batch.images).logits.double(), logits)
 
@@ -29,8 +29,8 @@ def test_without_strength_it_is_cross_entropy():
     plain, _ = build("cross_entropy")
     backbone.eval()
     weak = Entry(Config(tau=0.0), ClassPrior(COUNTS))
-    batch = make_batch(recipe)
-    terms = [one.losses(backbone, batch) for one in (weak, plain)]
+    batch = make_batch(recipe, backbone)
+    terms = [one.losses(batch) for one in (weak, plain)]
     torch.testing.assert_close(terms[0]["logit_adjusted"], terms[1]["cross_entropy"])
 
 

@@ -12,7 +12,7 @@ from ltood.recipes._mixed_batches import logit_shift, mixed_pass
 
 def test_rows_and_outputs_are_told_apart():
     step = GoldenStep(num_extra=2)
-    out = mixed_pass(step.backbone, step.batch)
+    out = mixed_pass(step.batch, 7)
     outputs = step.backbone.classify(step.rows)
     assert torch.equal(out.labels, step.batch.labels.repeat(2))
     assert torch.equal(out.pooled, step.rows[:48])
@@ -32,7 +32,7 @@ def test_half_precision_is_widened_for_the_losses():
     batch = replace(step.batch, views=views, aux=step.batch.aux.float())
     with torch.autocast("cpu", torch.bfloat16):
         assert step.backbone.float()(views[0]).logits.dtype == torch.bfloat16
-        out = mixed_pass(step.backbone, batch)
+        out = mixed_pass(batch, 7)
     assert out.logits.dtype == torch.float32
 
 
@@ -40,7 +40,7 @@ def test_a_batch_without_outliers_is_refused():
     step = GoldenStep()
     batch = replace(step.batch, aux=None)
     with pytest.raises(MissingNeedError, match=r"holds no auxiliary outliers.*split aux"):
-        mixed_pass(step.backbone, batch)
+        mixed_pass(batch, 7)
 
 
 def test_the_shift_is_the_logarithm_of_the_shares():

@@ -33,7 +33,7 @@ class Given:
 
 
 def step(views, labels, aux, epoch=0):
-    return StepBatch(views, labels, aux, epoch, 2, torch.Generator())
+    return StepBatch(views, labels, aux, epoch, 2, torch.Generator(), Given(8))
 
 
 def random_step(rng, num_classes=3, dim=8, epoch=0):
@@ -82,7 +82,7 @@ def test_the_weighted_sum_is_the_published_total(golden, lambda1, scale, name):
     logits, aux = golden["cls_logits"], golden["cls_ood_logits"]
     rows = torch.cat([torch.ones(len(logits), 8), logits], dim=1)
     outliers = torch.cat([torch.ones(len(aux), 8), aux], dim=1)
-    terms = recipe.losses(Given(8, 7), step((rows, rows, rows), golden["cls_labels"], outliers))
+    terms = recipe.losses(step((rows, rows, rows), golden["cls_labels"], outliers))
     with np.load(GOLDEN / "patt_norm.npz") as norm:
         augmentation = norm["isac_loss"][-1]
     total = augmentation + terms["logit_adjusted"].item() + terms["outlier_exposure"].item()
@@ -100,7 +100,7 @@ def test_the_second_and_third_views_make_the_augmentation_term(rng):
     alone = ImplicitSemanticAugmentation(3, 8)
     alone.load_state_dict(recipe.augmentation.state_dict())
     batch = random_step(rng)
-    term = recipe.losses(Given(8), batch)["augmentation"]
+    term = recipe.losses(batch)["augmentation"]
     expected = [
         alone(
             functional.normalize(view[:, :8].float(), dim=1),
@@ -117,7 +117,7 @@ def test_official_features_keep_their_length_and_saturate_the_concentration(rng)
     batch = random_step(rng)
     longer = step(tuple(3 * view for view in batch.views), batch.labels, batch.aux)
     paper, official = attached(Config()), attached(Config(isac="official"))
-    terms = [recipe.losses(Given(8), longer)["augmentation"] for recipe in (paper, official)]
+    terms = [recipe.losses(longer)["augmentation"] for recipe in (paper, official)]
     assert not torch.isclose(*terms)
     assert (official.augmentation.kappa() == MAX_KAPPA).all()
     assert (paper.augmentation.kappa() < MAX_KAPPA).all()
@@ -127,7 +127,7 @@ def test_official_features_keep_their_length_and_saturate_the_concentration(rng)
 def test_only_the_official_statistics_never_forget(rng, isac, rows_per_class):
     recipe = attached(Config(isac=isac))
     for epoch in range(3):
-        recipe.losses(Given(8), random_step(rng, epoch=epoch))
+        recipe.losses(random_step(rng, epoch=epoch))
     # Two views of 3, 2 and 1 images an epoch; two epochs against all three.
     expected = [rows_per_class * images for images in (3, 2, 1)]
     assert recipe.augmentation.count.tolist() == expected
@@ -135,7 +135,7 @@ def test_only_the_official_statistics_never_forget(rng, isac, rows_per_class):
 
 def test_statistics_get_no_gradient_and_features_do():
     recipe, backbone = build("patt")
-    terms = recipe.losses(backbone, make_batch(recipe))
+    terms = recipe.losses(make_batch(recipe, backbone))
     terms["augmentation"].backward()
     assert not list(recipe.parameters())
     reached = [p.grad is not None for name, p in backbone.named_parameters() if "head" not in name]
@@ -182,4 +182,4 @@ def test_a_class_without_images_is_refused():
 def test_a_batch_without_outliers_is_refused(rng):
     batch = random_step(rng)
     with pytest.raises(MissingNeedError, match="holds no auxiliary outliers"):
-        attached(Config()).losses(Given(8), step(batch.views, batch.labels, None))
+        attached(Config()).losses(step(batch.views, batch.labels, None))

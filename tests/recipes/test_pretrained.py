@@ -1,22 +1,17 @@
 import numpy as np
 import pytest
 
-from ltood.core.errors import ConfigError, TrainingError
+from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
+from ltood.recipes import FrozenRecipe
 from ltood.recipes.pretrained import Config, Entry
 
 
 def test_it_trains_nothing_and_asks_for_nothing():
     recipe = Entry(Config(), ClassPrior(np.array([3, 0])))
-    assert not recipe.trains_backbone
+    assert isinstance(recipe, FrozenRecipe)
     assert not recipe.state_dict()
-    assert (recipe.num_views, recipe.aux_per_image, recipe.num_extra) == (1, 0, 0)
-
-
-def test_asking_for_its_loss_is_refused():
-    recipe = Entry(Config(), ClassPrior(np.array([3, 2])))
-    with pytest.raises(TrainingError, match="recipe pretrained takes weights as they are"):
-        recipe.losses(None, None)
+    assert recipe.num_extra == 0
 
 
 def test_a_negative_number_of_nodes_is_refused():

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from ltood.core.errors import ConfigError, TrainingError
+from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
-from ltood.core.registry import flag
 from ltood.recipes.zero_shot import Config, Entry
 
 PRIOR = ClassPrior(np.array([3, 2]))
@@ -27,11 +26,3 @@ def test_one_template_or_several(given, expected):
 def test_a_template_without_one_place_for_the_name_is_refused(given):
     with pytest.raises(ConfigError, match=r"recipes\.zero_shot\.templates is .*needs one \{\}"):
         Config(templates=given)
-
-
-def test_it_trains_no_backbone():
-    recipe = Entry(Config(), PRIOR)
-    assert flag("recipes", "zero_shot", "ADAPTS_HEAD")
-    assert not recipe.trains_backbone
-    with pytest.raises(TrainingError, match="trains no backbone"):
-        recipe.losses(None, None)

@@ -7,15 +7,15 @@ from image_samples import GreedyRecipe, TinyImages, make_plan
 
 from ltood.core.prior import ClassPrior
 from ltood.networks.backbone import ImageSpec, build_backbone
-from ltood.recipes._base import Recipe
+from ltood.recipes import TrainingRecipe
 from ltood.training.augmentation.named import AUGMENTATIONS
 from ltood.training.batches import Batches
 from ltood.training.counted import derive_generator, derive_seed
 from ltood.training.plan import Augmentation
 
 
-class OneView(Recipe):
-    def losses(self, backbone, batch):
+class OneView(TrainingRecipe):
+    def losses(self, batch):
         return {}
 
 

@@ -4,14 +4,14 @@ import pytest
 from image_samples import make_plan, state_of, train_tiny
 
 from ltood.core.errors import TrainingError
-from ltood.recipes._base import Recipe
+from ltood.recipes import TrainingRecipe
 from ltood.training import train as driver
 from ltood.training.loop import Run
 
 
-class Diverging(Recipe):
-    def losses(self, backbone, batch):
-        fine = backbone(batch.images).logits.square().mean()
+class Diverging(TrainingRecipe):
+    def losses(self, batch):
+        fine = batch.forward(batch.images).logits.square().mean()
         wrong = batch.epoch == 1 and batch.labels[0] >= 0
         return {"fine": fine, "wrong": fine * (float("nan") if wrong else 0.0)}
 
@@ -30,11 +30,11 @@ def test_divergence_names_term_epoch_and_step_and_saves_nothing_bad(tmp_path, mo
         assert state.name.startswith("000000006-")
 
 
-class Breaking(Recipe):
+class Breaking(TrainingRecipe):
     """The second epoch has a loss of 0 whose gradient is no number."""
 
-    def losses(self, backbone, batch):
-        nothing = (backbone(batch.images).logits * 0).sum()
+    def losses(self, batch):
+        nothing = (batch.forward(batch.images).logits * 0).sum()
         return {"root": nothing.abs().sqrt() if batch.epoch else nothing}
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.networks.checkpoint_files import HISTORY, WEIGHTS, weights_digest
-from ltood.recipes._base import Recipe
+from ltood.recipes import FrozenRecipe
 from ltood.training import train as driver
 
 
@@ -42,16 +42,9 @@ def test_a_file_serves_as_well_as_a_folder_and_only_its_content_counts(tmp_path,
     assert tree(tmp_path / "from here")[WEIGHTS] == tree(first)[WEIGHTS]
 
 
-class Taking(Recipe):
-    trains_backbone = False
-
-    def losses(self, backbone, batch):
-        raise AssertionError
-
-
 def test_neither_recipe_nor_loop_nor_seed_changes_the_checkpoint(tmp_path, first, monkeypatch):
     taken(tmp_path / "a", first)
-    monkeypatch.setattr(driver, "build_recipe", lambda name, settings, prior: Taking(prior))
+    monkeypatch.setattr(driver, "build_recipe", lambda name, settings, prior: FrozenRecipe(prior))
     plan = make_plan(
         recipe="coop", recipe_settings={"n_ctx": 4}, seed=5, epochs=9, weights=str(first)
     )

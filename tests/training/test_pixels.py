@@ -37,7 +37,13 @@ from ltood.training import pixels as driver
 from ltood.training import train as training
 from ltood.training.batches import Batches
 from ltood.training.loop import Run
-from ltood.training.pixels import Held, Streamed, Wanted, pixels_of, random_part
+from ltood.training.pixels import (
+    BatchRequest,
+    InMemoryImages,
+    PrefetchedImages,
+    pixels_of,
+    random_part,
+)
 
 CPU = torch.device("cpu")
 
@@ -63,7 +69,7 @@ def decoding():
 
 
 def streamed(files, **options):
-    return Streamed(files.source("train"), SMALL, CPU, Ranks(), **options)
+    return PrefetchedImages(files.source("train"), SMALL, CPU, Ranks(), **options)
 
 
 def batches_of(data, **settings):
@@ -90,13 +96,13 @@ def test_a_random_part_is_cut_as_torchvision_cuts_it(seed, rng):
 
 
 def test_views_depend_on_counters_rows_and_seed_alone(files):
-    wanted = Wanted((3, 11, 4), (True, False, True), 5, (0, 2))
+    wanted = BatchRequest((3, 11, 4), (True, False, True), 5, (0, 2))
     found = streamed(files, workers=1).views(wanted)
     assert [view.shape for view in found] == [(3, 3, 8, 8)] * 3
     busy = streamed(files, workers=4)
-    busy.views(Wanted((1, 2), (True,), 5, (0, 1)))
+    busy.views(BatchRequest((1, 2), (True,), 5, (0, 1)))
     for number in range(3):
-        busy.expect(replace(wanted, counters=(0, 2 + number)))
+        busy.prefetch(replace(wanted, counters=(0, 2 + number)))
     assert all(torch.equal(*pair) for pair in zip(found, busy.views(wanted), strict=True))
     assert not torch.equal(found[0], found[2])
     alone = busy.views(replace(wanted, rows=(11,)))
@@ -118,9 +124,9 @@ def test_whole_pictures_come_through_the_geometry(files):
 
 def test_what_was_passed_over_is_dropped(files):
     pixels = streamed(files)
-    demands = [Wanted((row, row + 1), (True,), 0, (0, row)) for row in range(4)]
+    demands = [BatchRequest((row, row + 1), (True,), 0, (0, row)) for row in range(4)]
     for wanted in demands:
-        pixels.expect(wanted)
+        pixels.prefetch(wanted)
     (found,) = pixels.views(demands[2])
     assert torch.equal(found, streamed(files).views(demands[2])[0])
     assert [wanted for wanted, _ in pixels._waiting] == demands[3:]
@@ -129,7 +135,7 @@ def test_what_was_passed_over_is_dropped(files):
 
 def test_threads_end(files):
     pixels = streamed(files, workers=3)
-    pixels.expect(Wanted((1, 2, 3), (True,), 0, (0, 0)))
+    pixels.prefetch(BatchRequest((1, 2, 3), (True,), 0, (0, 0)))
     assert decoding()
     pixels.close()
     assert not decoding()
@@ -142,8 +148,8 @@ def test_arrays_of_the_right_size_are_held(rng):
     split = ImageSplit(images, np.zeros(5, np.int64), np.arange(5))
     backbone = build_backbone("cifar_resnet", {"variant": "small"}, ImageSpec.of(images, 2))
     held = pixels_of(split, backbone, CPU, Ranks())
-    assert isinstance(held, Held)
-    views = held.views(Wanted((4, 1), (False, False), 0, ()))
+    assert isinstance(held, InMemoryImages)
+    views = held.views(BatchRequest((4, 1), (False, False), 0, ()))
     for view in views:
         np.testing.assert_array_equal(view.permute(0, 2, 3, 1), images[[4, 1]])
 
@@ -153,7 +159,7 @@ def test_arrays_that_a_network_cannot_see_come_to_its_size(rng, monkeypatch):
     split = ImageSplit(images, np.zeros(5, np.int64), np.arange(5))
     backbone = build_backbone("cifar_resnet", {"variant": "small"}, ImageSpec.of(images, 2))
     monkeypatch.setattr(CifarResNet, "geometry", SMALL)
-    assert isinstance(pixels_of(split, backbone, CPU, Ranks()), Held)
+    assert isinstance(pixels_of(split, backbone, CPU, Ranks()), InMemoryImages)
     monkeypatch.setattr(CifarResNet, "fixed_size", True)
     pixels = pixels_of(split, backbone, CPU, Ranks())
     assert next(iter(pixels.blocks())).shape == (5, 3, 8, 8)
@@ -298,7 +304,7 @@ def interrupted_look(interrupted):
 
 @pytest.mark.usefixtures("framed")
 def test_no_more_waits_than_was_asked_for(files, monkeypatch):
-    held, assemble = [], Streamed._on_device
+    held, assemble = [], PrefetchedImages._on_device
 
     def counting(pixels, decoded, num_views):
         ahead = [future for _, futures in pixels._waiting for future in futures]

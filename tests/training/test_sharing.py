@@ -18,7 +18,7 @@ from ltood.runtime.distributed import Ranks
 from ltood.training.sharing import (
     SharedBatchNorm2d,
     all_reduce_gradients,
-    gather_outputs,
+    share_norms,
     split_evenly,
 )
 
@@ -97,13 +97,13 @@ import numpy as np, torch
 from ltood.images.decoding import Geometry
 from ltood.images.arrays import ImageSplit
 from ltood.runtime.distributed import ranks_from_environment
-from ltood.training.pixels import Streamed, Wanted
+from ltood.training.pixels import PrefetchedImages, BatchRequest
 images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), dtype=np.uint8)
 split = ImageSplit(images, np.zeros(6, np.int64), np.arange(6))
 with ranks_from_environment() as ranks:
-    pixels = Streamed(split, Geometry((5, 5)), torch.device("cpu"), ranks)
+    pixels = PrefetchedImages(split, Geometry((5, 5)), torch.device("cpu"), ranks)
     for rows in ((4, 2, 0, 5, 1), (3,)):
-        views = pixels.views(Wanted(rows, (True, False), 7, (1, 2)))
+        views = pixels.views(BatchRequest(rows, (True, False), 7, (1, 2)))
         torch.save(views, f"{sys.argv[1]}/{ranks.world_size}-{ranks.rank}-{len(rows)}.pt")
     pixels.close()
 """
@@ -162,7 +162,7 @@ def test_a_norm_with_an_activation_keeps_it():
     net = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).eval()
     maps, names = torch.randn(4, 3, 2, 2), list(net.state_dict())
     expected = net(maps)
-    gather_outputs(net, Ranks(0, 2))
+    share_norms(net, Ranks(0, 2))
     assert isinstance(net[0], SharedBatchNorm2d)
     assert torch.equal(net[0].eval()(maps), expected)
     assert list(net.state_dict()) == names
@@ -176,7 +176,7 @@ class OwnNorm(nn.BatchNorm2d):
 @pytest.mark.parametrize(("norm", "name"), [(OwnNorm, "OwnNorm"), (nn.BatchNorm1d, "BatchNorm1d")])
 def test_a_norm_that_cannot_be_shared_is_refused(norm, name):
     with pytest.raises(ConfigError, match=rf"normalises with {name}, which cannot be shared"):
-        gather_outputs(nn.Sequential(norm(3)), Ranks(0, 2))
+        share_norms(nn.Sequential(norm(3)), Ranks(0, 2))
 
 
 def test_shares_differ_by_one_row_at_most():
@@ -186,7 +186,22 @@ def test_shares_differ_by_one_row_at_most():
 
 def test_one_rank_changes_nothing():
     layer = nn.Linear(2, 2)
-    gather_outputs(layer, Ranks())
-    assert "forward" not in vars(layer)
+    net = nn.Sequential(nn.BatchNorm2d(3))
+    share_norms(net, Ranks())
+    assert isinstance(net[0], nn.BatchNorm2d)
+    assert not isinstance(net[0], SharedBatchNorm2d)
     all_reduce_gradients(layer.parameters(), Ranks())
     assert layer.weight.grad is None
+
+
+@pytest.mark.parametrize("momentum", [0.0, None, 0.3])
+def test_running_statistics_follow_the_momentum(tmp_path, monkeypatch, momentum):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda value: None)  # of one rank alone
+    torch.manual_seed(0)
+    shared, plain = SharedBatchNorm2d(3, momentum=momentum), nn.BatchNorm2d(3, momentum=momentum)
+    for _ in range(3):
+        maps = torch.randn(4, 3, 2, 2)
+        torch.testing.assert_close(shared(maps), plain(maps))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(shared.state_dict()[name], value)
+    assert (momentum == 0) == torch.equal(shared.running_mean, torch.zeros(3))

@@ -11,7 +11,7 @@ from ltood.recipes._base import StepBatch
 from ltood.runtime.devices import resolve_precision
 from ltood.training import train as driver
 from ltood.training.loop import Run
-from ltood.training.stepping import Averaged, micro_batches
+from ltood.training.stepping import ExponentialMovingAverage, micro_batches
 
 
 def weights(out, **training):
@@ -23,7 +23,7 @@ def batch(num=7, aux=11):
     rng = torch.Generator().manual_seed(0)
     views = tuple(torch.rand(num, 1, 4, 4, generator=rng) for _ in range(2))
     outliers = torch.rand(aux, 1, 4, 4, generator=rng)
-    return StepBatch(views, torch.arange(num), outliers, 0, 1, rng)
+    return StepBatch(views, torch.arange(num), outliers, 0, 1, rng, torch.nn.Identity())
 
 
 def test_parts_of_a_batch_hold_every_row_once():
@@ -58,7 +58,7 @@ def test_one_part_is_the_batch_itself():
 def test_accumulation_keeps_the_mean_of_losses_of_single_images(tmp_path, monkeypatch):
     # Without batch norm in training mode the parts do not see one another.
     monkeypatch.setattr(
-        "ltood.recipes._base.Recipe.set_modes", lambda recipe, backbone: backbone.eval()
+        "ltood.recipes._base.TrainingRecipe.set_modes", lambda recipe, backbone: backbone.eval()
     )
     whole = weights(tmp_path / "whole", epochs=1)
     parts = weights(tmp_path / "parts", epochs=1, accumulate=3)
@@ -92,7 +92,7 @@ def test_clipping_bounds_the_gradient(tmp_path, monkeypatch):
 
 def test_averages_follow_their_definition():
     layer = torch.nn.Linear(2, 1)
-    averaged = Averaged((layer,), 0.75)
+    averaged = ExponentialMovingAverage((layer,), 0.75)
     expected = layer.weight.detach().clone()
     for number in range(3):
         with torch.no_grad():
@@ -131,8 +131,8 @@ def test_bfloat16_gives_losses_in_float32(tmp_path, monkeypatch):
     seen = []
 
     class Looking(GreedyRecipe):
-        def losses(self, backbone, batch):
-            output = backbone(batch.images)
+        def losses(self, batch):
+            output = batch.forward(batch.images)
             seen.append((output.pooled.dtype, output.logits.dtype))
             return {"loss": output.logits.square().mean()}
 
