@@ -235,7 +235,8 @@ def _known(folder: Path, name: str) -> _Place:
         for file in _CIFAR:
             if (path / file).is_file():
                 return _Place(path / file)
-    return _Place(_single(path), folder / found[0].pictures if found[0].pictures else None)
+    image_root = found[0].image_root
+    return _Place(_single(path), folder / image_root if image_root else None)
 
 
 def _single(path: Path) -> Path:

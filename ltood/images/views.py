@@ -1,11 +1,11 @@
-"""Augmented views of pictures: a random part of the area, perhaps mirrored.
+"""Augmented views of images: a random part of the area, perhaps mirrored.
 
 Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015 (arXiv:1409.4842), section 6,
 for the crop; its rules are those of torchvision's RandomResizedCrop. CLIP's prompt learning
-takes it with the flip for its training pictures.
+takes it with the flip for its training images.
 
-Every view is drawn for itself from the seed, the id of its picture and its number, so it does
-not matter which pictures share a batch, in which order they are read or by whom.
+Every view is drawn for itself from the seed, the id of its image and its number, so it does
+not matter which images share a batch, in which order they are read or by whom.
 """
 
 import math
@@ -31,13 +31,13 @@ _STREAM = 7
 
 @dataclass(frozen=True)
 class RandomViews:
-    """How several views are made of every picture of a split.
+    """How several views are made of every image of a split.
 
     Attributes:
-        num: Views V of a picture.
+        num: Views V of an image.
         size: Height and width of a view in pixels.
         seed: Decides the views.
-        ids: Ids of the pictures by row, [N].
+        ids: Ids of the images by row, [N].
         interpolation: Between pixels; both smooth before they shrink.
     """
 
@@ -47,17 +47,17 @@ class RandomViews:
     ids: NDArray[np.int64]
     interpolation: Interpolation = "bicubic"
 
-    def __call__(self, picture: "Image", row: int) -> NDArray[np.uint8]:
-        """Views of the RGB picture of one row, [V, size, size, 3]."""
-        return np.stack([self.view(picture, int(self.ids[row]), view) for view in range(self.num)])
+    def __call__(self, image: "Image", row: int) -> NDArray[np.uint8]:
+        """Views of the RGB image of one row, [V, size, size, 3]."""
+        return np.stack([self.view(image, int(self.ids[row]), view) for view in range(self.num)])
 
-    def view(self, picture: "Image", number: int, view: int) -> NDArray[np.uint8]:
-        """View number `view` of the picture with the id `number`, [size, size, 3]."""
+    def view(self, image: "Image", number: int, view: int) -> NDArray[np.uint8]:
+        """View number `view` of the image with the id `number`, [size, size, 3]."""
         rng = np.random.default_rng([_STREAM, self.seed, number, view])
         top, left, height, width = crop_box(
-            picture.height, picture.width, rng.uniform, lambda stop: int(rng.integers(stop))
+            image.height, image.width, rng.uniform, lambda stop: int(rng.integers(stop))
         )
-        part = picture.crop((left, top, left + width, top + height))
+        part = image.crop((left, top, left + width, top + height))
         pixels = np.asarray(resized(part, (self.size, self.size), self.interpolation))
         return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
@@ -70,17 +70,17 @@ def crop_box(
     *,
     smallest: float = AREA[0],
 ) -> tuple[int, int, int, int]:
-    """Draw a part of a picture.
+    """Draw a part of an image.
 
     Args:
-        height: Of the picture, in pixels.
-        width: Likewise.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         uniform: Draws a number between two.
         below: Draws a whole number from 0 to below its argument.
         smallest: Least share of the area, above 0 and at most 1.
 
     Returns:
-        Top, left, height and width of the part. Where ten draws do not fit into the picture, its
+        Top, left, height and width of the part. Where ten draws do not fit into the image, its
         middle, as near to its own shape as the ratios allow.
     """
     for _ in range(_ATTEMPTS):

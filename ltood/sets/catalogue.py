@@ -42,13 +42,13 @@ class Part:
         path: File or folder below that of the set.
         rows: Images or lines that it must hold; None where no figure is published.
         form: "images" as OOD sets are read, "records" of CIFAR, or "lines" of a list.
-        pictures: Folder of a list's pictures, below that of the set; "" looks near the list.
+        image_root: Folder of a list's images, below that of the set; "" looks near the list.
     """
 
     path: str
     rows: int | None = None
     form: Form = "images"
-    pictures: str = ""
+    image_root: str = ""
 
     def source(self, folder: Path) -> str:
         """The part as the settings `ood` and `aux` take it.
@@ -56,7 +56,7 @@ class Part:
         Args:
             folder: Folder of the set.
         """
-        return f"{folder / self.path}" + (f"@{folder / self.pictures}" if self.pictures else "")
+        return f"{folder / self.path}" + (f"@{folder / self.image_root}" if self.image_root else "")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ that both ends fit. Standard library only.
 """
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -285,6 +284,10 @@ def _empty(file: IO[bytes]) -> None:
 
 def _claim(file: IO[bytes], source: Source) -> None:
     """Refuse to write where another process writes."""
+    try:
+        import fcntl
+    except ImportError:  # On Windows, where two at once are left to the user.
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

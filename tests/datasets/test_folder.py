@@ -179,6 +179,20 @@ def test_other_classes_in_the_test_split_are_named(root):
     assert any("eel" in note for note in found.notes)
 
 
+def test_folders_that_are_no_splits_are_reported(root):
+    picture(root / "valid" / "cat" / "0.png")
+    assert any("valid" in note for note in dataset(root).split("train").notes)
+    picture(root / "val" / "cat" / "0.png")
+    assert dataset(root).splits() == ("train", "val", "test")
+
+
+def test_class_folders_without_splits_are_explained(root):
+    with pytest.raises(
+        DataError, match=r"'cat': if they are classes, .*datasets\.folder\.manifest"
+    ):
+        dataset(root / "train").split("train")
+
+
 def test_an_unknown_split_is_refused(root):
     with pytest.raises(DataError, match="has no split 'val'; it has train, test"):
         dataset(root).split("val")

@@ -223,3 +223,31 @@ def test_svhn_of_another_form_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"images of ood_x are not at .*none\.npz; put them"):
         opened(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 3), (20, 24, 4)])
+def test_one_colour_image_is_refused_by_file(tmp_path, shape):
+    np.save(tmp_path / "one.npy", pixels(*shape))
+    np.savez(tmp_path / "one.npz", images=pixels(*shape))
+    for name in ("one.npy", "one.npz"):
+        with pytest.raises(DataError, match=rf"{name}: .*one colour image"):
+            opened(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 4, 4, 3)), np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 4), np.uint8)]
+)
+def test_arrays_that_are_not_images_are_named(tmp_path, images):
+    np.save(tmp_path / "some.npy", images)
+    with pytest.raises(DataError, match=r"some\.npy: images"):
+        opened(tmp_path / "some.npy")
+
+
+def test_what_a_folder_holds_besides_images_is_reported(tmp_path, capsys):
+    root = pictures(tmp_path / "set")
+    (root / "more.heic").write_bytes(b"x")
+    (root / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    opened(root)
+    told = capsys.readouterr().err
+    assert "ood_x: 1 file with other endings" in told
+    assert "ood_x: 1 link leading nowhere" in told

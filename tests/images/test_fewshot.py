@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.images.fewshot import COLUMNS, few_shot_rows, listed_paths, split_table
+from ltood.images.fewshot import COLUMNS, few_shot_rows, listed_paths, report_shots, split_table
 
 LABELS = np.array([0] * 9 + [1] * 3 + [-1] * 2 + [2] * 6)
 PATHS = [f"class{label}/{row:02d}.jpg" for row, label in enumerate(LABELS)]
@@ -90,3 +90,12 @@ def test_lists_without_rows_are_refused():
 
 def test_no_rows_at_all():
     assert few_shot_rows(np.zeros(0, np.int64), [], shots=1, seed=1).tolist() == []
+
+
+def test_classes_with_fewer_images_than_shots_are_reported(capsys):
+    report_shots(LABELS[rows(shots=7)], 7, "datasets.x")
+    told = capsys.readouterr().err
+    assert "datasets.x: 2 of 3 classes have fewer than 7 images" in told
+    assert "3 at least" in told
+    report_shots(LABELS[rows(shots=3)], 3, "datasets.x")
+    assert capsys.readouterr().err == ""

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ltood.core.errors import DataError
+from ltood.images import lists
 from ltood.images.folders import images_below
-from ltood.images.lists import check_paths, read_list
+from ltood.images.lists import check_paths, read_list, read_text
 
 
 def image(path):
@@ -68,6 +71,9 @@ def test_nothing_in_a_list_is_run(data):
         ("a/1.png dog\n", r"line 1 of .*dog"),
         ("a/1.png {'sc_label': 'x'}\n", "sc_label"),
         ("a/1.png {'label': 1}\n", "sc_label"),
+        ("a/1.png,3\n", "comma"),
+        ("a/1.png, 3\n", "nowhere|not below"),
+        ("# a list\na/1.png 0\n", "comments"),
         ("a/1.png 0\na/1.png 0\n", r"names 'a/1\.png' twice"),
         ("a/1.png 0\na/9.png 0\n", r"names 'a/9\.png', but there is no"),
         ("nowhere.png 0\n", r"begins with 'nowhere\.png', which is not below"),
@@ -100,3 +106,30 @@ def test_folders_without_images_are_refused(tmp_path):
         images_below(tmp_path / "none")
     with pytest.raises(DataError, match="holds no images"):
         images_below(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "label"),
+    [
+        ("with two blanks.png -1", -1),
+        ("with two blanks.png", -1),
+        ("with two blanks.png {'sc_label': 3}", 3),
+        ("12 34.png 5", 5),
+        ("\u00fcn\u00efcode name.png 2", 2),
+    ],
+)
+def test_paths_may_hold_blanks(data, line, label):
+    for name in ("with two blanks.png", "12 34.png", "\u00fcn\u00efcode name.png"):
+        image(data / "images" / name)
+    files = read_list(listed(data, f"{line}\n"))
+    assert files.labels.tolist() == [label]
+    assert files.path(0).is_file()
+
+
+def test_only_regular_files_of_moderate_size_are_read(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="regular file"):
+        read_text(Path("/dev/zero"), "it", "name another")
+    (tmp_path / "long.txt").write_text("0123456789")
+    monkeypatch.setattr(lists, "_MOST_BYTES", 9)
+    with pytest.raises(DataError, match="more than 9 bytes"):
+        read_text(tmp_path / "long.txt", "it", "name another")

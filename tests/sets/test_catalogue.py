@@ -101,7 +101,7 @@ def test_the_origin_is_told(name, origin):
 
 def test_a_part_is_named_as_settings_take_it():
     assert Part("a/b").source(Path("sets/x")) == "sets/x/a/b"
-    assert Part("a.txt", pictures="p").source(Path("sets/x")) == "sets/x/a.txt@sets/x/p"
+    assert Part("a.txt", image_root="p").source(Path("sets/x")) == "sets/x/a.txt@sets/x/p"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
