@@ -16,10 +16,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
-from ltood.networks.scaled import ScaledBackbone, check_std, rename
+from ltood.networks.scaled import ScaledBackbone, rename
 
 #: For each variant the width of the stem, then width, number of blocks and stride of each stage.
 _STAGES: Mapping[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
@@ -30,7 +31,7 @@ _STAGES: Mapping[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the CIFAR ResNet.
 
     Attributes:
@@ -42,16 +43,7 @@ class Config:
 
     variant: Literal["small", "18", "34"] = "small"
     mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.variant not in _STAGES:
-            raise ConfigError(
-                f"backbones.cifar_resnet.variant is {self.variant!r}; set it to "
-                f"{', '.join(_STAGES)} (in quotes)."
-            )
-        check_std("cifar_resnet", self.std)
+    std: tuple[Positive, ...] | None = None
 
 
 class BasicBlock(nn.Module):

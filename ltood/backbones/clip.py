@@ -11,7 +11,7 @@ with text, which the recipes zero_shot, coop and locoop provide.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from ltood.clip.models import (
     published_file,
 )
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.limits import Limits, Seed
+from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry
 from ltood.images.views import AREA, RATIO, RandomViews
 from ltood.networks.backbone import Backbone, ImageSpec
@@ -42,7 +44,7 @@ _OPENAI = "input_resolution"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of CLIP.
 
     Attributes:
@@ -63,19 +65,15 @@ class Config:
     model: str = "ViT-B-16-quickgelu"
     pretrained: str | None = None
     quick_gelu: bool | None = None
-    resolution: int | None = None
+    resolution: Annotated[int, Limits(at_least=1, at_most=8192)] | None = None
     interpolation: Interpolation | None = None
     local: bool = True
-    views: int = 0
-    view_seed: int = 0
+    views: Annotated[int, Limits(at_least=0, at_most=10_000)] = 0
+    view_seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        """Check the ranges, and take the content of a configuration file in its place."""
+    def check(self) -> None:
+        """Take the content of a configuration file in its place."""
         object.__setattr__(self, "model", inline(self.model))
-        for name, least in (("resolution", 1), ("views", 0), ("view_seed", 0)):
-            number = getattr(self, name)
-            if number is not None and number < least:
-                raise ConfigError(f"{WHERE}.{name} is {number}; it must be {least} or more.")
 
 
 class Clip(Backbone):

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.networks.backbone import ImageSpec
-from ltood.networks.scaled import ScaledBackbone, check_std
+from ltood.networks.scaled import ScaledBackbone
 
 GROWTH = 12
 LAYERS_PER_BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the DenseNet.
 
     Attributes:
@@ -34,11 +36,7 @@ class Config:
     """
 
     mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_std("densenet_bc100", self.std)
+    std: tuple[Positive, ...] | None = None
 
 
 class BottleneckLayer(nn.Module):

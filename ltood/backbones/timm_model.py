@@ -17,16 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry, Interpolation
 from ltood.networks.backbone import ImageSpec
-from ltood.networks.scaled import ScaledBackbone, check_std
+from ltood.networks.scaled import ScaledBackbone
 from ltood.networks.weights import HeadPolicy, assign_weights
 
 _WHERE = "backbones.timm_model"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of timm's models.
 
     Attributes:
@@ -41,16 +43,16 @@ class Config:
     model: str = "resnet18"
     pretrained: bool = False
     mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    std: tuple[Positive, ...] | None = None
 
-    def __post_init__(self) -> None:
-        """Check the values."""
+    def check(self) -> None:
+        """Refuse a name that timm would download from elsewhere."""
         if ":" in self.model:
-            raise ConfigError(
-                f"{_WHERE}.model is {self.model!r}; give a name that timm itself knows, and "
-                "weights from elsewhere by training.weights."
+            raise self.fault(
+                "model",
+                f"is {self.model!r}; give a name that timm itself knows, and weights from "
+                "elsewhere by training.weights.",
             )
-        check_std("timm_model", self.std)
 
 
 class TimmNetwork(Protocol):

@@ -17,9 +17,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Decay, Positive
+from ltood.core.settings import Settings
 from ltood.networks.backbone import ImageSpec
-from ltood.networks.scaled import ScaledBackbone, check_std
+from ltood.networks.scaled import ScaledBackbone
 
 #: For each variant the blocks of a stage, (depth - 4) / 6, and the widening factor.
 _SHAPES: Mapping[str, tuple[int, int]] = {"40-2": (6, 2), "28-10": (4, 10)}
@@ -27,7 +28,7 @@ _STEM = 16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the Wide ResNet.
 
     Attributes:
@@ -40,23 +41,9 @@ class Config:
     """
 
     variant: Literal["40-2", "28-10"] = "40-2"
-    dropout: float = 0.0
+    dropout: Decay = 0.0
     mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.variant not in _SHAPES:
-            raise ConfigError(
-                f"backbones.wide_resnet.variant is {self.variant!r}; set it to "
-                f"{' or '.join(_SHAPES)} (in quotes)."
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(
-                f"backbones.wide_resnet.dropout is {self.dropout}; it is the share of "
-                "activations to drop, so set it to 0 or more and below 1."
-            )
-        check_std("wide_resnet", self.std)
+    std: tuple[Positive, ...] | None = None
 
 
 class WideBlock(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ltood.comparing.plan import Combination, Settings
+from ltood.comparing.plan import Combination, Sections
 from ltood.comparing.timing import TimedInputs, Timer, Timing
 from ltood.core.batches import FitInputs
 from ltood.core.errors import ConfigError, MissingNeedError
@@ -101,13 +101,13 @@ class View:
         return {**found, "method": method.slot.entry.derived()}
 
 
-def spec_of(settings: Settings, package: str, name: str) -> EntrySpec:
+def spec_of(settings: Sections, package: str, name: str) -> EntrySpec:
     """An entry with its section of the settings, or its defaults."""
     return EntrySpec(name, settings.get(package, {}).get(name) or {})
 
 
 def fit_view(
-    session: ScoringSession, combinations: Sequence[Combination], settings: Settings, timer: Timer
+    session: ScoringSession, combinations: Sequence[Combination], settings: Sections, timer: Timer
 ) -> tuple[View | None, Failures]:
     """Fit a calibrator and all methods and normalisers behind it on the same inputs.
 
@@ -147,7 +147,7 @@ def fit_view(
 
 
 def _fit_method(
-    combinations: Sequence[Combination], inputs: TimedInputs, has_local: bool, settings: Settings
+    combinations: Sequence[Combination], inputs: TimedInputs, has_local: bool, settings: Sections
 ) -> tuple[FittedMethod | None, Failures]:
     """Fit the normalisers of a method's rows, then the method itself."""
     slot = build_method(spec_of(settings, "methods", combinations[0].method))
@@ -174,7 +174,7 @@ def _fit_row(
     base: Slot[Method],
     inputs: TimedInputs,
     has_local: bool,
-    settings: Settings,
+    settings: Sections,
 ) -> FittedRow | Failed:
     name = combination.normaliser
     # A normaliser refuses the scores of some methods with a ConfigError.

@@ -5,16 +5,17 @@ Needs no torch, so that a wrong name is refused before anything slow is loaded.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import available, check_name
+from ltood.core.settings import Settings
 from ltood.methods import published_settings
 from ltood.runtime.params import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
 #: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.
-Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Sections = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 class Combination(NamedTuple):
@@ -37,7 +38,7 @@ class Combination(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Which entries to combine.
 
     Attributes:
@@ -46,24 +47,24 @@ class Config:
         normalisers: Names, or "all"; "none" leaves the scores as they are.
     """
 
+    section: ClassVar[str] = "compare"
+
     methods: Names = "all"
     calibrators: Names = ("none",)
     normalisers: Names = ("none",)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check the names."""
         for package, chosen in self._slots():
             if chosen == "all":
                 continue
             if not chosen:
-                raise ConfigError(
-                    f"compare.{package} is empty; name at least one entry, or write all."
-                )
+                raise self.fault(package, "is empty; name at least one entry, or write all.")
             for name in chosen:
                 check_name(package, name)
             for name in chosen:
                 if chosen.count(name) > 1:
-                    raise ConfigError(f"compare.{package} names {name} twice; name it once.")
+                    raise self.fault(package, f"names {name} twice; name it once.")
 
     def _slots(self) -> tuple[tuple[str, Names], ...]:
         return (
@@ -136,7 +137,7 @@ def by_package(
 
 def chosen_settings(
     assignments: Sequence[str], config: Config, published: str | None = None
-) -> Settings:
+) -> Sections:
     """Settings of a command line by package, on top of published ones.
 
     Args:

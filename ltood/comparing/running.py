@@ -22,7 +22,7 @@ from ltood.comparing.fitting import (
     spec_of,
 )
 from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings
-from ltood.comparing.plan import Combination, Config, Settings
+from ltood.comparing.plan import Combination, Config, Sections
 from ltood.comparing.timing import TimedBatch, Timer
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import StoreError
@@ -47,7 +47,7 @@ Scores = NDArray[np.float32]
 def compare(
     store: FeatureStore,
     config: Config,
-    settings: Settings,
+    settings: Sections,
     *,
     include: Sequence[Combination] = (),
     device: str = "auto",
@@ -96,7 +96,7 @@ def compare(
     return board, timings(outcomes)
 
 
-def _check_settings(combinations: Sequence[Combination], settings: Settings) -> None:
+def _check_settings(combinations: Sequence[Combination], settings: Sections) -> None:
     """Refuse settings that no entry takes, before the work starts."""
     for package, column in (("calibrators", 0), ("methods", 1), ("normalisers", 2)):
         for name in dict.fromkeys(row[column] for row in combinations):

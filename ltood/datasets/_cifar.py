@@ -1,20 +1,22 @@
 """What the entries `cifar10` and `cifar100` share: their settings and the dataset itself."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Share
+from ltood.core.settings import Settings
 from ltood.datasets._cifar_files import SIDE, CifarFiles
 from ltood.datasets._outliers import open_outliers, outlier_sources, watched_outliers
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import OnError
-from ltood.images.longtail import check_long_tail, cut_long_tail
+from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.workspace import locate
 
 
 @dataclass(frozen=True)
-class CifarConfig:
+class CifarConfig(Settings):
     """Settings that both CIFAR sets have.
 
     Attributes:
@@ -28,23 +30,18 @@ class CifarConfig:
         on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
     """
 
-    section: ClassVar[str]
-
     root: str
     imbalance: Literal["exponential", "step", "none"] = "exponential"
-    imbalance_ratio: float = 0.01
+    imbalance_ratio: Share = 0.01
     ood: tuple[str, ...] = ()
     aux: str | None = None
     on_error: OnError = "raise"
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_long_tail(self.section, self.imbalance_ratio, self.imbalance)
+    def check(self) -> None:
+        """Check the OOD sets and the root."""
         outlier_sources(self.ood, self.aux, self.section)
         if not self.root:
-            raise ConfigError(
-                f"{self.section}.root is empty; name the folder of the unpacked archive."
-            )
+            raise self.fault("root", "is empty; name the folder of the unpacked archive.")
 
 
 class CifarImages:

@@ -6,11 +6,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Count, Limits, Seed, Share
+from ltood.core.settings import Settings
 from ltood.datasets._outliers import open_outliers, outlier_sources, watched_outliers
 from ltood.images.arrays import ImageSplit
 from ltood.images.checking import load
@@ -19,14 +21,14 @@ from ltood.images.fewshot import few_shot_rows, listed_paths, report_shots
 from ltood.images.files import ImageFiles, OnError
 from ltood.images.folders import Listing, folders_of, images_below, list_images
 from ltood.images.lists import read_text
-from ltood.images.longtail import check_long_tail, long_tail_counts, long_tail_rows
+from ltood.images.longtail import long_tail_counts, long_tail_rows
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
 from ltood.runtime.workspace import locate
 
 
 @dataclass(frozen=True)
-class ImageFolderConfig:
+class ImageFolderConfig(Settings):
     """Settings of ID datasets made of image files.
 
     Attributes:
@@ -49,41 +51,33 @@ class ImageFolderConfig:
         aux: Where auxiliary outliers are, likewise; null for none.
     """
 
-    section: ClassVar[str]
-
     root: str
-    size: int | None = None
+    size: Annotated[int, Limits(at_least=1, at_most=8192)] | None = None
     mode: Literal["squash", "centre_crop"] = "squash"
     on_error: OnError = "raise"
     imbalance: Literal["exponential", "step", "none"] = "none"
-    imbalance_ratio: float = 0.01
-    shots: int | None = None
-    shots_seed: int | None = 1
+    imbalance_ratio: Share = 0.01
+    shots: Count | None = None
+    shots_seed: Seed | None = 1
     shots_list: str | None = None
     ood: tuple[str, ...] = ()
     aux: str | None = None
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_long_tail(self.section, self.imbalance_ratio, self.imbalance)
+    def check(self) -> None:
+        """Check the OOD sets, the root and what is chosen of the images."""
         outlier_sources(self.ood, self.aux, self.section)
         if not self.root:
-            raise ConfigError(f"{self.section}.root is empty; name the folder of the images.")
-        for name in ("size", "shots"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(
-                    f"{self.section}.{name} is {value}; set it to 1 or more, or null."
-                )
+            raise self.fault("root", "is empty; name the folder of the images.")
         if self.shots is not None and self.shots_seed is None and self.shots_list is None:
-            raise ConfigError(
-                f"{self.section}.shots_seed is null, which takes the shots of all seeds in a list, "
-                f"but {self.section}.shots_list is null too; set one of them."
+            raise self.fault(
+                "shots_seed",
+                "is null, which takes the shots of all seeds in a list, but shots_list is null "
+                "too; set one of them.",
             )
         if self.imbalance != "none" and (self.shots is not None or self.shots_list is not None):
-            raise ConfigError(
-                f"{self.section}.imbalance is {self.imbalance!r} and shots are asked for too; "
-                "choose one of them."
+            raise self.fault(
+                "imbalance",
+                f"is {self.imbalance!r} and shots are asked for too; choose one of them.",
             )
 
 

@@ -7,7 +7,6 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.datasets._cifar import CifarConfig, CifarImages
 from ltood.datasets._cifar_files import CIFAR10
@@ -34,8 +33,6 @@ CLASS_NAMES = (
 @dataclass(frozen=True)
 class Config(CifarConfig):
     """Settings of CIFAR-10, as `CifarConfig` describes them."""
-
-    section: ClassVar[str] = "datasets.cifar10"
 
     root: str = "data/sets/cifar10/cifar-10-batches-bin"
 

@@ -7,7 +7,6 @@ official order, counts as in Cao, Wei, Gaidon, Arechiga and Ma, NeurIPS 2019 (ar
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ltood.datasets._cifar import CifarConfig, CifarImages
 from ltood.datasets._cifar_files import CIFAR100
@@ -34,8 +33,6 @@ CLASS_NAMES = tuple(_NAMES.split())
 @dataclass(frozen=True)
 class Config(CifarConfig):
     """Settings of CIFAR-100, as `CifarConfig` describes them."""
-
-    section: ClassVar[str] = "datasets.cifar100"
 
     root: str = "data/sets/cifar100/cifar-100-binary"
 

@@ -14,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Share
+from ltood.core.settings import Settings
 from ltood.images.arrays import ImageSplit
 from ltood.images.longtail import long_tail_counts, long_tail_rows
 from ltood.images.sources import WatchedFiles
@@ -54,7 +56,7 @@ _RESTORE = "restore the folder from the repository or run its make_demo.py"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the demo images.
 
     Attributes:
@@ -64,24 +66,14 @@ class Config:
         root: Folder of the files, relative to where the command runs.
     """
 
-    imbalance_ratio: float = 0.01
+    imbalance_ratio: Share = 0.01
     imbalance: Literal["exponential", "step", "none"] = "exponential"
     root: str = "data/demo"
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.imbalance_ratio <= 1:
-            raise ConfigError(
-                f"datasets.demo.imbalance_ratio is {self.imbalance_ratio}; it is the smallest "
-                "over the largest class, so set it above 0 and at most 1 (0.01 is usual)."
-            )
-        if self.imbalance not in ("exponential", "step", "none"):
-            raise ConfigError(
-                f"datasets.demo.imbalance is {self.imbalance!r}; set it to exponential, step "
-                "or none."
-            )
+    def check(self) -> None:
+        """Check the root."""
         if not self.root:
-            raise ConfigError("datasets.demo.root is empty; name the folder, such as data/demo.")
+            raise self.fault("root", "is empty; name the folder, such as data/demo.")
 
 
 class Dataset:

@@ -12,7 +12,6 @@ import csv
 import io
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import ClassVar
 
 import numpy as np
 
@@ -37,8 +36,6 @@ class Config(ImageFolderConfig):
     Attributes:
         manifest: CSV list, relative to the root; null reads class folders.
     """
-
-    section: ClassVar[str] = "datasets.folder"
 
     root: str = "data/sets/folder"
     manifest: str | None = None

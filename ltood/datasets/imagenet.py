@@ -8,7 +8,6 @@ the recipes of CLIP take the spoken names (`class_names: imagenet`). Nothing is 
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
 
 from ltood.core.errors import DataError
 from ltood.datasets._image_folders import (
@@ -34,8 +33,6 @@ TRAIN, TEST = 1_281_167, 50_000
 @dataclass(frozen=True)
 class Config(ImageFolderConfig):
     """Settings of ImageNet, as `ImageFolderConfig` describes them."""
-
-    section: ClassVar[str] = "datasets.imagenet"
 
     root: str = "data/sets/imagenet"
 

@@ -11,11 +11,10 @@ The lists are the user's: one image a line, path from the root on and class numb
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
 from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, check_classes
 from ltood.images.files import ImageFiles
 from ltood.images.lists import read_list
@@ -44,21 +43,20 @@ class Config(ImageFolderConfig):
         official_counts: Refuse lists of other lengths than the published ones.
     """
 
-    section: ClassVar[str] = "datasets.imagenet_lt"
-
     root: str = "data/sets/imagenet"
     train_list: str = "ImageNet_LT_train.txt"
     val_list: str | None = "ImageNet_LT_val.txt"
     test_list: str = "ImageNet_LT_test.txt"
     official_counts: bool = True
 
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse a second long tail."""
+        super().check()
         if self.imbalance != "none":
-            raise ConfigError(
-                f"{self.section}.imbalance is {self.imbalance!r}, but the lists are long-tailed "
-                "already; set it to none, or take the dataset imagenet."
+            raise self.fault(
+                "imbalance",
+                f"is {self.imbalance!r}, but the lists are long-tailed already; set it to none, or "
+                "take the dataset imagenet.",
             )
 
 

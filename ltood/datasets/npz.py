@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.limits import Count, Share
+from ltood.core.settings import Settings
 from ltood.datasets._outliers import open_outliers, outlier_sources, watched_outliers
 from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import OnError
 from ltood.images.lists import read_text
-from ltood.images.longtail import check_long_tail, cut_long_tail
+from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.workspace import locate
 
@@ -29,7 +31,7 @@ _ID_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of a folder of archives.
 
     Attributes:
@@ -51,26 +53,20 @@ class Config:
     root: str = "data/demo"
     class_names: str | None = None
     imbalance: Literal["exponential", "step", "none"] = "none"
-    imbalance_ratio: float = 0.01
-    num_max: int | None = None
+    imbalance_ratio: Share = 0.01
+    num_max: Count | None = None
     ood: tuple[str, ...] = ()
     aux: str | None = None
     on_error: OnError = "raise"
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_long_tail("datasets.npz", self.imbalance_ratio, self.imbalance)
-        outlier_sources(self.ood, self.aux, "datasets.npz")
+    def check(self) -> None:
+        """Check the OOD sets and the names of files."""
+        outlier_sources(self.ood, self.aux, self.section)
         if not self.root:
-            raise ConfigError("datasets.npz.root is empty; name the folder of the archives.")
+            raise self.fault("root", "is empty; name the folder of the archives.")
         if self.class_names == "":
-            raise ConfigError(
-                "datasets.npz.class_names is empty; name a file in the folder or set it to null."
-            )
-        if self.num_max is not None and self.num_max < 1:
-            raise ConfigError(
-                f"datasets.npz.num_max is {self.num_max}; it counts the images of the largest "
-                "class, so set it to 1 or more, or to null."
+            raise self.fault(
+                "class_names", "is empty; name a file in the folder, or set it to null."
             )
 
 

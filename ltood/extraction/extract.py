@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import ConfigError, DataError, FingerprintError
-from ltood.core.settings import to_section
+from ltood.core.errors import DataError, FingerprintError
+from ltood.core.limits import Limits
+from ltood.core.settings import Settings, to_section
 from ltood.images.decoding import Transform, decode
 from ltood.images.sources import ImageData, ImageSource
 from ltood.runtime.console import log, progress
@@ -41,7 +42,7 @@ _COLUMNS = {"labels": ArraySpec("int64"), "ids": ArraySpec("int64")}
 
 
 @dataclass(frozen=True)
-class ExtractionConfig:
+class ExtractionConfig(Settings):
     """Settings of extraction.
 
     Attributes:
@@ -54,18 +55,13 @@ class ExtractionConfig:
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
     """
 
+    section: ClassVar[str] = "extraction"
+
     dtype: Literal["float32", "float16"] = "float32"
-    batch_size: int = 256
-    rows_per_chunk: int | None = None
+    batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 256
+    rows_per_chunk: Annotated[int, Limits(at_least=1, at_most=10**8)] | None = None
     amp: Literal["auto", "off", "bf16"] = "off"
     channels_last: bool | None = None
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("batch_size", "rows_per_chunk"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ConfigError(f"extraction.{name} is {number}; it must be 1 or more.")
 
 
 def extract(

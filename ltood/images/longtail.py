@@ -88,26 +88,6 @@ def long_tail_rows(labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[
     return np.sort(np.concatenate(kept)).astype(np.int64)
 
 
-def check_long_tail(where: str, ratio: float, profile: str) -> None:
-    """Check the two settings by which a dataset entry cuts its training split.
-
-    Args:
-        where: The entry's section, such as "datasets.npz".
-        ratio: Smallest over largest class.
-        profile: "exponential", "step" or "none".
-
-    Raises:
-        ConfigError: If one is out of range.
-    """
-    if not 0 < ratio <= 1:
-        raise ConfigError(
-            f"{where}.imbalance_ratio is {ratio}; it is the smallest over the largest class, so "
-            "set it above 0 and at most 1 (0.01 is usual)."
-        )
-    if profile not in _PROFILES:
-        raise ConfigError(f"{where}.imbalance is {profile!r}; set it to exponential, step or none.")
-
-
 def cut_long_tail(
     train: ImageSplit,
     num_classes: int,

@@ -105,23 +105,6 @@ class ScaledBackbone(Backbone):
         return {name: value.detach().float().cpu().numpy() for name, value in tensors.items()}
 
 
-def check_std(name: str, std: tuple[float, ...] | None) -> None:
-    """Refuse deviations that no pixel can be divided by.
-
-    Args:
-        name: The backbone's name, for the message.
-        std: One value for each channel, or None.
-
-    Raises:
-        ConfigError: If there is no value, or one is not above 0.
-    """
-    if std is not None and (not std or min(std) <= 0):
-        raise ConfigError(
-            f"backbones.{name}.std is {list(std)}; pixels are divided by it, so give one value "
-            "above 0 for each channel."
-        )
-
-
 def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     """Replace the beginnings of names by the first of `names` that fits.
 

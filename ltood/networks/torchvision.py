@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ltood.core.errors import DataError
+from ltood.core.limits import Positive
+from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry
 from ltood.networks.backbone import ImageSpec
 from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
-from ltood.networks.scaled import ScaledBackbone, check_std, rename
+from ltood.networks.scaled import ScaledBackbone, rename
 from ltood.networks.weights import load_weights
 from ltood.runtime.console import log
 
@@ -28,7 +30,7 @@ _IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class TorchvisionConfig:
+class TorchvisionConfig(Settings):
     """Settings that the networks of torchvision share.
 
     Attributes:
@@ -41,11 +43,7 @@ class TorchvisionConfig:
 
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2"] | None = None
     mean: tuple[float, ...] | None = IMAGENET_MEAN
-    std: tuple[float, ...] | None = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_std(type(self).__module__.rpartition(".")[2], self.std)
+    std: tuple[Positive, ...] | None = IMAGENET_STD
 
 
 class TorchvisionBackbone(ScaledBackbone):

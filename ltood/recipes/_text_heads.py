@@ -8,12 +8,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Count, Decay, Limits, NonNegative, Positive
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.recipes._base import FrozenRecipe
 
 
@@ -40,7 +41,7 @@ class TemplateRecipe(TextHeadRecipe):
 
 
 @dataclass(frozen=True)
-class PromptConfig:
+class PromptConfig(Settings):
     """Settings of prompt learning.
 
     Attributes:
@@ -65,53 +66,28 @@ class PromptConfig:
             follows their end, "full" does neither. They agree to rounding.
     """
 
-    section: ClassVar[str] = "recipes.coop"
-
-    n_ctx: int = 16
+    n_ctx: Annotated[int, Limits(at_least=1, at_most=1000)] = 16
     ctx_init: str | None = None
     class_specific: bool = False
     position: Literal["end", "middle", "front"] = "end"
     class_names: str | None = None
-    shots: int | None = None
+    shots: Count | None = None
     rows: str | None = None
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.002
-    warmup_learning_rate: float = 1e-5
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: Annotated[int, Limits(at_least=1, at_most=100_000)] = 50
+    batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 32
+    learning_rate: Positive = 0.002
+    warmup_learning_rate: Positive = 1e-5
+    momentum: Decay = 0.9
+    weight_decay: NonNegative = 5e-4
     text_mode: Literal["prefix", "cut", "full"] = "prefix"
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, usual in (("n_ctx", 16), ("shots", 16), ("epochs", 50), ("batch_size", 32)):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ConfigError(
-                    f"{self.section}.{name} is {number}; set it to 1 or more (the paper uses "
-                    f"{usual})."
-                )
-        for name in ("learning_rate", "warmup_learning_rate"):
-            rate = getattr(self, name)
-            if not 0 < rate < math.inf:
-                raise ConfigError(
-                    f"{self.section}.{name} is {rate}; without a step nothing is learned, so set "
-                    "it above 0 (the paper uses 0.002 and, in the first epoch, 1e-5)."
-                )
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(
-                f"{self.section}.momentum is {self.momentum}; set it to 0 or more and below 1 "
-                "(the paper uses 0.9)."
-            )
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(
-                f"{self.section}.weight_decay is {self.weight_decay}; set it to 0 or more (the "
-                "paper uses 5e-4)."
-            )
+    def check(self) -> None:
+        """Refuse an empty prompt."""
         if self.ctx_init is not None and not self.ctx_init.strip():
-            raise ConfigError(
-                f"{self.section}.ctx_init is {self.ctx_init!r}; give words, such as 'a photo of "
-                "a', or null for random vectors."
+            raise self.fault(
+                "ctx_init",
+                f"is {self.ctx_init!r}; give words, such as 'a photo of a', or null for random "
+                "vectors.",
             )
 
 

@@ -10,18 +10,19 @@ with bin_disc.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
+from ltood.core.limits import Limits, NonNegative
+from ltood.core.settings import Settings
 from ltood.losses.binary_discrimination import binary_discrimination_loss
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch
 from ltood.recipes._mixed_batches import MixedRecipe
-from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of BinDisc.
 
     Attributes:
@@ -30,21 +31,9 @@ class Config:
         tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
     """
 
-    detector_weight: float = 0.5
-    aux_per_image: float = 1.0
-    tau: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "recipes.bin_disc"
-        check_weight(
-            self.detector_weight,
-            f"{where}.detector_weight",
-            "turn the detector round",
-            "ImOOD uses 0.5",
-        )
-        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "ImOOD uses 1")
-        check_tau(self.tau, f"{where}.tau")
+    detector_weight: NonNegative = 0.5
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    tau: NonNegative = 0.0
 
 
 class BinDisc(MixedRecipe[Config]):

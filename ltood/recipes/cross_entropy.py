@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.recipes._base import StepBatch, TrainingRecipe
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """No settings."""
 
 

@@ -8,23 +8,23 @@ two; tau = 1 adds ImOOD's logit adjustment, whose two views per image are one he
 features with energy.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
+from ltood.core.limits import Limits, NonNegative
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.losses.energy_margin import energy_margin_loss
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch
 from ltood.recipes._mixed_batches import MixedRecipe
-from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of Energy-OE.
 
     Attributes:
@@ -36,34 +36,20 @@ class Config:
         tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
     """
 
-    energy_weight: float = 0.1
+    energy_weight: NonNegative = 0.1
     margin_in: float | None = None
     margin_out: float = -5.0
-    aux_per_image: float = 1.0
-    tau: float = 0.0
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    tau: NonNegative = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "recipes.energy_oe"
-        check_weight(
-            self.energy_weight,
-            f"{where}.energy_weight",
-            "pull the energies together",
-            "the paper uses 0.1",
-        )
-        if not math.isfinite(self.margin_out):
-            raise ConfigError(
-                f"recipes.energy_oe.margin_out is {self.margin_out}; outliers are measured by "
-                "their distance from it, so set a finite number (the paper uses -5)."
+    def check(self) -> None:
+        """Refuse margins in the wrong order."""
+        if self.margin_in is not None and self.margin_in > self.margin_out:
+            raise self.fault(
+                "margin_in",
+                f"is {self.margin_in} and margin_out is {self.margin_out}; ID images have the "
+                "lower energy, so set margin_in to at most margin_out (the paper uses -23 and -5).",
             )
-        if self.margin_in is not None and not -math.inf < self.margin_in <= self.margin_out:
-            raise ConfigError(
-                f"recipes.energy_oe.margin_in is {self.margin_in} and margin_out is "
-                f"{self.margin_out}; ID images have the lower energy, so set margin_in to at "
-                "most margin_out (the paper uses -23 and -5)."
-            )
-        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 2")
-        check_tau(self.tau, f"{where}.tau")
 
 
 class EnergyOE(MixedRecipe[Config]):

@@ -17,15 +17,17 @@ travel with the checkpoint and the features; the normaliser imood can use them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import DataError
+from ltood.core.limits import Limits, NonNegative, Positive, Share
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
 from ltood.losses.binary_discrimination import binary_discrimination_loss
 from ltood.losses.outlier_exposure import uniform_cross_entropy
@@ -36,14 +38,10 @@ from ltood.losses.posterior_prior import (
     smoothed_labels,
 )
 from ltood.networks.backbone import Backbone
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch
 from ltood.recipes._class_pool import ClassPool
 from ltood.recipes._mixed_batches import MixedOutput, MixedRecipe
-from ltood.recipes._settings import (
-    check_aux_per_image,
-    check_contrast,
-    check_weight,
+from ltood.recipes._tail import (
     tail_classes,
 )
 from ltood.runtime.console import log
@@ -54,7 +52,7 @@ _AUXILIARIES = ("none", "pascl", "simclr")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of ImOOD.
 
     Attributes:
@@ -81,42 +79,25 @@ class Config:
 
     base: Literal["oe", "energy", "bin_disc", "maha"] = "bin_disc"
     auxiliary: Literal["none", "pascl", "simclr"] = "none"
-    detector_weight: float = 0.5
-    auxiliary_weight: float = 0.05
-    temperature: float = 0.07
-    tail_share: float = 0.4
-    dim: int = 128
-    aux_per_image: float = 1.0
-    tau: float = 1.0
-    pool_rows: int | None = None
+    detector_weight: NonNegative = 0.5
+    auxiliary_weight: NonNegative = 0.05
+    temperature: Positive = 0.07
+    tail_share: Share = 0.4
+    dim: Annotated[int, Limits(at_least=1, at_most=65_536)] = 128
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    tau: NonNegative = 1.0
+    pool_rows: Annotated[int, Limits(at_least=2, at_most=10**9)] | None = None
     official_pool: bool = False
     official_tail: bool = False
     official_start: bool = False
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "recipes.imood"
-        for name, names in (("base", _BASES), ("auxiliary", _AUXILIARIES)):
-            if getattr(self, name) not in names:
-                raise ConfigError(
-                    f"{where}.{name} is {getattr(self, name)!r}; it must be one of "
-                    f"{', '.join(names)}."
-                )
-        harm, usual = "turn its terms round", "the paper uses 0.5 and 0.05"
-        check_weight(self.detector_weight, f"{where}.detector_weight", harm, usual)
-        check_weight(self.auxiliary_weight, f"{where}.auxiliary_weight", harm, usual)
-        check_contrast(self.temperature, self.tail_share, self.dim, where)
-        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 1")
-        check_tau(self.tau, f"{where}.tau")
-        if self.pool_rows is not None and self.pool_rows < 2:
-            raise ConfigError(
-                f"{where}.pool_rows is {self.pool_rows}; one row has no spread around its class "
-                "mean, so set it to 2 or more, or null for all rows."
-            )
+    def check(self) -> None:
+        """Refuse a pool without an outlier for every image."""
         if self.official_pool and self.aux_per_image < 1:
-            raise ConfigError(
-                f"{where}.aux_per_image is {self.aux_per_image}, but official_pool puts an outlier "
-                "under the label of every image; set aux_per_image to 1 or more."
+            raise self.fault(
+                "aux_per_image",
+                f"is {self.aux_per_image}, but official_pool puts an outlier under the label of "
+                "every image; set aux_per_image to 1 or more.",
             )
 
 

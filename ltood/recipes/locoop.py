@@ -7,17 +7,16 @@ Departures: those of the recipe coop; an entropy_weight of 0, which the official
 CoOp. Score its features with mcm or gl_mcm.
 """
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Count, NonNegative
 from ltood.core.prior import ClassPrior
 from ltood.losses.local_entropy import local_entropy_loss
 from ltood.recipes._text_heads import PromptConfig, PromptRecipe
@@ -37,24 +36,8 @@ class Config(PromptConfig):
             fifth of the classes, 200 for ImageNet.
     """
 
-    section: ClassVar[str] = "recipes.locoop"
-
-    entropy_weight: float = 0.25
-    topk: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if not 0 <= self.entropy_weight < math.inf:
-            raise ConfigError(
-                f"recipes.locoop.entropy_weight is {self.entropy_weight}; a negative weight would "
-                "make patches look more like a class, so set it to 0 or more (the paper uses 0.25)."
-            )
-        if self.topk != "auto" and self.topk < 1:
-            raise ConfigError(
-                f"recipes.locoop.topk is {self.topk}; a patch has at least one likeliest class, "
-                "so set it to 1 or more, or to auto (the paper uses 200 of 1,000 classes)."
-            )
+    entropy_weight: NonNegative = 0.25
+    topk: Count | Literal["auto"] = "auto"
 
 
 class LoCoOp(PromptRecipe):

@@ -9,18 +9,19 @@ two views per image are one here. Score its features with msp or energy.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
+from ltood.core.limits import Limits, NonNegative
+from ltood.core.settings import Settings
 from ltood.losses.outlier_exposure import uniform_cross_entropy
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch
 from ltood.recipes._mixed_batches import MixedRecipe
-from ltood.recipes._settings import check_aux_per_image, check_weight
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of Outlier Exposure.
 
     Attributes:
@@ -29,21 +30,9 @@ class Config:
         tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
     """
 
-    outlier_weight: float = 0.5
-    aux_per_image: float = 1.0
-    tau: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "recipes.outlier_exposure"
-        check_weight(
-            self.outlier_weight,
-            f"{where}.outlier_weight",
-            "teach confidence on outliers",
-            "the paper uses 0.5",
-        )
-        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 2")
-        check_tau(self.tau, f"{where}.tau")
+    outlier_weight: NonNegative = 0.5
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    tau: NonNegative = 0.0
 
 
 class OutlierExposure(MixedRecipe[Config]):

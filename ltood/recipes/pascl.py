@@ -15,27 +15,25 @@ features with msp.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
+from ltood.core.limits import Limits, NonNegative, Positive, Share
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.networks.backbone import Backbone
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch
 from ltood.recipes._mixed_batches import MixedRecipe
-from ltood.recipes._settings import (
-    check_aux_per_image,
-    check_contrast,
-    check_weight,
+from ltood.recipes._tail import (
     tail_classes,
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of PASCL.
 
     Attributes:
@@ -50,28 +48,14 @@ class Config:
         tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
     """
 
-    outlier_weight: float = 0.5
-    contrast_weight: float = 0.1
-    temperature: float = 0.07
-    tail_share: float = 0.4
+    outlier_weight: NonNegative = 0.5
+    contrast_weight: NonNegative = 0.1
+    temperature: Positive = 0.07
+    tail_share: Share = 0.4
     index_order: bool = False
-    dim: int = 128
-    aux_per_image: float = 1.0
-    tau: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        where = "recipes.pascl"
-        for name, usual in (("outlier_weight", 0.5), ("contrast_weight", 0.1)):
-            check_weight(
-                getattr(self, name),
-                f"{where}.{name}",
-                "turn its term round",
-                f"the paper uses {usual}",
-            )
-        check_contrast(self.temperature, self.tail_share, self.dim, where)
-        check_aux_per_image(self.aux_per_image, f"{where}.aux_per_image", "the paper uses 1")
-        check_tau(self.tau, f"{where}.tau")
+    dim: Annotated[int, Limits(at_least=1, at_most=65_536)] = 128
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    tau: NonNegative = 0.0
 
 
 class PASCL(MixedRecipe[Config]):

@@ -17,10 +17,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError
+from ltood.core.limits import NonNegative
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.networks.backbone import Backbone
-from ltood.ops.priors import check_tau
 from ltood.recipes._base import StepBatch, TrainingRecipe
 from ltood.recipes._mixed_batches import logit_shift
 
@@ -28,18 +29,14 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of PASCL's second stage.
 
     Attributes:
         tau: Strength of the logit adjustment, 0 or more.
     """
 
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        check_tau(self.tau, "recipes.pascl_finetune.tau")
+    tau: NonNegative = 1.0
 
 
 class PasclFinetune(TrainingRecipe):

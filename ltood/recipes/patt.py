@@ -11,17 +11,17 @@ two epochs, as the framework describes and its parent method ProCo does; `isac: 
 neither, as the released code. docs/recipes/patt.md has what was measured.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Limits, NonNegative, Positive
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.losses.implicit_semantic_augmentation import ImplicitSemanticAugmentation
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
@@ -31,7 +31,7 @@ from ltood.recipes._mixed_batches import mixed_pass
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of PATT.
 
     Attributes:
@@ -47,31 +47,11 @@ class Config:
     """
 
     isac: Literal["paper", "official"] = "paper"
-    lambda1: float = 0.1
-    lambda2: float = 0.5
-    tem_scale: float = 0.9
-    temperature: float = 0.1
-    aux_per_image: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, weight in (("lambda1", self.lambda1), ("lambda2", self.lambda2)):
-            if not 0 <= weight < math.inf:
-                raise ConfigError(
-                    f"recipes.patt.{name} is {weight}; a negative weight would reward a larger "
-                    "loss, so set it to 0 or more."
-                )
-        for name, divisor in (("tem_scale", self.tem_scale), ("temperature", self.temperature)):
-            if not 0 < divisor < math.inf:
-                raise ConfigError(
-                    f"recipes.patt.{name} is {divisor}; it divides, so set it above 0 (the "
-                    "released code has 0.9 as tem_scale and 0.1 as temperature)."
-                )
-        if not 0 < self.aux_per_image < math.inf:
-            raise ConfigError(
-                f"recipes.patt.aux_per_image is {self.aux_per_image}; outlier exposure needs "
-                "outliers in every batch, so set it above 0 (the released code has 2)."
-            )
+    lambda1: NonNegative = 0.1
+    lambda2: NonNegative = 0.5
+    tem_scale: Positive = 0.9
+    temperature: Positive = 0.1
+    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 2.0
 
 
 class Patt(TrainingRecipe):

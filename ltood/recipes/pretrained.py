@@ -9,14 +9,16 @@ settings. The checkpoint depends on nothing else but the number of detector node
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from ltood.core.errors import ConfigError
+from ltood.core.limits import Limits
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.recipes._base import FrozenRecipe
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of published weights.
 
     Attributes:
@@ -24,15 +26,7 @@ class Config:
             one of BinDisc.
     """
 
-    num_extra: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if self.num_extra < 0:
-            raise ConfigError(
-                f"recipes.pretrained.num_extra is {self.num_extra}; it counts detector nodes, so "
-                "set it to 0 or more."
-            )
+    num_extra: Annotated[int, Limits(at_least=0, at_most=10_000)] = 0
 
 
 class Pretrained(FrozenRecipe):

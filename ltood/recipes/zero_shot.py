@@ -9,15 +9,15 @@ averaged as unit vectors. Score its features with mcm or gl_mcm.
 
 from dataclasses import dataclass
 
-from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
+from ltood.core.settings import Settings
 from ltood.recipes._text_heads import TemplateRecipe
 
 ADAPTS_HEAD = True
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of the zero-shot head.
 
     Attributes:
@@ -30,14 +30,15 @@ class Config:
     templates: str | tuple[str, ...] = "a photo of a {}"
     class_names: str | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check that every template has a place for the name."""
         given = (self.templates,) if isinstance(self.templates, str) else self.templates
         bad = [text for text in given if text.count("{}") != 1]
         if bad != ["imagenet"] and (bad or not given):
-            raise ConfigError(
-                f"recipes.zero_shot.templates is {self.templates!r}; every template needs one {{}} "
-                "for the class name, such as 'a photo of a {}'."
+            raise self.fault(
+                "templates",
+                f"is {self.templates!r}; every template needs one {{}} for the class name, such as "
+                "'a photo of a {}'.",
             )
 
 

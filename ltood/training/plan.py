@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from ltood.core.errors import ConfigError
+from ltood.core.limits import Count, Decay, Limits, NonNegative, Positive, Share
+from ltood.core.settings import Settings
 
 #: What `training.augmentation.named` can do; named here because reading settings needs no torch.
 Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
@@ -13,7 +15,7 @@ Crop = Literal["shift", "resized"]
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """Settings of the loop.
 
     Attributes:
@@ -57,87 +59,48 @@ class TrainingConfig:
         checkpoint_minutes: Minutes after which it is saved in the middle of an epoch.
     """
 
-    epochs: int = 40
-    batch_size: int = 64
+    section: ClassVar[str] = "training"
+
+    epochs: Annotated[int, Limits(at_least=1, at_most=100_000)] = 40
+    batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 64
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    learning_rate: Positive = 0.05
+    momentum: Decay = 0.9
+    weight_decay: NonNegative = 5e-4
     schedule: Literal["cosine", "cosine_epoch", "multistep", "constant"] = "cosine"
-    milestones: tuple[int, ...] = (60, 80)
-    factor: float = 0.1
-    warmup_epochs: float = 0.0
+    milestones: tuple[Count, ...] = (60, 80)
+    factor: Annotated[float, Limits(above=0, below=1)] = 0.1
+    warmup_epochs: NonNegative = 0.0
     crop: Crop | None = None
-    crop_area: float = 0.08
-    crop_padding: int = 4
+    crop_area: Share = 0.08
+    crop_padding: Annotated[int, Limits(at_least=0, at_most=1024)] = 4
     horizontal_flip: bool = True
     augmentation: Augmentation = "basic"
     later_views: Augmentation | None = None
     aux_augmentation: Augmentation | None = None
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema: float = 0.0
+    accumulate: Annotated[int, Limits(at_least=1, at_most=10_000)] = 1
+    clip_norm: Positive | None = None
+    ema: Decay = 0.0
     compile: bool = False
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     deterministic: bool = True
     weights: str | None = None
-    validation_epochs: int = 1
-    checkpoint_epochs: int = 5
-    checkpoint_minutes: float = 2.0
+    validation_epochs: Count = 1
+    checkpoint_epochs: Count = 5
+    checkpoint_minutes: Annotated[float, Limits(at_least=0, finite=False)] = 2.0
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        counts = ("epochs", "batch_size", "accumulate", "validation_epochs", "checkpoint_epochs")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 1.")
-        for name in ("weight_decay", "crop_padding", "checkpoint_minutes", "warmup_epochs"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be >= 0.")
-        if self.weight_decay == math.inf:
-            raise ConfigError(
-                "training.weight_decay is inf; set a finite number (0.0005 is usual)."
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(
-                f"training.learning_rate is {self.learning_rate}; it must be above 0 (0.05 suits "
-                "sgd, 0.001 adam)."
-            )
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"training.momentum is {self.momentum}; it lies in 0 to below 1.")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(
-                f"training.ema is {self.ema}; it lies in 0 to below 1 (0.999 is usual, 0 is off)."
-            )
-        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise ConfigError(
-                f"training.clip_norm is {self.clip_norm}; set it above 0, or to null."
-            )
-        if not 0 < self.crop_area <= 1:
-            raise ConfigError(
-                f"training.crop_area is {self.crop_area}; set it above 0 and to 1 at most (0.08 "
-                "is usual)."
-            )
-        if not 0 < self.factor < 1:
-            raise ConfigError(
-                f"training.factor is {self.factor}; the rate is to fall, so set it above 0 and "
-                "below 1 (0.1 is usual)."
-            )
-        if min(self.milestones, default=1) < 1 or list(self.milestones) != sorted(self.milestones):
-            raise ConfigError(
-                f"training.milestones is {list(self.milestones)}; give epochs in rising order, "
-                "such as [60, 80]."
-            )
-        if self.weights is not None and not self.weights.strip():
-            raise ConfigError(
-                "training.weights is empty; name a file or a checkpoint folder, or write null to "
-                "start afresh."
+    def check(self) -> None:
+        """Refuse epochs that do not fit one another."""
+        if list(self.milestones) != sorted(self.milestones):
+            raise self.fault(
+                "milestones",
+                f"is {list(self.milestones)}; give epochs in rising order, such as [60, 80].",
             )
         if self.warmup_epochs >= self.epochs:
-            raise ConfigError(
-                f"training.warmup_epochs is {self.warmup_epochs}; it must be below epochs "
-                f"({self.epochs})."
+            raise self.fault(
+                "warmup_epochs",
+                f"is {self.warmup_epochs}; it must be below epochs ({self.epochs}).",
             )
 
 

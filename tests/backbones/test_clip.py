@@ -218,10 +218,10 @@ def test_a_checkpoint_knows_what_no_tensor_tells(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"views": -1}, r"clip\.views is -1; it must be 0 or more"),
-        ({"view_seed": -2}, r"clip\.view_seed is -2; it must be 0 or more"),
-        ({"resolution": 0}, r"clip\.resolution is 0; it must be 1 or more"),
-        ({"interpolation": "nearest"}, r"clip\.interpolation is 'nearest'; it must be"),
+        ({"views": -1}, r"clip\.views is -1"),
+        ({"view_seed": -2}, r"clip\.view_seed is -2"),
+        ({"resolution": 0}, r"clip\.resolution is 0"),
+        ({"interpolation": "nearest"}, r"clip\.interpolation is 'nearest'"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -387,7 +387,7 @@ def test_titles_leave_none_out():
 @pytest.mark.parametrize(
     ("slots", "sentence"),
     [
-        ({"methods": ()}, "compare.methods is empty; name at least one entry, or write all"),
+        ({"methods": ()}, "compare.methods is empty"),
         ({"calibrators": ("none", "none")}, "compare.calibrators names none twice"),
         ({"normalisers": ("imod",)}, "No normaliser 'imod'. Did you mean imood"),
     ],

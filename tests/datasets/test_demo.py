@@ -102,12 +102,12 @@ def test_a_ratio_that_empties_a_class_is_refused():
 
 @pytest.mark.parametrize("ratio", [0, -1, 1.01])
 def test_a_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ConfigError, match=r"datasets\.demo\.imbalance_ratio is .* at most 1"):
+    with pytest.raises(ConfigError, match=r"datasets\.demo\.imbalance_ratio is "):
         parse({"imbalance_ratio": ratio}, Config, "datasets.demo")
 
 
 def test_other_bad_settings_are_refused():
-    with pytest.raises(ConfigError, match=r"imbalance is 'linear'; set it to exponential, step"):
+    with pytest.raises(ConfigError, match=r"imbalance is 'linear'"):
         Config(imbalance="linear")
     with pytest.raises(ConfigError, match=r"datasets\.demo\.root is empty"):
         Config(root="")

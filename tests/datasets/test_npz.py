@@ -141,12 +141,12 @@ def test_bad_files_of_class_names_are_refused(folder, content, sentence):
     [
         ({"root": ""}, r"datasets\.npz\.root is empty"),
         ({"class_names": ""}, r"datasets\.npz\.class_names is empty"),
-        ({"imbalance_ratio": 0}, r"datasets\.npz\.imbalance_ratio is 0\.0"),
+        ({"imbalance_ratio": 0}, r"datasets\.npz\.imbalance_ratio is 0"),
         ({"imbalance": "linear"}, r"datasets\.npz\.imbalance is 'linear'"),
         ({"aux": ""}, r"datasets\.npz\.aux is empty"),
         ({"ood": ["x.npz"]}, r"datasets\.npz\.ood holds 'x\.npz'"),
         ({"on_error": "hide"}, r"datasets\.npz\.on_error is 'hide'"),
-        ({"num_max": 0}, r"datasets\.npz\.num_max is 0; .* 1 or more"),
+        ({"num_max": 0}, r"datasets\.npz\.num_max is 0"),
     ],
 )
 def test_bad_settings_are_refused(settings, sentence):

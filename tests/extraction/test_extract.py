@@ -333,9 +333,9 @@ def test_changed_weights_are_refused(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"batch_size": 0}, r"extraction\.batch_size is 0; it must be 1 or more\."),
-        ({"rows_per_chunk": -3}, r"extraction\.rows_per_chunk is -3; it must be 1 or more\."),
-        ({"dtype": "bfloat16"}, r"extraction\.dtype is 'bfloat16'; it must be 'float32' or"),
+        ({"batch_size": 0}, r"extraction\.batch_size is 0"),
+        ({"rows_per_chunk": -3}, r"extraction\.rows_per_chunk is -3"),
+        ({"dtype": "bfloat16"}, r"extraction\.dtype is 'bfloat16'"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -4,7 +4,7 @@ import pytest
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
-from ltood.images.longtail import check_long_tail, cut_long_tail
+from ltood.images.longtail import cut_long_tail
 
 
 def archive(folder, **changes):
@@ -77,17 +77,6 @@ def test_a_single_array_is_refused(tmp_path):
 def test_a_missing_archive_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*nowhere\.npz"):
         read_archive(tmp_path / "nowhere.npz", outliers=True)
-
-
-@pytest.mark.parametrize("ratio", [0.0, -1.0, 1.5, float("nan")])
-def test_a_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ConfigError, match=r"datasets\.some\.imbalance_ratio is .* at most 1"):
-        check_long_tail("datasets.some", ratio, "step")
-
-
-def test_an_unknown_profile_is_refused():
-    with pytest.raises(ConfigError, match=r"datasets\.some\.imbalance is 'linear'; set it to"):
-        check_long_tail("datasets.some", 0.5, "linear")
 
 
 def balanced():

@@ -44,10 +44,10 @@ def test_the_method_of_its_name_reads_the_trained_node(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"detector_weight": -1.0}, r"bin_disc\.detector_weight is -1\.0; .*set it to 0 or more"),
-        ({"detector_weight": math.inf}, r"bin_disc\.detector_weight is inf; "),
-        ({"aux_per_image": 0.0}, r"bin_disc\.aux_per_image is 0\.0; .*set it above 0"),
-        ({"tau": -1.0}, r"recipes\.bin_disc\.tau is -1\.0; "),
+        ({"detector_weight": -1.0}, r"bin_disc\.detector_weight is -1\.0"),
+        ({"detector_weight": math.inf}, r"bin_disc\.detector_weight is inf"),
+        ({"aux_per_image": 0.0}, r"bin_disc\.aux_per_image is 0\.0"),
+        ({"tau": -1.0}, r"recipes\.bin_disc\.tau is -1\.0"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -42,13 +42,13 @@ def test_a_tiny_net_parts_the_energies(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"energy_weight": -1.0}, r"energy_oe\.energy_weight is -1\.0; .*set it to 0 or more"),
-        ({"energy_weight": math.inf}, r"energy_oe\.energy_weight is inf; "),
+        ({"energy_weight": -1.0}, r"energy_oe\.energy_weight is -1\.0"),
+        ({"energy_weight": math.inf}, r"energy_oe\.energy_weight is inf"),
         ({"margin_in": -4.0}, r"margin_in is -4\.0 and margin_out is -5\.0; .*at most margin_out"),
-        ({"margin_in": -math.inf}, r"margin_in is -inf and margin_out is -5\.0; "),
-        ({"margin_out": math.inf}, r"energy_oe\.margin_out is inf; .*finite"),
-        ({"aux_per_image": 0.0}, r"energy_oe\.aux_per_image is 0\.0; .*set it above 0"),
-        ({"tau": math.nan}, r"recipes\.energy_oe\.tau is nan; "),
+        ({"margin_in": -math.inf}, r"margin_in is -inf"),
+        ({"margin_out": math.inf}, r"energy_oe\.margin_out is inf"),
+        ({"aux_per_image": 0.0}, r"energy_oe\.aux_per_image is 0\.0"),
+        ({"tau": math.nan}, r"recipes\.energy_oe\.tau is nan"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -37,10 +37,10 @@ def test_without_strength_it_is_cross_entropy():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"tau": -1.0}, r"recipes\.logit_adjustment\.tau is -1\.0; a negative shift"),
-        ({"tau": math.inf}, r"recipes\.logit_adjustment\.tau is inf; "),
-        ({"temperature": math.nan}, r"recipes\.logit_adjustment\.temperature is nan; it divides"),
-        ({"temperature": 0.0}, r"recipes\.logit_adjustment\.temperature is 0\.0; it divides"),
+        ({"tau": -1.0}, r"recipes\.logit_adjustment\.tau is -1\.0"),
+        ({"tau": math.inf}, r"recipes\.logit_adjustment\.tau is inf"),
+        ({"temperature": math.nan}, r"recipes\.logit_adjustment\.temperature is nan"),
+        ({"temperature": 0.0}, r"recipes\.logit_adjustment\.temperature is 0\.0"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

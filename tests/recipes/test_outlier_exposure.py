@@ -30,11 +30,11 @@ def test_a_tiny_net_grows_less_sure_of_outliers(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"outlier_weight": -1.0}, r"exposure\.outlier_weight is -1\.0; .*set it to 0 or more"),
-        ({"outlier_weight": math.nan}, r"exposure\.outlier_weight is nan; "),
-        ({"aux_per_image": 0.0}, r"exposure\.aux_per_image is 0\.0; .*set it above 0"),
-        ({"aux_per_image": math.inf}, r"exposure\.aux_per_image is inf; "),
-        ({"tau": -1.0}, r"recipes\.outlier_exposure\.tau is -1\.0; "),
+        ({"outlier_weight": -1.0}, r"exposure\.outlier_weight is -1\.0"),
+        ({"outlier_weight": math.nan}, r"exposure\.outlier_weight is nan"),
+        ({"aux_per_image": 0.0}, r"exposure\.aux_per_image is 0\.0"),
+        ({"aux_per_image": math.inf}, r"exposure\.aux_per_image is inf"),
+        ({"tau": -1.0}, r"recipes\.outlier_exposure\.tau is -1\.0"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

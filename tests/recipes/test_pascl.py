@@ -71,14 +71,14 @@ def test_a_tiny_net_learns_its_terms(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"outlier_weight": -1.0}, r"pascl\.outlier_weight is -1\.0; .*set it to 0 or more"),
-        ({"contrast_weight": math.inf}, r"pascl\.contrast_weight is inf; .*paper uses 0\.1"),
-        ({"temperature": 0.0}, r"pascl\.temperature is 0\.0; it divides the cosines"),
-        ({"tail_share": 0.0}, r"pascl\.tail_share is 0\.0; it is a share"),
-        ({"tail_share": 1.5}, r"pascl\.tail_share is 1\.5; it is a share"),
-        ({"dim": 0}, r"pascl\.dim is 0; .*set it to 1 or more"),
-        ({"aux_per_image": 0.0}, r"pascl\.aux_per_image is 0\.0; .*set it above 0"),
-        ({"tau": -1.0}, r"recipes\.pascl\.tau is -1\.0; "),
+        ({"outlier_weight": -1.0}, r"pascl\.outlier_weight is -1\.0"),
+        ({"contrast_weight": math.inf}, r"pascl\.contrast_weight is inf"),
+        ({"temperature": 0.0}, r"pascl\.temperature is 0\.0"),
+        ({"tail_share": 0.0}, r"pascl\.tail_share is 0\.0"),
+        ({"tail_share": 1.5}, r"pascl\.tail_share is 1\.5"),
+        ({"dim": 0}, r"pascl\.dim is 0"),
+        ({"aux_per_image": 0.0}, r"pascl\.aux_per_image is 0\.0"),
+        ({"tau": -1.0}, r"recipes\.pascl\.tau is -1\.0"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -157,16 +157,16 @@ def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, isac):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"lambda1": -0.1}, r"recipes\.patt\.lambda1 is -0\.1; a negative weight"),
-        ({"lambda2": -1.0}, r"recipes\.patt\.lambda2 is -1\.0; a negative weight"),
-        ({"tem_scale": 0.0}, r"recipes\.patt\.tem_scale is 0\.0; it divides"),
-        ({"temperature": -0.1}, r"recipes\.patt\.temperature is -0\.1; it divides"),
-        ({"aux_per_image": 0.0}, r"recipes\.patt\.aux_per_image is 0\.0; outlier exposure"),
-        ({"lambda1": math.nan}, r"recipes\.patt\.lambda1 is nan; "),
-        ({"tem_scale": math.nan}, r"recipes\.patt\.tem_scale is nan; it divides"),
-        ({"temperature": math.inf}, r"recipes\.patt\.temperature is inf; it divides"),
-        ({"aux_per_image": math.nan}, r"recipes\.patt\.aux_per_image is nan; outlier exposure"),
-        ({"isac": "thesis"}, r"recipes\.patt\.isac is 'thesis'; it must be 'paper' or 'official'"),
+        ({"lambda1": -0.1}, r"recipes\.patt\.lambda1 is -0\.1"),
+        ({"lambda2": -1.0}, r"recipes\.patt\.lambda2 is -1\.0"),
+        ({"tem_scale": 0.0}, r"recipes\.patt\.tem_scale is 0\.0"),
+        ({"temperature": -0.1}, r"recipes\.patt\.temperature is -0\.1"),
+        ({"aux_per_image": 0.0}, r"recipes\.patt\.aux_per_image is 0\.0"),
+        ({"lambda1": math.nan}, r"recipes\.patt\.lambda1 is nan"),
+        ({"tem_scale": math.nan}, r"recipes\.patt\.tem_scale is nan"),
+        ({"temperature": math.inf}, r"recipes\.patt\.temperature is inf"),
+        ({"aux_per_image": math.nan}, r"recipes\.patt\.aux_per_image is nan"),
+        ({"isac": "thesis"}, r"recipes\.patt\.isac is 'thesis'"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):

@@ -29,15 +29,15 @@ def test_the_schedule_equals_the_chained_one_of_torch():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"n_ctx": 0}, r"recipes\.coop\.n_ctx is 0; set it to 1 or more \(the paper uses 16\)"),
-        ({"shots": 0}, r"recipes\.coop\.shots is 0"),
-        ({"epochs": 0}, r"recipes\.coop\.epochs is 0"),
-        ({"batch_size": -1}, r"recipes\.coop\.batch_size is -1"),
-        ({"learning_rate": 0.0}, r"recipes\.coop\.learning_rate is 0\.0; without a step"),
-        ({"warmup_learning_rate": math.inf}, r"coop\.warmup_learning_rate is inf"),
-        ({"momentum": 1.0}, r"recipes\.coop\.momentum is 1\.0; set it to 0 or more and below 1"),
-        ({"weight_decay": -0.1}, r"recipes\.coop\.weight_decay is -0\.1; set it to 0 or more"),
-        ({"ctx_init": "  "}, r"recipes\.coop\.ctx_init is '  '; give words"),
+        ({"n_ctx": 0}, r"\.n_ctx is 0"),
+        ({"shots": 0}, r"\.shots is 0"),
+        ({"epochs": 0}, r"\.epochs is 0"),
+        ({"batch_size": -1}, r"\.batch_size is -1"),
+        ({"learning_rate": 0.0}, r"\.learning_rate is 0\.0"),
+        ({"warmup_learning_rate": math.inf}, r"\.warmup_learning_rate is inf"),
+        ({"momentum": 1.0}, r"\.momentum is 1\.0"),
+        ({"weight_decay": -0.1}, r"\.weight_decay is -0\.1"),
+        ({"ctx_init": "  "}, r"\.ctx_init is '  '"),
     ],
 )
 def test_bad_settings_are_refused(settings, sentence):
