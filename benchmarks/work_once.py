@@ -66,7 +66,11 @@ def commands(folder: Path) -> dict[str, list[str]]:
             *("compare", *store, *cpu, "--out", str(folder / "board")),
             *(text for name in some for text in ("--method", name)),
         ],
-        "evaluate": ["evaluate", "--scores", scores, "--out", str(folder / "metrics.json")],
+        "evaluate, with curves": [
+            *("evaluate", "--scores", scores, "--out", str(folder / "metrics.json")),
+            *("--plots", str(folder / "plots")),
+        ],
+        "report": ["report", "--scores", scores, "--out", str(folder / "report.html")],
     }
 
 
@@ -226,9 +230,10 @@ def main() -> None:
     lines += [
         "",
         "`KNN(k=10).score` beside fitted NNGuide, Relation and `KNN(k=2000)` takes "
-        f"{ratios['before']:.2f} times the processor",
-        f"time that it takes alone before, {ratios['now']:.2f} times now ({BANK:,} training rows "
-        f"of {WIDTH} columns, {QUERIES:,} queries, one thread).",
+        f"{ratios['before']:.2f} times the",
+        f"processor time that it takes alone before, {ratios['now']:.2f} times now ({BANK:,} x "
+        f"{WIDTH} training rows, {QUERIES:,}",
+        "queries, one thread).",
     ]
     if options.features:
         lines += _compared(sides, options.features, options.rounds)
@@ -254,11 +259,18 @@ def _compared(sides: dict[str, Path], features: Path, rounds: int) -> list[str]:
     medians = {side: statistics.median(values) for side, values in spent.items()}
     return [
         "",
-        f"`ltood compare` with all methods ({len(common)} with a result) on `{features.name}`",
-        f"takes {medians['before']:.0f} s of user time before and {medians['now']:.0f} s now (one",
-        f"thread, medians of {rounds} runs in turn); no method's AUROC differs by more than "
-        f"{apart:.0e}.",
+        f"`ltood compare` with all methods ({len(common)} with a result) and {_shape(features)}",
+        f"training rows takes {medians['before']:.1f} s of user time before and "
+        f"{medians['now']:.1f} s now (one thread, medians of",
+        f"{rounds} runs in turn). No method's AUROC differs by more than {apart:.0e}.",
     ]
+
+
+def _shape(features: Path) -> str:
+    import numpy as np
+
+    with np.load(features / "train.npz") as archive:
+        return " x ".join(f"{size:,}" for size in archive["features"].shape)
 
 
 def _commit(checkout: Path) -> str:
