@@ -17,6 +17,7 @@ class KnownImages:
     """Remembers the images of some splits and counts those that come again.
 
     Example:
+        >>> from ltood.images.arrays import ImageSplit
         >>> images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
         >>> labels, ids = np.array([0, 1]), np.arange(2)
         >>> known = KnownImages(ImageSplit(images, labels, ids))
