@@ -106,7 +106,7 @@ def few_shot(
     dataset: Annotated[
         str, typer.Argument(help="ID dataset of image files, such as imagenet or folder.")
     ],
-    out: Annotated[Path, file_option("CSV file to write.")],
+    out: Annotated[Path, file_option("CSV file to write")],
     shots: Annotated[
         list[int] | None, typer.Option(help="Images of each class; repeatable, 16 by default.")
     ] = None,

@@ -10,7 +10,7 @@ from ltood.cli.options import echo_for, file_option, folder_option
 
 def evaluate(
     scores: Annotated[Path, typer.Option(help="Score store.")],
-    out: Annotated[Path, file_option("The .json file to write.")],
+    out: Annotated[Path, file_option("The .json file to write")],
     columns: Annotated[
         str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
     ] = "pascl",

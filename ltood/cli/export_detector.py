@@ -13,6 +13,7 @@ from ltood.cli.options import (
     Method,
     Normaliser,
     NormaliserSettings,
+    Published,
     Settings,
     Store,
     entry_specs,
@@ -28,6 +29,7 @@ def export_detector(
         Path, store_option("The .safetensors file to write; its .json is written next to it.")
     ],
     settings: Settings = None,
+    published: Published = None,
     calibrator: Calibrator = "none",
     calibrator_settings: CalibratorSettings = None,
     normaliser: Normaliser = "none",
@@ -47,6 +49,7 @@ def export_detector(
         ("methods", method, settings),
         ("calibrators", calibrator, calibrator_settings),
         ("normalisers", normaliser, normaliser_settings),
+        published=published,
     )
 
     from ltood.deployment.exporting import fit_detector

@@ -42,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def file_option(text: str) -> Any:  # noqa: ANN401 - as typer has it
     """An option that names a file to write, or standard output as `-`."""
-    return typer.Option(help=f"{text} - is standard output.", callback=_check_file)
+    return typer.Option(help=f"{text}; - is standard output.", callback=_check_file)
 
 
 def store_option(text: str) -> Any:  # noqa: ANN401 - as typer has it

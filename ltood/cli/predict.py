@@ -32,7 +32,7 @@ def predict(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Checkpoint folder of the backbone; needed for images.")
     ] = None,
-    out: Annotated[Path | None, file_option("File to write; standard output by default.")] = None,
+    out: Annotated[Path | None, file_option("File to write, standard output by default")] = None,
     form: Annotated[
         Format, typer.Option("--format", help="A table, or one JSON object per line.")
     ] = Format.CSV,

@@ -10,7 +10,7 @@ from ltood.cli.options import echo_for, file_option
 
 def report(
     scores: Annotated[Path, typer.Option(help="Score store.")],
-    out: Annotated[Path, file_option("The .html file to write.")],
+    out: Annotated[Path, file_option("The .html file to write")],
     leaderboard: Annotated[
         Path | None,
         typer.Option(help="leaderboard.json that `ltood compare` wrote for the same features."),

@@ -41,7 +41,7 @@ def visualise(
     style: Annotated[
         Style, typer.Option(help="Hide the patches that show the class, or frame the others.")
     ] = (Style.HIDE),
-    out: Annotated[Path, file_option("PNG file to write.")] = Path("regions.png"),
+    out: Annotated[Path, file_option("PNG file to write")] = Path("regions.png"),
 ) -> None:
     """Draw the patches of images that LoCoOp treats as irrelevant to the class."""
     from ltood.adapting.regions import (

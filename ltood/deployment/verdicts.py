@@ -88,7 +88,7 @@ class BadInputs:
     def meet(self, error: DataError, rows: int = 1) -> None:
         """Stop with `error`, or report it and count `rows`."""
         if not self.skip:
-            raise error
+            raise DataError(f"{error} To skip such inputs, pass --on-error skip.") from error
         log(f"skipped: {error}")
         self.count += rows
 

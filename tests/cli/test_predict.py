@@ -1,0 +1,63 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def detector(store, tmp_path_factory):
+    """A deployed detector of the store."""
+    from ltood.deployment.exporting import fit_detector
+    from ltood.deployment.files import save_detector
+    from ltood.scoring.slots import EntrySpec
+    from ltood.store.features import FeatureStore
+
+    path = tmp_path_factory.mktemp("detector") / "detector.safetensors"
+    save_detector(path, fit_detector(FeatureStore.open(store), EntrySpec("energy"), device="cpu"))
+    return path
+
+
+@pytest.fixture
+def one_bad(tmp_path):
+    """An archive whose second of three rows is not finite."""
+    features = np.ones((3, 8), np.float32)
+    features[1, 2] = np.nan
+    np.savez(tmp_path / "one_bad.npz", features=features)
+    return tmp_path / "one_bad.npz"
+
+
+def test_rows_are_classified(ltood, detector, folder):
+    rows = list(csv.DictReader(io.StringIO(ltood("predict", detector, folder / "test.npz").stdout)))
+    assert len(rows) == 60
+    assert {row["verdict"] for row in rows} <= {"ID", "OOD"}
+
+
+def test_a_threshold_of_ones_own_is_taken(ltood, detector, folder):
+    shown = ltood(
+        *("predict", detector, folder / "test.npz", "--format", "jsonl", "--threshold", 1e9)
+    ).stdout
+    assert {json.loads(line)["verdict"] for line in shown.splitlines()} == {"ID"}
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf"])
+def test_a_threshold_is_finite(ltood, detector, folder, threshold):
+    arguments = ("predict", detector, folder / "test.npz", "--threshold", threshold)
+    assert "--threshold" in ltood(*arguments, code=1).stderr
+
+
+def test_what_is_refused_at_once_prints_no_header(ltood, detector, tmp_path):
+    run = ltood("predict", detector, tmp_path / "none.npz", code=1)
+    assert run.stdout == ""
+    assert "none.npz" in run.stderr
+
+
+def test_the_remedy_names_the_option(ltood, detector, one_bad):
+    assert "--on-error skip" in ltood("predict", detector, one_bad, code=1).stderr
+
+
+def test_skipped_rows_are_counted(ltood, detector, one_bad):
+    run = ltood("predict", detector, one_bad, "--on-error", "skip")
+    assert len(run.stdout.splitlines()) == 3
+    assert "skipped 1 image or row." in run.stderr
