@@ -13,7 +13,7 @@ import click
 from ltood.runtime.provenance import digest
 from stages._code import INPUTS, STAGES, code_of, compared
 from stages._params import PACKAGES, Params
-from stages._shell import CHECKPOINT, TRAINING, WORK, stage
+from stages._shell import ADAPTING, CHECKPOINT, HEAD, TRAINING, WORK, stage
 from stages._watched import WATCHED
 
 #: Digest of the settings and the code of the last check that found nothing wrong.
@@ -68,9 +68,12 @@ def keep_finished() -> None:
 
     DVC deletes the outputs of a stage before it runs, also what the stage would use again.
     """
-    from ltood.training import work
+    from ltood.networks.checkpoint_files import META
+    from ltood.runtime.kept import keep
+    from ltood.store.adapted import DOCUMENT
 
-    work.keep(CHECKPOINT, TRAINING)
+    keep(CHECKPOINT, TRAINING, META)
+    keep(HEAD, ADAPTING, DOCUMENT)
 
 
 def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value

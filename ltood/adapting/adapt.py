@@ -1,6 +1,5 @@
 """From a feature store to the head that stage two reads, never touching an image."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,12 @@ from ltood.networks.training_state import load_state
 from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
 from ltood.runtime.console import log
 from ltood.runtime.devices import choose_device, deterministic
-from ltood.runtime.provenance import code_digest, library_versions
+from ltood.runtime.kept import FINISHED, link_folder
+from ltood.runtime.provenance import code_digest
 from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
 from ltood.store.features import FeatureStore
+
+_STATE = "state"
 
 
 def adapt(
@@ -42,7 +44,8 @@ def adapt(
         settings: Its settings.
         encoder: Text side of the same CLIP model.
         out: Folder of the head. One of the same inputs is left as it is, another is replaced.
-        state_folder: Where an unfinished run keeps its state; removed at the end.
+        state_folder: Where an unfinished run keeps its state, and a finished one a second name of
+            its files, as `ltood/runtime/kept.py` says.
         seed: Decides drawn rows, start, order and views of learned prompts.
         device_name: As `runtime.devices.choose_device` takes it.
 
@@ -69,7 +72,6 @@ def adapt(
         "recipe": {"name": recipe_name, "settings": _plain(settings)},
         "names": names,
         "weights_sha256": encoder.weights_sha256,
-        "libraries": library_versions(),
         "code_sha256": code_digest("ltood.adapting.adapt", f"ltood.recipes.{recipe_name}"),
     }
     rows = None
@@ -81,14 +83,17 @@ def adapt(
         where = f"{rows.split.name} with {rows.num_views} views each"
         log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
         inputs |= {
-            "features_fingerprint": store.fingerprint,
-            "rows_sha256": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
+            "rows": rows.fingerprint(store),
             "seed": seed,
             "in_use": recipe.in_use,
         }
-    if out.is_dir():
-        found = _finished(out, inputs)
+    finished = state_folder / FINISHED
+    for folder in (out, finished):
+        found = _finished(folder, inputs)
         if found is not None:
+            if folder != out:
+                link_folder(finished, out)
+            shutil.rmtree(state_folder / _STATE, ignore_errors=True)
             return found
     moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
     with deterministic(device):
@@ -96,12 +101,15 @@ def adapt(
             arrays = {"weight": template_head(moved, names, recipe.templates).cpu().numpy()}
         else:
             assert rows is not None  # found above for every recipe that learns
-            arrays = _learned(Learner(recipe, names, moved, rows, seed), inputs, state_folder)
+            learner = Learner(recipe, names, moved, rows, seed)
+            arrays = _learned(learner, inputs, state_folder / _STATE)
     arrays["bias"] = np.zeros(len(names), dtype=np.float32)
     arrays["logit_scale"] = np.array(moved.tower.logit_scale, dtype=np.float32)
     head = AdaptedHead(tuple(store.class_names), encoder.weights_sha256, inputs, arrays)
-    write_adapted(out, head, rows.to_csv(seed, store.class_names) if rows is not None else None)
-    shutil.rmtree(state_folder, ignore_errors=True)
+    listed = rows.to_csv(seed, store.class_names) if rows is not None else None
+    write_adapted(finished, head, listed)
+    link_folder(finished, out)
+    shutil.rmtree(state_folder / _STATE, ignore_errors=True)
     return head
 
 
@@ -149,6 +157,8 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finished(out: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
     """The head at `out`, if it was made from these inputs."""
+    if not out.is_dir():
+        return None
     try:
         found = read_adapted(out)
     except StoreError as error:

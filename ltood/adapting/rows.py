@@ -1,6 +1,7 @@
 """The stored rows that prompts are learned from, and their order in every epoch."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.recipes import PromptConfig
+from ltood.runtime.provenance import digest
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 
@@ -65,6 +67,15 @@ class TrainingRows:
         for number, label in zip(self.ids.tolist(), self.labels.tolist(), strict=True):
             lines.writerow([seed, number, label, class_names[label]])
         return text.getvalue()
+
+    def fingerprint(self, store: FeatureStore) -> str:
+        """Digest of all that is learned from, without the other splits of the store."""
+        chosen = {
+            name: hashlib.sha256(values.tobytes()).hexdigest()
+            for name, values in (("rows", self.rows), ("ids", self.ids), ("labels", self.labels))
+        }
+        made_from = getattr(self.split.spec, "fingerprint", store.fingerprint)
+        return digest({"split": made_from, **chosen})
 
     @property
     def has_views(self) -> bool:

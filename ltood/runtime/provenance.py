@@ -20,6 +20,7 @@ WITHOUT_EFFECT = {
     "ltood.runtime.console": "lines, warnings and progress bars for people",
     "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
+    "ltood.runtime.kept": "second names of finished results, which are compared before use",
     "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",
     "ltood.runtime.process": "how threads wait and freed memory is kept; the same bits either way",
     "ltood.runtime.provenance": "digests; a new rule gives new digests by itself",

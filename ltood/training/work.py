@@ -8,7 +8,6 @@ The output folder is an output of DVC, which deletes it before the stage runs. W
 be gone on with therefore lies beside it, where it survives kills and reruns that change nothing.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,29 +18,10 @@ from ltood.core.errors import StoreError
 from ltood.networks.checkpoint_files import EXTRAS, HISTORY, META, WEIGHTS, read_meta
 from ltood.runtime.console import log
 from ltood.runtime.files import building_folder, is_temporary, remove_folder
+from ltood.runtime.kept import FINISHED, link_folder
 from ltood.runtime.provenance import differences, digest
 
 STATE = "state"
-_FINISHED = "finished"
-
-
-def keep(out: Path, work: Path) -> None:
-    """Keep the checkpoint at `out`, such as one that DVC brought back, before it is deleted.
-
-    Args:
-        out: Folder of the checkpoint; without one nothing is done.
-        work: Folder for the work of training.
-
-    Raises:
-        StoreError: If the work folder cannot be written.
-    """
-    try:
-        described = (out / META).read_bytes()
-    except OSError:
-        return
-    kept = work / _FINISHED / META
-    if not kept.is_file() or kept.read_bytes() != described:
-        _copy(out, work / _FINISHED)
 
 
 def take_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -60,7 +40,7 @@ def take_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> dict[str,
     """
     _refuse_strangers(out)
     fingerprint = digest(inputs)
-    for folder in (out, work / _FINISHED):
+    for folder in (out, work / FINISHED):
         if not (folder / META).is_file():
             continue
         try:
@@ -70,7 +50,7 @@ def take_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> dict[str,
             continue
         if meta["fingerprint"] == fingerprint:
             if folder != out:
-                _copy(folder, out)
+                link_folder(folder, out)
             discard_state(work)
             return meta
     return None
@@ -79,7 +59,7 @@ def take_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> dict[str,
 def say_why(out: Path, work: Path, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """Log in which inputs an earlier run differs, if there is one."""
     found: Mapping[str, Any] | None = state.get("inputs")
-    for folder in (out, work / _FINISHED):
+    for folder in (out, work / FINISHED):
         if found is None and (folder / META).is_file():
             try:
                 found = read_meta(folder)
@@ -110,9 +90,9 @@ def publishing(out: Path, work: Path) -> Iterator[Path]:
     Raises:
         StoreError: If a folder cannot be written.
     """
-    with building_folder(work / _FINISHED) as folder:
+    with building_folder(work / FINISHED) as folder:
         yield folder
-    _copy(work / _FINISHED, out)
+    link_folder(work / FINISHED, out)
     discard_state(work)
 
 
@@ -134,21 +114,6 @@ def _refuse_strangers(out: Path) -> None:
             f"{out} holds {strangers[0]!r}, which is not part of a checkpoint; move it away or "
             "choose another folder."
         )
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Put the files of a checkpoint at `target` too, whole and by hard links where possible."""
-    with building_folder(target) as folder:
-        for name in (WEIGHTS, EXTRAS, HISTORY, META):
-            if (source / name).is_file():
-                _link((source / name).resolve(), folder / name)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without hard links
-        shutil.copy2(source, target)
 
 
 @contextmanager

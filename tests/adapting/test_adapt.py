@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_equal_inputs_give_equal_bytes_and_are_not_computed_again(store, tmp_pat
     monkeypatch.setattr(module, "Learner", None)
     run(store, tmp_path)
     assert content(tmp_path / "head") == first
-    assert not (tmp_path / "head.state").exists()
+    assert not (tmp_path / "head.state" / "state").exists()
 
 
 def test_the_written_rows_can_be_given_back(store, tmp_path):
@@ -115,12 +117,21 @@ def test_a_killed_run_goes_on_to_the_same_bytes(store, tmp_path, monkeypatch):
     monkeypatch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(3))
     with pytest.raises(KeyboardInterrupt):
         run(store, tmp_path)
-    assert (tmp_path / "head.state").is_dir()
+    assert (tmp_path / "head.state" / "state").is_dir()
     assert not (tmp_path / "head").exists()
     monkeypatch.undo()
     run(store, tmp_path)
     assert content(tmp_path / "head") == content(tmp_path / "whole")
-    assert not (tmp_path / "head.state").exists()
+    assert not (tmp_path / "head.state" / "state").exists()
+
+
+def test_a_deleted_head_comes_back_without_learning(store, tmp_path, monkeypatch):
+    run(store, tmp_path)
+    before = content(tmp_path / "head")
+    shutil.rmtree(tmp_path / "head")  # as DVC does before it runs the stage
+    monkeypatch.setattr(module, "Learner", None)
+    run(store, tmp_path)
+    assert content(tmp_path / "head") == before
 
 
 def _interrupt_at(calls):

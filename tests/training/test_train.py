@@ -25,9 +25,10 @@ from image_samples import (
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.networks.checkpoint import load_checkpoint
+from ltood.networks.checkpoint_files import META
+from ltood.runtime.kept import keep
 from ltood.training import train as driver
 from ltood.training.loop import Run
-from ltood.training.work import keep
 
 
 class Stopped(Exception):
@@ -263,7 +264,7 @@ def test_a_checkpoint_that_was_brought_back_is_kept(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "out")
     shutil.copytree(tmp_path / "cache", tmp_path / "out")
     for _ in range(2):
-        keep(tmp_path / "out", state_of(tmp_path / "out"))
+        keep(tmp_path / "out", state_of(tmp_path / "out"), META)
     shutil.rmtree(tmp_path / "out")
     stop_after(monkeypatch, 0)
     train_tiny(tmp_path / "out", make_plan(epochs=1))
@@ -271,7 +272,7 @@ def test_a_checkpoint_that_was_brought_back_is_kept(tmp_path, monkeypatch):
 
 
 def test_there_may_be_nothing_to_keep(tmp_path):
-    keep(tmp_path / "absent", tmp_path / "work")
+    keep(tmp_path / "absent", tmp_path / "work", META)
     assert list(tmp_path.iterdir()) == []
 
 
