@@ -2,7 +2,9 @@
 
 import click
 
+from ltood.runtime.workspace import locate
 from stages._shell import PREPARED, Params, stage
+from stages._watched import HASHES
 
 
 @click.command(help=__doc__)
@@ -13,7 +15,8 @@ def main(params: Params) -> None:
 
     from ltood.preparing.prepare import prepare
 
-    prepare(chosen.module.Dataset(chosen.config), chosen.name, chosen.settings, PREPARED)
+    dataset = chosen.module.Dataset(chosen.config)
+    prepare(dataset, chosen.name, chosen.settings, PREPARED, locate(HASHES))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """Every image file of a split decoded once, before anything is made from it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, decode, decode_image, decoding_threads, is_animated
+from ltood.images.decoding import Geometry, decode_image, decoding_threads, is_animated
 from ltood.images.files import ImageFiles
 from ltood.runtime.console import log, progress
+from ltood.runtime.file_hashes import FileHashes
+from ltood.runtime.provenance import code_digest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 #: Images that are decoded before progress is shown.
 _BLOCK = 512
@@ -46,43 +51,45 @@ class Checked(NamedTuple):
             log(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
 
 
-def check_files(files: ImageFiles, *, workers: int | None = None) -> Checked:
-    """Read and decode every file once; nothing but digests is kept.
+class _Outcome(NamedTuple):
+    """What reading one file gave.
+
+    Attributes:
+        fault: Why it cannot be decoded; "" if it can.
+        digest: SHA-256 of its bytes, where it can.
+        animated: Whether it has several frames.
+    """
+
+    fault: str
+    digest: bytes = b""
+    animated: bool = False
+
+
+def check_files(
+    files: ImageFiles, *, workers: int | None = None, known: FileHashes | None = None
+) -> Checked:
+    """Decode every file once; nothing but digests is kept.
+
+    Args:
+        files: The files.
+        workers: Threads; None takes as many as there are processors, at most 16.
+        known: Remembers which contents can be decoded, so that they need not be read again.
 
     Raises:
         DataError: If a file cannot be decoded and `files.on_error` is "raise", or if none can.
     """
-    digests = np.zeros((len(files), 32), dtype=np.uint8)
-    animated = np.zeros(len(files), dtype=np.bool_)
-
-    def fault(row: int) -> str:
-        try:
-            content = files.content(row)
-            decode_image(content, str(files.path(row)))
-        except DataError as error:
-            return str(error)
-        digests[row] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-        animated[row] = is_animated(content)
-        return ""
-
-    found = _each(fault, files, workers)
-    faults = tuple(text for text in found if text)
-    if faults and files.on_error == "raise":
-        more = f" {len(faults) - 1} more are like it." if len(faults) > 1 else ""
-        raise DataError(
-            f"{faults[0]}{more} To leave such files out, set the dataset's on_error to skip."
-        )
-    kept = np.flatnonzero([not text for text in found])
-    if not len(kept):
-        raise DataError(
-            f"none of the {len(files)} files under {files.root} can be decoded; the first: "
-            f"{faults[0]}"
-        )
-    known = replace(files, digests=digests).take(kept)
-    num_repeats = len(kept) - len({digest.tobytes() for digest in digests[kept]})
-    # Where the folder lies must not show in what was prepared.
-    skipped = tuple(text.removeprefix(f"{files.root}/") for text in faults)
-    return Checked(replace(known, skipped=skipped), num_repeats, int(animated.sum()))
+    if known is None:
+        return _judged(files, _read(files, range(len(files)), _nothing, workers))
+    about = f"decodes by {code_digest('ltood.images.decoding')}"
+    digests = known.digests(files.root, files.paths)
+    animated = known.notes(about, digests)
+    unknown = [row for row, digest in enumerate(digests) if digest not in animated]
+    fresh = _read(files, unknown, _nothing, workers)
+    known.remember(about, {each.digest: each.animated for each in fresh if not each.fault})
+    outcomes = [_Outcome("", digest, bool(animated.get(digest))) for digest in digests]
+    for row, outcome in zip(unknown, fresh, strict=True):
+        outcomes[row] = outcome
+    return _judged(files, outcomes)
 
 
 def load(files: ImageFiles, geometry: Geometry, name: str) -> ImageSplit:
@@ -96,27 +103,74 @@ def load(files: ImageFiles, geometry: Geometry, name: str) -> ImageSplit:
     Raises:
         DataError: As `check_files` raises it.
     """
-    checked = check_files(files)
+    pixels = np.empty((len(files), *geometry.size, 3), dtype=np.uint8)
+
+    def keep(image: "Image", row: int) -> None:
+        pixels[row] = geometry(image, row)
+
+    outcomes = _read(files, range(len(files)), keep, None)
+    checked = _judged(files, outcomes)
     checked.report(name)
     kept = checked.files
-    pixels = np.empty((len(kept), *geometry.size, 3), dtype=np.uint8)
-    with progress(f"decode {name}", len(kept), "images") as advance:
-        for start in range(0, len(kept), _BLOCK):
-            stop = min(start + _BLOCK, len(kept))
-            pixels[start:stop] = decode(kept, range(start, stop), geometry)
-            advance(stop - start)
+    if len(kept) < len(files):
+        pixels = pixels[[not each.fault for each in outcomes]]
     return ImageSplit(pixels, kept.labels, kept.ids, kept.skipped)
 
 
-def _each(fault: Callable[[int], str], files: ImageFiles, workers: int | None) -> list[str]:
-    """What is wrong with each file, "" for nothing, found by threads."""
-    found: list[str] = []
+def _read(
+    files: ImageFiles,
+    rows: Sequence[int],
+    use: Callable[["Image", int], None],
+    workers: int | None,
+) -> list[_Outcome]:
+    """Decode some of the files by threads and hand each image to `use`."""
+
+    def one(row: int) -> _Outcome:
+        try:
+            content = files.content(row)
+            image = decode_image(content, str(files.path(row)))
+        except DataError as error:
+            return _Outcome(str(error))
+        use(image, row)
+        return _Outcome("", hashlib.sha256(content).digest(), is_animated(content))
+
+    found: list[_Outcome] = []
     with (
         ThreadPoolExecutor(workers or decoding_threads()) as pool,
-        progress(f"check {files.root.name}", len(files), "images") as advance,
+        progress(f"check {files.root.name}", len(rows), "images") as advance,
     ):
-        for start in range(0, len(files), _BLOCK):
-            rows = range(start, min(start + _BLOCK, len(files)))
-            found += pool.map(fault, rows)
-            advance(len(rows))
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            found += pool.map(one, block)
+            advance(len(block))
     return found
+
+
+def _nothing(_image: "Image", _row: int) -> None:
+    """Keep nothing of an image that could be decoded."""
+
+
+def _judged(files: ImageFiles, outcomes: Sequence[_Outcome]) -> Checked:
+    """Files with their digests, those that cannot be decoded refused or skipped."""
+    faults = tuple(each.fault for each in outcomes if each.fault)
+    if faults and files.on_error == "raise":
+        more = f" {len(faults) - 1} more are like it." if len(faults) > 1 else ""
+        raise DataError(
+            f"{faults[0]}{more} To leave such files out, set the dataset's on_error to skip."
+        )
+    good = [each for each in outcomes if not each.fault]
+    if not good:
+        raise DataError(
+            f"none of the {len(files)} files under {files.root} can be decoded; the first: "
+            f"{faults[0]}"
+        )
+    kept = files.take(np.flatnonzero([not each.fault for each in outcomes]))
+    digests = [each.digest for each in good]
+    columns = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+    # Where the folder lies must not show in what was prepared.
+    skipped = tuple(text.removeprefix(f"{files.root}/") for text in faults)
+    return Checked(
+        replace(kept, digests=columns, skipped=skipped),
+        num_repeats=len(digests) - len(set(digests)),
+        num_animated=sum(each.animated for each in good),
+    )

@@ -20,6 +20,7 @@ from ltood.preparing.leakage import KnownImages
 from ltood.preparing.summary import summary
 from ltood.preparing.writing import replacing, write_manifest, write_split
 from ltood.runtime.console import log, progress
+from ltood.runtime.file_hashes import FileHashes
 from ltood.store.layout import ID_SPLITS, check_split_name
 
 _REQUIRED = ("train", "test")
@@ -30,7 +31,13 @@ _CONSEQUENCE = {
 }
 
 
-def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: Path) -> None:
+def prepare(
+    dataset: ImageDataset,
+    name: str,
+    settings: Mapping[str, Any],
+    out: Path,
+    hashes: Path | None = None,
+) -> None:
     """Write all splits of a dataset to the folder `out`, replacing an older one.
 
     A killed run leaves the older folder or none, never half of one, and beside it at most a
@@ -41,6 +48,8 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
         name: Dataset name for the manifest, such as "demo".
         settings: Dataset settings for the manifest, plain values.
         out: Folder to write.
+        hashes: Database of what is known about files, so that image files that were decoded
+            before are not read again; None reads all of them.
 
     Raises:
         DataError: If a split breaks a rule: a name given twice or missing, labels out of
@@ -57,7 +66,7 @@ def prepare(dataset: ImageDataset, name: str, settings: Mapping[str, Any], out: 
             "settings": dict(sorted(settings.items())),
             "class_names": list(dataset.class_names),
         }
-        manifest |= _write_splits(dataset, name, names, building)
+        manifest |= _write_splits(dataset, name, names, building, hashes)
         write_manifest(manifest, building)
     rows = {key: entry["rows"] for key, entry in manifest["splits"].items()}
     counts = np.array(manifest["class_counts"])
@@ -81,9 +90,10 @@ def _checked_splits(name: str, dataset: ImageDataset) -> tuple[str, ...]:
 
 
 def _write_splits(
-    dataset: ImageDataset, name: str, names: Sequence[str], folder: Path
+    dataset: ImageDataset, name: str, names: Sequence[str], folder: Path, hashes: Path | None
 ) -> dict[str, Any]:
     """Write the arrays of every split; returns `class_counts` and `splits`."""
+    remembered = None if hashes is None else FileHashes(hashes)
     entries: dict[str, Any] = {}
     class_counts: list[int] = []
     shape: tuple[int, int, int] | None = None
@@ -91,7 +101,7 @@ def _write_splits(
     known: dict[str, KnownImages] = {}
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
-            split = _checked(split_name, dataset.split(split_name))
+            split = _checked(split_name, dataset.split(split_name), remembered)
             if split.shape is not None:
                 shape, shown = shape or split.shape, shown or split_name
                 if split.shape != shape:
@@ -115,12 +125,14 @@ def _write_splits(
     return {"class_counts": class_counts, "splits": entries}
 
 
-def _checked(name: str, split: ImageSplit | ImageFiles) -> ImageSplit | ImageFiles:
+def _checked(
+    name: str, split: ImageSplit | ImageFiles, known: FileHashes | None
+) -> ImageSplit | ImageFiles:
     """A split all of whose images can be decoded, the others left out."""
     if isinstance(split, ImageSplit):
         return split
     try:
-        checked = check_files(split)
+        checked = check_files(split, known=known)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     checked.report(name)

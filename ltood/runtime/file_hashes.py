@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -21,12 +21,13 @@ from typing import NamedTuple
 from ltood.core.errors import DataError
 from ltood.runtime.console import progress
 
-_TABLE = """
-create table if not exists files (
+_TABLES = (
+    """create table if not exists files (
     folder text, name text, size integer, modified integer, changed integer, inode integer,
-    sha256 blob, primary key (folder, name)
-) without rowid
-"""
+    sha256 blob, primary key (folder, name)) without rowid""",
+    """create table if not exists notes (
+    about text, sha256 blob, value integer, primary key (about, sha256)) without rowid""",
+)
 #: Nanoseconds for which a changed file is not remembered; FAT counts in steps of two seconds.
 _TICK = 2_000_000_000
 #: Files that are read before their digests are saved.
@@ -105,6 +106,33 @@ class FileHashes:
         """SHA-256 of one file as hexadecimal digits; see `digests`."""
         return self.digests(path.parent, [path.name])[0].hex()
 
+    def notes(self, about: str, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """What was remembered about contents, by digest.
+
+        Args:
+            about: What was found out, and by which code.
+            digests: SHA-256 of the contents.
+        """
+        found: dict[bytes, int] = {}
+        with self._opened() as database:
+            for start in range(0, len(digests), _BLOCK):
+                block = digests[start : start + _BLOCK]
+                marks = ", ".join("?" * len(block))
+                query = f"select sha256, value from notes where about = ? and sha256 in ({marks})"
+                found.update(database.execute(query, (about, *block)))
+        return found
+
+    def remember(self, about: str, values: Mapping[bytes, int]) -> None:
+        """Keep what was found out about contents.
+
+        Args:
+            about: As `notes` takes it.
+            values: By SHA-256 of the contents.
+        """
+        rows: Iterable[tuple[str, bytes, int]] = ((about, *item) for item in values.items())
+        with self._opened() as database, contextlib.suppress(sqlite3.Error), database:
+            database.executemany("insert or replace into notes values (?, ?, ?)", rows)
+
     def _read(
         self, database: sqlite3.Connection, pending: Sequence[tuple[int, str, str, _State]]
     ) -> Iterator[tuple[int, bytes]]:
@@ -157,7 +185,8 @@ class FileHashes:
 def _with_table(where: str) -> sqlite3.Connection:
     connection = sqlite3.connect(where, timeout=60)
     try:
-        connection.execute(_TABLE)
+        for table in _TABLES:
+            connection.execute(table)
     except sqlite3.Error:
         connection.close()
         raise

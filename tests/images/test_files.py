@@ -1,5 +1,6 @@
 import hashlib
 import io
+import time
 import warnings
 
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 from torchvision import transforms
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.images import checking
 from ltood.images.arrays import ImageSplit
 from ltood.images.checking import check_files, load
 from ltood.images.decoding import Geometry, as_image, decode, decode_image
 from ltood.images.files import ImageFiles
+from ltood.runtime.file_hashes import FileHashes
 
 
 def noise(height, width, channels=3, seed=0, high=256):
@@ -264,3 +267,53 @@ def test_impossible_sizes_are_refused(arguments, sentence):
 def test_pixels_of_an_array_survive_as_a_picture():
     pixels = noise(5, 4)
     assert torch.equal(torch.tensor(np.asarray(as_image(pixels))), torch.tensor(pixels))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that are decoded, long after they were written."""
+    later = time.time_ns() + 60_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    names, read = [], checking.decode_image
+    monkeypatch.setattr(
+        checking, "decode_image", lambda content, name: (names.append(name), read(content, name))[1]
+    )
+    return names
+
+
+def test_contents_that_could_be_decoded_are_not_read_again(tmp_path, decoded):
+    files, known = folder_of_kept(folder_of(tmp_path)), FileHashes(tmp_path / "known.sqlite")
+    moving = [Image.fromarray(noise(9, 8, seed=seed)) for seed in range(2)]
+    moving[0].save(files.path(2), "GIF", save_all=True, append_images=moving[1:])
+    files.path(4).write_bytes(files.path(0).read_bytes())
+    first = check_files(files, known=known)
+    assert len(decoded) == 5
+    assert first.num_animated == first.num_repeats == 1
+    again, plain = check_files(files, known=known), check_files(files)
+    assert len(decoded) == 10  # by the plain one
+    for other in (again, plain):
+        assert np.array_equal(other.files.digests, first.files.digests)
+        assert other[1:] == first[1:]
+
+
+def test_what_could_not_be_decoded_is_tried_again(tmp_path, decoded):
+    files, known = folder_of_kept(folder_of(tmp_path)), FileHashes(tmp_path / "known.sqlite")
+    whole = files.path(1).read_bytes()
+    files.path(1).write_bytes(b"x")
+    for _ in range(2):
+        checked = check_files(files, known=known)
+        assert checked.files.ids.tolist() == [10, 12, 13, 14]
+        assert checked.files.skipped[0].startswith("set/1.png ")
+    assert len(decoded) == 6
+    files.path(1).write_bytes(whole)
+    checked = check_files(files, known=known)
+    assert checked.files.ids.tolist() == [10, 11, 12, 13, 14]
+    assert checked.files.digests[1].tobytes() == hashlib.sha256(whole).digest()
+
+
+def test_all_are_read_again_by_other_code(tmp_path, decoded, monkeypatch):
+    files, known = folder_of(tmp_path), FileHashes(tmp_path / "known.sqlite")
+    check_files(files, known=known)
+    monkeypatch.setattr(checking, "code_digest", lambda _: "other")
+    check_files(files, known=known)
+    assert len(decoded) == 10

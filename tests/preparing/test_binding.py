@@ -195,11 +195,11 @@ def root(tmp_path):
     return tmp_path / "data"
 
 
-def prepared_folder(root, out, **settings):
+def prepared_folder(root, out, hashes=None, **settings):
     module = load("datasets", "folder")
     given = {"root": str(root), "ood": [f"far={root / 'far'}"], **settings}
     config = parse(given, module.Config, "datasets.folder")
-    prepare(module.Dataset(config), "folder", to_section(config), out)
+    prepare(module.Dataset(config), "folder", to_section(config), out, hashes)
     return open_prepared(out)
 
 
@@ -251,3 +251,13 @@ def test_skipped_files_read_the_same_in_every_run(root, tmp_path, size):
     assert str(root) not in json.dumps(
         [entry.get("skipped") for entry in runs[0].manifest["splits"].values()]
     )
+
+
+def test_what_is_remembered_changes_nothing_that_is_prepared(root, tmp_path):
+    (root / "far/9.jpg").write_bytes(b"")
+    plain = prepared_folder(root, tmp_path / "plain", on_error="skip")
+    for number in range(2):
+        known = prepared_folder(
+            root, tmp_path / str(number), tmp_path / "known.sqlite", on_error="skip"
+        )
+        assert known.manifest == plain.manifest
