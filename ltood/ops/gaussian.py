@@ -6,6 +6,7 @@ variance are left out, as a pseudo-inverse does, with a cut-off relative to the 
 eigenvalue; an absolute one blows up on rank-deficient data such as few-shot sets.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,10 @@ from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, p
 #: Eigenvalues below this share of the largest one count as zero. Well above the rounding
 #: noise of a float64 covariance, well below the spread of real ones (about 1e-9).
 RELATIVE_FLOOR = 1e-12
+
+#: Variances that lie further apart, such as those of a feature in other units, are taken in
+#: units of each feature's own deviation before directions are dropped.
+WIDE_SPREAD = 1e-8
 
 #: Rows that are added to a Gram matrix at once.
 GRAM_ROWS = 1024
@@ -95,8 +100,10 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
         between = (classes.means - centre) * classes.counts.double().sqrt()[:, None]
         # Whether a product X^T X comes out symmetric to the last bit depends on the processor.
         within = symmetric(scatter - between.T @ between)
-        # Rounding may leave a trace below zero where a feature never varies within a class.
-        within.diagonal().clamp_(min=0)
+        # Where a feature never varies within a class, rounding leaves a trace of either sign.
+        rounding = math.sqrt(classes.num_rows) * 8 * torch.finfo(within.dtype).eps
+        is_constant = within.diagonal() <= rounding * scatter.diagonal()
+        within[is_constant], within[:, is_constant] = 0, 0
         return TiedGaussian(classes, within / classes.num_rows)
 
     return inputs.cached(("tied_gaussian", normalise), compute)
@@ -111,7 +118,8 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
 
     Returns:
         Whitening map A, [D, r] float64, r the numerical rank: A A^T is the inverse, or
-        the pseudo-inverse where the rank is not full. Its columns are orthogonal.
+        the pseudo-inverse where the rank is not full. Its columns are orthogonal, unless one
+        feature is so much wider than others that it would hide them.
 
     Raises:
         DataError: If no direction has any variance.
@@ -124,8 +132,19 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
             "the training features do not vary within their classes, so distances have no "
             "scale; set a ridge above 0 or use more training rows."
         )
-    scaled: Tensor = vectors[:, kept] / values[kept].sqrt()
-    return scaled
+    plain: Tensor = vectors[:, kept] / values[kept].sqrt()
+    if kept.all():
+        return plain
+    variances = ridged.diagonal()
+    varies = variances > 0
+    if variances.amax() * WIDE_SPREAD < variances[varies].amin():
+        return plain
+    # In units of each feature's own deviation a wide feature hides no other.
+    units = torch.where(varies, variances, 1).rsqrt() * varies
+    values, vectors = torch.linalg.eigh(units[:, None] * ridged * units)
+    kept = values > RELATIVE_FLOOR * values[-1]
+    scaled: Tensor = units[:, None] * vectors[:, kept] / values[kept].sqrt()
+    return scaled if scaled.shape[1] > plain.shape[1] else plain
 
 
 def triangular_whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:

@@ -118,3 +118,38 @@ def test_a_doubtful_rank_is_left_to_the_eigenvalues(rng):
     torch.testing.assert_close(triangular_whitening(covariance), whitening(covariance))
     with pytest.raises(DataError, match="do not vary within their classes"):
         triangular_whitening(torch.zeros(4, 4).double())
+
+
+@pytest.mark.parametrize("num", [1, 3, 50, 64])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_repeat_within_their_class_do_not_vary(num, seed):
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.normal(size=(4, 16)).astype(np.float32), num, axis=0)
+    labels = torch.arange(4).repeat_interleave(num)
+    model = tied_gaussian(FitInputs.of(rows, labels))
+    assert not model.covariance.any()
+    for whiten in (whitening, triangular_whitening):
+        with pytest.raises(DataError, match="do not vary within their classes"):
+            whiten(model.covariance)
+
+
+def test_a_feature_that_is_constant_within_classes_is_no_direction(rng):
+    rows = rng.normal(size=(300, 5)).astype(np.float32)
+    labels = np.arange(300) % 3
+    rows[:, 2] = 10 * labels
+    model = tied_gaussian(FitInputs.of(rows, labels))
+    assert not model.covariance[2].any()
+    assert whitening(model.covariance).shape == (5, 4)
+    assert triangular_whitening(model.covariance)[2].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("whiten", [whitening, triangular_whitening])
+def test_a_wide_feature_hides_no_other(rng, whiten):
+    factor = rng.normal(size=(6, 6))
+    covariance = torch.tensor(factor @ factor.T)
+    scale = torch.ones(6, dtype=torch.float64)
+    scale[1] = 1e7
+    found = whiten(scale[:, None] * covariance * scale)
+    assert found.shape == (6, 6)
+    inverse = scale[:, None] * (found @ found.T) * scale
+    torch.testing.assert_close(inverse, torch.linalg.inv(covariance), rtol=1e-6, atol=1e-8)
