@@ -83,7 +83,7 @@ RUNS = (
         "PATT, isac official",
         "patt",
         ("patt+energy", *COMMON),
-        {"isac": "official"},
+        {"official_augmentation": True},
         PATT_VIEWS,
     ),
     Run("ImOOD (OE)", "imood", ("msp+imood", *COMMON), {"base": "oe"}),

@@ -23,12 +23,12 @@ class Config(Settings):
     Attributes:
         temperature: Divides the cosines before the softmax. Unitless, above 0; 1 is
             published, while CLIP itself is trained with about 0.01.
-        w: Weight of the local part, 0 or more; LoCoOp uses 1, the journal's script for
+        local_weight: Weight of the local part, 0 or more; LoCoOp uses 1, the journal's script for
             ImageNet 0.5.
     """
 
     temperature: Positive = 1.0
-    w: NonNegative = 1.0
+    local_weight: NonNegative = 1.0
 
 
 class GlobalLocalMcm(Method[Config]):
@@ -43,11 +43,12 @@ class GlobalLocalMcm(Method[Config]):
         return self
 
     def _score(self, batch: FeatureBatch) -> Scores:
-        """OOD scores, [N] float32 in [-1 - w, 0]; higher means more OOD."""
+        """OOD scores, [N] float32 in [-1 - local_weight, 0]; higher means more OOD."""
         directions, temperature = self.learned("directions_"), self.config.temperature
         confidence = global_confidence(batch, directions, temperature)
         # The confidences grow with ID-ness; ours must grow with OOD-ness.
-        return -(confidence + self.config.w * local_confidence(batch, directions, temperature))
+        local = local_confidence(batch, directions, temperature)
+        return -(confidence + self.config.local_weight * local)
 
 
 Entry = GlobalLocalMcm

@@ -8,7 +8,7 @@ the recipe pascl_finetune. Defaults are the official ones for CIFAR10-LT (CIFAR1
 contrast_weight 0.02, temperature 0.2).
 
 Departure: the official tail is the last classes by index, which is the tail only where classes
-are sorted by count (not in ImageNet-LT); here it is the rarest ones, unless index_order is set.
+are sorted by count (not in ImageNet-LT); here it is the rarest ones, unless official_tail is set.
 ImOOD's PASCL row (NeurIPS 2024, arXiv:2407.16430) takes tau 1 and contrast_weight 0.05. Score its
 features with msp.
 """
@@ -41,7 +41,7 @@ class Config(Settings):
         contrast_weight: Of the contrastive term, 0 or more.
         temperature: Divides the cosines; unitless, above 0.
         tail_share: Share of the classes that are the tail, above 0 to 1.
-        index_order: Take the classes with the highest index for the tail, as the official code
+        official_tail: Take the classes with the highest index for the tail, as the official code
             does, instead of those with the fewest images.
         dim: Width of the projection that is contrasted, 1 or more.
         aux_per_image: Outliers for each image of a batch, above 0.
@@ -52,7 +52,7 @@ class Config(Settings):
     contrast_weight: NonNegative = 0.1
     temperature: Positive = 0.07
     tail_share: Share = 0.4
-    index_order: bool = False
+    official_tail: bool = False
     dim: Annotated[int, Limits(at_least=1, at_most=65_536)] = 128
     aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
     tau: NonNegative = 0.0
@@ -74,7 +74,7 @@ class PASCL(MixedRecipe[Config]):
         """
         super().__init__(config, prior)
         is_tail = tail_classes(
-            prior, config.tail_share, "recipes.pascl", index_order=config.index_order
+            prior, config.tail_share, "recipes.pascl", index_order=config.official_tail
         )
         self.register_buffer("is_tail", is_tail)
 

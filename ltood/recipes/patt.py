@@ -7,13 +7,13 @@ from which the weights and the way the terms share one forward pass are taken.
 Departures: augmentation and normalisation are the loop's, equal for ID images and outliers;
 features go into the augmentation term without the extra projection that the released ImageNet
 network has. By default features are scaled to unit length and the class statistics span at most
-two epochs, as the framework describes and its parent method ProCo does; `isac: official` does
-neither, as the released code. docs/recipes/patt.md has what was measured.
+two epochs, as the framework describes and its parent method ProCo does; `official_augmentation`
+does neither, as the released code. docs/recipes/patt.md has what was measured.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -35,21 +35,21 @@ class Config(Settings):
     """Settings of PATT.
 
     Attributes:
-        isac: "paper" scales features to unit length and forgets epochs before the last;
-            "official" does neither, so that every concentration stands at its upper limit.
-        lambda1: Weight of outlier exposure; the released code has 0.1 for CIFAR and 0.02 for
+        official_augmentation: Neither scale features to unit length nor forget epochs before the
+            last in the augmentation term, so that every concentration stands at its upper limit.
+        oe_weight: Weight of outlier exposure; the released code has 0.1 for CIFAR and 0.02 for
             ImageNet.
-        lambda2: Weight of the logit-adjusted cross entropy.
-        tem_scale: Divides the logits before the shift by the prior; the released code has 0.9
-            for CIFAR and 0.7 for ImageNet. Unitless, above 0.
+        la_weight: Weight of the logit-adjusted cross entropy.
+        logit_temperature: Divides the logits before the shift by the prior; the released code has
+            0.9 for CIFAR and 0.7 for ImageNet. Unitless, above 0.
         temperature: Divides the features of the augmentation term. Unitless, above 0.
         aux_per_image: Auxiliary outliers for each image of a batch, above 0.
     """
 
-    isac: Literal["paper", "official"] = "paper"
-    lambda1: NonNegative = 0.1
-    lambda2: NonNegative = 0.5
-    tem_scale: Positive = 0.9
+    official_augmentation: bool = False
+    oe_weight: NonNegative = 0.1
+    la_weight: NonNegative = 0.5
+    logit_temperature: Positive = 0.9
     temperature: Positive = 0.1
     aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 2.0
 
@@ -87,7 +87,7 @@ class Patt(TrainingRecipe):
         config, num = self.config, len(batch.labels)
         out = mixed_pass(batch, self.prior.num_classes)
         pooled = out.pooled.float()
-        if config.isac == "paper":
+        if not config.official_augmentation:
             pooled = functional.normalize(pooled, dim=1)
             self.augmentation.begin(batch.epoch)
         views = [pooled[num : 2 * num], pooled[2 * num : 3 * num]]
@@ -98,12 +98,15 @@ class Patt(TrainingRecipe):
             for view in views
         ]
         adjusted = logit_adjusted_cross_entropy(
-            out.logits[:num], batch.labels, log_prior=self.log_prior, temperature=config.tem_scale
+            out.logits[:num],
+            batch.labels,
+            log_prior=self.log_prior,
+            temperature=config.logit_temperature,
         )
         return {
             "augmentation": torch.stack(clouds).mean().float(),
-            "logit_adjusted": config.lambda2 * adjusted,
-            "outlier_exposure": config.lambda1 * uniform_cross_entropy(out.aux_logits),
+            "logit_adjusted": config.la_weight * adjusted,
+            "outlier_exposure": config.oe_weight * uniform_cross_entropy(out.aux_logits),
         }
 
 

@@ -32,7 +32,7 @@ def test_reference(rng, temperature, w):
 
 def test_without_the_local_part_it_is_mcm(rng):
     inputs, batch, *_ = clip_samples.random_rows(rng)
-    got = GlobalLocalMcm(Config(w=0.0)).fit(inputs).score(batch)
+    got = GlobalLocalMcm(Config(local_weight=0.0)).fit(inputs).score(batch)
     assert torch.equal(got, Mcm().fit(inputs).score(batch))
 
 
@@ -40,5 +40,5 @@ def test_ranges():
     with pytest.raises(ConfigError, match=r"methods.gl_mcm.temperature is 0.0"):
         Config(temperature=0.0)
     for w in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match=r"methods.gl_mcm.w is "):
-            Config(w=w)
+        with pytest.raises(ConfigError, match=r"methods.gl_mcm.local_weight is "):
+            Config(local_weight=w)

@@ -44,8 +44,8 @@ def test_terms_and_gradients_are_the_published_ones():
 
 def test_the_tail_is_the_rarest_classes_wherever_they_stand():
     assert tail([3, 50, 9, 20, 4]) == [True, False, False, False, True]
-    assert tail([3, 50, 9, 20, 4], index_order=True) == [False, False, False, True, True]
-    assert tail([9, 7, 5, 3, 1]) == tail([9, 7, 5, 3, 1], index_order=True)
+    assert tail([3, 50, 9, 20, 4], official_tail=True) == [False, False, False, True, True]
+    assert tail([9, 7, 5, 3, 1]) == tail([9, 7, 5, 3, 1], official_tail=True)
     assert tail([5, 5, 5, 5, 5]) == [False, False, False, True, True]
     assert tail([5, 9, 1], tail_share=1.0) == [True, True, True]
 

@@ -78,7 +78,7 @@ def test_adjusted_and_exposure_terms_equal_the_published_ones(golden, scale):
     [(0.1, 0.9, "L1_0p1_L2_0p5_ts0p9"), (0.02, 0.7, "L1_0p02_L2_0p5_ts0p7")],
 )
 def test_the_weighted_sum_is_the_published_total(golden, lambda1, scale, name):
-    recipe = attached(Config(lambda1=lambda1, tem_scale=scale), golden_counts(golden))
+    recipe = attached(Config(oe_weight=lambda1, logit_temperature=scale), golden_counts(golden))
     logits, aux = golden["cls_logits"], golden["cls_ood_logits"]
     rows = torch.cat([torch.ones(len(logits), 8), logits], dim=1)
     outliers = torch.cat([torch.ones(len(aux), 8), aux], dim=1)
@@ -116,16 +116,16 @@ def test_the_second_and_third_views_make_the_augmentation_term(rng):
 def test_official_features_keep_their_length_and_saturate_the_concentration(rng):
     batch = random_step(rng)
     longer = step(tuple(3 * view for view in batch.views), batch.labels, batch.aux)
-    paper, official = attached(Config()), attached(Config(isac="official"))
+    paper, official = attached(Config()), attached(Config(official_augmentation=True))
     terms = [recipe.losses(longer)["augmentation"] for recipe in (paper, official)]
     assert not torch.isclose(*terms)
     assert (official.augmentation.kappa() == MAX_KAPPA).all()
     assert (paper.augmentation.kappa() < MAX_KAPPA).all()
 
 
-@pytest.mark.parametrize(("isac", "rows_per_class"), [("paper", 4.0), ("official", 6.0)])
-def test_only_the_official_statistics_never_forget(rng, isac, rows_per_class):
-    recipe = attached(Config(isac=isac))
+@pytest.mark.parametrize(("official", "rows_per_class"), [(False, 4.0), (True, 6.0)])
+def test_only_the_official_statistics_never_forget(rng, official, rows_per_class):
+    recipe = attached(Config(official_augmentation=official))
     for epoch in range(3):
         recipe.losses(random_step(rng, epoch=epoch))
     # Two views of 3, 2 and 1 images an epoch; two epochs against all three.
@@ -142,9 +142,14 @@ def test_statistics_get_no_gradient_and_features_do():
     assert any(reached)
 
 
-@pytest.mark.parametrize("isac", ["paper", "official"])
-def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, isac):
-    plan = make_plan(recipe="patt", recipe_settings={"isac": isac}, epochs=6, learning_rate=0.02)
+@pytest.mark.parametrize("official", [False, True])
+def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, official):
+    plan = make_plan(
+        recipe="patt",
+        recipe_settings={"official_augmentation": official},
+        epochs=6,
+        learning_rate=0.02,
+    )
     train_tiny(tmp_path, plan)
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     for term in ("augmentation", "logit_adjusted", "outlier_exposure"):
@@ -157,16 +162,16 @@ def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, isac):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"lambda1": -0.1}, r"recipes\.patt\.lambda1 is -0\.1"),
-        ({"lambda2": -1.0}, r"recipes\.patt\.lambda2 is -1\.0"),
-        ({"tem_scale": 0.0}, r"recipes\.patt\.tem_scale is 0\.0"),
+        ({"oe_weight": -0.1}, r"recipes\.patt\.oe_weight is -0\.1"),
+        ({"la_weight": -1.0}, r"recipes\.patt\.la_weight is -1\.0"),
+        ({"logit_temperature": 0.0}, r"recipes\.patt\.logit_temperature is 0\.0"),
         ({"temperature": -0.1}, r"recipes\.patt\.temperature is -0\.1"),
         ({"aux_per_image": 0.0}, r"recipes\.patt\.aux_per_image is 0\.0"),
-        ({"lambda1": math.nan}, r"recipes\.patt\.lambda1 is nan"),
-        ({"tem_scale": math.nan}, r"recipes\.patt\.tem_scale is nan"),
+        ({"oe_weight": math.nan}, r"recipes\.patt\.oe_weight is nan"),
+        ({"logit_temperature": math.nan}, r"recipes\.patt\.logit_temperature is nan"),
         ({"temperature": math.inf}, r"recipes\.patt\.temperature is inf"),
         ({"aux_per_image": math.nan}, r"recipes\.patt\.aux_per_image is nan"),
-        ({"isac": "thesis"}, r"recipes\.patt\.isac is 'thesis'"),
+        ({"official_augmentation": "thesis"}, r"patt\.official_augmentation is 'thesis'"),
     ],
 )
 def test_bad_settings_are_named(settings, sentence):
