@@ -36,6 +36,9 @@ _NOT_IMAGES = {
     b"<html": "a web page",
     b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull`",
 }
+#: Environment variable for the most pixels of an image. It can only lead to a refusal, so it is
+#: no setting that results depend on.
+_LIMIT = "LTOOD_MAX_PIXELS"
 _OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 _PILLOW = r"PIL\."
 _FILTERS = Lock()
@@ -131,13 +134,14 @@ def decode_image(content: bytes, name: str) -> "Image":
 def open_image(content: bytes, name: str) -> Iterator["Image"]:
     """Open one image file for the block, decoded, in its own mode; see `decode_image`.
 
-    Images of more than 178,956,970 pixels are refused, twice what Pillow warns of.
+    Images of more than 178,956,970 pixels are refused, twice what Pillow warns of; the environment
+    variable LTOOD_MAX_PIXELS sets another limit, for every command alike.
     """
     import io
 
     from PIL import Image
 
-    _quieten()
+    _set_up()
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
@@ -157,17 +161,20 @@ def is_animated(content: bytes) -> bool:
 
     from PIL import Image
 
-    _quieten()
+    _set_up()
     with Image.open(io.BytesIO(content)) as opened:
         return bool(getattr(opened, "is_animated", False))
 
 
 def _reason(error: Exception, content: bytes) -> str:
     """Why a file could not be decoded, the same words for the same bytes."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not content:
         return "it is empty"
+    if isinstance(error, Image.DecompressionBombError):
+        text = str(error).partition(",")[0]
+        return f"{text}; where memory allows it, {_LIMIT} lifts the limit"
     if isinstance(error, UnidentifiedImageError):
         for start, what in _NOT_IMAGES.items():
             if content.lstrip()[: len(start)].lower() == start:
@@ -178,8 +185,17 @@ def _reason(error: Exception, content: bytes) -> str:
     return text[:120] or type(error).__name__
 
 
-def _quieten() -> None:
-    """Silence Pillow's remarks on odd metadata and transparent palettes; pixels are the same."""
+def _set_up() -> None:
+    """Give Pillow the limit of pixels, and silence its remarks on odd metadata and palettes."""
+    limit = os.environ.get(_LIMIT)
+    if limit:
+        from PIL import Image
+
+        if not limit.isdecimal() or not int(limit):
+            raise ConfigError(
+                f"{_LIMIT} is {limit[:40]!r}; set it to a number of pixels, or unset it."
+            )
+        Image.MAX_IMAGE_PIXELS = (int(limit) + 1) // 2  # Pillow refuses twice that number.
     # No catch_warnings: it changes the filters of all threads, and threads that leave it in
     # another order than they entered would silence the whole process for good.
     with _FILTERS:

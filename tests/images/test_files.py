@@ -149,6 +149,38 @@ def test_what_is_not_an_image_is_named(content):
         decode_image(content, "there/x.png")
 
 
+def test_one_limit_of_pixels_can_be_lifted(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    content = encoded(Image.fromarray(noise(20, 10)))
+    decode_image(content, "it")  # Twice what Pillow warns of.
+    larger = encoded(Image.fromarray(noise(21, 10)))
+    with pytest.raises(DataError, match=r"210 pixels.*LTOOD_MAX_PIXELS"):
+        decode_image(larger, "it")
+    monkeypatch.setenv("LTOOD_MAX_PIXELS", "210")
+    assert decode_image(larger, "it").size == (10, 21)
+    monkeypatch.setenv("LTOOD_MAX_PIXELS", "many")
+    with pytest.raises(ConfigError, match="LTOOD_MAX_PIXELS is 'many'"):
+        decode_image(larger, "it")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"  <!DOCTYPE html><p>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"anything", "no format that Pillow reads here"),
+    ],
+)
+def test_what_lies_in_the_place_of_an_image_is_said_alike_each_time(content, reason):
+    texts = set()
+    for _ in range(2):
+        with pytest.raises(DataError, match=reason) as caught:
+            decode_image(content, "it")
+        texts.add(str(caught.value))
+    assert len(texts) == 1
+
+
 def test_a_missing_file_is_named(tmp_path):
     files = folder_of(tmp_path)
     files.path(2).unlink()

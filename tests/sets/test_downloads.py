@@ -2,6 +2,8 @@ import hashlib
 import io
 import shutil
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -190,6 +192,16 @@ def test_a_folder_that_cannot_be_made_is_refused(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write data\.bin to .*Not a directory"):
         get(server, tmp_path / "file" / "folder")
+
+
+def test_a_system_without_locks_downloads_all_the_same(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # As on Windows.
+    assert get(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_datasets_are_imported_without_locks():
+    code = "import sys; sys.modules['fcntl'] = None; import ltood.datasets.folder, ltood.cli.data"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_two_downloads_of_one_file_do_not_mix(server, tmp_path):
