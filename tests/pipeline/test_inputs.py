@@ -1,0 +1,133 @@
+"""The stage that looks at everything first: what it refuses, and what it writes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ltood.core.errors import ConfigError
+from stages import inputs
+from stages._code import STAGES
+from stages._params import Params
+from tests.pipeline.workspace import ROOT
+
+
+def with_values(values: dict[str, object]) -> Params:
+    params = Params()
+    for path, value in values.items():
+        *sections, key = path.split(".")
+        found = params.content
+        for section in sections:
+            found = found[section]
+        found[key] = value
+    return params
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"training.epochs": -1}, r"training\.epochs"),
+        ({"training.optimiser": "adm"}, r"training\.optimiser"),
+        ({"training.epoch": 1}, "'epoch'"),
+        ({"extraction.dtype": "int8"}, r"extraction\.dtype"),
+        ({"extraction.batch_size": 0}, r"extraction\.batch_size"),
+        ({"seed": -1}, "seed"),
+        ({"device": 1}, "device"),
+        ({"dataset": "dmo"}, "Did you mean demo"),
+        ({"datasets.demo.imbalance_ratio": 2.0}, r"datasets\.demo\.imbalance_ratio"),
+        ({"backbone": "resnet18"}, "No backbone 'resnet18'"),
+        ({"backbones.cifar_resnet.variant": "huge"}, r"backbones\.cifar_resnet\.variant"),
+        ({"recipe": "locop"}, "Did you mean locoop"),
+        ({"recipe": "logit_adjustment", "recipes.logit_adjustment.tau": "x"}, r"adjustment\.tau"),
+        ({"calibrator": "pat"}, "Did you mean patt"),
+        ({"calibrator": "patt", "calibrators.patt.low": "x"}, r"calibrators\.patt\.low"),
+        ({"method": "knnn"}, "Did you mean knn"),
+        ({"method": ""}, "No method ''"),
+        ({"method": None}, "method is None"),
+        ({"method": "knn", "methods.knn.k": "abc"}, r"methods\.knn\.k"),
+        ({"methods.knn.k": 0}, r"methods\.knn\.k"),  # on the leaderboard
+        ({"normaliser": "Imood"}, "Did you mean imood"),
+        ({"normaliser": "imood", "normalisers.imood.tau": "x"}, r"normalisers\.imood\.tau"),
+        ({"compare.methods": ["knm"]}, "Did you mean knn"),
+        ({"compare.method": ["knn"]}, "'method'"),
+        ({"compare.calibrators": []}, r"compare\.calibrators"),
+    ],
+)
+def test_settings_of_every_stage_are_checked(values, words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=words):
+        inputs.check(with_values(values))
+
+
+@pytest.mark.parametrize("values", [{}, {"compare.methods": ["msp"], "methods.knn.k": 0}])
+def test_settings_that_no_stage_uses_may_be_anything(values, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    inputs.check(with_values(values))
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/demo").symlink_to(ROOT / "data/demo")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    root = folder / "data/work/inputs"
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.json")}
+
+
+def test_the_stage_writes_the_same_for_the_same(workspace):
+    done = CliRunner().invoke(inputs.main)
+    assert done.exit_code == 0, done.output
+    assert done.output == ""
+    first = written(workspace)
+    code = {f"code/{stage}.json" for stage in STAGES}
+    assert first.keys() == {"data.json", "weights.json", "texts.json", "compare.json", *code}
+    assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert written(workspace) == first
+
+
+def test_what_was_checked_before_is_not_checked_again(workspace, monkeypatch):
+    checked = []
+    monkeypatch.setattr(inputs, "check", lambda params: checked.append(params.content["seed"]))
+    path = workspace / "params.yaml"
+    for _ in range(2):
+        assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert checked == [0]
+    path.write_text(path.read_text().replace("seed: 0\ndevice", "seed: 1\ndevice"))
+    assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert checked == [0, 1]
+
+
+def test_a_bad_setting_is_found_each_time(workspace):
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text().replace("k: 50\n", "k: 0\n", 1))
+    for _ in range(2):
+        done = CliRunner().invoke(inputs.main)
+        assert done.exit_code == 1
+        assert "methods.knn.k" in done.output
+
+
+def test_missing_data_end_in_one_line(workspace):
+    (workspace / "data/demo").unlink()
+    done = CliRunner().invoke(inputs.main)
+    assert done.exit_code == 1
+    assert "data/demo" in done.output
+    assert done.output.startswith("error: ")
+
+
+def test_looking_again_needs_no_torch(workspace):
+    assert CliRunner().invoke(inputs.main).exit_code == 0
+    code = (
+        "import sys; from stages.inputs import main; main(standalone_mode=False); "
+        "assert not {'torch', 'PIL', 'matplotlib'} & sys.modules.keys()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
