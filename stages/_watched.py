@@ -12,6 +12,8 @@ from stages._params import Params
 #: Digests by path and time; shared with experiments that DVC runs in folders of their own.
 HASHES = Path("data/work/hashes.sqlite")
 _CHECKPOINT = "checkpoint.json"
+#: Class names that open_clip brings along, in the place of a file.
+_BUNDLED = "imagenet"
 
 
 def data(params: Params) -> dict[str, Any]:
@@ -59,7 +61,9 @@ def texts(params: Params) -> dict[str, Any]:
     section = params.section_of("recipes", recipe)
     given = {key: section.get(key) for key in ("class_names", "rows")}
     return {
-        key: _file(f"recipes.{recipe}.{key}", path) if isinstance(path, str) else None
+        key: _file(f"recipes.{recipe}.{key}", path)
+        if isinstance(path, str) and path != _BUNDLED
+        else None
         for key, path in given.items()
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ltood.core.errors import DataError
 from ltood.runtime import source
 from ltood.runtime.params import read_params
 from ltood.training.plan import TrainingConfig
@@ -265,6 +266,40 @@ def test_moved_weights_of_the_same_content_are_the_same(weights):
     moved.content["training"]["weights"] = "data/weights/moved.pt"
     shutil.copy(weights / "start.pt", weights / "moved.pt")
     assert _watched.weights(params) == _watched.weights(moved)
+
+
+def test_bundled_class_names_are_no_file(weights):
+    params = Params()
+    params.content["recipe"] = "coop"
+    params.content["recipes"]["coop"]["class_names"] = "imagenet"
+    assert _watched.texts(params) == {"class_names": None, "rows": None}
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"training.weights": "data/weights/none.pt"}, r"training\.weights is 'data/weights/none"),
+        ({"training.weights": "data/weights"}, r"training\.weights"),
+        ({"recipe": "coop", "recipes.coop.class_names": "none.txt"}, r"coop\.class_names"),
+        ({"backbone": "clip", "backbones.clip.model": "none.json"}, r"clip\.model is 'none"),
+    ],
+)
+def test_missing_files_are_named_with_their_setting(weights, values, key):
+    params = Params()
+    for path, value in values.items():
+        section, _, last = path.rpartition(".")
+        (lookup(params.content, section) if section else params.content)[last] = value
+    describe = _watched.texts if "recipe" in values else _watched.weights
+    with pytest.raises(DataError, match=key):
+        describe(params)
+
+
+def test_a_damaged_checkpoint_folder_is_refused(weights):
+    (weights / "checkpoint.json").write_text("[" * 5000)
+    params = Params()
+    params.content["training"]["weights"] = "data/weights"
+    with pytest.raises(DataError, match="damaged"):
+        _watched.weights(params)
 
 
 def test_a_checkpoint_folder_counts_by_its_weights(weights):
