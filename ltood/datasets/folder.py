@@ -91,7 +91,7 @@ class Dataset(ImageFolderDataset):
     def watched(self) -> dict[str, WatchedFiles]:
         """All images, those of the outliers, and the list where there is one."""
         manifest = self._folder_config.manifest
-        listed = {} if manifest is None else {"manifest": WatchedFiles(self._root, (manifest,))}
+        listed = {} if manifest is None else {"manifest": WatchedFiles.of(self._root / manifest)}
         return {**listed, **super().watched()}
 
     def _unread(self) -> tuple[str, ...]:

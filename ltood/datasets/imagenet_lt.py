@@ -77,9 +77,14 @@ class Dataset(ImageFolderDataset):
     def watched(self) -> dict[str, WatchedFiles]:
         """The lists, all images in them, and those of the outliers."""
         config = self._lists
-        lists = (config.train_list, config.val_list, config.test_list)
-        paths = tuple(path for path in lists if path is not None)
-        return {"lists": WatchedFiles(locate(config.root), paths), **super().watched()}
+        root = locate(config.root)
+        lists = {"train": config.train_list, "val": config.val_list, "test": config.test_list}
+        found = {
+            f"{name} list": WatchedFiles.of(root / path)
+            for name, path in lists.items()
+            if path is not None
+        }
+        return {**found, **super().watched()}
 
     def _class_names(self) -> tuple[str, ...]:
         """The classes by number: the lists know no names."""

@@ -149,7 +149,7 @@ class Dataset:
         own = [name for name in self.splits() if name not in self._outliers]
         found = {name: WatchedFiles(self._root, (f"{name}.npz",)) for name in own}
         if self._config.class_names is not None:
-            found["class_names"] = WatchedFiles(self._root, (self._config.class_names,))
+            found["class_names"] = WatchedFiles.of(self._root / self._config.class_names)
         return {**found, **watched_outliers(self._outliers, stay=False)}
 
     def _from_elsewhere(self, name: str) -> ImageSplit:

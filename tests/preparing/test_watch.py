@@ -163,9 +163,28 @@ def test_archives_and_class_names_are_watched(tmp_path):
     assert set(before["files"]) == {"train", "test", "ood_x", "class_names"}
     (tmp_path / "names.txt").write_text("cat\nyak\n")
     assert changed(before, watched(tmp_path, "npz", **settings)) == {"class_names"}
+    settings["class_names"] = str(tmp_path / "names.txt")
+    assert changed(before, watched(tmp_path, "npz", **settings)) == {"class_names"}
+    settings["class_names"] = "/dev/zero"
+    with pytest.raises(DataError, match="not a regular file"):
+        watched(tmp_path, "npz", **settings)
 
 
 def test_a_missing_source_is_named(data):
     shutil.rmtree(data / "far")
     with pytest.raises(DataError, match="ood_far"):
         watched(data)
+
+
+def test_lists_of_imagenet_lt_are_watched(data):
+    for name in ("train", "val", "test"):
+        (data / "far" / f"ImageNet_LT_{name}.txt").write_text("0.png 0\n1.png 1\n")
+    settings = {"root": str(data / "far"), "ood": [], "aux": None}
+    before = watched(data, "imagenet_lt", **{**settings, "official_counts": False})
+    assert set(before["files"]) == {
+        *("train list", "val list", "test list"),
+        *("train", "val", "test"),
+    }
+    (data / "far" / "ImageNet_LT_val.txt").write_text("0.png 0\n2.png 1\n")
+    after = watched(data, "imagenet_lt", **{**settings, "official_counts": False})
+    assert changed(before, after) == {"val list", "val"}
