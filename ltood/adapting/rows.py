@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.recipes import PromptConfig
 from ltood.runtime.provenance import digest
+from ltood.runtime.workspace import locate
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 
@@ -121,7 +122,7 @@ def training_rows(
     held = labelled.load(["labels", "ids"])
     labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
     if config.rows is not None:
-        rows = _listed(Path(config.rows), ids, labels, config, seed)
+        rows = _listed(locate(config.rows), ids, labels, config, seed)
     elif config.shots is not None:
         rows = drawn(labels, ids, config.shots, seed)
     else:

@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch.nn.functional import normalize
 from ltood.clip.prompts import Vocabulary, tokenise
 from ltood.clip.text_tower import TextTower
 from ltood.core.errors import DataError
+from ltood.runtime.workspace import locate
 
 #: Stands for what open_clip brings along, in the place of a file or a template.
 BUNDLED = "imagenet"
@@ -135,7 +135,7 @@ def _listed(setting: str, stored: Sequence[str]) -> list[str]:
         return list(IMAGENET_CLASSNAMES)
     try:
         # Editors of some systems begin a file with a mark, which is no part of a name.
-        lines = Path(setting).read_text(encoding="utf-8-sig").splitlines()
+        lines = locate(setting).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"class_names {setting} cannot be read ({error}); give a text file with one name per "

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ltood.clip.hugging_face import from_hugging_face
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.runtime.workspace import locate
 
 WHERE = "backbones.clip"
 _ADVICE = "choose a plain CLIP such as ViT-B-16-quickgelu or RN50-quickgelu"
@@ -187,7 +188,7 @@ def inline(model: str) -> str:
         return model
     reason = "it lacks a number embed_dim, or a mapping vision_cfg or text_cfg"
     try:
-        content = json.loads(model if model.startswith("{") else Path(model).read_bytes())
+        content = json.loads(model if model.startswith("{") else locate(model).read_bytes())
         inner = content.get("model_cfg", content)
         parts = (inner.get("embed_dim"), inner.get("vision_cfg"), inner.get("text_cfg"))
         if [type(part) for part in parts] == [int, dict, dict]:
