@@ -262,7 +262,8 @@ def _compared(sides: dict[str, Path], features: Path, rounds: int) -> list[str]:
         f"`ltood compare` with all methods ({len(common)} with a result) and {_shape(features)}",
         f"training rows takes {medians['before']:.1f} s of user time before and "
         f"{medians['now']:.1f} s now (one thread, medians of",
-        f"{rounds} runs in turn). No method's AUROC differs by more than {apart:.0e}.",
+        f"{rounds} runs in turn). "
+        + (f"An AUROC differs by {apart:.0e}." if apart else "The AUROC of each method is equal."),
     ]
 
 
