@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ltood.extraction.extract import ExtractionConfig, extract
+from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.extract import extract
 from ltood.images.arrays import ImageSplit
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint

@@ -125,7 +125,8 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     from ltood.comparing.running import compare
     from ltood.core.registry import load
     from ltood.core.settings import parse, to_section
-    from ltood.extraction.extract import ExtractionConfig, extract
+    from ltood.extraction.config import ExtractionConfig
+    from ltood.extraction.extract import extract
     from ltood.images.prepared import open_prepared
     from ltood.store.features import FeatureStore
     from ltood.training.plan import Plan, TrainingConfig

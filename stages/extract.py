@@ -6,14 +6,15 @@ them: torchrun --nproc-per-node 2 -m stages.extract
 
 import click
 
-from stages._shell import CHECKPOINT, FEATURES, PREPARED, Params, stage
+from stages._shell import CHECKPOINT, EXTRACTING, FEATURES, PREPARED, Params, stage
 
 
 @click.command(help=__doc__)
 @stage("extract")
 def main(params: Params) -> None:
     """Read checkpoint and prepared images, write the feature store."""
-    from ltood.extraction.extract import ExtractionConfig, extract
+    from ltood.extraction.config import ExtractionConfig
+    from ltood.extraction.extract import extract
     from ltood.images.prepared import open_prepared
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.runtime.process import keep_freed_memory
@@ -22,7 +23,15 @@ def main(params: Params) -> None:
     config = params.section("extraction", ExtractionConfig)
     data = open_prepared(PREPARED)
     with ranks_from_environment() as ranks:
-        extract(CHECKPOINT, data, FEATURES, config, device_name=params.device, ranks=ranks)
+        extract(
+            CHECKPOINT,
+            data,
+            FEATURES,
+            config,
+            kept=EXTRACTING,
+            device_name=params.device,
+            ranks=ranks,
+        )
 
 
 if __name__ == "__main__":

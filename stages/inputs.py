@@ -13,7 +13,16 @@ import click
 from ltood.runtime.provenance import digest
 from stages._code import INPUTS, STAGES, code_of, compared
 from stages._params import PACKAGES, Params
-from stages._shell import ADAPTING, CHECKPOINT, HEAD, TRAINING, WORK, stage
+from stages._shell import (
+    ADAPTING,
+    CHECKPOINT,
+    EXTRACTING,
+    FEATURES,
+    HEAD,
+    TRAINING,
+    WORK,
+    stage,
+)
 from stages._watched import WATCHED
 
 #: Digest of the settings and the code of the last check that found nothing wrong.
@@ -46,7 +55,7 @@ def check(params: Params) -> None:
     Raises:
         ConfigError: On the first one.
     """
-    from ltood.extraction.extract import ExtractionConfig
+    from ltood.extraction.config import ExtractionConfig
     from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
     from ltood.training.plan import TrainingConfig
 
@@ -68,12 +77,14 @@ def keep_finished() -> None:
 
     DVC deletes the outputs of a stage before it runs, also what the stage would use again.
     """
+    from ltood.extraction.kept import keep_splits
     from ltood.networks.checkpoint_files import META
     from ltood.runtime.kept import keep
     from ltood.store.adapted import DOCUMENT
 
     keep(CHECKPOINT, TRAINING, META)
     keep(HEAD, ADAPTING, DOCUMENT)
+    keep_splits(FEATURES, EXTRACTING)
 
 
 def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ltood.extraction.extract import ExtractionConfig, extract
+from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.extract import extract
 from ltood.images.arrays import ImageSplit
 from ltood.recipes import TrainingRecipe
 from ltood.training.plan import Plan, TrainingConfig
@@ -70,7 +71,7 @@ class TinyImages:
     @property
     def manifest(self):
         splits = {
-            name: {"rows": len(split), "content": hashlib.sha256(split.images).hexdigest()}
+            name: {"rows": len(split), "content": _content(split)}
             for name, split in self._splits.items()
         }
         return {"dataset": "tiny", "settings": {"seed": self.seed}, "splits": splits}
@@ -153,6 +154,11 @@ def train_tiny(out, plan, images=None, ranks=None, weights_sha256=None):
         )
     finally:
         torch.set_num_threads(before)
+
+
+def _content(split):
+    arrays = (split.images, split.labels, split.ids)
+    return hashlib.sha256(b"".join(values.tobytes() for values in arrays)).hexdigest()
 
 
 def extract_tiny(checkpoint, out, config, images=None, ranks=None):

@@ -1,7 +1,7 @@
 """`ltood store`: look into a store and verify its bytes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
     """Print splits, arrays, classes and provenance of a store as JSON."""
     import json
 
-    from ltood.store.chunks import read_attributes, store_kind
+    from ltood.store.metadata import read_attributes, store_kind
 
     typer.echo(json.dumps(read_attributes(store, store_kind(store)), indent=2, sort_keys=True))
 
@@ -22,22 +22,18 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
 def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
     """Read every chunk and compare its checksum."""
     from ltood.runtime.console import progress
-    from ltood.store.chunks import (
-        StoredRows,
-        read_attributes,
-        read_head,
-        spec_from_json,
-        store_kind,
-    )
+    from ltood.store.features import FeatureStore
+    from ltood.store.head import read_head
+    from ltood.store.metadata import store_kind
+    from ltood.store.scores import ScoreStore
 
-    attributes: dict[str, Any] = read_attributes(store, store_kind(store))
-    read_head(store, attributes.get("head", {}))
-    for name, (spec, chunk_rows) in spec_from_json(attributes["splits"]).items():
-        rows = StoredRows(store, name, spec, chunk_rows)
-        with progress(f"verify {name}", spec.rows) as advance:
-            for start in range(0, spec.rows, chunk_rows):
-                stop = min(start + chunk_rows, spec.rows)
-                for array in spec.arrays:
+    opened = (ScoreStore if store_kind(store) == "scores" else FeatureStore).open(store)
+    read_head(store, opened.attributes.get("head", {}))
+    for name in opened.splits:
+        rows, files = opened.rows(name), opened.files(name)
+        with progress(f"verify {name}", len(rows)) as advance:
+            for start, stop in files.ranges:
+                for array in rows.spec.arrays:
                     rows.read(array, start, stop)
                 advance(stop - start)
-        typer.echo(f"{name:<24}{spec.rows:>12,} rows  ok")
+        typer.echo(f"{name:<24}{len(rows):>12,} rows  ok")

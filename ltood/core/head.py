@@ -9,62 +9,10 @@ from torch import Tensor
 
 from ltood.core.arrays import Rows, as_tensor
 from ltood.core.errors import DataError
+from ltood.core.head_schema import HEAD_SHAPES, check_head
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: Every array of a head and its shape: C classes, D features, e extra outputs. The order is
-#: that of the arrays in a store.
-HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
-    "weight": ("C", "D"),
-    "bias": ("C",),
-    "extra_weight": ("e", "D"),
-    "extra_bias": ("e",),
-    "bn_weight": ("D",),
-    "bn_bias": ("D",),
-    "logit_scale": (),
-    "gamma_weight": ("C", "D"),
-    "gamma_bias": ("C",),
-    "energy_map": (2,),
-    "msp_map": (2,),
-    "mahalanobis_map": (2,),
-}
-
-#: Arrays of which one says nothing without the other.
-HEAD_PAIRS = (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias"))
-
-
-def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Refuse arrays of a head whose shapes do not agree.
-
-    Args:
-        shapes: Shape of each array of the head, by name.
-
-    Returns:
-        The sizes "C", "D" and "e" (0 without extra outputs).
-
-    Raises:
-        DataError: On an unknown or missing array, or a shape that does not fit the weight.
-    """
-    if unknown := set(shapes) - set(HEAD_SHAPES):
-        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
-    if missing := [name for name in ("weight", "bias") if name not in shapes]:
-        raise DataError(f"the head has no {missing[0]}; it needs weight [C, D] and bias [C].")
-    if len(shapes["weight"]) != 2:
-        raise DataError(f"head weight has shape {shapes['weight']}; it must be [C, D].")
-    for weights, biases in HEAD_PAIRS:
-        if (weights in shapes) != (biases in shapes):
-            raise DataError(f"head {weights} and {biases} must be given together.")
-    extra = shapes.get("extra_bias", (0,))
-    sizes = {"C": shapes["weight"][0], "D": shapes["weight"][1], "e": extra[0] if extra else 0}
-    for name, shape in shapes.items():
-        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
-        if shape != wanted:
-            raise DataError(
-                f"head {name} has shape {shape}; with a weight of {sizes['C']} classes x "
-                f"{sizes['D']} features it must be {wanted}."
-            )
-    return sizes
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ process has ended.
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import json
@@ -143,14 +144,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 @contextmanager
-def building_folder(out: Path) -> Iterator[Path]:
+def building_folder(out: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Fill a new folder that takes the place of `out` when the block ends without an error.
 
     Yields:
         An empty folder beside `out`.
 
     Raises:
-        StoreError: If `out` cannot be written.
+        StoreError: If `out` cannot be written, or is there at the end and `overwrite` is off.
     """
     target = Path(os.path.realpath(out))
     with _told(out):
@@ -159,18 +160,33 @@ def building_folder(out: Path) -> Iterator[Path]:
         with _temporary(target) as building:
             building.mkdir()
             yield building
-            replace_folder(building, target)
+            replace_folder(building, target, overwrite=overwrite)
 
 
-def replace_folder(building: Path, out: Path) -> None:
+def replace_folder(building: Path, out: Path, *, overwrite: bool = True) -> None:
     """Move a finished folder to `out` on the same disk, replacing what was there.
 
     A killed process leaves the old folder, none or the new one, never half of one.
 
+    Args:
+        building: The finished folder.
+        out: Where it goes.
+        overwrite: Without it only an empty folder is replaced.
+
     Raises:
+        StoreError: If `out` holds something and `overwrite` is off.
         OSError: If it cannot be moved.
     """
     target = Path(os.path.realpath(out))
+    if not overwrite:
+        try:
+            building.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            raise StoreError(f"{out} exists already; pass --overwrite or another path.") from None
+        flush_folder(target.parent)
+        return
     with _temporary(target) as old:
         # Moved aside first: a kill while it is deleted must not leave half a folder here.
         with contextlib.suppress(FileNotFoundError):
@@ -187,6 +203,20 @@ def remove_folder(folder: Path) -> None:
     """
     with _temporary(folder) as old, contextlib.suppress(FileNotFoundError):
         folder.rename(old)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links.
+
+    Raises:
+        OSError: If neither is possible.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def flush_folder(folder: Path) -> None:

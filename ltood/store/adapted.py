@@ -8,9 +8,6 @@ Where nothing was to be adapted, `head.json` says so and is all there is. The fo
 one rename; reading it executes no code and needs no torch.
 """
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.runtime.files import to_json_bytes, write_folder
-from ltood.store.chunks import checksum
-from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore
-from ltood.store.layout import ArraySpec
+from ltood.core.head_schema import HEAD_SHAPES
+from ltood.runtime.files import read_regular, write_folder
+from ltood.runtime.provenance import digest
+from ltood.store.chunks import checksum, raw_bytes
+from ltood.store.documents import read_sealed, sealed_json
+from ltood.store.features import FeatureSplit, FeatureStore
+from ltood.store.rows import StoredRows
 
-SCHEMA = 1
+SCHEMA = 2
 DOCUMENT = "head.json"
 ARRAYS = "head.safetensors"
 ROWS = "rows.csv"
-_LOGITS = "logits"
+_RERUN = "run the adapt stage again"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AdaptedHead:
     @property
     def head(self) -> dict[str, NDArray[Any]]:
         """The arrays that a classifier head has."""
-        return {name: self.arrays[name] for name in self.arrays if name in HEAD_ARRAYS}
+        return {name: self.arrays[name] for name in self.arrays if name in HEAD_SHAPES}
 
 
 def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None = None) -> None:
@@ -81,7 +81,7 @@ def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None =
         }
     if rows_csv is not None:
         files[ROWS] = rows_csv.encode()
-    write_folder(folder, {**files, DOCUMENT: to_json_bytes(content)})
+    write_folder(folder, {**files, DOCUMENT: sealed_json(content)})
 
 
 def read_adapted(folder: Path) -> AdaptedHead | None:
@@ -91,22 +91,12 @@ def read_adapted(folder: Path) -> AdaptedHead | None:
         StoreError: If it is missing or another version wrote it.
         CorruptStoreError: If it is unreadable or changed.
     """
-    if not (folder / DOCUMENT).is_file():
-        raise StoreError(f"{folder} holds no {DOCUMENT}; run the adapt stage.")
+    content = read_sealed(folder / DOCUMENT, SCHEMA, _RERUN)
     try:
-        content = json.loads((folder / DOCUMENT).read_bytes())
-        schema, adapted = content["schema"], content["adapted"]
-        if schema != SCHEMA:
-            raise StoreError(
-                f"{folder} was written with schema {schema}, this version reads {SCHEMA}; run the "
-                "adapt stage again."
-            )
-        if not adapted:
-            return None
-        return _arrays(folder, content)
+        return _arrays(folder, content) if content["adapted"] else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptStoreError(
-            f"{folder} is unreadable ({type(error).__name__}: {error}); run the adapt stage again."
+            f"{folder} is unreadable ({type(error).__name__}: {error}); {_RERUN}."
         ) from None
 
 
@@ -114,42 +104,11 @@ def _arrays(folder: Path, content: Mapping[str, Any]) -> AdaptedHead:
     """Verified arrays, with what the document says of them."""
     from safetensors.numpy import load
 
-    raw = (folder / ARRAYS).read_bytes()
+    raw = read_regular(folder / ARRAYS)
     if checksum(raw) != content["crc32c"]:
-        raise CorruptStoreError(
-            f"{folder / ARRAYS} changed after it was written; run the adapt stage again."
-        )
+        raise CorruptStoreError(f"{folder / ARRAYS} changed after it was written; {_RERUN}.")
     names = tuple(content["class_names"])
     return AdaptedHead(names, content["weights_sha256"], content["inputs"], load(raw))
-
-
-class AdaptedSplit(FeatureSplit):
-    """A split whose logits come from the adapted head, in float32, whenever they are read."""
-
-    def __init__(self, split: FeatureSplit, head: Mapping[str, NDArray[Any]]) -> None:
-        """See the rows of `split` through `head`."""
-        # The rows are those of the split: its checked chunks are shared, not checked again.
-        vars(self).update(vars(split))
-        self._computed = len(split.array_spec("features").shape) == 1
-        if self._computed:  # Rows of several views have no logits of their own.
-            arrays = {**split.spec.arrays, _LOGITS: ArraySpec("float32", head["bias"].shape)}
-            self.spec = dataclasses.replace(split.spec, arrays=arrays)
-        self._weight = np.asarray(head["weight"], dtype=np.float32)
-        self._bias = np.asarray(head["bias"], dtype=np.float32)
-
-    def read(self, array: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows [start, stop) of one array, read-only.
-
-        Raises:
-            StoreError: If the split has no such array or no such rows.
-            CorruptStoreError: If a chunk is missing, truncated or changed.
-        """
-        if array != _LOGITS or not self._computed:
-            return super().read(array, start, stop)
-        features = super().read("features", start, stop).astype(np.float32)
-        logits: NDArray[Any] = features @ self._weight.T + self._bias
-        logits.flags.writeable = False
-        return logits
 
 
 class AdaptedStore(FeatureStore):
@@ -177,27 +136,29 @@ class AdaptedStore(FeatureStore):
                 f"{store.path} was made with {weights[:12]}…; run the adapt stage again."
             )
         arrays = {name: head.head[name] for name in sorted(head.head)}
-        text = json.dumps(
-            [store.fingerprint, {name: checksum(arrays[name].tobytes()) for name in arrays}]
-        )
-        super().__init__(
-            store.path,
-            {
-                **store.attributes,
-                "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
-                "provenance": {**store.provenance, "head": dict(head.inputs)},
-            },
-        )
-        self._arrays = arrays
+        sums = {name: checksum(raw_bytes(arrays[name])) for name in arrays}
+        attributes = {
+            **store.attributes,
+            "fingerprint": digest({"store": store.fingerprint, "head": sums}),
+            "provenance": {**store.provenance, "head": dict(head.inputs)},
+        }
+        super().__init__(store.path, attributes)
+        self._store, self._arrays = store, arrays
+
+    def rows(self, name: str) -> StoredRows:
+        """Stored rows of one split, shared with the store that is seen through the head."""
+        return self._store.rows(name)
 
     def split(self, name: str) -> FeatureSplit:
-        """Open one split.
+        """Open one split; its logits come from the adapted head.
 
         Raises:
             StoreError: If there is no such split.
             IncompleteStoreError: If it has unwritten rows.
         """
-        return AdaptedSplit(super().split(name), self._arrays)
+        if name not in self._splits:
+            self._splits[name] = FeatureSplit(self.rows(name), self._layer)
+        return self._splits[name]
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays of the adapted head by name; weight [C, D] and bias [C] always."""

@@ -1,4 +1,4 @@
-"""What the arrays of a feature store must be like, so that they fit one another."""
+"""Validation of the arrays of a feature store against one another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,22 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.core.head_schema import check_head
 from ltood.store.layout import VIEWS_SPLIT, SplitSpec, StoreSpec
-
-HEAD_ARRAYS = (
-    "weight",
-    "bias",
-    "extra_weight",
-    "extra_bias",
-    "bn_weight",
-    "bn_bias",
-    "logit_scale",
-    "gamma_weight",
-    "gamma_bias",
-    "energy_map",
-    "msp_map",
-    "mahalanobis_map",
-)
 
 
 def check_content(
@@ -41,12 +27,10 @@ def check_content(
     Raises:
         DataError: If something is missing or has another shape than the rest.
     """
-    unknown = set(head) - set(HEAD_ARRAYS)
-    if unknown:
-        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
     dim = outputs = None
     if head:
-        num_classes, dim, outputs = _sizes(head)
+        sizes = check_head({name: values.shape for name, values in head.items()})
+        num_classes, dim, outputs = sizes["C"], sizes["D"], sizes["C"] + sizes["e"]
         for what, items in (("class names", class_names), ("class counts", counts)):
             if len(items) != num_classes:
                 raise DataError(
@@ -56,19 +40,6 @@ def check_content(
         raise DataError(f"there are {len(counts)} class counts but {len(class_names)} class names.")
     for name, split in spec.splits.items():
         dim = _check_split(name, split, dim, outputs)
-
-
-def _sizes(head: Mapping[str, NDArray[Any]]) -> tuple[int, int, int]:
-    """Numbers of classes, features and logits of a head."""
-    if "weight" not in head or "bias" not in head:
-        raise DataError("the head needs weight [C, D] and bias [C].")
-    if head["weight"].ndim != 2 or head["bias"].shape != head["weight"].shape[:1]:
-        raise DataError(
-            f"the head has weight {head['weight'].shape} and bias {head['bias'].shape}; they must "
-            "be [C, D] and [C]."
-        )
-    num_classes, dim = head["weight"].shape
-    return num_classes, dim, num_classes + len(head.get("extra_bias", ()))
 
 
 def _check_split(name: str, split: SplitSpec, dim: int | None, outputs: int | None) -> int:
@@ -89,7 +60,7 @@ def _check_split(name: str, split: SplitSpec, dim: int | None, outputs: int | No
     needed: dict[str, tuple[int, ...]] = {"features": (width,), "labels": (), "ids": ()}
     if name == VIEWS_SPLIT:
         needed["features"] = (found[0] if len(found) > 1 else 1, width)
-    elif outputs is not None:
+    elif outputs is not None and "logits" in split.arrays:
         needed["logits"] = (outputs,)
     for key, shape in needed.items():
         if key not in split.arrays:

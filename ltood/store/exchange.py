@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
+from ltood.core.head_schema import HEAD_SHAPES
 from ltood.runtime.console import log, progress
 from ltood.store.archives import Archive, file_digest, write_archive
-from ltood.store.chunks import store_kind
-from ltood.store.features import HEAD_ARRAYS, FeatureSplit, FeatureStore, FeatureWriter
+from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
 from ltood.store.layout import (
     AUX_SPLIT,
     ID_SPLITS,
@@ -30,6 +30,7 @@ from ltood.store.layout import (
     SplitSpec,
     StoreSpec,
 )
+from ltood.store.metadata import store_kind
 from ltood.store.scores import ScoreStore
 
 #: Largest relative difference between given logits and the head's own.
@@ -113,7 +114,7 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
             raise DataError(f"{archive.path} has no array {name!r}; weight and bias are required.")
     head: dict[str, NDArray[Any]] = {}
     for name in archive.names:
-        if name in HEAD_ARRAYS:
+        if name in HEAD_SHAPES:
             values = archive.load(name)
             if values.dtype.kind not in "fiu":
                 raise DataError(f"{archive.path}: {name} is {values.dtype}; it must be numbers.")

@@ -4,7 +4,6 @@ A folder with `fitted.json` and `state.safetensors`; nothing in it can execute c
 and reading or writing it needs no torch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.runtime.files import to_json_bytes, write_folder
+from ltood.core.errors import CorruptStoreError
+from ltood.runtime.files import read_regular, write_folder
 from ltood.store.chunks import checksum
+from ltood.store.documents import read_sealed, sealed_json
 
+SCHEMA = 2
 _DOCUMENT = "fitted.json"
 _STATE = "state.safetensors"
+_RERUN = "run the calibrate stage again"
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
 
     raw = save({name: np.asarray(values, order="C") for name, values in entry.state.items()})
     document = {
+        "schema": SCHEMA,
         "name": entry.name,
         "settings": entry.settings,
         "features_fingerprint": entry.features_fingerprint,
         "in_use": entry.in_use,
         "crc32c": checksum(raw),
     }
-    write_folder(folder, {_STATE: raw, _DOCUMENT: to_json_bytes(document)})
+    write_folder(folder, {_STATE: raw, _DOCUMENT: sealed_json(document)})
 
 
 def read_fitted(folder: Path) -> FittedEntry:
@@ -69,24 +72,17 @@ def read_fitted(folder: Path) -> FittedEntry:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    if not (folder / _DOCUMENT).is_file():
-        raise StoreError(f"{folder} holds no {_DOCUMENT}; run the calibrate stage.")
+    document = read_sealed(folder / _DOCUMENT, SCHEMA, _RERUN)
     try:
-        document = json.loads((folder / _DOCUMENT).read_bytes())
-        raw = (folder / _STATE).read_bytes()
+        raw = read_regular(folder / _STATE)
         if checksum(raw) != document["crc32c"]:
-            raise CorruptStoreError(
-                f"{folder / _STATE} changed after it was written; run the calibrate stage again."
-            )
-        state = load(raw)
+            raise CorruptStoreError(f"{folder / _STATE} changed after it was written; {_RERUN}.")
         return FittedEntry(
             document["name"],
             document["settings"],
             document["features_fingerprint"],
             document["in_use"],
-            state,
+            load(raw),
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CorruptStoreError(
-            f"{folder} is unreadable ({error}); run the calibrate stage again."
-        ) from None
+        raise CorruptStoreError(f"{folder} is unreadable ({error}); {_RERUN}.") from None

@@ -7,19 +7,25 @@ file is the raw little-endian array and can be memory-mapped.
 
     store.zarr/zarr.json                       attributes, consolidated metadata
     store.zarr/<split>/<array>/c/<chunk>/0     raw rows
-    store.zarr/<split>/.done/<chunk>.json      row range and checksums of that chunk
+    store.zarr/<split>/.done/<chunk>.json      split, row range and checksums of that chunk
+
+A split has an identity, the digest of what its rows were made from and of how they are stored,
+but not of its name. Markers carry it, and so does the store's fingerprint: rows of another store
+are never taken for its own, and rows of a renamed split remain valid.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ltood.core.errors import StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 CHUNK_BYTES = 16 * 2**20
 OOD_PREFIX = "ood_"
 ID_SPLITS = ("train", "val", "test")
@@ -28,6 +34,11 @@ AUX_SPLIT = "aux"
 VIEWS_SPLIT = "train_views"
 SPLIT_RULE = "a split is train, val, test, aux or ood_<name> with letters, digits, - and _"
 _SPLIT_PATTERN = re.compile(r"(train|val|test|aux|ood_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of plain values; infinity, which a setting may be, is one of them."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,10 +71,29 @@ class SplitSpec:
     Attributes:
         rows: Number of rows, at least 1.
         arrays: Specification of each array by name.
+        fingerprint: Digest of all that decides the rows, but not of the split's name; None takes
+            what the store was made from, and the name.
     """
 
     rows: int
     arrays: Mapping[str, ArraySpec]
+    fingerprint: str | None = None
+
+    def identity(self, chunk_rows: int) -> str:
+        """Digest of what the rows were made from and of how they are stored."""
+        return digest(self.to_json(chunk_rows))
+
+    def to_json(self, chunk_rows: int) -> dict[str, Any]:
+        """Plain values for the store's attributes."""
+        return {
+            "rows": self.rows,
+            "rows_per_chunk": chunk_rows,
+            "arrays": {
+                key: {"dtype": array.dtype, "shape": list(array.shape)}
+                for key, array in sorted(self.arrays.items())
+            },
+            "fingerprint": self.fingerprint,
+        }
 
 
 @dataclass(frozen=True)
@@ -112,16 +142,23 @@ class StoreSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain values for the store's attributes."""
         return {
-            name: {
-                "rows": split.rows,
-                "rows_per_chunk": self.chunk_rows(name),
-                "arrays": {
-                    key: {"dtype": array.dtype, "shape": list(array.shape)}
-                    for key, array in sorted(split.arrays.items())
-                },
-            }
+            name: split.to_json(self.chunk_rows(name))
             for name, split in sorted(self.splits.items())
         }
+
+    def bound(self, made_from: Mapping[str, Any]) -> "StoreSpec":
+        """The same, with a fingerprint for every split that has none.
+
+        Args:
+            made_from: Plain values that say what the whole store is made from.
+        """
+        splits = {
+            name: replace(
+                split, fingerprint=split.fingerprint or digest({"of": made_from, "split": name})
+            )
+            for name, split in self.splits.items()
+        }
+        return StoreSpec(splits, self.rows_per_chunk)
 
 
 def check_split_name(name: str) -> None:

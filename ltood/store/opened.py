@@ -1,12 +1,14 @@
-"""What feature stores and score stores share once they are opened for reading."""
+"""Base of feature stores and score stores that are opened for reading."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ltood.core.errors import StoreError
-from ltood.store.chunks import read_attributes, spec_from_json
+from ltood.store.chunks import SplitFiles
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VIEWS_SPLIT, SplitSpec
+from ltood.store.metadata import read_attributes, spec_from_json
+from ltood.store.rows import StoredRows
 
 _ORDER = (*ID_SPLITS, AUX_SPLIT, VIEWS_SPLIT)
 
@@ -27,6 +29,7 @@ class OpenedStore:
         self.path = path
         self.attributes = dict(attributes)
         self._specs = spec_from_json(attributes["splits"])
+        self._rows: dict[str, StoredRows] = {}
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -63,3 +66,22 @@ class OpenedStore:
         if name not in self._specs:
             raise StoreError(f"{self.path} has no split {name!r}; it has {', '.join(self.splits)}.")
         return self._specs[name]
+
+    def files(self, name: str) -> SplitFiles:
+        """Chunks and markers of one split.
+
+        Raises:
+            StoreError: If there is no such split.
+        """
+        return SplitFiles(self.path / name, name, *self.split_spec(name))
+
+    def rows(self, name: str) -> StoredRows:
+        """Stored rows of one split, opened once.
+
+        Raises:
+            StoreError: If there is no such split.
+            IncompleteStoreError: If it has unwritten rows.
+        """
+        if name not in self._rows:
+            self._rows[name] = StoredRows(self.files(name))
+        return self._rows[name]

@@ -7,19 +7,20 @@ Where there is nothing to show, `regions.json` says why and is all there is. The
 one rename; neither writing nor reading needs the pictures or a package that opens them.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.runtime.files import to_json_bytes, write_folder
+from ltood.core.errors import CorruptStoreError
+from ltood.runtime.files import read_regular, write_folder
 from ltood.store.chunks import checksum
+from ltood.store.documents import read_sealed, sealed_json
 
-SCHEMA = 1
+SCHEMA = 2
 DOCUMENT = "regions.json"
 SHEET = "regions.png"
+_RERUN = "run the visualise stage again"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def write_regions(folder: Path, sheet: RegionSheet | str) -> None:
         shown = {field.name: getattr(sheet, field.name) for field in fields(sheet)}
         files[SHEET] = shown.pop("png")
         content |= {**shown, "crc32c": checksum(files[SHEET])}
-    write_folder(folder, {**files, DOCUMENT: to_json_bytes(content)})
+    write_folder(folder, {**files, DOCUMENT: sealed_json(content)})
 
 
 def read_regions(folder: Path) -> RegionSheet | None:
@@ -75,31 +76,20 @@ def read_regions(folder: Path) -> RegionSheet | None:
         StoreError: If it is missing or another version wrote it.
         CorruptStoreError: If it is unreadable or changed.
     """
-    if not (folder / DOCUMENT).is_file():
-        raise StoreError(f"{folder} holds no {DOCUMENT}; run the visualise stage.")
+    content = read_sealed(folder / DOCUMENT, SCHEMA, _RERUN)
     try:
-        content = json.loads((folder / DOCUMENT).read_bytes())
-        schema = content["schema"]
-        if schema != SCHEMA:
-            raise StoreError(
-                f"{folder} was written with schema {schema}, this version reads {SCHEMA}; run the "
-                "visualise stage again."
-            )
         return None if "absent" in content else _sheet(folder, content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptStoreError(
-            f"{folder} is unreadable ({type(error).__name__}: {error}); run the visualise stage "
-            "again."
+            f"{folder} is unreadable ({type(error).__name__}: {error}); {_RERUN}."
         ) from None
 
 
 def _sheet(folder: Path, content: Mapping[str, Any]) -> RegionSheet:
     """The sheet with its checked picture."""
-    png = (folder / SHEET).read_bytes()
+    png = read_regular(folder / SHEET)
     if checksum(png) != content["crc32c"]:
-        raise CorruptStoreError(
-            f"{folder / SHEET} changed after it was written; run the visualise stage again."
-        )
+        raise CorruptStoreError(f"{folder / SHEET} changed after it was written; {_RERUN}.")
     held = {field.name: content[field.name] for field in fields(RegionSheet) if field.name != "png"}
     for name in ("rows", "class_names", "shares"):
         held[name] = tuple(held[name])

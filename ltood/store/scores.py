@@ -5,9 +5,8 @@
 three slots and the provenance of the features stand in the attributes.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,15 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
-from ltood.store.chunks import (
-    StoredRows,
-    seal_root,
-    store_kind,
-    write_chunk,
-)
+from ltood.runtime.files import building_folder
+from ltood.store.chunks import SplitFiles
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
+from ltood.store.metadata import seal_root, store_kind
 from ltood.store.opened import OpenedStore
-from ltood.store.skeleton import create_skeleton
+from ltood.store.skeleton import complete_attributes, fill_skeleton
 
 KIND = "scores"
 DIRECTION = "higher means more OOD"
@@ -71,8 +67,7 @@ class ScoreStore(OpenedStore):
             StoreError: If there is no such split.
             CorruptStoreError: If its bytes are missing or changed.
         """
-        spec, chunk_rows = self.split_spec(name)
-        rows = StoredRows(self.path, name, spec, chunk_rows)
+        rows = self.rows(name)
         return ScoreSplit(*(rows.read(key, 0, len(rows)) for key in ARRAYS))
 
 
@@ -105,17 +100,27 @@ class ScoreWriter:
         if self.path.exists() and not overwrite:
             raise StoreError(f"{self.path} exists already; pass --overwrite or another path.")
         _check_replaceable(self.path)
-        self.spec = StoreSpec({name: SplitSpec(count, ARRAYS) for name, count in rows.items()})
-        self._building = self.path.with_name(f".{self.path.name}.{os.getpid()}.building")
-        shutil.rmtree(self._building, ignore_errors=True)
+        self._overwrite = overwrite
         content = {**attributes, "kind": KIND, "direction": DIRECTION}
-        create_skeleton(self._building, self.spec, content, {})
+        spec = StoreSpec({name: SplitSpec(count, ARRAYS) for name, count in rows.items()})
+        self.spec = spec.bound(content)
+        self._attributes = complete_attributes(self.spec, content)
         self._pending: dict[str, dict[str, NDArray[Any]]] = {}
         self._written = dict.fromkeys(rows, 0)
         self._received = dict.fromkeys(rows, 0)
 
     def __enter__(self) -> Self:
-        """Start writing."""
+        """Make an empty store beside the final path.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        with ExitStack() as stack:
+            self._building = stack.enter_context(
+                building_folder(self.path, overwrite=self._overwrite)
+            )
+            fill_skeleton(self._building, self.spec, self._attributes, {})
+            self._ending = stack.pop_all()
         return self
 
     def __exit__(
@@ -124,12 +129,17 @@ class ScoreWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Move the store into place, or remove it after an error."""
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            shutil.rmtree(self._building, ignore_errors=True)
+        """Move the store into place, or remove it after an error.
+
+        Raises:
+            StoreError: If rows are missing, it cannot be written, or another process made a
+                store at the path meanwhile and `overwrite` is off.
+        """
+        if kind is not None:
+            self._ending.__exit__(kind, error, traceback)
+            return
+        with self._ending:
+            self._finish()
 
     def append(self, split: str, rows: ScoreSplit) -> None:
         """Add the next rows of `split`.
@@ -180,30 +190,20 @@ class ScoreWriter:
         )
 
     def _finish(self) -> None:
-        """Write what is pending and move the store into place."""
+        """Write what is pending and seal the store."""
         for name, split in self.spec.splits.items():
             if self._received[name] != split.rows:
                 raise self._wrong_count(name)
             if self._written[name] < split.rows:
                 self._flush(name, split.rows - self._written[name])
         seal_root(self._building, complete=True)
-        if self.path.exists():
-            # Moved aside first: a kill while it is deleted must not leave half a store here.
-            old = self._building.with_suffix(".old")
-            self.path.rename(old)
-            self._building.rename(self.path)
-            shutil.rmtree(old)
-        else:
-            self._building.rename(self.path)
 
     def _flush(self, split: str, count: int) -> None:
         """Write the first `count` pending rows as the next chunk."""
-        step = self.spec.chunk_rows(split)
-        start = self._written[split]
+        spec, step = self.spec.splits[split], self.spec.chunk_rows(split)
         rows = {key: values[:count] for key, values in self._pending[split].items()}
-        write_chunk(
-            self._building, split, start // step, (start, start + count), step, ARRAYS, rows
-        )
+        files = SplitFiles(self._building / split, split, spec, step)
+        files.write(self._written[split] // step, rows)
         self._written[split] += count
 
 
@@ -239,7 +239,7 @@ def copy_scores(source: ScoreStore, out: Path, *, overwrite: bool = False) -> Sc
     carried = {
         key: value
         for key, value in source.attributes.items()
-        if key not in {"splits", "complete", "schema"}
+        if key not in {"splits", "complete", "schema", "fingerprint"}
     }
     splits = {name: source.split(name) for name in source.splits}
     rows = {name: len(split) for name, split in splits.items()}

@@ -1,10 +1,8 @@
-"""A store without rows: groups, array metadata and the head, made in one rename.
+"""A store without rows: groups, array metadata and the head.
 
 The only part of the store that needs Zarr itself; everything after it is plain files.
 """
 
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +11,22 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
-from ltood.runtime.files import write_atomically
-from ltood.store.chunks import (
-    ATTRIBUTE,
-    HEAD_GROUP,
-    chunk_path,
-    raw_bytes,
-    seal_root,
-)
+from ltood.runtime.files import building_folder, write_atomically
+from ltood.store import head as heads
+from ltood.store.chunks import chunk_path, raw_bytes
 from ltood.store.layout import SCHEMA, ArraySpec, StoreSpec
+from ltood.store.metadata import ATTRIBUTE, fingerprint, seal_root
+
+
+def complete_attributes(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a store with its schema, its splits and the fingerprint over all of them.
+
+    Args:
+        spec: Splits, each with a fingerprint.
+        attributes: Everything else.
+    """
+    content = {**attributes, "schema": SCHEMA, "splits": spec.to_json()}
+    return {**content, "fingerprint": fingerprint(content)}
 
 
 def create_skeleton(
@@ -32,44 +37,43 @@ def create_skeleton(
     Raises:
         StoreError: If `path` exists already or cannot be written.
     """
-    import zarr
-
     if path.exists():
         raise StoreError(f"{path} exists already; choose another path or remove it first.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise StoreError(f"{path} could not be created ({error}).") from error
-    try:
-        content = {**attributes, "schema": SCHEMA, "splits": spec.to_json()}
-        root = zarr.create_group(store=str(temporary), attributes={ATTRIBUTE: content})
-        for name, split in sorted(spec.splits.items()):
-            group = root.create_group(name)
-            for key, array in sorted(split.arrays.items()):
-                _create_array(group, key, (split.rows, *array.shape), spec.chunk_rows(name), array)
-        if head:
-            group = root.create_group(HEAD_GROUP)
-            for key, values in sorted(head.items()):
-                rows = values.shape[0] if values.ndim else None
-                array = ArraySpec(values.dtype.name, values.shape[1:])
-                _create_array(group, key, values.shape, rows, array)
-                write_atomically(
-                    chunk_path(temporary, HEAD_GROUP, key, 0, values.ndim), raw_bytes(values).data
-                )
-        with warnings.catch_warnings():
-            # Readers without consolidated metadata fall back to the documents beside the arrays.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
-            zarr.consolidate_metadata(str(temporary))
-        seal_root(temporary, complete=False)
-        temporary.chmod(0o755)
-        temporary.rename(path)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StoreError(f"{path} could not be created ({error}).") from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with building_folder(path, overwrite=False) as building:
+        fill_skeleton(building, spec, attributes, head)
+
+
+def fill_skeleton(
+    folder: Path, spec: StoreSpec, attributes: Mapping[str, Any], head: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write all metadata and the head of a store to an empty folder.
+
+    Args:
+        folder: The empty folder.
+        spec: Splits, each with a fingerprint.
+        attributes: As `complete_attributes` gives them.
+        head: Arrays of the head by name; may be empty.
+    """
+    import zarr
+
+    root = zarr.create_group(store=str(folder), attributes={ATTRIBUTE: dict(attributes)})
+    for name, split in sorted(spec.splits.items()):
+        group = root.create_group(name)
+        for key, array in sorted(split.arrays.items()):
+            _create_array(group, key, (split.rows, *array.shape), spec.chunk_rows(name), array)
+    if head:
+        group = root.create_group(heads.GROUP)
+        for key, values in sorted(head.items()):
+            rows = values.shape[0] if values.ndim else None
+            array = ArraySpec(values.dtype.name, values.shape[1:])
+            _create_array(group, key, values.shape, rows, array)
+            path = chunk_path(folder / heads.GROUP, key, 0, values.ndim)
+            write_atomically(path, raw_bytes(values).data, sweep=False)
+    with warnings.catch_warnings():
+        # Readers without consolidated metadata fall back to the documents of the arrays.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
+        zarr.consolidate_metadata(str(folder))
+    seal_root(folder, complete=False)
 
 
 def _create_array(

@@ -16,7 +16,8 @@ from ltood.images.decoding import as_image
 from ltood.images.files import ImageFiles
 from ltood.images.views import RandomViews
 from ltood.networks.checkpoint import load_checkpoint
-from ltood.store.features import FeatureStore, FeatureWriter
+from ltood.store.features import FeatureStore
+from ltood.store.writer import SplitWriter
 from tests.backbones.test_clip import SMALL, small, tensors
 
 CONFIG = {"batch_size": 6, "rows_per_chunk": 5}
@@ -117,7 +118,7 @@ def test_provenance_says_how_pictures_were_seen(undisturbed):
 def test_stopping_after_any_chunk_leaves_no_trace(
     tmp_path, checkpoint, undisturbed, monkeypatch, num_chunks
 ):
-    out, write, left = tmp_path / "features.zarr", FeatureWriter.write, [num_chunks]
+    out, write, left = tmp_path / "features.zarr", SplitWriter.write, [num_chunks]
 
     def counting(writer, *args):
         if not left[0]:
@@ -126,7 +127,7 @@ def test_stopping_after_any_chunk_leaves_no_trace(
         write(writer, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FeatureWriter, "write", counting)
+        patch.setattr(SplitWriter, "write", counting)
         with pytest.raises(Stopped):
             extract_tiny(checkpoint, out, CONFIG)
     extract_tiny(checkpoint, out, CONFIG)
@@ -243,4 +244,4 @@ def test_a_killed_process_leaves_no_trace(tmp_path, checkpoint, undisturbed):
     assert kill_when(process, reached, moments)
     extract_tiny(checkpoint, out, CONFIG)
     assert tree(out) == tree(undisturbed)
-    assert [path.name for path in tmp_path.iterdir()] == ["features.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["extracting", "features.zarr"]

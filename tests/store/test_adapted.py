@@ -10,14 +10,20 @@ from ltood.scoring.run import score_store
 from ltood.scoring.slots import EntrySpec
 from ltood.store.adapted import (
     AdaptedHead,
-    AdaptedSplit,
     AdaptedStore,
     read_adapted,
     weights_digest,
     with_adapted_head,
     write_adapted,
 )
-from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
+from ltood.store.features import (
+    ArraySpec,
+    FeatureSplit,
+    FeatureStore,
+    FeatureWriter,
+    SplitSpec,
+    StoreSpec,
+)
 from ltood.store.scores import ScoreStore
 
 NAMES = ("cat", "dog", "emu")
@@ -143,7 +149,7 @@ def test_a_store_without_weights_has_no_digest(store):
 
 
 def test_a_missing_head_is_named(tmp_path):
-    with pytest.raises(StoreError, match=r"holds no head\.json; run the adapt stage"):
+    with pytest.raises(StoreError, match=r"has no head\.json; run the adapt stage"):
         read_adapted(tmp_path / "head")
 
 
@@ -152,10 +158,10 @@ def test_changed_and_foreign_heads_are_refused(tmp_path, rng):
     write_adapted(folder, adapted(rng))
     document = json.loads((folder / "head.json").read_bytes())
     (folder / "head.json").write_text(json.dumps({**document, "schema": 7}))
-    with pytest.raises(StoreError, match="written with schema 7, this version reads 1"):
+    with pytest.raises(StoreError, match="schema 7, this version reads 2"):
         read_adapted(folder)
     (folder / "head.json").write_text("{")
-    with pytest.raises(CorruptStoreError, match="is unreadable"):
+    with pytest.raises(CorruptStoreError, match="does not hold JSON"):
         read_adapted(folder)
     write_adapted(folder, adapted(rng))
     raw = bytearray((folder / "head.safetensors").read_bytes())
@@ -178,12 +184,12 @@ def test_reading_needs_no_torch(tmp_path, rng):
 
 def test_logits_are_given_where_a_row_has_one_view(store, rng):
     head = adapted(rng).head
-    split = store.split("train")
-    kept = {key: split.spec.arrays[key] for key in ("features", "labels")}
-    split.spec = SplitSpec(7, kept)
-    assert AdaptedSplit(split, head).arrays == ["features", "labels", "logits"]
-    split.spec = SplitSpec(7, {**kept, "features": ArraySpec("float16", (2, 5))})
-    several = AdaptedSplit(split, head)
+    layer, rows = (head["weight"], head["bias"]), store.rows("train")
+    kept = {key: rows.spec.arrays[key] for key in ("features", "labels")}
+    rows.spec = SplitSpec(7, kept)
+    assert FeatureSplit(rows, layer).arrays == ["features", "labels", "logits"]
+    rows.spec = SplitSpec(7, {**kept, "features": ArraySpec("float16", (2, 5))})
+    several = FeatureSplit(rows, layer)
     assert several.arrays == ["features", "labels"]
     with pytest.raises(StoreError, match="has no array 'logits'"):
         several.read("logits", 0, 1)

@@ -27,6 +27,7 @@ LOGITS = {"logits": ArraySpec("float32", (2,))}
 def test_rows_with_and_without_a_head_and_in_views():
     check(train=arrays(4), test=arrays(4, local=ArraySpec("float16", (9, 4))))
     check(HEAD, train=arrays(4, **LOGITS), train_views=arrays(5, 4))
+    check(HEAD, train=arrays(4))
     check(train_views=arrays(5, 4), train=arrays(4))
 
 
@@ -34,7 +35,6 @@ def test_rows_with_and_without_a_head_and_in_views():
     ("content", "sentence"),
     [
         ({"train": arrays(4, **LOGITS)}, r"split train has logits, which no head gives"),
-        ({"head": HEAD, "train": arrays(4)}, r"split train lacks the array logits"),
         ({"head": HEAD, "train_views": arrays(5, 4, **LOGITS)}, r"train_views has logits, which"),
         ({"train": arrays(4), "test": arrays(5)}, r"rows of shape \(5,\); with the others they"),
         ({"train": arrays(3, 4)}, r"rows of shape \(3, 4\); with the others they must be \(4,\)"),

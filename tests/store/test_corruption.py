@@ -18,8 +18,9 @@ from store_samples import (
 )
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
-from ltood.store.chunks import checksum, store_kind
+from ltood.store.chunks import checksum
 from ltood.store.features import FeatureStore
+from ltood.store.metadata import store_kind
 from ltood.store.scores import ScoreStore
 
 CHUNK = "train/features/c/1/0"
@@ -144,7 +145,9 @@ def test_a_deleted_split_folder_is_an_unfinished_split(path):
 def test_an_unreadable_marker_is_reported(path, content):
     (path / MARKER).write_bytes(content)
     for read in (lambda: read_all(path), lambda: missing(resume(path, SPEC))):
-        with pytest.raises(CorruptStoreError, match=rf"{MARKER} is unreadable \(.*; delete it and"):
+        with pytest.raises(
+            CorruptStoreError, match=rf"{MARKER} does not hold JSON \(.*; delete it and"
+        ):
             read()
 
 
@@ -164,7 +167,8 @@ def test_a_marker_of_something_else_is_reported(path, change):
     (path / MARKER).write_text(json.dumps(change(marker)))
     for read in (lambda: read_all(path), lambda: missing(resume(path, SPEC))):
         with pytest.raises(
-            CorruptStoreError, match=rf"{MARKER} is no marker of rows 4 to 8; delete it and run"
+            CorruptStoreError,
+            match=rf"{MARKER} is not the marker of rows 4 to 8; delete it and run",
         ):
             read()
 
@@ -173,7 +177,7 @@ def test_swapped_markers_are_reported(path):
     first = path / "train/.done/000000.json"
     sound = first.read_bytes()
     first.write_bytes((path / MARKER).read_bytes())
-    with pytest.raises(CorruptStoreError, match=r"000000\.json is no marker of rows 0 to 4"):
+    with pytest.raises(CorruptStoreError, match=r"000000\.json is not the marker of rows 0 to 4"):
         read_all(path)
     first.write_bytes(sound)
     read_all(path)
@@ -225,23 +229,31 @@ def test_a_root_that_was_only_indented_anew_is_read(path):
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
 def test_an_unreadable_root_is_reported(path, content):
     (path / "zarr.json").write_bytes(content)
-    with pytest.raises(CorruptStoreError, match=r"store/zarr\.json is unreadable \(.*write the st"):
+    with pytest.raises(
+        CorruptStoreError, match=r"store/zarr\.json does not hold JSON .*write the st"
+    ):
         FeatureStore.open(path)
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"attributes": []}'])
 def test_a_root_of_another_form_is_reported(path, content):
     (path / "zarr.json").write_bytes(content)
-    with pytest.raises(CorruptStoreError, match=r"store/zarr\.json is no Zarr metadata; write the"):
+    with pytest.raises(
+        CorruptStoreError, match=r"store/zarr\.json does not hold Zarr metadata; write the"
+    ):
         FeatureStore.open(path)
 
 
 def test_what_is_no_store_is_told_apart(path, tmp_path):
-    with pytest.raises(StoreError, match=r"nowhere is no store: .*nowhere/zarr\.json does not ex"):
+    with pytest.raises(
+        StoreError, match=r"nowhere is not a store: .*nowhere/zarr\.json does not ex"
+    ):
         FeatureStore.open(tmp_path / "nowhere")
     zarr.create_group(str(tmp_path / "other"))
     assert store_kind(tmp_path / "other") == "other"
-    with pytest.raises(StoreError, match=r"other is a Zarr group but no ltood store; `ltood impor"):
+    with pytest.raises(
+        StoreError, match=r"other is a Zarr group but not an ltood store; `ltood impor"
+    ):
         FeatureStore.open(tmp_path / "other")
     assert store_kind(path) == "features"
     with pytest.raises(StoreError, match=r"store is a store of features, not of scores\."):
@@ -250,20 +262,18 @@ def test_what_is_no_store_is_told_apart(path, tmp_path):
 
 def test_another_schema_is_named(path):
     def newer(root):
-        root["attributes"]["ltood"]["schema"] = 2
+        root["attributes"]["ltood"]["schema"] = 3
         del root["attributes"]["ltood_crc32c"]
 
     edit_root(path, newer)
-    with pytest.raises(
-        StoreError, match=r"store has schema 2; this version reads 1\. Write the st"
-    ):
+    with pytest.raises(StoreError, match=r"store has schema 3; this version reads 2\. Run"):
         FeatureStore.open(path)
 
 
 def test_an_incomplete_skeleton_is_checked_too(tmp_path):
     create(tmp_path / "store", SPEC)
     flip(tmp_path / "store" / "zarr.json", -3)
-    with pytest.raises(CorruptStoreError, match=r"zarr\.json is unreadable"):
+    with pytest.raises(CorruptStoreError, match=r"zarr\.json does not hold JSON"):
         resume(tmp_path / "store", SPEC)
 
 

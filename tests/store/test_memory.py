@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from store_samples import NUM_CLASSES, create
 
-from ltood.store.chunks import MAPPED_CHUNKS
 from ltood.store.features import ArraySpec, SplitSpec, StoreSpec
 from ltood.store.layout import CHUNK_BYTES
+from ltood.store.rows import MAPPED_CHUNKS
 
 DIM, CHUNKS = 4096, 32
 

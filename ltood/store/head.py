@@ -1,0 +1,47 @@
+"""The classifier head of a store: small arrays, each with its checksum in the attributes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import CorruptStoreError
+from ltood.runtime.files import read_regular
+from ltood.store.chunks import checksum, chunk_path, raw_bytes
+
+GROUP = "head"
+
+
+def read_head(root: Path, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Read the head's arrays after checking their checksums.
+
+    Raises:
+        CorruptStoreError: If an array is missing or changed.
+    """
+    arrays = {}
+    for name, entry in digests.items():
+        shape = tuple(entry["shape"])
+        path = chunk_path(root / GROUP, name, 0, len(shape))
+        try:
+            raw = read_regular(path)
+        except FileNotFoundError:
+            raise CorruptStoreError(f"{path} is missing; write the store again.") from None
+        if checksum(raw) != entry["crc32c"]:
+            raise CorruptStoreError(f"{path} changed after it was written; write the store again.")
+        values = np.frombuffer(raw, dtype=np.dtype(entry["dtype"]).newbyteorder("<"))
+        arrays[name] = values.reshape(shape)
+    return arrays
+
+
+def head_digests(head: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Shape, type and checksum of each head array, for the attributes."""
+    return {
+        name: {
+            "crc32c": checksum(raw_bytes(values)),
+            "dtype": values.dtype.name,
+            "shape": list(values.shape),
+        }
+        for name, values in sorted(head.items())
+    }

@@ -1,0 +1,130 @@
+"""Attributes of a store: what it holds, what it was made from, and its fingerprint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.runtime.files import read_json, write_atomically
+from ltood.store.chunks import checksum
+from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec, digest
+
+ATTRIBUTE = "ltood"
+CHECKSUM_ATTRIBUTE = "ltood_crc32c"
+DOCUMENT = "zarr.json"
+#: Attributes that do not decide what is stored, or follow from the rest.
+_NOT_COUNTED = frozenset({"fingerprint", "schema", "complete", "provenance"})
+
+
+def fingerprint(attributes: Mapping[str, Any]) -> str:
+    """Digest of all attributes that decide what is stored, with the splits' own fingerprints.
+
+    The provenance does not count by itself: what of it decides the rows is in the fingerprints
+    of the splits.
+    """
+    return digest({key: attributes[key] for key in attributes.keys() - _NOT_COUNTED})
+
+
+def read_attributes(path: Path, kind: str) -> dict[str, Any]:
+    """Our attributes of the store at `path`.
+
+    Args:
+        path: Store folder.
+        kind: "features" or "scores".
+
+    Raises:
+        StoreError: If there is no such store or it is of another kind or schema.
+        CorruptStoreError: If they are unreadable or were changed.
+    """
+    content = _read_root(path).get("attributes", {}).get(ATTRIBUTE)
+    if not isinstance(content, dict):
+        raise StoreError(
+            f"{path} is a Zarr group but not an ltood store; `ltood import` makes one from arrays."
+        )
+    if content.get("schema") != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {content.get('schema')}; this version reads {SCHEMA}. Run the "
+            "command or stage that wrote it again (`ltood import`, `ltood score`, `dvc repro`)."
+        )
+    if content.get("kind") != kind:
+        raise StoreError(f"{path} is a store of {content.get('kind')}, not of {kind}.")
+    if content.get("fingerprint") != fingerprint(content):
+        raise CorruptStoreError(
+            f"{path / DOCUMENT} does not have the fingerprint it was written with; write the store "
+            "again."
+        )
+    return content
+
+
+def store_kind(path: Path) -> Literal["features", "scores", "other"]:
+    """Kind of the store at `path`; "other" for Zarr groups that ltood did not write.
+
+    Raises:
+        StoreError: If there is no store.
+    """
+    content = _read_root(path).get("attributes", {}).get(ATTRIBUTE)
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found == "features":
+        return "features"
+    return "scores" if found == "scores" else "other"
+
+
+def seal_root(path: Path, *, complete: bool) -> None:
+    """Rewrite the root's metadata with `complete` and with its checksum.
+
+    The last write of a store; a store that is sealed already is left alone.
+    """
+    file = path / DOCUMENT
+    document = json.loads(file.read_bytes())
+    attributes = document["attributes"]
+    attributes[ATTRIBUTE]["complete"] = complete
+    sealed = _root_checksum(document)
+    if attributes.get(CHECKSUM_ATTRIBUTE) != sealed:
+        attributes[CHECKSUM_ATTRIBUTE] = sealed
+        write_atomically(file, json.dumps(document, indent=2).encode(), sweep=False)
+
+
+def spec_from_json(splits: Mapping[str, Any]) -> dict[str, tuple[SplitSpec, int]]:
+    """Split specifications and rows per chunk from a store's attributes."""
+    return {
+        name: (
+            SplitSpec(
+                entry["rows"],
+                {
+                    key: ArraySpec(array["dtype"], tuple(array["shape"]))
+                    for key, array in entry["arrays"].items()
+                },
+                entry["fingerprint"],
+            ),
+            entry["rows_per_chunk"],
+        )
+        for name, entry in splits.items()
+    }
+
+
+def _read_root(path: Path) -> dict[str, Any]:
+    """The root's Zarr metadata, compared with its checksum where it is ours."""
+    file = path / DOCUMENT
+    try:
+        document = read_json(file, "write the store again")
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not a store: {file} does not exist.") from None
+    except CorruptStoreError:
+        if path.is_dir() or not path.exists():
+            raise
+        raise StoreError(f"{path} is not a store but a file.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("attributes", {}), dict):
+        raise CorruptStoreError(f"{file} does not hold Zarr metadata; write the store again.")
+    attributes = document.get("attributes", {})
+    content, found = attributes.get(ATTRIBUTE), attributes.get(CHECKSUM_ATTRIBUTE)
+    ours = isinstance(content, dict) and content.get("schema") == SCHEMA
+    if (ours or found is not None) and found != _root_checksum(document):
+        raise CorruptStoreError(f"{file} changed after it was written; write the store again.")
+    return document
+
+
+def _root_checksum(document: Mapping[str, Any]) -> str:
+    """Checksum of the root's metadata without the checksum itself."""
+    rest = {k: v for k, v in document["attributes"].items() if k != CHECKSUM_ATTRIBUTE}
+    return checksum(json.dumps({**document, "attributes": rest}, sort_keys=True).encode())
