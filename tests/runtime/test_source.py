@@ -74,7 +74,7 @@ def test_what_may_behave_otherwise_stays_apart(one, other):
     assert normal_form(one.encode()) != normal_form(other.encode())
 
 
-@pytest.mark.parametrize("name", ["ltood.core.settings", "ltood.reporting.page", "stages.train"])
+@pytest.mark.parametrize("name", ["ltood.core.prior", "ltood.reporting.page", "stages.train"])
 def test_the_normal_form_of_real_code_is_the_same_program(name):
     """Tree for tree, with the texts that stand alone taken out."""
     path = module_file(name)
