@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
-from ltood.core.head_schema import HEAD_SHAPES
+from ltood.core.head_schema import HEAD_SHAPES, check_head
 from ltood.runtime.console import log, progress
 from ltood.store.archives import Archive, file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
@@ -109,9 +109,6 @@ def _open_writer(
 
 def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
     """Head arrays as float32, and the class counts where given."""
-    for name in ("weight", "bias"):
-        if name not in archive.names:
-            raise DataError(f"{archive.path} has no array {name!r}; weight and bias are required.")
     head: dict[str, NDArray[Any]] = {}
     for name in archive.names:
         if name in HEAD_SHAPES:
@@ -126,38 +123,15 @@ def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] 
                 )
         elif name != "class_counts":
             log(f"warning: {archive.path} has an array {name!r} that no head uses; it is ignored.")
-    weight = head["weight"]
-    if weight.ndim != 2:
-        raise DataError(f"{archive.path}: weight has shape {weight.shape}; it must be [C, D].")
-    num_classes, dim = weight.shape
-    extra = len(head["extra_bias"]) if "extra_bias" in head else 0
-    expected = {
-        "bias": (num_classes,),
-        "bn_weight": (dim,),
-        "bn_bias": (dim,),
-        "logit_scale": (),
-        "extra_weight": (extra, dim),
-        "extra_bias": (extra,),
-        "gamma_weight": (num_classes, dim),
-        "gamma_bias": (num_classes,),
-        "energy_map": (2,),
-        "msp_map": (2,),
-        "mahalanobis_map": (2,),
-    }
-    if "logit_scale" in head and not (head["logit_scale"] > 0).all():
+    try:
+        check_head({name: values.shape for name, values in head.items()})
+    except DataError as error:
+        raise DataError(f"{archive.path}: {error}") from error
+    if "logit_scale" in head and not head["logit_scale"] > 0:
         raise DataError(
             f"{archive.path}: logit_scale is {head['logit_scale'].tolist()}; it multiplies cosines "
             "to logits, so it must be above 0 (CLIP's is 100)."
         )
-    for name, shape in expected.items():
-        if name in head and head[name].shape != shape:
-            raise DataError(
-                f"{archive.path}: {name} has shape {head[name].shape}; with a weight of "
-                f"{num_classes} classes x {dim} features it must be {shape}."
-            )
-    for weights, biases in (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias")):
-        if (weights in head) != (biases in head):
-            raise DataError(f"{archive.path}: {weights} and {biases} must be given together.")
     counts = archive.load("class_counts") if "class_counts" in archive.names else None
     return head, counts
 

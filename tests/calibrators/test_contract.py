@@ -1,13 +1,17 @@
 """What every calibrator owes, checked over every file of the package."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import DIM, make_toy
 
 from ltood.core.batches import FitInputs
-from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, check_needs
@@ -69,6 +73,42 @@ def test_unfitted_and_missing_needs_are_refused(name, toy):
         check_needs(f"calibrator {name}", calibrator.needs, FitInputs(), has_local=False)
     with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
         calibrator.fit(FitInputs())
+
+
+def test_arrays_of_any_kind_are_calibrated_alike(name, toy):
+    entry = load("calibrators", name).Entry
+    train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
+    learned = {"features": train.features, "labels": train.labels, "aux": aux.features}
+    features, local, logits = toy.id_batch.features, toy.id_batch.local, toy.id_batch.logits
+    expected = entry().fit(toy.inputs)
+    for kind in (torch.Tensor.clone, torch.Tensor.numpy, torch.Tensor.tolist):
+        given = {key: kind(value) for key, value in learned.items()}
+        calibrator = entry().fit(**given, head=(toy.head.weight, toy.head.bias))
+        for method, rows in (("transform", features), ("transform_local", local)):
+            got = getattr(calibrator, method)(kind(rows))
+            assert isinstance(got, torch.Tensor if kind is torch.Tensor.clone else np.ndarray)
+            assert np.array_equal(got, getattr(expected, method)(rows))
+        assert np.array_equal(
+            calibrator.adjust_logits(kind(logits)), expected.adjust_logits(logits)
+        )
+
+
+def test_copies_pickles_and_second_fits_are_alike(name, toy):
+    entry = load("calibrators", name).Entry
+    expected = entry().fit(toy.inputs)
+    twice = entry().fit(make_toy(seed=1, dim=12, counts=(9, 8, 7)).inputs).fit(toy.inputs)
+    for twin in (copy.deepcopy(expected), pickle.loads(pickle.dumps(expected)), twice):
+        assert torch.equal(
+            twin.transform(toy.id_batch.features), expected.transform(toy.id_batch.features)
+        )
+        assert twin.derived() == expected.derived()
+
+
+def test_rows_of_another_width_are_refused(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    for width in (1, DIM - 3, DIM + 1):
+        with pytest.raises(DataError, match=f"{width} columns .* fitted on {DIM}"):
+            calibrator.transform(torch.rand(5, width))
 
 
 def test_entry_and_summary_are_found(name):

@@ -1,13 +1,16 @@
 """What every normaliser owes, checked over every file of the package."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ltood.core.batches import FeatureBatch, FitInputs
-from ltood.core.errors import MissingNeedError, NotFittedError
+from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
@@ -85,6 +88,34 @@ def test_unfitted_and_missing_needs_are_refused(name, toy):
         check_needs(f"normaliser {name}", normaliser.needs, FitInputs(), has_local=False)
     with pytest.raises(MissingNeedError, match="fit needs class counts of the training set"):
         normaliser.fit(FitInputs())
+
+
+def test_arrays_of_any_kind_are_normalised_alike(name, toy):
+    entry = load("normalisers", name).Entry
+    expected = normalised(name, toy.inputs, toy.id_batch)
+    train = next(iter(toy.inputs.train.batches()))
+    scores, logits, counts = energy(toy.id_batch.logits), toy.id_batch.logits, [60, 30, 15, 8]
+    for kind in (torch.Tensor.clone, torch.Tensor.numpy, torch.Tensor.tolist):
+        normaliser = entry(base="energy").fit(kind(train.features), kind(train.labels))
+        got = normaliser.normalise(kind(scores), logits=kind(logits))
+        assert isinstance(got, torch.Tensor if kind is torch.Tensor.clone else np.ndarray)
+        assert np.array_equal(got, expected)
+    with_head = entry(base="energy").fit(prior=counts, head=toy.head)
+    features = toy.id_batch.features
+    torch.testing.assert_close(with_head.normalise(scores, features), expected)
+    with pytest.raises(DataError, match="39 scores for 40 rows"):
+        with_head.normalise(scores[1:], features)
+    assert repr(with_head).startswith(f"{entry.__name__}(base='energy'")
+
+
+def test_copies_pickles_and_second_fits_are_alike(name, toy):
+    entry = load("normalisers", name).Entry
+    normaliser = entry(base="energy").fit(toy.inputs)
+    twice = entry(base="energy").fit(prior=[1, 2, 3]).fit(toy.inputs)
+    scores = energy(toy.id_batch.logits)
+    expected = normaliser.normalise(scores, toy.id_batch)
+    for twin in (copy.deepcopy(normaliser), pickle.loads(pickle.dumps(normaliser)), twice):
+        assert torch.equal(twin.normalise(scores, toy.id_batch), expected)
 
 
 def test_entry_and_summary_are_found(name):
