@@ -104,7 +104,7 @@ def test_optional_arrays_are_kept(tmp_path, rng):
 
 
 BAD = [
-    ({"head__weight": None}, "has no array 'weight'"),
+    ({"head__weight": None}, "the head has no weight"),
     ({"head__weight": np.zeros(3)}, r"weight has shape \(3,\); it must be \[C, D\]"),
     ({"head__bias": np.zeros(2)}, r"bias has shape \(2,\)"),
     ({"head__bias": np.array([0, np.nan, 0])}, "bias has 1 values that are not finite"),
