@@ -99,7 +99,7 @@ def main() -> None:
             some = {key: getattr(rows, key)[chosen] for key in ("rows", "labels", "ids")}
             learner = Learner(recipe, NAMES, encoder, dataclasses.replace(rows, **some), 0)
             wall, processor = time.perf_counter(), time.process_time()
-            learner.go(Path(folder) / "state", {})
+            learner.run(Path(folder) / "state", {})
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return time.perf_counter() - wall, time.process_time() - processor

@@ -120,13 +120,13 @@ def _learned(
     state = load_state(state_folder)
     if state is not None and state["inputs"] == inputs:
         learner.restore(state)
-    learner.go(state_folder, inputs)
+    learner.run(state_folder, inputs)
     with torch.no_grad():
         text = learner.text().cpu().numpy()
     return {
         "weight": text,
         "context": learner.context.detach().cpu().numpy(),
-        "history": np.array(learner.at.history),
+        "history": np.array(learner.progress.history),
     }
 
 

@@ -1,8 +1,6 @@
 """Learning the context vectors of prompts from stored features, resumable to the bit."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from ltood.adapting.rows import TrainingRows, epoch_order
 from ltood.adapting.texts import TextEncoder
 from ltood.clip.prompts import PromptBatch, learned_prompts
 from ltood.core.errors import TrainingError
-from ltood.networks.training_state import save_state
+from ltood.networks.training_state import Progress, StateKeeper
 from ltood.recipes import PromptConfig, PromptRecipe, prompt_learning_rate
 from ltood.runtime.console import log, progress
 
@@ -25,23 +23,6 @@ SAVE_SECONDS = 60.0
 #: Deviation of the random start.
 _START_DEVIATION = 0.02
 _START = 3
-
-
-@dataclass
-class Progress:
-    """How far the learning has come.
-
-    Attributes:
-        epoch: Epoch in progress, from 0.
-        step: Steps of it that are done.
-        sums: Sums of the loss terms over those steps, by name.
-        history: Mean loss terms of every finished epoch, in the order of their names.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[list[float]] = field(default_factory=list)
 
 
 def start_context(
@@ -70,7 +51,7 @@ class Learner:
     """One run of prompt learning.
 
     Attributes:
-        at: How far it has come.
+        progress: How far it has come.
         context: The context vectors, which the steps change.
     """
 
@@ -95,7 +76,7 @@ class Learner:
             DataError: If a prompt has no words or is longer than the context.
         """
         config = recipe.config
-        self.at = Progress()
+        self.progress: Progress[list[float]] = Progress()
         self._recipe, self._config, self._rows, self._seed = recipe, config, rows, seed
         self._drawn: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
         self._device = encoder.tower.device
@@ -118,22 +99,19 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return {
-            "epoch": self.at.epoch,
-            "step": self.at.step,
-            "sums": dict(self.at.sums),
-            "history": [list(row) for row in self.at.history],
+            "progress": vars(self.progress),
             "context": self.context.detach(),
             "optimiser": self._optimiser.state_dict(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self.at = Progress(state["epoch"], state["step"], state["sums"], state["history"])
+        self.progress = Progress(**state["progress"])
         with torch.no_grad():
             self.context.copy_(state["context"])
         self._optimiser.load_state_dict(state["optimiser"])
 
-    def go(self, folder: Path, inputs: Mapping[str, Any]) -> None:
+    def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Run the steps that are left, saving the state now and then.
 
         Args:
@@ -144,17 +122,15 @@ class Learner:
             TrainingError: If a loss is no finite number.
             StoreError: If the state cannot be written.
         """
-        saved = time.monotonic()
+        keeper = StateKeeper(folder, inputs, SAVE_SECONDS)
         epochs, steps = self._config.epochs, self.steps_per_epoch
         with progress("learn prompts", epochs * steps, unit="steps") as advance:
-            advance(self.at.epoch * steps + self.at.step)
-            while self.at.epoch < epochs:
+            advance(self.progress.epoch * steps + self.progress.step)
+            while self.progress.epoch < epochs:
                 self._epoch_step()
                 advance(1)
-                if time.monotonic() - saved >= SAVE_SECONDS:
-                    done = self.at.epoch * steps + self.at.step
-                    save_state(folder, done, {**self.state(), "inputs": dict(inputs)})
-                    saved = time.monotonic()
+                if keeper.is_due():
+                    keeper.save(self.progress.epoch * steps + self.progress.step, self.state())
 
     def text(self) -> Tensor:
         """Unit text embeddings of the classes with the present context, [C, D]."""
@@ -162,29 +138,29 @@ class Learner:
 
     def _epoch_step(self) -> None:
         """One step, and the end of the epoch where it was the last."""
-        at, size = self.at, self._config.batch_size
-        if self._drawn is None or self._drawn[0] != at.epoch:
+        now, size = self.progress, self._config.batch_size
+        if self._drawn is None or self._drawn[0] != now.epoch:
             num = len(self._rows), self._rows.num_views
-            self._drawn = (at.epoch, *epoch_order(self._seed, at.epoch, *num))
+            self._drawn = (now.epoch, *epoch_order(self._seed, now.epoch, *num))
         _, order, views = self._drawn
-        part = slice(at.step * size, (at.step + 1) * size)
+        part = slice(now.step * size, (now.step + 1) * size)
         terms = self._step(order[part], views[part])
         for name, value in terms.items():
-            at.sums[name] = at.sums.get(name, 0.0) + value
-        at.step += 1
-        if at.step == self.steps_per_epoch:
-            means = {name: total / at.step for name, total in at.sums.items()}
+            now.sums[name] = now.sums.get(name, 0.0) + value
+        now.step += 1
+        if now.step == self.steps_per_epoch:
+            means = {name: total / now.step for name, total in now.sums.items()}
             shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-            done, epochs = at.epoch + 1, self._config.epochs
+            done, epochs = now.epoch + 1, self._config.epochs
             if done % max(1, epochs // 10) == 0 or done == epochs:
                 log(f"epoch {done} of {epochs}: {shown}")
-            at.history.append(list(means.values()))
-            at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
+            now.history.append(list(means.values()))
+            now.epoch, now.step, now.sums = now.epoch + 1, 0, {}
 
     def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
         """Lower the losses of one batch; their values before that, by name."""
         for group in self._optimiser.param_groups:
-            group["lr"] = prompt_learning_rate(self.at.epoch, self._config)
+            group["lr"] = prompt_learning_rate(self.progress.epoch, self._config)
         text = self.text()
         logits = self._logits("features", chosen, views, text)
         local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
@@ -194,8 +170,8 @@ class Learner:
         values = {name: value.item() for name, value in terms.items()}
         if not np.isfinite(list(values.values())).all():
             raise TrainingError(
-                f"the losses of step {self.at.step} in epoch {self.at.epoch} are {values}, no "
-                f"finite numbers; lower {self._config.section}.learning_rate "
+                f"the losses of step {self.progress.step} in epoch {self.progress.epoch} are "
+                f"{values}, which is not finite; lower {self._config.section}.learning_rate "
                 f"({self._config.learning_rate}) or check the stored features."
             )
         self._optimiser.zero_grad()

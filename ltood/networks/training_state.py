@@ -1,4 +1,4 @@
-"""The state of an interrupted training: one file whose name proves its content.
+"""The state of an interrupted run: one file whose name proves its content.
 
     state/<step>-<sha256>.pt    everything that the next step depends on
 
@@ -10,16 +10,68 @@ import hashlib
 import io
 import pickle
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from ltood.core.errors import StoreError
 from ltood.runtime.files import write_atomically
 
+_Row = TypeVar("_Row")
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
+
+
+@dataclass
+class Progress(Generic[_Row]):
+    """How far a run has come; plain values that a saved state holds.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done in the epoch under way.
+        sums: Sum of each loss term over that epoch so far.
+        history: One row per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[_Row] = field(default_factory=list)
+
+
+class StateKeeper:
+    """Saves the state of a run now and then, with the inputs that it belongs to."""
+
+    def __init__(
+        self, folder: Path, inputs: Mapping[str, Any], seconds: float, *, active: bool = True
+    ) -> None:
+        """Start the clock.
+
+        Args:
+            folder: For the states.
+            inputs: Plain values that decide the result of the run.
+            seconds: After which a state is due.
+            active: False saves nothing, as on all ranks but the first.
+        """
+        self._folder, self._inputs, self._seconds, self._active = folder, inputs, seconds, active
+        self._saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last state is older than that."""
+        return time.monotonic() - self._saved >= self._seconds
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Save the state after `step` steps of the whole run.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        if self._active:
+            save_state(self._folder, step, {**state, "inputs": dict(self._inputs)})
+        self._saved = time.monotonic()
 
 
 def save_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:

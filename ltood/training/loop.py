@@ -1,10 +1,9 @@
-"""The loop: steps, epochs, looks at the validation split, and states to go on from."""
+"""The loop: steps, epochs, validation, and states to go on from."""
 
 import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ltood.core.errors import TrainingError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint_files import HISTORY
-from ltood.networks.training_state import save_state
+from ltood.networks.training_state import Progress, StateKeeper
 from ltood.recipes import TrainingRecipe
 from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
@@ -30,25 +29,10 @@ from ltood.training.sharing import all_reduce_gradients
 from ltood.training.stepping import ExponentialMovingAverage, micro_batches
 from ltood.training.work import STATE
 
-#: Steps between looks at the losses on a GPU, where each look makes the host wait.
+#: Check losses for NaN every so many steps on a GPU; each check synchronises it.
 _CHECK_STEPS = 20
-
-
-@dataclass
-class Progress:
-    """Where a run stands; plain values that a saved state holds.
-
-    Attributes:
-        epoch: Epochs done.
-        step: Steps done in the epoch under way.
-        sums: For each loss term its sum over the images of that epoch.
-        history: One row per finished epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float | None]] = field(default_factory=list)
+#: Numbers of an epoch by name; None for what was not measured.
+HistoryRow = dict[str, float | None]
 
 
 class Run:
@@ -89,7 +73,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
         self.averaged = ExponentialMovingAverage((backbone, recipe), self.config.ema)
-        self.progress = Progress()
+        self.progress: Progress[HistoryRow] = Progress()
         self.num_seen, self.begun = 0, time.monotonic()
         self.pending: list[tuple[int, tuple[str, ...], Tensor, int]] = []
 
@@ -111,12 +95,9 @@ class Run:
         self.progress = Progress(**state["progress"])
         log(f"training resumes after epoch {self.progress.epoch}, step {self.progress.step}.")
 
-    def save(self, folder: Path, inputs: Mapping[str, Any]) -> None:
-        """Save everything that the next step depends on; only the first rank does."""
-        if self.ranks.rank:
-            return
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
         state: dict[str, Any] = {
-            "inputs": inputs,
             "backbone": self.backbone.state_dict(),
             "recipe": self.recipe.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -126,33 +107,37 @@ class Run:
             state["scaler"] = self.scaler.state_dict()
         if self.averaged.decay:
             state["averaged"] = self.averaged.weights
-        save_state(
-            folder / STATE, self.progress.epoch * self.batches.num_steps + self.progress.step, state
-        )
+        return state
 
     def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
-        """Train the epochs that are left."""
-        saved = time.monotonic()
+        """Train the epochs that are left.
+
+        Args:
+            folder: For states and the history so far.
+            inputs: Saved with the states, so that it is known what they belong to.
+        """
+        first, num_steps = self.ranks.rank == 0, self.batches.num_steps
+        seconds = 60 * self.config.checkpoint_minutes
+        keeper = StateKeeper(folder / STATE, inputs, seconds, active=first)
         while self.progress.epoch < self.config.epochs:
             title = f"epoch {self.progress.epoch + 1} of {self.config.epochs}"
             with progress(title, self.batches.num_images, "images") as advance:
                 advance(self.batches.images_before(self.progress.step))
-                while self.progress.step < self.batches.num_steps:
+                while self.progress.step < num_steps:
                     advance(self._step(), self._means())
-                    if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                    if keeper.is_due():
                         self._check_losses()
                         self._check_weights()
-                        self.save(folder, inputs)
-                        saved = time.monotonic()
+                        done = self.progress.epoch * num_steps + self.progress.step
+                        keeper.save(done, self.state())
             self._end_epoch()
-            if self.ranks.rank == 0:
+            if first:
                 write_atomically(folder / HISTORY, history_csv(self.progress.history).encode())
             if self.progress.epoch % self.config.checkpoint_epochs == 0:
-                self.save(folder, inputs)
-                saved = time.monotonic()
+                keeper.save(self.progress.epoch * num_steps, self.state())
 
     def _means(self) -> str:
-        """Mean of each loss term over the epoch so far, as far as it was looked at."""
+        """Mean of each loss term over the checked steps of the epoch."""
         seen = self.batches.images_before(self.progress.step) - sum(row[3] for row in self.pending)
         return ", ".join(f"{name} {total / seen:.3f}" for name, total in self.progress.sums.items())
 
@@ -220,7 +205,7 @@ class Run:
             )
 
     def _end_epoch(self) -> None:
-        """Look at the validation split and begin the next epoch."""
+        """Validate and begin the next epoch."""
         self._check_losses()
         self._check_weights()
         done = self.progress.epoch + 1
@@ -228,18 +213,18 @@ class Run:
         means = {
             name: total / self.batches.num_images for name, total in self.progress.sums.items()
         }
-        looks = done % self.config.validation_epochs == 0 or done == self.config.epochs
-        row: dict[str, float | None] = {
+        validates = done % self.config.validation_epochs == 0 or done == self.config.epochs
+        row: HistoryRow = {
             "epoch": done,
             "learning_rate": learning_rate(last_step, self.batches.num_steps, self.config),
             **means,
             "loss": sum(means.values()),
             "val_accuracy": None,
         }
-        if looks:
+        if validates:
             with self.averaged.applied():
                 row["val_accuracy"] = self._val_accuracy()
-        self.progress = Progress(done, 0, {}, [*self.progress.history, row])
+        self.progress = Progress(done, history=[*self.progress.history, row])
         tells = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
         if tells and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
@@ -281,7 +266,7 @@ class Run:
 def _validation(
     data: ImageData, backbone: Backbone, device: torch.device
 ) -> tuple[ImageProvider, Tensor] | None:
-    """Pixels and labels [N] of the validation split, or None; every rank looks at all of it."""
+    """Pixels and labels [N] of the validation split, or None; every rank computes all of it."""
     if "val" not in data.splits():
         return None
     source = data.source("val")
@@ -303,7 +288,7 @@ def _optimiser(
     return torch.optim.AdamW(parameters, rate, weight_decay=decay)
 
 
-def history_csv(history: list[dict[str, float | None]]) -> str:
+def history_csv(history: list[HistoryRow]) -> str:
     """Rows as comma-separated text, none for none; what was not measured stays blank."""
     if not history:
         return ""

@@ -28,7 +28,7 @@ from ltood.runtime.provenance import code_digest, digest, library_versions
 from ltood.training import work
 from ltood.training.counted import derive_seed
 from ltood.training.initial_weights import GivenWeights, build, inputs_of_given
-from ltood.training.loop import Run, history_csv
+from ltood.training.loop import HistoryRow, Run, history_csv
 from ltood.training.plan import Plan
 
 #: Settings that decide when work is saved, not what comes out; precision stands for amp, and
@@ -161,7 +161,7 @@ def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]
 def _finish(
     backbone: Backbone,
     extras: Mapping[str, NDArray[np.float32]],
-    history: list[dict[str, float | None]],
+    history: list[HistoryRow],
     inputs: Mapping[str, Any],
     folder: Path,
     out: Path,

@@ -51,7 +51,7 @@ def test_three_steps_from_a_store_lead_to_the_published_context(tmp_path, monkey
     run.context.data.copy_(torch.tensor(g["prompt/ctx_shared"]))
     found = []
     run._optimiser.register_step_post_hook(lambda *_: found.append(run.context.detach().clone()))
-    run.go(tmp_path / "state", {})
+    run.run(tmp_path / "state", {})
     np.testing.assert_allclose(torch.stack(found), g["train/ctx_after_sgd_steps"], atol=2e-5)
 
 
@@ -63,7 +63,7 @@ def test_text_modes_learn_the_same(store, tmp_path, position, class_specific):
     for mode in ("full", "cut", "prefix"):
         config = locoop.Config(**settings, class_specific=class_specific, text_mode=mode)
         run = learner(store, locoop, config)
-        run.go(tmp_path / mode, {})
+        run.run(tmp_path / mode, {})
         contexts[mode] = run.context.detach()
     start = start_context(config, 3, prompt_samples.encoder(), 0)
     moved = (contexts["full"] - start).norm()
@@ -76,7 +76,7 @@ def test_text_modes_learn_the_same(store, tmp_path, position, class_specific):
 def test_a_killed_run_goes_on_to_the_same_bits(store, tmp_path, monkeypatch, stop):
     config = locoop.Config(n_ctx=2, epochs=3, batch_size=4)
     whole = learner(store, locoop, config)
-    whole.go(tmp_path / "unused", {})
+    whole.run(tmp_path / "unused", {})
     assert not (tmp_path / "unused").exists()
 
     monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
@@ -91,25 +91,25 @@ def test_a_killed_run_goes_on_to_the_same_bits(store, tmp_path, monkeypatch, sto
 
     monkeypatch.setattr(killed, "_step", step)
     with pytest.raises(KeyboardInterrupt):
-        killed.go(tmp_path / "state", {"of": "this"})
+        killed.run(tmp_path / "state", {"of": "this"})
     state = load_state(tmp_path / "state")
     assert state["inputs"] == {"of": "this"}
-    assert (state["epoch"], state["step"]) == divmod(stop, 2)
+    assert (state["progress"]["epoch"], state["progress"]["step"]) == divmod(stop, 2)
     resumed = learner(store, locoop, config)
     resumed.restore(state)
-    resumed.go(tmp_path / "state", {"of": "this"})
+    resumed.run(tmp_path / "state", {"of": "this"})
     assert torch.equal(resumed.context, whole.context)
-    assert resumed.at.history == whole.at.history
+    assert resumed.progress.history == whole.progress.history
 
 
 def test_learning_lowers_the_loss_and_records_it(store, tmp_path):
     config = coop.Config(n_ctx=2, epochs=8, batch_size=11, learning_rate=0.05)
     run = learner(store, coop, config)
-    run.go(tmp_path / "state", {})
-    losses = [row[0] for row in run.at.history]
+    run.run(tmp_path / "state", {})
+    losses = [row[0] for row in run.progress.history]
     assert len(losses) == 8
     assert losses[-1] < losses[0]
-    assert run.at.epoch == 8
+    assert run.progress.epoch == 8
     torch.testing.assert_close(run.text().norm(dim=1), torch.ones(3))
 
 
@@ -118,9 +118,9 @@ def test_batches_without_an_irrelevant_patch_add_exactly_nothing(store, tmp_path
     with pytest.warns(UserWarning, match="topk is 3 of 3 classes, so that no patch leaves"):
         none = learner(store, locoop, locoop.Config(topk=3, entropy_weight=4.0, **settings))
     plain = learner(store, coop, coop.Config(**settings))
-    none.go(tmp_path / "none", {})
-    plain.go(tmp_path / "plain", {})
-    assert [row[1] for row in none.at.history] == [0.0, 0.0]
+    none.run(tmp_path / "none", {})
+    plain.run(tmp_path / "plain", {})
+    assert [row[1] for row in none.progress.history] == [0.0, 0.0]
     assert torch.equal(none.context, plain.context)
 
 
@@ -159,5 +159,5 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, rng):
     path = tmp_path / "nan.zarr"
     broken = prompt_samples.write_store(path, {"train": (labels, features, local)}, NAMES)
     run = learner(broken, coop, coop.Config(n_ctx=2))
-    with pytest.raises(TrainingError, match=r"losses of step 0 in epoch 0 are .*nan.*no finite"):
-        run.go(tmp_path / "state", {})
+    with pytest.raises(TrainingError, match=r"losses of step 0 in epoch 0 are .*nan.*not finite"):
+        run.run(tmp_path / "state", {})

@@ -5,7 +5,7 @@ import pytest
 
 from ltood.adapting.rows import TrainingRows, drawn, epoch_order, training_rows
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.recipes._text_heads import PromptConfig
+from ltood.recipes.coop import Config
 from ltood.store.layout import ArraySpec
 from tests import prompt_samples
 
@@ -53,7 +53,7 @@ def test_an_epoch_visits_every_row_once_in_its_own_order():
 
 
 def test_without_a_choice_all_rows_are_taken(store):
-    rows = training_rows(store, PromptConfig(), 0, local=True)
+    rows = training_rows(store, Config(), 0, local=True)
     assert len(rows) == 13
     assert rows.num_views == 1
     whole = store.split("train").load(["features", "local", "labels", "ids"])
@@ -67,18 +67,18 @@ def test_without_a_choice_all_rows_are_taken(store):
 
 
 def test_shots_are_drawn_and_listed_rows_are_taken(store, tmp_path):
-    rows = training_rows(store, PromptConfig(shots=2), 1, local=False)
+    rows = training_rows(store, Config(shots=2), 1, local=False)
     assert np.bincount(rows.labels).tolist() == [2, 2, 2]
     file = tmp_path / "rows.csv"
     file.write_text("seed,id,path\n1,104,x\n1,101,y\n2,102,z\n1,101,y\n", encoding="utf-8")
-    found = training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+    found = training_rows(store, Config(rows=str(file)), 1, local=False)
     assert found.ids.tolist() == [101, 104]
     assert found.labels.tolist() == [1, 1]
     file.write_text("id\n103\n", encoding="utf-8")
-    assert training_rows(store, PromptConfig(rows=str(file)), 1, local=False).rows.tolist() == [3]
+    assert training_rows(store, Config(rows=str(file)), 1, local=False).rows.tolist() == [3]
     # A spreadsheet's mark at the start would else hide the first column, here the seed.
     file.write_text("seed,id\n1,104\n2,102\n", encoding="utf-8-sig")
-    found = training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+    found = training_rows(store, Config(rows=str(file)), 1, local=False)
     assert found.ids.tolist() == [104]
 
 
@@ -86,18 +86,18 @@ def test_a_list_of_several_shots_is_asked_for_one_of_them(store, tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("seed,shots,id\n1,1,104\n1,2,104\n1,2,101\n2,1,102\n", encoding="utf-8")
     for shots, expected in ((1, [104]), (2, [101, 104])):
-        config = PromptConfig(rows=str(file), shots=shots)
+        config = Config(rows=str(file), shots=shots)
         assert training_rows(store, config, 1, local=False).ids.tolist() == expected
-    assert training_rows(store, PromptConfig(rows=str(file)), 2, local=False).ids.tolist() == [102]
+    assert training_rows(store, Config(rows=str(file)), 2, local=False).ids.tolist() == [102]
     for shots, said in (
         (None, r"rows\.csv lists rows for 1, 2 shots; set recipes\.coop\.shots to one"),
         (4, r"rows\.csv lists no row for seed 1 and 4 shots"),
     ):
         with pytest.raises(DataError, match=said):
-            training_rows(store, PromptConfig(rows=str(file), shots=shots), 1, local=False)
+            training_rows(store, Config(rows=str(file), shots=shots), 1, local=False)
     file.write_text("id\n104\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"KeyError: 'shots'\); give .* the column id and shots"):
-        training_rows(store, PromptConfig(rows=str(file), shots=1), 1, local=False)
+        training_rows(store, Config(rows=str(file), shots=1), 1, local=False)
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ def test_bad_lists_are_refused(store, tmp_path, text, sentence):
     if text is not None:
         file.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=sentence):
-        training_rows(store, PromptConfig(rows=str(file)), 1, local=False)
+        training_rows(store, Config(rows=str(file)), 1, local=False)
 
 
 def test_what_a_store_lacks_is_named(tmp_path, rng):
     splits = prompt_samples.random_splits(rng, 3)
     only = prompt_samples.write_store(tmp_path / "t.zarr", {"test": splits["test"]}, NAMES)
     with pytest.raises(MissingNeedError, match="has no split train or train_views"):
-        training_rows(only, PromptConfig(), 0, local=False)
+        training_rows(only, Config(), 0, local=False)
     labels, features, _ = splits["train"]
     bare = {"train": (labels, features, None)}
     plain = prompt_samples.write_store(tmp_path / "p.zarr", bare, NAMES)
-    assert len(training_rows(plain, PromptConfig(), 0, local=False)) == 24
+    assert len(training_rows(plain, Config(), 0, local=False)) == 24
     with pytest.raises(MissingNeedError, match=r"split train of .* has no local features"):
-        training_rows(plain, PromptConfig(), 0, local=True)
+        training_rows(plain, Config(), 0, local=True)
 
 
 class Views:
@@ -183,7 +183,7 @@ def test_views_come_before_plain_rows_and_share_their_labels(store, rng, labelle
     plain = store.split("train").load(["labels", "ids"])
     arrays = {"features": rng.normal(size=(13, 5, 32)).astype(np.float32)}
     views = Views(**arrays, **(plain if labelled else {}))
-    rows = training_rows(WithViews(store, views), PromptConfig(shots=2), 0, local=False)
+    rows = training_rows(WithViews(store, views), Config(shots=2), 0, local=False)
     assert (rows.split, rows.num_views) == (views, 5)
     np.testing.assert_array_equal(rows.labels, plain["labels"][rows.rows])
     np.testing.assert_array_equal(rows.ids, plain["ids"][rows.rows])
@@ -192,7 +192,7 @@ def test_views_come_before_plain_rows_and_share_their_labels(store, rng, labelle
 def test_views_of_other_images_are_refused(store, rng):
     views = Views(features=rng.normal(size=(12, 2, 32)))
     with pytest.raises(DataError, match="has 12 rows and no labels but train has 13"):
-        training_rows(WithViews(store, views), PromptConfig(), 0, local=False)
+        training_rows(WithViews(store, views), Config(), 0, local=False)
 
 
 @pytest.mark.parametrize("label", [-1, 3])
@@ -201,4 +201,4 @@ def test_labels_without_a_name_are_refused(store, label):
     views = Views(features=np.ones((4, 2, 32)), ids=ids, labels=labels)
     sentence = f"row 2 of split train_views has label {label}, but there are 3 class names"
     with pytest.raises(DataError, match=sentence):
-        training_rows(WithViews(store, views), PromptConfig(), 0, local=False)
+        training_rows(WithViews(store, views), Config(), 0, local=False)
