@@ -163,6 +163,22 @@ def building_folder(out: Path, *, overwrite: bool = True) -> Iterator[Path]:
             replace_folder(building, target, overwrite=overwrite)
 
 
+@contextmanager
+def temporary_folder(out: Path) -> Iterator[Path]:
+    """Make an empty folder beside `out` for the block; a later writer removes a killed one's.
+
+    Raises:
+        StoreError: If it cannot be made.
+    """
+    target = Path(os.path.realpath(out))
+    with _temporary(target) as folder:
+        with _told(out):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep_temporaries(target.parent)
+            folder.mkdir()
+        yield folder
+
+
 def replace_folder(building: Path, out: Path, *, overwrite: bool = True) -> None:
     """Move a finished folder to `out` on the same disk, replacing what was there.
 

@@ -4,8 +4,6 @@ Rows stream through in batches, on the CPU or a GPU; nothing here grows with the
 number of rows.
 """
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError, LtoodError, StoreError
 from ltood.core.slots import Method, Normaliser
 from ltood.runtime.console import progress
+from ltood.runtime.files import temporary_folder
 from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
 from ltood.scoring.slots import (
     NONE,
@@ -79,12 +78,9 @@ def score_store(
     session, calibration = calibrate(ScoringSession.open(store, device), view)
     if correction.is_none:
         return write_scores(session, calibration, base, out, splits=splits, overwrite=overwrite)
-    raw_path = out.with_name(f".{out.name}.{os.getpid()}.raw")
-    try:
-        raw = write_scores(session, calibration, base, raw_path, splits=splits, overwrite=True)
+    with temporary_folder(out) as folder:
+        raw = write_scores(session, calibration, base, folder / "raw.zarr", splits=splits)
         return normalise_scores(session, raw, correction, out, overwrite=overwrite)
-    finally:
-        shutil.rmtree(raw_path, ignore_errors=True)
 
 
 def write_scores(

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -323,3 +325,23 @@ def test_auxiliary_outputs_are_those_of_calibrated_features(rng):
     torch.testing.assert_close(seen.logits, head.logits(2 * features))
     torch.testing.assert_close(seen.extra, head.extra_logits(2 * features))
     assert "logits" not in calibrated(raw, twice, head, logits=False).arrays
+
+
+def test_raw_scores_of_a_killed_run_go_with_the_next(store, tmp_path):
+    slots = (EntrySpec("energy"), EntrySpec("none"), EntrySpec("imood"))
+    script = """
+import os, sys
+from pathlib import Path
+from ltood.scoring import run
+from ltood.scoring.slots import EntrySpec
+from ltood.store.features import FeatureStore
+run.normalise_scores = lambda *given, **more: os._exit(9)
+slots = [EntrySpec("energy"), EntrySpec("none"), EntrySpec("imood")]
+run.score_store(FeatureStore.open(sys.argv[1]), Path(sys.argv[2]), *slots)
+"""
+    out = tmp_path / "out" / "s.zarr"
+    command = [sys.executable, "-c", script, str(store.path), str(out)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert [path.name[0] for path in out.parent.iterdir()] == ["."]
+    score_store(store, out, *slots)
+    assert [path.name for path in out.parent.iterdir()] == ["s.zarr"]
