@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
 from ltood.core.slots import Method, check_needs
 from ltood.methods.himplos import Himplos
 
@@ -188,3 +190,33 @@ def test_a_layer_and_its_features_come_without_gradients():
     scores = Himplos().fit(inputs).score(batch)
     assert not scores.requires_grad
     assert layer.weight.requires_grad
+
+
+def test_what_holds_arrays_is_equal_to_itself_only(head):
+    batch = FeatureBatch.of(torch.zeros(2, 4), head=head)
+    twin = dataclasses.replace(batch)
+    inputs = FitInputs.of([[0.0], [1.0]], [0, 1])
+    for one, other in ((batch, twin), (inputs, dataclasses.replace(inputs))):
+        assert one == one
+        assert one != other
+        assert len({one, other}) == 2
+    prior = inputs.require_prior()
+    assert prior != ClassPrior(prior.counts)
+    assert head != ClassifierHead(head.weight, head.bias)
+
+
+def test_a_replaced_batch_has_no_values_of_the_first():
+    batch = FeatureBatch.of(torch.zeros(2, 3))
+    assert batch.cached("sum", lambda: batch.features.sum().item()) == 0
+    other = dataclasses.replace(batch, arrays={"features": torch.ones(2, 3)})
+    assert other.cached("sum", lambda: other.features.sum().item()) == 6
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0], (0, 1, 0), np.array([0, 1, 0], np.uint16)])
+def test_inputs_are_taken_from_lists_and_arrays(labels):
+    rows = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]
+    inputs = FitInputs.of(rows, labels)
+    batch = next(iter(inputs.require_train().batches()))
+    assert batch.features.tolist() == rows
+    assert batch.labels.dtype == torch.int64
+    assert inputs.require_prior().counts.tolist() == [2, 1]
