@@ -88,7 +88,7 @@ def rescale(importance: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * (importance - smallest) / (largest - smallest)
 
 
-class Patt(Calibrator[Config]):
+class PATT(Calibrator[Config]):
     """Scales each feature dimension by its importance to tail classes against outliers."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN, Need.AUX, Need.HEAD, Need.PRIOR})
@@ -204,4 +204,4 @@ def _joined(pieces: list[FeatureBatch]) -> FeatureBatch:
     )
 
 
-Entry = Patt
+Entry = PATT

@@ -178,7 +178,7 @@ class Normaliser(Entry[C], ABC):
         super().__init__(config, **settings)
 
     def __repr__(self) -> str:
-        """Class, method and settings, such as `Imood(base='energy', tau=1.0)`."""
+        """Class, method and settings, such as `ImOOD(base='energy', tau=1.0)`."""
         inner = super().__repr__().partition("(")[2]
         comma = "" if inner == ")" else ", "
         return f"{type(self).__name__}(base={self.base!r}{comma}{inner}"

@@ -59,7 +59,7 @@ def binarise(features: Features, percentile: float) -> Features:
     return torch.where(kept, level[:, None], 0.0)
 
 
-class Ash(Method[Config]):
+class ASH(Method[Config]):
     """Scores rows after shaping their features; nothing is learned but the head."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
@@ -89,4 +89,4 @@ class Ash(Method[Config]):
         return kept * sharpness_scale(features, percentile, offset)[:, None]
 
 
-Entry = Ash
+Entry = ASH

@@ -54,7 +54,7 @@ def normalisation(head: ClassifierHead) -> tuple[Tensor, Tensor]:
     return head.bn_bias, head.bn_weight
 
 
-class Bats(Method[Config]):
+class BATS(Method[Config]):
     """Scores rows after bounding their features; nothing is learned from training rows."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.NORM})
@@ -80,4 +80,4 @@ class Bats(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
 
-Entry = Bats
+Entry = BATS

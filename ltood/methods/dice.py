@@ -36,7 +36,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class Dice(Method[Config]):
+class DICE(Method[Config]):
     """Scores rows by a sparse head; training rows only give the mean feature."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
@@ -56,4 +56,4 @@ class Dice(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
 
-Entry = Dice
+Entry = DICE

@@ -50,7 +50,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class DiceReAct(Method[Config]):
+class DICEReAct(Method[Config]):
     """Scores clipped rows by a sparse head; training rows give its mean and the clip."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
@@ -78,4 +78,4 @@ class DiceReAct(Method[Config]):
         return {"clip": clip} if math.isfinite(clip) else {}
 
 
-Entry = DiceReAct
+Entry = DICEReAct

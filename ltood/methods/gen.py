@@ -54,7 +54,7 @@ def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:
     return entropy
 
 
-class Gen(Method[Config]):
+class GEN(Method[Config]):
     """Scores rows by the generalised entropy of their class probabilities."""
 
     arrays: tuple[str, ...] = ("logits",)
@@ -64,4 +64,4 @@ class Gen(Method[Config]):
         return generalised_entropy(batch.logits, self.config.gamma, self.config.k)
 
 
-Entry = Gen
+Entry = GEN

@@ -31,7 +31,7 @@ class Config(Settings):
     local_weight: NonNegative = 1.0
 
 
-class GlobalLocalMcm(Method[Config]):
+class GLMCM(Method[Config]):
     """Scores rows by minus the sum of global and weighted local confidence."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
@@ -51,4 +51,4 @@ class GlobalLocalMcm(Method[Config]):
         return -(confidence + self.config.local_weight * local)
 
 
-Entry = GlobalLocalMcm
+Entry = GLMCM

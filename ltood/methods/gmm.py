@@ -53,7 +53,7 @@ class Config(Settings):
     seed: Seed = 0
 
 
-class GaussianMixture(Method[Config]):
+class GMM(Method[Config]):
     """Scores rows by how unlikely the mixture finds them."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
@@ -274,4 +274,4 @@ def log_joint(points: Tensor, log_weights: Tensor, means: Tensor, precisions: Te
     return joint
 
 
-Entry = GaussianMixture
+Entry = GMM

@@ -89,7 +89,7 @@ def _groups(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     return list(groups.values())
 
 
-class Himplos(Method[Config]):
+class HIMPLoS(Method[Config]):
     """Scores rows by their masked, clipped and smoothed logits.
 
     A class without training rows has a zero prototype; rows predicted as that class get
@@ -198,4 +198,4 @@ class Himplos(Method[Config]):
         return {"clip": clip} if math.isfinite(clip) else {}
 
 
-Entry = Himplos
+Entry = HIMPLoS

@@ -76,7 +76,7 @@ def smallest_divergence(logits: Logits, log_means: Tensor) -> Scores:
     return divergence.clamp(min=0).float()
 
 
-class KlMatching(Method[Config]):
+class KLMatching(Method[Config]):
     """Scores rows by the divergence of their softmax from the nearest class mean."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
@@ -98,4 +98,4 @@ class KlMatching(Method[Config]):
         return smallest_divergence(batch.logits, self.learned("log_means_"))
 
 
-Entry = KlMatching
+Entry = KLMatching

@@ -28,7 +28,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class LocalMcm(Method[Config]):
+class LMCM(Method[Config]):
     """Scores rows by minus the largest softmax over class names of any patch."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
@@ -45,4 +45,4 @@ class LocalMcm(Method[Config]):
         return -local_confidence(batch, self.learned("directions_"), self.config.temperature)
 
 
-Entry = LocalMcm
+Entry = LMCM

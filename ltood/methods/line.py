@@ -81,7 +81,7 @@ def weight_thresholds(importance: Tensor, weight: Tensor, percentile: float) -> 
     return torch.stack([overall_percentile(row.abs() * weight, percentile) for row in importance])
 
 
-class Line(Method[Config]):
+class LINe(Method[Config]):
     """Scores rows by the part of the head that matters to their predicted class.
 
     For a class without training rows nothing matters; rows predicted as that class get
@@ -149,4 +149,4 @@ class Line(Method[Config]):
         return {"clip": clip} if math.isfinite(clip) else {}
 
 
-Entry = Line
+Entry = LINe

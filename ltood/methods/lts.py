@@ -32,7 +32,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class LogitScaling(Method[Config]):
+class LTS(Method[Config]):
     """Scores rows by their logits times the squared mass ratio of their features."""
 
     arrays: tuple[str, ...] = ("features", "logits")
@@ -44,4 +44,4 @@ class LogitScaling(Method[Config]):
         return score_logits(scaled, self.config.scorer, self.config.temperature)
 
 
-Entry = LogitScaling
+Entry = LTS

@@ -29,7 +29,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class Mcm(Method[Config]):
+class MCM(Method[Config]):
     """Scores rows by minus their largest softmax over class names."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
@@ -46,4 +46,4 @@ class Mcm(Method[Config]):
         return -global_confidence(batch, self.learned("directions_"), self.config.temperature)
 
 
-Entry = Mcm
+Entry = MCM

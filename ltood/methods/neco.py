@@ -42,7 +42,7 @@ class Config(Settings):
     max_logit: bool = False
 
 
-class Neco(Method[Config]):
+class NECO(Method[Config]):
     """Scores rows by how little of them the first principal components hold."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
@@ -80,4 +80,4 @@ class Neco(Method[Config]):
         return {"dim": self.learned("components_").shape[1]}
 
 
-Entry = Neco
+Entry = NECO

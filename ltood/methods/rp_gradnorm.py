@@ -34,7 +34,7 @@ class Config(Settings):
     official_softmax_prior: bool = False
 
 
-class RpGradNorm(Method[Config]):
+class RPGradNorm(Method[Config]):
     """Scores rows by minus the norm of the gradient that pulls the softmax to the prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
@@ -53,4 +53,4 @@ class RpGradNorm(Method[Config]):
         return -norm
 
 
-Entry = RpGradNorm
+Entry = RPGradNorm

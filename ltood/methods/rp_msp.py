@@ -31,7 +31,7 @@ class Config(Settings):
     scale: NonNegative = 0.01
 
 
-class RpMsp(Method[Config]):
+class RPMSP(Method[Config]):
     """Scores rows by minus the largest difference of class probability and prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
@@ -50,4 +50,4 @@ class RpMsp(Method[Config]):
         return -confidence
 
 
-Entry = RpMsp
+Entry = RPMSP

@@ -32,7 +32,7 @@ class Config(Settings):
     tau: NonNegative = 1.0
 
 
-class RwEnergy(Method[Config]):
+class RWEnergy(Method[Config]):
     """Scores rows by their energy times one minus the cosine of softmax and prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
@@ -52,4 +52,4 @@ class RwEnergy(Method[Config]):
         return (weight * energy(logits)).float()
 
 
-Entry = RwEnergy
+Entry = RWEnergy

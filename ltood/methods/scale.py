@@ -35,7 +35,7 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class Scale(Method[Config]):
+class SCALE(Method[Config]):
     """Scores rows after scaling their features; nothing is learned but the head."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
@@ -55,4 +55,4 @@ class Scale(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
 
-Entry = Scale
+Entry = SCALE

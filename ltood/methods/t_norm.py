@@ -48,7 +48,7 @@ def normalised_weight(weight: Tensor, tau: float) -> Tensor:
     return (wide / torch.where(norms == 0, 1.0, norms) ** tau).float()
 
 
-class NormalisedHead(Method[Config]):
+class TNorm(Method[Config]):
     """Scores rows by the logits of the normalised head, without its bias."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
@@ -65,4 +65,4 @@ class NormalisedHead(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
 
-Entry = NormalisedHead
+Entry = TNorm

@@ -57,7 +57,7 @@ def rectify(features: Features, floor: Tensor, ceiling: Tensor, gamma: float) ->
     return torch.where(features < floor, 0.0, raised)
 
 
-class Vra(Method[Config]):
+class VRA(Method[Config]):
     """Scores rows after rectifying their features; training rows only set the thresholds."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
@@ -107,4 +107,4 @@ class Vra(Method[Config]):
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-Entry = Vra
+Entry = VRA

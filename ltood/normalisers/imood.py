@@ -87,7 +87,7 @@ def _stored(tensor: Tensor | None, setting: str, name: str) -> Tensor:
     return tensor
 
 
-class Imood(Normaliser[Config]):
+class ImOOD(Normaliser[Config]):
     """Lowers the scores of rows predicted as rare classes, raises those of frequent ones."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
@@ -203,4 +203,4 @@ class Imood(Normaliser[Config]):
         return {"scale": self.scale}
 
 
-Entry = Imood
+Entry = ImOOD

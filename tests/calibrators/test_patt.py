@@ -3,7 +3,7 @@ import pytest
 import torch
 from reference import scores as reference
 
-from ltood.calibrators.patt import Config, Patt, head_weighted, label_sums, rescale
+from ltood.calibrators.patt import PATT, Config, head_weighted, label_sums, rescale
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
@@ -32,7 +32,7 @@ OFFICIAL = {"official_recursive": True, "official_batch": 50, "official_aux_batc
 def test_golden_of_the_official_recursion(patt_golden, rho, name):
     g = patt_golden
     inputs = inputs_of(g)
-    calibrator = Patt(Config(rho, **OFFICIAL)).fit(inputs)
+    calibrator = PATT(Config(rho, **OFFICIAL)).fit(inputs)
     np.testing.assert_allclose(
         calibrator.state()["attention_"], g[f"{name}_attention_f64"], rtol=1e-5, atol=1e-5
     )
@@ -72,7 +72,7 @@ def test_golden_of_the_mean(patt_golden):
 @pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (0.5, 1.5)])
 def test_reference(patt_golden, low, high):
     g = patt_golden
-    attention = Patt(Config(low=low, high=high)).fit(inputs_of(g)).state()["attention_"]
+    attention = PATT(Config(low=low, high=high)).fit(inputs_of(g)).state()["attention_"]
     expected = reference.patt_attention(
         g["fc_feat_id"].reshape(-1, 64).astype(np.float32),
         g["fc_labels_id"].reshape(-1),
@@ -89,7 +89,7 @@ def test_reference(patt_golden, low, high):
 
 
 def test_the_mean_weight_is_reported(patt_golden):
-    calibrator = Patt().fit(inputs_of(patt_golden))
+    calibrator = PATT().fit(inputs_of(patt_golden))
     mean = float(calibrator.state()["attention_"].mean())
     assert calibrator.derived() == {"mean_attention": pytest.approx(mean)}
 
@@ -105,15 +105,15 @@ def test_batches_of_the_recursion_do_not_follow_the_source(patt_golden):
         inputs.head,
         inputs.prior,
     )
-    expected = Patt(Config(**OFFICIAL)).fit(inputs).state()["attention_"]
-    assert torch.equal(Patt(Config(**OFFICIAL)).fit(odd).state()["attention_"], expected)
+    expected = PATT(Config(**OFFICIAL)).fit(inputs).state()["attention_"]
+    assert torch.equal(PATT(Config(**OFFICIAL)).fit(odd).state()["attention_"], expected)
 
 
 def test_a_rest_of_a_batch_is_dropped(patt_golden):
     g = patt_golden
     rest = inputs_of(g, features=g["fc_feat_id"].reshape(-1, 64)[:149])
     two = inputs_of(g, features=g["fc_feat_id"].reshape(-1, 64)[:100])
-    attention = [Patt(Config(**OFFICIAL)).fit(i).state()["attention_"] for i in (rest, two)]
+    attention = [PATT(Config(**OFFICIAL)).fit(i).state()["attention_"] for i in (rest, two)]
     assert torch.equal(*attention)
 
 
@@ -125,12 +125,12 @@ def test_equal_importance_leaves_features_alone():
         aux=torch.ones(2, 3),
     )
     features = torch.randn(2, 3)
-    assert torch.equal(Patt().fit(inputs).transform(features), features)
+    assert torch.equal(PATT().fit(inputs).transform(features), features)
 
 
 def test_the_leak_is_a_switch():
-    assert Patt().train_split == "train"
-    assert Patt(Config(official_test_leak=True)).train_split == "test"
+    assert PATT().train_split == "train"
+    assert PATT(Config(official_test_leak=True)).train_split == "test"
 
 
 def test_a_class_that_a_split_lacks_is_left_out(patt_golden):
@@ -141,21 +141,21 @@ def test_a_class_that_a_split_lacks_is_left_out(patt_golden):
     full = inputs_of(g)
     train = TensorSource(FeatureBatch.of(features, labels=labels), 7)
     inputs = FitInputs(train, full.aux, full.head, full.prior)
-    attention = Patt().fit(inputs).state()["attention_"]
+    attention = PATT().fit(inputs).state()["attention_"]
     assert torch.isfinite(attention).all()
-    assert not torch.equal(attention, Patt().fit(full).state()["attention_"])
+    assert not torch.equal(attention, PATT().fit(full).state()["attention_"])
 
 
 def test_empty_aux_is_refused(patt_golden):
     inputs = inputs_of(patt_golden, aux=np.zeros((0, 64)))
     with pytest.raises(DataError, match="split aux has no rows; patt weighs"):
-        Patt().fit(inputs)
+        PATT().fit(inputs)
 
 
 def test_less_than_a_batch_is_refused(patt_golden):
     config = Config(official_recursive=True)
     with pytest.raises(DataError, match="train has 150 rows and aux 120, less than one batch"):
-        Patt(config).fit(inputs_of(patt_golden))
+        PATT(config).fit(inputs_of(patt_golden))
 
 
 def test_overflow_of_the_recursion_is_refused(patt_golden):
@@ -167,7 +167,7 @@ def test_overflow_of_the_recursion_is_refused(patt_golden):
         aux=np.tile(g["fc_feat_ood"].reshape(-1, 64), (2, 1)),
     )
     with pytest.raises(DataError, match="the official recursion overflowed within 240 batches"):
-        Patt(config).fit(tiled)
+        PATT(config).fit(tiled)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.core.slots import Method, check_needs
-from ltood.methods.himplos import Himplos
+from ltood.methods.himplos import HIMPLoS
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_layer_and_its_features_come_without_gradients():
     for tensor in (head.weight, head.bias, batch.features, batch.logits, train.features):
         assert not tensor.requires_grad
     # Percentiles go through NumPy, which takes no tensor that records gradients.
-    scores = Himplos().fit(inputs).score(batch)
+    scores = HIMPLoS().fit(inputs).score(batch)
     assert not scores.requires_grad
     assert layer.weight.requires_grad
 

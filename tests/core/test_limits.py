@@ -94,7 +94,7 @@ def test_every_setting_has_a_meaning_and_every_number_a_range(kind, name):
 
 
 def test_a_setting_is_named_as_it_was_given():
-    from ltood.calibrators.patt import Patt
+    from ltood.calibrators.patt import PATT
     from ltood.methods.knn import KNN, Config
 
     with pytest.raises(ConfigError, match=r"^KNN: k is 0; it must be a whole number from 1"):
@@ -103,6 +103,6 @@ def test_a_setting_is_named_as_it_was_given():
         Config(k=0)
     with pytest.raises(ConfigError, match=r"^here\.k is 0"):
         parse({"k": 0}, Config, "here")
-    with pytest.raises(ConfigError, match=r"^Patt: low is 3\.0 and high is 2\.0"):
-        Patt(low=3)
+    with pytest.raises(ConfigError, match=r"^PATT: low is 3\.0 and high is 2\.0"):
+        PATT(low=3)
     assert KNN(k=np.int64(7)).config == Config(7)

@@ -6,7 +6,7 @@ from reference.ash import ash as reference
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
-from ltood.methods.ash import Ash, Config, binarise
+from ltood.methods.ash import ASH, Config, binarise
 from ltood.methods.energy import Energy
 
 
@@ -19,7 +19,7 @@ def inputs(himplos_golden):
 @pytest.mark.parametrize("variant", ["p", "s"])
 def test_golden(himplos_golden, inputs, variant):
     percentile = float(himplos_golden["p"])
-    detector = Ash(Config(variant, percentile, official_exponent=False)).fit(inputs)
+    detector = ASH(Config(variant, percentile, official_exponent=False)).fit(inputs)
     for prefix in ("", "ood_"):
         features = himplos_golden[f"{prefix}features"]
         expected = -himplos_golden[f"{prefix}ash_{variant}"]
@@ -37,7 +37,7 @@ def test_golden(himplos_golden, inputs, variant):
 def test_reference(himplos_golden, inputs, variant, percentile, scorer):
     g = himplos_golden
     features = np.concatenate([g["features"][:6], g["features"][:4] - 0.5])
-    detector = Ash(Config(variant, percentile, scorer=scorer)).fit(inputs)
+    detector = ASH(Config(variant, percentile, scorer=scorer)).fit(inputs)
     expected = [reference(f, g["W"], g["b"], variant, percentile, scorer) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
@@ -45,7 +45,7 @@ def test_reference(himplos_golden, inputs, variant, percentile, scorer):
 
 def test_exponents_differ_by_one(himplos_golden, inputs):
     features = himplos_golden["features"][:3]
-    detector = Ash(Config("s", 90.0, official_exponent=False)).fit(inputs)
+    detector = ASH(Config("s", 90.0, official_exponent=False)).fit(inputs)
     g = himplos_golden
     expected = [reference(f, g["W"], g["b"], "s", 90.0, minus=1.0) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
@@ -60,13 +60,13 @@ def test_zeros_are_not_raised():
 @pytest.mark.parametrize("variant", ["p", "b", "s"])
 def test_zero_feature_scores_as_the_bias(inputs, variant):
     zero = FeatureBatch.of(torch.zeros(1, 64), head=inputs.head)
-    got = Ash(Config(variant)).fit(inputs).score(zero)
+    got = ASH(Config(variant)).fit(inputs).score(zero)
     torch.testing.assert_close(got, Energy().score(zero))
 
 
 def test_nothing_pruned_is_energy(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]), head=inputs.head)
-    got = Ash(Config("p", 0.0)).fit(inputs).score(batch)
+    got = ASH(Config("p", 0.0)).fit(inputs).score(batch)
     torch.testing.assert_close(got, Energy().score(batch))
 
 
@@ -74,7 +74,7 @@ def test_nothing_pruned_is_energy(himplos_golden, inputs):
 def test_wide_flat_features_stay_finite(variant):
     head = ClassifierHead(torch.randn(3, 512), torch.zeros(3))
     features = 1 + torch.rand(5, 512) / 100
-    detector = Ash(Config(variant, 99.9)).fit(FitInputs(head=head))
+    detector = ASH(Config(variant, 99.9)).fit(FitInputs(head=head))
     assert torch.isfinite(detector.score(FeatureBatch.of(features))).all()
 
 

@@ -6,7 +6,7 @@ from reference.bats import bats as reference
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.head import ClassifierHead
-from ltood.methods.bats import Bats, Config
+from ltood.methods.bats import BATS, Config
 from ltood.methods.energy import Energy
 
 
@@ -17,7 +17,7 @@ def inputs_of(g, deviations):
 
 def test_golden(himplos_golden):
     g = himplos_golden
-    detector = Bats(Config(float(g["bats_lam"]))).fit(inputs_of(g, g["bats_std"]))
+    detector = BATS(Config(float(g["bats_lam"]))).fit(inputs_of(g, g["bats_std"]))
     for prefix in ("", "ood_"):
         batch = FeatureBatch.of(torch.tensor(g[f"{prefix}features"]))
         np.testing.assert_allclose(detector.score(batch), -g[f"{prefix}bats"], rtol=1e-5)
@@ -27,7 +27,7 @@ def test_golden(himplos_golden):
 @pytest.mark.parametrize("scorer", ["energy", "msp", "maxlogit"])
 def test_reference(himplos_golden, lam, scorer):
     g, features = himplos_golden, himplos_golden["features"][:8]
-    detector = Bats(Config(lam, scorer=scorer)).fit(inputs_of(g, g["bats_std"]))
+    detector = BATS(Config(lam, scorer=scorer)).fit(inputs_of(g, g["bats_std"]))
     rows = (g["W"], g["b"], g["bats_mean"], g["bats_std"])
     expected = [reference(f, *rows, lam, scorer) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
@@ -38,10 +38,10 @@ def test_negative_weights_count_by_their_size(himplos_golden):
     g = himplos_golden
     signs = np.where(np.arange(64) % 3 == 0, -1, 1).astype(np.float32)
     batch = FeatureBatch.of(torch.tensor(g["features"]))
-    plain = Bats().fit(inputs_of(g, g["bats_std"])).score(batch)
+    plain = BATS().fit(inputs_of(g, g["bats_std"])).score(batch)
     crossed = inputs_of(g, g["bats_std"] * signs)
-    assert torch.equal(Bats().fit(crossed).score(batch), plain)
-    official = Bats(Config(official_crossed_bounds=True)).fit(crossed).score(batch)
+    assert torch.equal(BATS().fit(crossed).score(batch), plain)
+    official = BATS(Config(official_crossed_bounds=True)).fit(crossed).score(batch)
     rows = (g["W"], g["b"], g["bats_mean"], g["bats_std"] * signs)
     expected = [reference(f, *rows, 1.0) for f in g["features"]]
     np.testing.assert_allclose(official, expected, rtol=1e-5)
@@ -58,7 +58,7 @@ def test_crossed_bounds_give_the_lower_one():
         }
     )
     config = Config(official_crossed_bounds=True, scorer="maxlogit")
-    detector = Bats(config).fit(FitInputs(head=head))
+    detector = BATS(config).fit(FitInputs(head=head))
     batch = FeatureBatch.of(torch.tensor([[-9.0, -9.0], [0.0, 0.0], [9.0, 9.0]]))
     assert detector.score(batch).tolist() == [-1.0, -1.0, -1.0]
 
@@ -67,7 +67,7 @@ def test_wide_bounds_are_energy(himplos_golden):
     g = himplos_golden
     inputs = inputs_of(g, np.ones(64, np.float32))
     batch = FeatureBatch.of(torch.tensor(g["features"]), head=inputs.head)
-    got = Bats(Config(1e30)).fit(inputs).score(batch)
+    got = BATS(Config(1e30)).fit(inputs).score(batch)
     torch.testing.assert_close(got, Energy().score(batch))
 
 
@@ -76,7 +76,7 @@ def test_a_head_without_batch_norm_is_refused(himplos_golden):
     with pytest.raises(
         MissingNeedError, match=r"fit needs .* batch-norm layer's .*, which it was not"
     ):
-        Bats().fit(FitInputs(head=head))
+        BATS().fit(FitInputs(head=head))
 
 
 @pytest.mark.parametrize(

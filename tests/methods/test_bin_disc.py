@@ -8,7 +8,7 @@ from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.methods.bin_disc import BinDisc
-from ltood.normalisers.imood import Imood
+from ltood.normalisers.imood import ImOOD
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_golden(imood_golden, head, split):
     # Theirs is 1 - sigmoid(g), that is sigmoid(-g).
     expected = g[f"f64_score_bin_disc_{split}"]
     np.testing.assert_allclose(torch.sigmoid(scores.double()), expected, rtol=1e-5)
-    normaliser = Imood(base="bin_disc").fit(FitInputs(prior=ClassPrior(g["class_counts"])))
+    normaliser = ImOOD(base="bin_disc").fit(FitInputs(prior=ClassPrior(g["class_counts"])))
     corrected = normaliser.normalise(scores, batch)
     expected = g[f"f64_score_ada_bin_disc_{split}"]
     np.testing.assert_allclose(corrected, expected, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,7 @@ from reference.dice import sparse_head
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
-from ltood.methods.dice import Config, Dice
+from ltood.methods.dice import DICE, Config
 from ltood.methods.energy import Energy
 
 
@@ -20,7 +20,7 @@ def inputs(himplos_golden):
 
 def test_golden(himplos_golden, inputs):
     g = himplos_golden
-    detector = Dice(Config(float(g["p"]))).fit(inputs)
+    detector = DICE(Config(float(g["p"]))).fit(inputs)
     assert np.array_equal(detector.state()["weight_"], g["dice_masked_w"])
     for prefix in ("", "ood_"):
         batch = FeatureBatch.of(torch.tensor(g[f"{prefix}features"]))
@@ -31,7 +31,7 @@ def test_golden(himplos_golden, inputs):
 @pytest.mark.parametrize("scorer", ["energy", "msp", "maxlogit"])
 def test_reference(himplos_golden, inputs, percentile, scorer):
     g, features = himplos_golden, himplos_golden["features"][:4]
-    detector = Dice(Config(percentile, scorer)).fit(inputs)
+    detector = DICE(Config(percentile, scorer)).fit(inputs)
     rows = (g["W"], g["b"], g["train_features"], percentile, scorer)
     expected = [reference(f, *rows) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
@@ -41,27 +41,27 @@ def test_reference(himplos_golden, inputs, percentile, scorer):
 def test_weights_against_the_reference(himplos_golden, inputs):
     g = himplos_golden
     for percentile in (0.0, 33.0, 99.0, 100.0):
-        weight = Dice(Config(percentile)).fit(inputs).state()["weight_"]
+        weight = DICE(Config(percentile)).fit(inputs).state()["weight_"]
         expected = sparse_head(g["W"], g["train_features"], percentile)
         np.testing.assert_array_equal(weight, np.array(expected, dtype=np.float32))
 
 
 def test_even_zero_percent_drops_the_smallest(himplos_golden, inputs):
-    weight = Dice(Config(0.0)).fit(inputs).state()["weight_"]
+    weight = DICE(Config(0.0)).fit(inputs).state()["weight_"]
     dropped = (weight == 0) & (torch.tensor(himplos_golden["W"]) != 0)
     assert dropped.sum() == 1
 
 
 def test_a_head_without_weights_scores_as_its_bias(inputs):
     zero = FeatureBatch.of(torch.zeros(1, 64), head=inputs.head)
-    got = Dice(Config(100.0)).fit(inputs).score(FeatureBatch.of(torch.rand(1, 64)))
+    got = DICE(Config(100.0)).fit(inputs).score(FeatureBatch.of(torch.rand(1, 64)))
     torch.testing.assert_close(got, Energy().score(zero))
 
 
 def test_features_that_are_always_zero_stay_finite(himplos_golden):
     head = ClassifierHead(torch.tensor(himplos_golden["W"]), torch.tensor(himplos_golden["b"]))
     inputs = FitInputs.of(torch.zeros(3, 64), torch.tensor([0, 1, 2]), head=head)
-    detector = Dice().fit(inputs)
+    detector = DICE().fit(inputs)
     assert torch.isfinite(detector.score(FeatureBatch.of(torch.rand(4, 64)))).all()
 
 

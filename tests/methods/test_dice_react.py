@@ -6,9 +6,9 @@ from reference.dice_react import dice_react as reference
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.methods.dice import DICE
 from ltood.methods.dice import Config as DiceConfig
-from ltood.methods.dice import Dice
-from ltood.methods.dice_react import Config, DiceReAct
+from ltood.methods.dice_react import Config, DICEReAct
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def inputs(himplos_golden):
 
 def test_golden(himplos_golden, inputs):
     g = himplos_golden
-    detector = DiceReAct(Config(float(g["p"]), float(g["clip"]))).fit(inputs)
+    detector = DICEReAct(Config(float(g["p"]), float(g["clip"]))).fit(inputs)
     for prefix in ("", "ood_"):
         batch = FeatureBatch.of(torch.tensor(g[f"{prefix}features"]))
         expected = -g[f"{prefix}dice_react"]
@@ -30,7 +30,7 @@ def test_golden(himplos_golden, inputs):
 @pytest.mark.parametrize("scorer", ["energy", "msp", "maxlogit"])
 def test_reference(himplos_golden, inputs, scorer):
     g, features = himplos_golden, himplos_golden["features"][:4]
-    detector = DiceReAct(Config(70.0, 0.5, scorer=scorer)).fit(inputs)
+    detector = DICEReAct(Config(70.0, 0.5, scorer=scorer)).fit(inputs)
     rows = (g["W"], g["b"], g["train_features"], 70.0, 0.5, scorer)
     expected = [reference(f, *rows) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
@@ -39,14 +39,14 @@ def test_reference(himplos_golden, inputs, scorer):
 
 def test_no_clip_is_dice(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]))
-    detector = DiceReAct(Config(clip=None)).fit(inputs)
+    detector = DICEReAct(Config(clip=None)).fit(inputs)
     assert detector.derived() == {}
-    assert torch.equal(detector.score(batch), Dice(DiceConfig()).fit(inputs).score(batch))
+    assert torch.equal(detector.score(batch), DICE(DiceConfig()).fit(inputs).score(batch))
 
 
 def test_the_clip_in_use_is_a_percentile_of_training(himplos_golden, inputs):
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 98)
-    assert DiceReAct().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
+    assert DICEReAct().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
 
 
 @pytest.mark.parametrize(

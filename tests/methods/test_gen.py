@@ -5,11 +5,11 @@ from reference import gen as reference
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.methods.gen import Config, Gen
+from ltood.methods.gen import GEN, Config
 
 
 def scores(rows, **settings):
-    return Gen(Config(**settings)).score(FeatureBatch.of(logits=torch.tensor(rows)))
+    return GEN(Config(**settings)).score(FeatureBatch.of(logits=torch.tensor(rows)))
 
 
 @pytest.mark.parametrize("gamma", [0.1, 0.5, 0.9])

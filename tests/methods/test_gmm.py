@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture as Oracle
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError, DataError
 from ltood.methods import gmm
-from ltood.methods.gmm import Config, GaussianMixture, k_means
+from ltood.methods.gmm import GMM, Config, k_means
 
 SKLEARN = {"tied": "tied", "diagonal": "diag"}
 
@@ -25,7 +25,7 @@ def data(rng):
 
 
 def scored(train, rows, **settings):
-    detector = GaussianMixture(Config(**settings)).fit(FitInputs.of(torch.tensor(train)))
+    detector = GMM(Config(**settings)).fit(FitInputs.of(torch.tensor(train)))
     return detector.score(FeatureBatch.of(torch.tensor(rows))).numpy()
 
 

@@ -11,7 +11,7 @@ from ltood.core.batches import FeatureBatch, FitInputs, Need
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
-from ltood.methods.himplos import Config, Himplos, head_mask
+from ltood.methods.himplos import Config, HIMPLoS, head_mask
 from ltood.ops.statistics import row_percentile
 
 CLIP = 1.0
@@ -36,7 +36,7 @@ def inputs(himplos_golden):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_golden(himplos_golden, inputs, part):
-    detector = Himplos(Config(**PARTS[part])).fit(inputs)
+    detector = HIMPLoS(Config(**PARTS[part])).fit(inputs)
     for prefix in ("", "ood_"):
         features = torch.tensor(himplos_golden[f"{prefix}features"])
         scores = detector.score(FeatureBatch.of(features, head=inputs.head))
@@ -48,7 +48,7 @@ def test_golden_mask_and_prototypes(himplos_golden, inputs):
     for percentile, name in ((60.0, "mask"), (0.0, "mask_p0")):
         mask = head_mask(weight, row_percentile(weight, percentile))
         assert np.array_equal(mask, himplos_golden[name] == 1)
-    prototypes = Himplos().fit(inputs).state()["prototypes_"]
+    prototypes = HIMPLoS().fit(inputs).state()["prototypes_"]
     np.testing.assert_allclose(prototypes, himplos_golden["class_mean"], rtol=1e-6)
 
 
@@ -63,10 +63,10 @@ def test_mask_equals_numpy(dim, percentile, seed):
 
 
 def test_saved_masks_of_earlier_versions_are_read(himplos_golden, inputs):
-    fitted = Himplos().fit(inputs)
+    fitted = HIMPLoS().fit(inputs)
     state = fitted.state()
     mask = head_mask(state["weight_"], state.pop("thresholds_"))
-    restored = Himplos().restore({**state, "mask_": mask})
+    restored = HIMPLoS().restore({**state, "mask_": mask})
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]), head=inputs.head)
     assert torch.equal(restored.score(batch), fitted.score(batch))
 
@@ -75,7 +75,7 @@ def test_zero_feature_scores_like_equal_logits(himplos_golden, inputs):
     features = torch.tensor(himplos_golden["features"][3:4])
     assert not features.any()
     score = (
-        Himplos(Config(clip=CLIP)).fit(inputs).score(FeatureBatch.of(features, head=inputs.head))
+        HIMPLoS(Config(clip=CLIP)).fit(inputs).score(FeatureBatch.of(features, head=inputs.head))
     )
     assert score.item() == pytest.approx(-np.log(10), rel=1e-6)
 
@@ -98,7 +98,7 @@ def test_reference(seed, num_classes, percentile, clip):
     rows[0], rows[2] = 0, rows[1]
     head = ClassifierHead(torch.tensor(weight), torch.tensor(bias))
     inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels), head=head)
-    detector = Himplos(Config(percentile, clip)).fit(inputs)
+    detector = HIMPLoS(Config(percentile, clip)).fit(inputs)
     got = detector.score(FeatureBatch.of(torch.tensor(rows), head=head))
     prototypes = reference.class_means(train, labels, num_classes)
     expected = [
@@ -112,14 +112,14 @@ def test_all_parts_off_is_energy(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]), head=inputs.head)
     expected = Energy().score(batch)
     for off in ({"percentile": 0.0}, {"mask": False}):
-        detector = Himplos(Config(clip=None, smoothing=False, **off)).fit(inputs)
+        detector = HIMPLoS(Config(clip=None, smoothing=False, **off)).fit(inputs)
         torch.testing.assert_close(detector.score(batch), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_class_without_rows_scores_like_equal_logits():
     head = ClassifierHead(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2))
     inputs = FitInputs.of(torch.tensor([[1.0, 0.1]]), torch.tensor([0]), head=head, num_classes=2)
-    detector = Himplos(Config(clip=None)).fit(inputs)
+    detector = HIMPLoS(Config(clip=None)).fit(inputs)
     score = detector.score(FeatureBatch.of(torch.tensor([[0.0, 5.0]]), head=head))
     assert score.item() == pytest.approx(-np.log(2), rel=1e-6)
 
@@ -127,7 +127,7 @@ def test_a_class_without_rows_scores_like_equal_logits():
 def test_negative_cosines_warn_once():
     head = ClassifierHead(torch.eye(2), torch.zeros(2))
     inputs = FitInputs.of(torch.tensor([[-1.0, -3.0]]), torch.tensor([0]), head=head)
-    detector = Himplos(Config(clip=None)).fit(inputs)
+    detector = HIMPLoS(Config(clip=None)).fit(inputs)
     batch = FeatureBatch.of(torch.tensor([[3.0, 1.0]]), head=head)
     with pytest.warns(UserWarning, match="himplos met features with a negative cosine"):
         detector.score(batch)
@@ -137,17 +137,17 @@ def test_negative_cosines_warn_once():
 
 
 def test_needs_follow_the_parts(inputs):
-    assert Himplos().needs == {Need.HEAD, Need.TRAIN}
-    assert Himplos(Config(clip=1.6)).needs == {Need.HEAD, Need.TRAIN}
-    assert Himplos(Config(smoothing=False)).needs == {Need.HEAD, Need.TRAIN}
-    bare = Himplos(Config(clip=1.6, smoothing=False))
+    assert HIMPLoS().needs == {Need.HEAD, Need.TRAIN}
+    assert HIMPLoS(Config(clip=1.6)).needs == {Need.HEAD, Need.TRAIN}
+    assert HIMPLoS(Config(smoothing=False)).needs == {Need.HEAD, Need.TRAIN}
+    bare = HIMPLoS(Config(clip=1.6, smoothing=False))
     assert bare.needs == {Need.HEAD}
     assert bare.fit(FitInputs(head=inputs.head)).derived() == {"clip": pytest.approx(1.6)}
-    assert Himplos(Config(clip=None)).fit(inputs).derived() == {}
+    assert HIMPLoS(Config(clip=None)).fit(inputs).derived() == {}
 
 
 def test_auto_clip_is_a_percentile_of_training(himplos_golden, inputs):
-    detector = Himplos(Config(clip_percentile=90.0)).fit(inputs)
+    detector = HIMPLoS(Config(clip_percentile=90.0)).fit(inputs)
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 90)
     assert detector.derived()["clip"] == pytest.approx(expected, rel=1e-6)
 

@@ -7,12 +7,12 @@ from reference import kl_matching as reference
 
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.errors import ConfigError, DataError
-from ltood.methods.kl_matching import Config, KlMatching
+from ltood.methods.kl_matching import Config, KLMatching
 
 
 def fitted(logits, labels, **settings):
     inputs = FitInputs.of(labels=torch.tensor(labels), logits=torch.tensor(logits))
-    return KlMatching(Config(**settings)).fit(inputs)
+    return KLMatching(Config(**settings)).fit(inputs)
 
 
 def test_golden(himplos_golden):
@@ -57,11 +57,11 @@ def test_huge_logits_stay_finite():
 
 def test_rows_and_labels_are_checked():
     with pytest.raises(DataError, match="the training split has no rows"):
-        KlMatching().fit(FitInputs.of(logits=torch.zeros(0, 3)))
+        KLMatching().fit(FitInputs.of(logits=torch.zeros(0, 3)))
     batch = FeatureBatch.of(logits=torch.zeros(1, 2), labels=torch.tensor([-1]))
     outlier = TensorSource(batch, num_classes=2)
     with pytest.raises(DataError, match="the training split holds the label -1"):
-        KlMatching(Config(group_by="label")).fit(FitInputs(outlier))
+        KLMatching(Config(group_by="label")).fit(FitInputs(outlier))
 
 
 def test_group_by_is_a_choice():

@@ -8,7 +8,7 @@ from reference.scores import class_means
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
-from ltood.methods.line import Config, Line
+from ltood.methods.line import Config, LINe
 
 PARTS = {
     "line_pw10_pa10": {"weight_percentile": 10.0},
@@ -27,7 +27,7 @@ def inputs(himplos_golden):
 @pytest.mark.parametrize("part", PARTS)
 def test_golden(himplos_golden, inputs, part):
     clip = float(himplos_golden["clip"])
-    detector = Line(Config(activation_percentile=10.0, clip=clip, **PARTS[part])).fit(inputs)
+    detector = LINe(Config(activation_percentile=10.0, clip=clip, **PARTS[part])).fit(inputs)
     for prefix in ("", "ood_"):
         batch = FeatureBatch.of(torch.tensor(himplos_golden[f"{prefix}features"]))
         expected = -himplos_golden[f"{prefix}{part}"]
@@ -35,7 +35,7 @@ def test_golden(himplos_golden, inputs, part):
 
 
 def test_golden_importance(himplos_golden, inputs):
-    importance = Line().fit(inputs).state()["importance_"]
+    importance = LINe().fit(inputs).state()["importance_"]
     np.testing.assert_allclose(importance, himplos_golden["line_info"].T, rtol=1e-9, atol=1e-12)
 
 
@@ -46,7 +46,7 @@ def test_reference(himplos_golden, inputs, percents, scorer, smoothing):
     g, features = himplos_golden, himplos_golden["features"][:5]
     importance = importance_of(g["W"], g["train_features"], g["train_labels"])
     prototypes = class_means(g["train_features"], g["train_labels"], 10) if smoothing else None
-    detector = Line(Config(*percents, 0.5, smoothing=smoothing, scorer=scorer)).fit(inputs)
+    detector = LINe(Config(*percents, 0.5, smoothing=smoothing, scorer=scorer)).fit(inputs)
     expected = [
         reference(f, g["W"], g["b"], importance, percents, 0.5, scorer, prototypes)
         for f in features
@@ -56,7 +56,7 @@ def test_reference(himplos_golden, inputs, percents, scorer, smoothing):
 
 
 def test_zero_feature_with_smoothing_scores_like_equal_logits(inputs):
-    detector = Line(Config(smoothing=True)).fit(inputs)
+    detector = LINe(Config(smoothing=True)).fit(inputs)
     score = detector.score(FeatureBatch.of(torch.zeros(1, 64)))
     assert score.item() == pytest.approx(-np.log(10), rel=1e-6)
 
@@ -67,7 +67,7 @@ def test_a_class_without_rows_leaves_the_bias(himplos_golden):
     keep = g["train_labels"] != 6
     labels = torch.tensor(g["train_labels"][keep])
     inputs = FitInputs.of(torch.tensor(g["train_features"][keep]), labels, head=head)
-    detector = Line(Config(clip=None)).fit(inputs)
+    detector = LINe(Config(clip=None)).fit(inputs)
     batch = FeatureBatch.of(torch.tensor(g["features"]), head=head)
     scores = detector.score(batch)
     assert torch.isfinite(scores).all()
@@ -80,13 +80,13 @@ def test_a_class_without_rows_leaves_the_bias(himplos_golden):
 def test_wide_features_of_few_rows():
     head = ClassifierHead(torch.randn(7, 512), torch.zeros(7))
     inputs = FitInputs.of(torch.rand(9, 512), torch.arange(9) % 7, head=head)
-    scores = Line().fit(inputs).score(FeatureBatch.of(torch.rand(20, 512)))
+    scores = LINe().fit(inputs).score(FeatureBatch.of(torch.rand(20, 512)))
     assert torch.isfinite(scores).all()
 
 
 def test_settings_share_thresholds_but_never_stale_ones(inputs):
-    first, same = (Line(Config(clip=clip)).fit(inputs).state() for clip in (0.5, 1.0))
-    other = Line(Config(50.0, 50.0)).fit(inputs).state()
+    first, same = (LINe(Config(clip=clip)).fit(inputs).state() for clip in (0.5, 1.0))
+    other = LINe(Config(50.0, 50.0)).fit(inputs).state()
     for name in ("weight_thresholds_", "activation_thresholds_"):
         assert first[name] is same[name]
         assert not torch.equal(first[name], other[name])
@@ -94,8 +94,8 @@ def test_settings_share_thresholds_but_never_stale_ones(inputs):
 
 def test_the_clip_in_use_is_a_percentile_of_training(himplos_golden, inputs):
     expected = np.percentile(himplos_golden["train_features"].astype(np.float64), 98)
-    assert Line().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
-    assert Line(Config(clip=None)).fit(inputs).derived() == {}
+    assert LINe().fit(inputs).derived() == {"clip": pytest.approx(expected, rel=1e-6)}
+    assert LINe(Config(clip=None)).fit(inputs).derived() == {}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
-from ltood.methods.neco import Config, Neco
+from ltood.methods.neco import NECO, Config
 
 
 def made(rng, num_rows=60, dim=10, rows=12):
@@ -19,7 +19,7 @@ def made(rng, num_rows=60, dim=10, rows=12):
 
 def fitted(train, labels, **settings):
     inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels))
-    return Neco(Config(**settings)).fit(inputs)
+    return NECO(Config(**settings)).fit(inputs)
 
 
 @pytest.mark.parametrize("dim", [1, 4, 9])
@@ -88,9 +88,9 @@ def test_the_order_of_more_features_than_rows_does_not_matter(rng, dim):
 def test_another_dimension_reuses_the_components(rng, monkeypatch):
     train, labels, rows = made(rng)
     inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels))
-    Neco(Config(dim=3)).fit(inputs)
+    NECO(Config(dim=3)).fit(inputs)
     monkeypatch.delattr(torch.linalg, "eigh")
-    got = Neco(Config(dim=5)).fit(inputs).score(FeatureBatch.of(torch.tensor(rows)))
+    got = NECO(Config(dim=5)).fit(inputs).score(FeatureBatch.of(torch.tensor(rows)))
     np.testing.assert_allclose(got, reference(rows, train, 5), rtol=1e-5)
 
 

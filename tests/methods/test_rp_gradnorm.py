@@ -9,13 +9,13 @@ from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.methods.gradnorm import GradNorm
-from ltood.methods.rp_gradnorm import Config, RpGradNorm
+from ltood.methods.rp_gradnorm import Config, RPGradNorm
 
 TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}
 
 
 def scores(features, logits, counts, **settings):
-    detector = RpGradNorm(Config(**settings)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
+    detector = RPGradNorm(Config(**settings)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
     return detector.score(FeatureBatch.of(torch.tensor(features), torch.tensor(logits)))
 
 
@@ -46,7 +46,7 @@ def test_reference(rng, tau, softmax_prior):
 
 def test_a_uniform_prior_is_gradnorm(toy):
     for settings, prior in (({"tau": 0.0}, toy.inputs.prior), ({}, ClassPrior.uniform(4))):
-        detector = RpGradNorm(Config(**settings)).fit(FitInputs(prior=prior))
+        detector = RPGradNorm(Config(**settings)).fit(FitInputs(prior=prior))
         got = detector.score(toy.id_batch)
         torch.testing.assert_close(got, GradNorm().score(toy.id_batch), rtol=1e-6, atol=1e-6)
 

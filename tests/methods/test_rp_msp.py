@@ -9,13 +9,13 @@ from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.methods.msp import MSP
-from ltood.methods.rp_msp import Config, RpMsp
+from ltood.methods.rp_msp import RPMSP, Config
 
 TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}
 
 
 def scores(logits, counts, **settings):
-    detector = RpMsp(Config(**settings)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
+    detector = RPMSP(Config(**settings)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
     return detector.score(FeatureBatch.of(logits=torch.tensor(logits)))
 
 

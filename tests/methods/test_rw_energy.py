@@ -8,13 +8,13 @@ from reference import rw_energy as reference
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
-from ltood.methods.rw_energy import Config, RwEnergy
+from ltood.methods.rw_energy import Config, RWEnergy
 
 TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}
 
 
 def scores(logits, counts, tau=1.0):
-    detector = RwEnergy(Config(tau)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
+    detector = RWEnergy(Config(tau)).fit(FitInputs(prior=ClassPrior(np.array(counts))))
     return detector.score(FeatureBatch.of(logits=torch.tensor(logits)))
 
 

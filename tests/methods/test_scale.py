@@ -7,7 +7,7 @@ from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
-from ltood.methods.scale import Config, Scale
+from ltood.methods.scale import SCALE, Config
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def inputs(himplos_golden):
 def test_reference(himplos_golden, inputs, percentile, scorer):
     g = himplos_golden
     features = np.concatenate([g["features"][:6], g["features"][:4] - 0.5])
-    detector = Scale(Config(percentile, scorer, temperature=2.0)).fit(inputs)
+    detector = SCALE(Config(percentile, scorer, temperature=2.0)).fit(inputs)
     expected = [reference(f, g["W"], g["b"], percentile, scorer, 2.0) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
@@ -29,7 +29,7 @@ def test_reference(himplos_golden, inputs, percentile, scorer):
 
 def test_factor_of_known_rows():
     head = ClassifierHead(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2))
-    detector = Scale(Config(100.0, scorer="maxlogit")).fit(FitInputs(head=head))
+    detector = SCALE(Config(100.0, scorer="maxlogit")).fit(FitInputs(head=head))
     batch = FeatureBatch.of(torch.tensor([[2.0, 2.0], [3.0, 0.0], [2.0, 1.0]]))
     expected = [-2 * np.e, -3 * np.e, -2 * np.exp(1.5)]
     assert detector.score(batch).tolist() == pytest.approx(expected)
@@ -37,13 +37,13 @@ def test_factor_of_known_rows():
 
 def test_zero_feature_scores_as_the_bias(inputs):
     zero = FeatureBatch.of(torch.zeros(1, 64), head=inputs.head)
-    torch.testing.assert_close(Scale().fit(inputs).score(zero), Energy().score(zero))
+    torch.testing.assert_close(SCALE().fit(inputs).score(zero), Energy().score(zero))
 
 
 def test_wide_flat_features_stay_finite():
     head = ClassifierHead(torch.randn(3, 512), torch.zeros(3))
     features = 1 + torch.rand(5, 512) / 100
-    detector = Scale(Config(99.9)).fit(FitInputs(head=head))
+    detector = SCALE(Config(99.9)).fit(FitInputs(head=head))
     assert torch.isfinite(detector.score(FeatureBatch.of(features))).all()
 
 

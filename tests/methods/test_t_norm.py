@@ -7,7 +7,7 @@ from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
-from ltood.methods.t_norm import Config, NormalisedHead, normalised_weight
+from ltood.methods.t_norm import Config, TNorm, normalised_weight
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
@@ -15,7 +15,7 @@ from ltood.methods.t_norm import Config, NormalisedHead, normalised_weight
 def test_reference(himplos_golden, tau, scorer):
     g = himplos_golden
     inputs = FitInputs(head=ClassifierHead(torch.tensor(g["W"]), torch.tensor(g["b"])))
-    detector = NormalisedHead(Config(tau, scorer, temperature=2.0)).fit(inputs)
+    detector = TNorm(Config(tau, scorer, temperature=2.0)).fit(inputs)
     expected = [reference(row, g["W"], tau, scorer, 2.0) for row in g["features"][:8]]
     got = detector.score(FeatureBatch.of(torch.tensor(g["features"][:8])))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
@@ -32,7 +32,7 @@ def test_tau_zero_only_drops_the_bias(himplos_golden):
     weight, features = (torch.tensor(himplos_golden[name]) for name in ("W", "features"))
     head = ClassifierHead(weight, torch.zeros(10))
     biased = ClassifierHead(weight, torch.arange(10.0))
-    got = NormalisedHead(Config(0.0)).fit(FitInputs(head=biased)).score(FeatureBatch.of(features))
+    got = TNorm(Config(0.0)).fit(FitInputs(head=biased)).score(FeatureBatch.of(features))
     expected = Energy().score(FeatureBatch.of(features, head=head))
     torch.testing.assert_close(got, expected)
 

@@ -9,7 +9,7 @@ from ltood.core.head import ClassifierHead
 from ltood.methods.energy import Energy
 from ltood.methods.react import Config as ReActConfig
 from ltood.methods.react import ReAct
-from ltood.methods.vra import Config, Vra, rectify
+from ltood.methods.vra import VRA, Config, rectify
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def inputs(himplos_golden):
 @pytest.mark.parametrize("scorer", ["energy", "msp", "maxlogit"])
 def test_reference(himplos_golden, inputs, gamma, scorer):
     g, features = himplos_golden, himplos_golden["features"][:8]
-    detector = Vra(Config(0.25, clip=0.75, gamma=gamma, scorer=scorer)).fit(inputs)
+    detector = VRA(Config(0.25, clip=0.75, gamma=gamma, scorer=scorer)).fit(inputs)
     expected = [reference(f, g["W"], g["b"], 0.25, 0.75, gamma, scorer) for f in features]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
@@ -38,40 +38,40 @@ def test_thresholds_themselves_pass():
 def test_auto_thresholds_are_percentiles_of_training(himplos_golden, inputs):
     train = himplos_golden["train_features"].astype(np.float64)
     low, high = np.percentile(train, [60, 98])
-    found = Vra().fit(inputs).derived()
+    found = VRA().fit(inputs).derived()
     assert found == {"floor": pytest.approx(low, rel=1e-6), "clip": pytest.approx(high, rel=1e-6)}
 
 
 def test_without_floor_it_is_react(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]))
-    got = Vra(Config(None, clip=0.7)).fit(inputs).score(batch)
+    got = VRA(Config(None, clip=0.7)).fit(inputs).score(batch)
     assert torch.equal(got, ReAct(ReActConfig(clip=0.7)).fit(inputs).score(batch))
 
 
 def test_without_thresholds_it_is_energy(himplos_golden, inputs):
     batch = FeatureBatch.of(torch.tensor(himplos_golden["features"]) - 0.5, head=inputs.head)
-    detector = Vra(Config(None, clip=None)).fit(FitInputs(head=inputs.head))
+    detector = VRA(Config(None, clip=None)).fit(FitInputs(head=inputs.head))
     torch.testing.assert_close(detector.score(batch), Energy().score(batch))
     assert detector.derived() == {}
 
 
 def test_training_rows_are_needed_for_auto_only():
-    assert Vra(Config(0.1, clip=None)).needs == {Need.HEAD}
+    assert VRA(Config(0.1, clip=None)).needs == {Need.HEAD}
     for config in (Config(0.1), Config(clip=2.0), Config(None)):
-        assert Vra(config).needs == {Need.HEAD, Need.TRAIN}
+        assert VRA(config).needs == {Need.HEAD, Need.TRAIN}
 
 
 def test_mostly_zero_activations_stay_finite(himplos_golden):
     head = ClassifierHead(torch.tensor(himplos_golden["W"]), torch.tensor(himplos_golden["b"]))
     train = torch.zeros(20, 64)
     inputs = FitInputs.of(train, torch.arange(20) % 10, head=head)
-    assert torch.isfinite(Vra().fit(inputs).score(FeatureBatch.of(torch.rand(3, 64)))).all()
+    assert torch.isfinite(VRA().fit(inputs).score(FeatureBatch.of(torch.rand(3, 64)))).all()
 
 
 @pytest.mark.parametrize("config", [Config(2.0, clip=1.0), Config(floor_percentile=99.0)])
 def test_floor_above_clip_is_refused(inputs, config):
     with pytest.raises(ConfigError, match=r"methods.vra has the floor \S+ above the clip \S+; low"):
-        Vra(config).fit(inputs)
+        VRA(config).fit(inputs)
 
 
 @pytest.mark.parametrize(

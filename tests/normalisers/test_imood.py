@@ -10,7 +10,7 @@ from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.methods.energy import Energy
 from ltood.methods.msp import MSP
-from ltood.normalisers.imood import SCALES, Config, Imood, log_beta
+from ltood.normalisers.imood import SCALES, Config, ImOOD, log_beta
 
 SPLITS = ("id", "ood")
 TAUS = {"": 1.0, "_tau050": 0.5, "_tau000": 0.0}
@@ -25,7 +25,7 @@ def inputs_of(g):
 
 
 def corrected(g, split, base, scores, **settings):
-    normaliser = Imood(Config(**settings), base=base).fit(inputs_of(g))
+    normaliser = ImOOD(Config(**settings), base=base).fit(inputs_of(g))
     batch = FeatureBatch.of(logits=logits_of(g, split))
     return normaliser.normalise(torch.as_tensor(scores).float(), batch).numpy()
 
@@ -64,7 +64,7 @@ def test_golden_from_published_scores(imood_golden, split, suffix):
 @pytest.mark.parametrize("split", SPLITS)
 def test_golden_log_beta(imood_golden, split):
     g = imood_golden
-    state = Imood(base="energy").fit(inputs_of(g)).state()
+    state = ImOOD(base="energy").fit(inputs_of(g)).state()
     logits = g[f"{split}_feats"].astype(np.float64) @ g["W_in"].T.astype(np.float64) + g["b_in"]
     got = log_beta(torch.tensor(logits), state["log_prior_"], state["log_gamma_"])
     np.testing.assert_allclose(got, g[f"f64_logbeta_posthoc_{split}"], rtol=1e-8, atol=1e-9)
@@ -74,7 +74,7 @@ def test_golden_log_beta(imood_golden, split):
 @pytest.mark.parametrize("gamma", [None, (0.5, 2.0, 1.0, 0.1)])
 def test_reference(rng, tau, gamma):
     logits, counts = rng.normal(scale=3, size=(15, 4)).astype(np.float32), [50, 20, 5, 1]
-    normaliser = Imood(Config(tau=tau, gamma=gamma, scale=2.5), base="knn")
+    normaliser = ImOOD(Config(tau=tau, gamma=gamma, scale=2.5), base="knn")
     normaliser.fit(FitInputs(prior=ClassPrior(np.array(counts))))
     got = normaliser.normalise(torch.zeros(15), FeatureBatch.of(logits=torch.tensor(logits)))
     expected = [-2.5 * reference.log_beta(row, counts, tau, gamma) for row in logits]
@@ -89,7 +89,7 @@ def test_a_uniform_prior_changes_no_score(imood_golden):
 
 def test_rare_predictions_lose_score():
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
-    normaliser = Imood(base="energy").fit(FitInputs(prior=ClassPrior(np.array([99, 1]))))
+    normaliser = ImOOD(base="energy").fit(FitInputs(prior=ClassPrior(np.array([99, 1]))))
     frequent, rare = normaliser.normalise(torch.zeros(2), FeatureBatch.of(logits=logits)).tolist()
     assert rare < 0 < frequent
 
@@ -105,7 +105,7 @@ def test_probability_space_is_the_product(imood_golden):
 def test_adjusted_posterior_adds_the_prior(rng):
     logits, counts = rng.normal(size=(6, 3)).astype(np.float32), np.array([30, 6, 2])
     batch = FeatureBatch.of(logits=torch.tensor(logits))
-    normaliser = Imood(Config(posterior="adjusted"), base="energy")
+    normaliser = ImOOD(Config(posterior="adjusted"), base="energy")
     got = normaliser.fit(FitInputs(prior=ClassPrior(counts))).normalise(torch.zeros(6), batch)
     shifted = logits + np.log(counts / counts.sum())
     expected = [-reference.log_beta(row, counts.tolist()) for row in shifted]
@@ -114,29 +114,29 @@ def test_adjusted_posterior_adds_the_prior(rng):
 
 @pytest.mark.parametrize("base", sorted(SCALES))
 def test_the_scale_in_use_is_told(base):
-    assert Imood(base=base).derived() == {"scale": SCALES[base]}
-    assert Imood(Config(scale=3.0), base=base).derived() == {"scale": 3.0}
+    assert ImOOD(base=base).derived() == {"scale": SCALES[base]}
+    assert ImOOD(Config(scale=3.0), base=base).derived() == {"scale": 3.0}
 
 
 def test_a_base_without_published_scale_needs_a_number():
     with pytest.raises(ConfigError, match=r"scale is auto, but there is no published .* knn"):
-        Imood(base="knn")
+        ImOOD(base="knn")
 
 
 def test_probability_space_is_for_bin_disc():
     with pytest.raises(ConfigError, match=r"space is prob, but method energy gives no probability"):
-        Imood(Config(space="prob"), base="energy")
+        ImOOD(Config(space="prob"), base="energy")
 
 
 def test_gamma_must_name_every_class():
-    normaliser = Imood(Config(gamma=(1.0, 2.0)), base="energy")
+    normaliser = ImOOD(Config(gamma=(1.0, 2.0)), base="energy")
     with pytest.raises(ConfigError, match=r"gamma has 2 values for 3 classes; give one"):
         normaliser.fit(FitInputs(prior=ClassPrior(np.array([3, 2, 1]))))
 
 
 def test_a_class_without_images_is_refused():
     with pytest.raises(DataError, match=r"classes \[1\] have no training images"):
-        Imood(base="energy").fit(FitInputs(prior=ClassPrior(np.array([3, 0]))))
+        ImOOD(base="energy").fit(FitInputs(prior=ClassPrior(np.array([3, 0]))))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_stored_gamma_layer_weighs_every_class_of_every_row(imood_golden, spli
     g, trained = imood_golden, load_golden("imood_training")
     head = stored_head(g, gamma_weight=trained["lambda_W"], gamma_bias=trained["lambda_b"])
     prior = ClassPrior(g["class_counts"])
-    normaliser = Imood(Config(gamma="stored"), base="energy").fit(FitInputs(head=head, prior=prior))
+    normaliser = ImOOD(Config(gamma="stored"), base="energy").fit(FitInputs(head=head, prior=prior))
     assert set(normaliser.arrays) == {"features", "logits"}
     features = torch.tensor(g[f"{split}_feats"])
     batch = FeatureBatch.of(features, head=head)
@@ -178,7 +178,7 @@ def test_a_stored_gamma_layer_weighs_every_class_of_every_row(imood_golden, spli
         for row, gamma in zip(batch.logits.numpy(), gammas.clip(1e-4), strict=True)
     ]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    twin = Imood(Config(gamma="stored"), base="energy").restore(normaliser.state())
+    twin = ImOOD(Config(gamma="stored"), base="energy").restore(normaliser.state())
     assert torch.equal(twin.normalise(torch.zeros(len(features)), batch), got)
 
 
@@ -194,16 +194,16 @@ def test_a_stored_detector_is_the_trained_one(imood_golden, base):
         scores = torch.tensor((-expected - w_and_b[1].item()) / w_and_b[0].item()).float()
     else:
         scores = (Energy() if base == "energy" else MSP()).score(batch)
-    normaliser = Imood(Config(detector="stored"), base=base).fit(FitInputs(head=head))
+    normaliser = ImOOD(Config(detector="stored"), base=base).fit(FitInputs(head=head))
     np.testing.assert_allclose(normaliser.normalise(scores, batch), expected, rtol=1e-5, atol=1e-5)
-    twin = Imood(Config(detector="stored"), base=base).restore(normaliser.state())
+    twin = ImOOD(Config(detector="stored"), base=base).restore(normaliser.state())
     assert torch.equal(twin.normalise(scores, batch), normaliser.normalise(scores, batch))
     assert normaliser.derived() == {"scale": 0.0}
 
 
 def test_a_negative_w_turns_the_scores_round():
     head = ClassifierHead(torch.eye(2), torch.zeros(2), energy_map=torch.tensor([-1.0, 0.0]))
-    normaliser = Imood(Config(detector="stored"), base="energy").fit(FitInputs(head=head))
+    normaliser = ImOOD(Config(detector="stored"), base="energy").fit(FitInputs(head=head))
     got = normaliser.normalise(torch.tensor([1.0, 2.0]), FeatureBatch.of(logits=torch.zeros(2, 2)))
     assert got.tolist() == [-1.0, -2.0]
 
@@ -220,14 +220,14 @@ def test_the_official_sign_gives_the_published_scores_upside_down(imood_golden, 
 
 def test_the_official_sign_is_for_mahalanobis():
     with pytest.raises(ConfigError, match=r"official_sign is true, but .* the scores are those of"):
-        Imood(Config(official_sign=True), base="energy")
+        ImOOD(Config(official_sign=True), base="energy")
 
 
 def test_what_is_not_stored_is_named(imood_golden):
     inputs = FitInputs(head=stored_head(imood_golden), prior=inputs_of(imood_golden).prior)
     with pytest.raises(MissingNeedError, match=r"gamma is stored, but the head holds no gamma_we"):
-        Imood(Config(gamma="stored"), base="energy").fit(inputs)
+        ImOOD(Config(gamma="stored"), base="energy").fit(inputs)
     with pytest.raises(MissingNeedError, match=r"detector is stored, but .* holds no energy_map"):
-        Imood(Config(detector="stored"), base="energy").fit(inputs)
+        ImOOD(Config(detector="stored"), base="energy").fit(inputs)
     with pytest.raises(ConfigError, match=r"ImOOD learns no w and b for method bin_disc"):
-        Imood(Config(detector="stored"), base="bin_disc")
+        ImOOD(Config(detector="stored"), base="bin_disc")

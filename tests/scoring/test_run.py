@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltood.calibrators.patt import Patt
+from ltood.calibrators.patt import PATT
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
 from ltood.core.head import ClassifierHead
@@ -256,7 +256,7 @@ def test_all_slots_are_checked_before_one_is_fitted(store, tmp_path, monkeypatch
     def fit(self, inputs):
         raise AssertionError("fitted")
 
-    monkeypatch.setattr(Patt, "_fit", fit)
+    monkeypatch.setattr(PATT, "_fit", fit)
     for slots in (
         (EntrySpec("knn", {"k": 0}), EntrySpec("patt")),
         (EntrySpec("knn"), EntrySpec("patt"), EntrySpec("imood", {"tau": -1.0})),
@@ -318,7 +318,7 @@ def test_auxiliary_outputs_are_those_of_calibrated_features(rng):
     features = torch.tensor(rng.normal(size=(5, 6))).float()
     raw = FeatureBatch({"features": features, "logits": head.logits(features)})
     assert calibrated(raw, None, head) is raw
-    twice = Patt().restore({"strength_": torch.ones(6)})
+    twice = PATT().restore({"strength_": torch.ones(6)})
     twice._transform = lambda rows: 2 * rows
     seen = calibrated(raw, twice, head)
     torch.testing.assert_close(seen.features, 2 * features)
