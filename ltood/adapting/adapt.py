@@ -83,7 +83,7 @@ def adapt(
         where = f"{rows.split.name} with {rows.num_views} views each"
         log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
         inputs |= {
-            "rows": rows.fingerprint(store),
+            "rows": rows.fingerprint,
             "seed": seed,
             "in_use": recipe.in_use,
         }

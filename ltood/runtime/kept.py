@@ -6,12 +6,10 @@ DVC deletes the outputs of a stage before it runs it, also where the stage would
 has to be computed again.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 from ltood.core.errors import StoreError
-from ltood.runtime.files import building_folder
+from ltood.runtime.files import building_folder, link_or_copy
 
 FINISHED = "finished"
 
@@ -46,16 +44,9 @@ def link_folder(source: Path, target: Path) -> None:
         try:
             for file in sorted(source.iterdir()):
                 if file.is_file():
-                    _link(file.resolve(), folder / file.name)
+                    link_or_copy(file.resolve(), folder / file.name)
         except OSError as error:
             raise StoreError(
                 f"cannot copy {source} to {target} ({error.strerror or error}); free space or "
                 "make the folder writable."
             ) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without hard links
-        shutil.copyfile(source, target)

@@ -134,6 +134,17 @@ def test_a_deleted_head_comes_back_without_learning(store, tmp_path, monkeypatch
     assert content(tmp_path / "head") == before
 
 
+def test_what_is_not_learned_from_does_not_count(tmp_path, rng, monkeypatch):
+    """One OOD set more, or test rows that changed, learn no prompt again."""
+    splits = prompt_samples.random_splits(rng, 3, rows=11)
+    run(prompt_samples.write_store(tmp_path / "a.zarr", splits, NAMES), tmp_path)
+    before = content(tmp_path / "head")
+    splits["ood_more"] = splits["test"]
+    monkeypatch.setattr(module, "Learner", None)
+    run(prompt_samples.write_store(tmp_path / "b.zarr", splits, NAMES), tmp_path)
+    assert content(tmp_path / "head") == before
+
+
 def _interrupt_at(calls):
     from ltood.adapting.learning import Learner
 
