@@ -1,10 +1,10 @@
 """Plain NumPy archives to a feature store, and stores back to archives.
 
 The exchange format: `head.npz` with weight [C, D], bias [C] and optional class_counts,
-bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a `ClassifierHead`
-has; `<split>.npz` with features [N, D], labels [N] and optional logits [N, C + e], local
-[N, P, D], ids [N]; splits are train, val, test, aux and ood_<name>. OOD sets may carry sc_label
-instead of labels: a class for rows that belong to an ID class, -1 elsewhere.
+class_names, bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a
+`ClassifierHead` has; `<split>.npz` with features [N, D], labels [N] and optional logits
+[N, C + e], local [N, P, D], ids [N]; splits are train, val, test, aux and ood_<name>. OOD sets
+may carry sc_label instead of labels: a class for rows that belong to an ID class, -1 elsewhere.
 """
 
 import shutil
@@ -17,26 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
-from ltood.core.head_schema import HEAD_SHAPES, check_head
-from ltood.runtime.console import log, progress
+from ltood.runtime.console import progress
+from ltood.runtime.files import remove_folder, replace_folder
 from ltood.store.archives import Archive, file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
-from ltood.store.layout import (
-    AUX_SPLIT,
-    ID_SPLITS,
-    OOD_PREFIX,
-    SPLIT_RULE,
-    ArraySpec,
-    SplitSpec,
-    StoreSpec,
+from ltood.store.import_rules import (
+    HEAD_FILE,
+    as_float32,
+    class_counts,
+    read_class_names,
+    read_head,
+    read_labels,
+    split_files,
+    split_spec,
 )
+from ltood.store.layout import ID_SPLITS, StoreSpec
 from ltood.store.metadata import store_kind
 from ltood.store.scores import ScoreStore
 
 #: Largest relative difference between given logits and the head's own.
 LOGIT_TOLERANCE = 1e-3
-_HEAD_FILE = "head.npz"
-_SPLIT_ARRAYS = ("features", "labels", "sc_label", "logits", "local", "ids")
+_LAST_ID = np.iinfo(np.int64).max
 
 
 def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> FeatureStore:
@@ -57,20 +58,22 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds head.npz.")
     with ExitStack() as stack:
-        head, counts = _read_head(stack.enter_context(Archive(folder / _HEAD_FILE)))
-        files = _split_files(folder)
+        described = stack.enter_context(Archive(folder / HEAD_FILE))
+        head = read_head(described)
+        files = split_files(folder)
         archives = {name: stack.enter_context(Archive(path)) for name, path in files.items()}
-        spec = StoreSpec({name: _split_spec(archive, head) for name, archive in archives.items()})
-        labels = {name: _labels(name, archive, head) for name, archive in archives.items()}
-        counts = _class_counts(counts, labels.get("train"), len(head["bias"]))
+        spec = StoreSpec({name: split_spec(archive, head) for name, archive in archives.items()})
+        labels = {name: read_labels(name, archive, head) for name, archive in archives.items()}
+        given = described.load("class_counts") if "class_counts" in described.names else None
+        counts = class_counts(given, labels.get("train"), len(head["bias"]))
         provenance = {
             "source": "import",
             "archives": {
                 path.name: file_digest(path)
-                for path in sorted([folder / _HEAD_FILE, *files.values()])
+                for path in sorted([folder / HEAD_FILE, *files.values()])
             },
         }
-        names = [str(number) for number in range(len(head["bias"]))]
+        names = read_class_names(described, len(head["bias"]))
         place, writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
         try:
             for name, archive in archives.items():
@@ -81,15 +84,25 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
             raise
         writer.finish()
     if place != store:
-        shutil.rmtree(store)
-        place.rename(store)
+        replace_folder(place, store)
+    else:
+        remove_folder(_new_place(store))
     return FeatureStore.open(store)
+
+
+def _new_place(store: Path) -> Path:
+    """Where a store is written that is to replace another one."""
+    return store.with_name(f".{store.name}.new")
 
 
 def _open_writer(
     store: Path, overwrite: bool, inputs: tuple[Any, ...]
 ) -> tuple[Path, FeatureWriter]:
     """Folder to write and its writer; a store to replace stays until the new one is whole."""
+    place = _new_place(store)
+    if place.exists() and not store.exists():
+        # A run was killed between moving the old store away and the new one to its place.
+        place.rename(store)
     if not store.exists():
         return store, FeatureWriter.create(store, *inputs)
     try:
@@ -98,160 +111,12 @@ def _open_writer(
         if not overwrite:
             raise StoreError(f"{error} Pass --overwrite to replace it.") from None
     FeatureStore.open(store)  # Only a feature store is ever removed.
-    place = store.with_name(f".{store.name}.new")
     if place.exists():
         try:
             return place, FeatureWriter.resume(place, *inputs)
         except (FingerprintError, StoreError):
             shutil.rmtree(place)
     return place, FeatureWriter.create(place, *inputs)
-
-
-def _read_head(archive: Archive) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
-    """Head arrays as float32, and the class counts where given."""
-    head: dict[str, NDArray[Any]] = {}
-    for name in archive.names:
-        if name in HEAD_SHAPES:
-            values = archive.load(name)
-            if values.dtype.kind not in "fiu":
-                raise DataError(f"{archive.path}: {name} is {values.dtype}; it must be numbers.")
-            head[name] = _float32(values)
-            if not np.isfinite(head[name]).all():
-                bad = int((~np.isfinite(head[name])).sum())
-                raise DataError(
-                    f"{archive.path}: {name} has {bad} values that are not finite in float32."
-                )
-        elif name != "class_counts":
-            log(f"warning: {archive.path} has an array {name!r} that no head uses; it is ignored.")
-    try:
-        check_head({name: values.shape for name, values in head.items()})
-    except DataError as error:
-        raise DataError(f"{archive.path}: {error}") from error
-    if "logit_scale" in head and not head["logit_scale"] > 0:
-        raise DataError(
-            f"{archive.path}: logit_scale is {head['logit_scale'].tolist()}; it multiplies cosines "
-            "to logits, so it must be above 0 (CLIP's is 100)."
-        )
-    counts = archive.load("class_counts") if "class_counts" in archive.names else None
-    return head, counts
-
-
-def _split_files(folder: Path) -> dict[str, Path]:
-    """Archives of the folder by split name, in a fixed order."""
-    found = {}
-    for path in sorted(folder.glob("*.npz")):
-        name = path.stem
-        if name == "head":
-            continue
-        if name not in (*ID_SPLITS, AUX_SPLIT) and not name.startswith(OOD_PREFIX):
-            raise DataError(f"{path} is no split: {SPLIT_RULE}; rename or remove the file.")
-        found[name] = path
-    if not found:
-        raise DataError(f"{folder} holds no split; put train.npz, test.npz, ood_<name>.npz there.")
-    return found
-
-
-def _split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
-    """Check the shapes of one archive against the head."""
-    path = archive.path
-    num_classes, dim = head["weight"].shape
-    outputs = num_classes + (len(head["extra_bias"]) if "extra_bias" in head else 0)
-    shape = archive.shape("features")
-    if len(shape) != 2:
-        raise DataError(f"{path}: features have shape {shape}; they must be [N, D].")
-    if shape[1] != dim:
-        raise DataError(
-            f"{path}: features have {shape[1]} columns but the head expects {dim}; the archive "
-            "and the head come from different networks."
-        )
-    if shape[0] == 0:
-        raise DataError(f"{path} has no rows; leave the split out or give it rows.")
-    kind = archive.dtype("features")
-    if kind.kind != "f":
-        raise DataError(f"{path}: features are {kind}; they must be float16, float32 or float64.")
-    dtype = "float16" if kind.itemsize == 2 else "float32"
-    arrays = {
-        "features": ArraySpec(dtype, (dim,)),
-        "logits": ArraySpec("float32", (outputs,)),
-        "labels": ArraySpec("int64"),
-        "ids": ArraySpec("int64"),
-    }
-    for name in archive.names:
-        if name not in _SPLIT_ARRAYS:
-            log(f"warning: {path} has an array {name!r} that no split holds; it is ignored.")
-        elif archive.shape(name)[:1] != shape[:1]:
-            raise DataError(
-                f"{path}: {name} has {archive.shape(name)[:1]} rows and features have {shape[0]}; "
-                "all arrays of a split describe the same rows."
-            )
-    for name, kinds in (("logits", "fiu"), ("local", "fiu"), ("ids", "iu")):
-        if name in archive.names and archive.dtype(name).kind not in kinds:
-            what = "whole numbers" if kinds == "iu" else "numbers"
-            raise DataError(f"{path}: {name} are {archive.dtype(name)}; they must be {what}.")
-    if "logits" in archive.names and archive.shape("logits") != (shape[0], outputs):
-        raise DataError(
-            f"{path}: logits have shape {archive.shape('logits')}; with this head they must be "
-            f"({shape[0]}, {outputs})."
-        )
-    if "local" in archive.names:
-        local = archive.shape("local")
-        if len(local) != 3 or local[2] != dim:
-            raise DataError(f"{path}: local has shape {local}; it must be [N, P, {dim}].")
-        half = archive.dtype("local").itemsize == 2
-        arrays["local"] = ArraySpec("float16" if half else "float32", local[1:])
-    return SplitSpec(shape[0], arrays)
-
-
-def _labels(name: str, archive: Archive, head: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Labels of one split, checked; -1 for OOD and auxiliary rows."""
-    rows, num_classes = archive.shape("features")[0], len(head["bias"])
-    is_id = name in ID_SPLITS
-    key = "labels" if is_id else "sc_label"
-    if key not in archive.names:
-        if is_id:
-            raise DataError(f"{archive.path} has no array 'labels'; ID splits need them.")
-        return np.full(rows, -1, dtype=np.int64)
-    labels = archive.load(key)
-    if labels.dtype.kind not in "iu" or labels.shape != (rows,):
-        raise DataError(
-            f"{archive.path}: {key} is {labels.dtype} of shape {labels.shape}; it must be whole "
-            f"numbers of shape ({rows},)."
-        )
-    lowest = 0 if is_id else -1
-    bad = (labels < lowest) | (labels >= num_classes)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(
-            f"{archive.path}: {key}[{row}] is {labels[row]}; it must lie in {lowest} to "
-            f"{num_classes - 1}, the classes of the head ({int(bad.sum())} such rows)."
-        )
-    return labels.astype(np.int64)
-
-
-def _class_counts(
-    given: NDArray[Any] | None, train: NDArray[np.int64] | None, num_classes: int
-) -> NDArray[np.int64]:
-    """Training counts: given ones win, else counted from the training labels."""
-    if given is not None:
-        if given.shape != (num_classes,) or given.dtype.kind not in "iu":
-            raise DataError(
-                f"head.npz: class_counts is {given.dtype} of shape {given.shape}; it must be "
-                f"whole numbers of shape ({num_classes},)."
-            )
-        counts = given.astype(np.int64)
-    elif train is not None:
-        counts = np.bincount(train, minlength=num_classes)
-    else:
-        raise DataError(
-            "there is neither class_counts in head.npz nor train.npz to count from; give one."
-        )
-    if (counts <= 0).any():
-        empty = np.flatnonzero(counts <= 0)[:10].tolist()
-        raise DataError(
-            f"classes {empty} have no training images (count {counts[empty[0]]}); every class of "
-            "the head needs at least one. Remove the class from the head or add images."
-        )
-    return counts
 
 
 def _write_split(
@@ -297,15 +162,24 @@ def _check_block(
     """Refuse values that are not finite and logits that are not the head's."""
     for key in ("features", "logits", "local"):
         # Numbers beyond float32 become infinite when they are stored.
-        if key in block and not np.isfinite(_float32(block[key])).all():
-            bad = ~np.isfinite(_float32(block[key])).reshape(len(block[key]), -1).all(axis=1)
+        if key in block and not np.isfinite(as_float32(block[key])).all():
+            bad = ~np.isfinite(as_float32(block[key])).reshape(len(block[key]), -1).all(axis=1)
             row = start + int(np.argmax(bad))
             raise DataError(
                 f"{path}: {key} of row {row} hold NaN or infinity ({int(bad.sum())} such rows "
                 f"from row {start} on); every value must be finite in float32. Extract them again."
             )
+    if "ids" in block and (ids := block["ids"]).dtype.kind == "u" and (ids > _LAST_ID).any():
+        row = int(np.argmax(ids > _LAST_ID))
+        raise DataError(
+            f"{path}: ids[{start + row}] is {ids[row]}; ids are stored as int64, so they must be "
+            f"at most {_LAST_ID}. Number the rows instead."
+        )
+    features = as_float32(block["features"])
+    if "logits" not in block and _surely_finite(features, weight, bias):
+        return block
     with np.errstate(over="ignore", invalid="ignore"):
-        computed = block["features"].astype(np.float32) @ weight.T + bias
+        computed = features @ weight.T + bias
     if not np.isfinite(computed).all():
         row = start + int(np.argmax(~np.isfinite(computed).all(axis=1)))
         raise DataError(
@@ -313,7 +187,6 @@ def _check_block(
             "value must be finite in float32. Extract them again."
         )
     if "logits" not in block:
-        block["logits"] = computed
         return block
     scale = np.maximum(np.abs(computed).max(axis=1), 1e-6)
     difference = np.abs(block["logits"] - computed).max(axis=1) / scale
@@ -327,10 +200,13 @@ def _check_block(
     return block
 
 
-def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Numbers as they are stored; what is too large for that becomes infinite."""
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32, copy=False)
+def _surely_finite(
+    features: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> bool:
+    """Whether no logit can leave float32, by the largest numbers; spares computing them all."""
+    largest = [float(np.abs(values).max(initial=0)) for values in (features, weight, bias)]
+    highest = largest[0] * largest[1] * features.shape[1] + largest[2]
+    return bool(highest < np.finfo(np.float32).max / 2)
 
 
 def export_split(store: Path, split: str, out: Path) -> list[str]:
@@ -365,14 +241,18 @@ def export_split(store: Path, split: str, out: Path) -> list[str]:
 
 
 def export_head(store: Path, out: Path) -> list[str]:
-    """Write the head and class counts of a feature store as `head.npz`.
+    """Write the head, class counts and class names of a feature store as `head.npz`.
 
     Returns:
         Names of the arrays written.
     """
     opened = FeatureStore.open(store)
-    arrays = {**opened.head_arrays(), "class_counts": opened.prior().counts}
-    write_archive(out, {key: (v.shape, v.dtype.name, [v]) for key, v in arrays.items()})
+    arrays = {
+        **opened.head_arrays(),
+        "class_counts": opened.prior().counts,
+        "class_names": np.array(opened.class_names),
+    }
+    write_archive(out, {key: (v.shape, v.dtype.str, [v]) for key, v in arrays.items()})
     return list(arrays)
 
 

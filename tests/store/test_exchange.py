@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from store_samples import tree
 
 from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.store.archives import Archive, write_archive
@@ -113,7 +114,7 @@ BAD = [
     ({"head__extra_weight": np.zeros((0, DIM))}, "must be given together"),
     ({"head__gamma_bias": np.zeros(3)}, "gamma_weight and gamma_bias must be given together"),
     ({"head__energy_map": np.zeros(3)}, r"energy_map has shape \(3,\)"),
-    ({"head__weight": np.zeros((3, 4))}, "features have 5 columns but the head expects 4"),
+    ({"head__weight": np.zeros((3, 4))}, r"features have shape \(7, 5\); .* 4 features"),
     ({"head__class_counts": np.array([1, 2])}, r"class_counts is int64 of shape \(2,\)"),
     ({"head__class_counts": np.array([1, 0, 2])}, r"classes \[1\] have no training images"),
     ({"train__labels": np.zeros(30, dtype=np.int64)}, r"classes \[1, 2\] have no training images"),
@@ -124,11 +125,11 @@ BAD = [
     ({"test__labels": np.zeros(11, dtype=int)}, "all arrays of a split describe the same rows"),
     ({"ood_far__sc_label": np.full(7, 9)}, r"sc_label\[0\] is 9; it must lie in -1 to 2"),
     ({"test__features": np.zeros((0, DIM))}, "has no rows"),
-    ({"test__features": np.zeros(12)}, r"must be \[N, D\]"),
+    ({"test__features": np.zeros(12)}, r"must be \[N, 5\]"),
     ({"test__features": np.zeros((12, DIM), dtype=int)}, "features are int64"),
     ({"test__logits": np.zeros((12, 4))}, r"logits have shape \(12, 4\)"),
-    ({"test__local": np.zeros((12, 4, 6))}, r"it must be \[N, P, 5\]"),
-    ({"extra__features": np.zeros((3, DIM))}, "extra.npz is no split"),
+    ({"test__local": np.zeros((12, 4, 6))}, r"they must be \[N, P, 5\]"),
+    ({"extra__features": np.zeros((3, DIM))}, "extra.npz is not a split"),
     ({"head__weight": np.full((3, DIM), 1e39)}, "weight has 15 values that are not finite"),
     ({"head__logit_scale": np.float32(0)}, "logit_scale is 0.0; .* it must be above 0"),
     ({"test__features": np.full((12, DIM), 1e39)}, "features of row 0 hold NaN or infinity"),
@@ -310,3 +311,84 @@ def test_a_changed_store_is_not_exported(tmp_path, rng):
 def test_import_needs_no_torch():
     code = "import sys, ltood.store.exchange; assert not {'torch', 'zarr'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_logits_that_follow_from_the_head_are_not_stored(tmp_path, rng):
+    given = toy(rng)
+    head, features = given["head"], given["test"]["features"]
+    given["test"]["logits"] = features @ head["weight"].T + head["bias"]
+    store = import_folder(write(tmp_path / "in", given), tmp_path / "out.zarr")
+    assert "logits" in store.rows("test").spec.arrays
+    assert "logits" not in store.rows("train").spec.arrays
+    assert not (tmp_path / "out.zarr" / "train" / "logits").exists()
+    assert store.split("train").arrays == store.split("test").arrays
+    assert store.split("train").num_outputs == CLASSES
+    logits = store.split("train").read("logits", 3, 9)
+    expected = given["train"]["features"][3:9] @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-6)
+    assert not logits.flags.writeable
+    assert "logits" in export_split(tmp_path / "out.zarr", "train", tmp_path / "train.npz")
+
+
+def test_class_names_survive_export_and_import(tmp_path, rng):
+    names = ["Katze", "犬", "emu"]
+    folder = write(tmp_path / "in", toy(rng, head__class_names=np.array(names)))
+    store = import_folder(folder, tmp_path / "out.zarr")
+    assert store.class_names == names
+    (tmp_path / "back").mkdir()
+    export_head(store.path, tmp_path / "back" / "head.npz")
+    for name in store.splits:
+        export_split(store.path, name, tmp_path / "back" / f"{name}.npz")
+    again = import_folder(tmp_path / "back", tmp_path / "again.zarr")
+    assert again.class_names == names
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (np.array(["a", "b"]), r"class_names is <U1 of shape \(2,\)"),
+        (np.arange(3), "class_names is int64"),
+        (np.array(["a", "b", "a"]), "class_names has 'a'"),
+        (np.array(["a", " ", "c"]), "class_names has ' '"),
+    ],
+)
+def test_bad_class_names_are_refused(tmp_path, rng, names, said):
+    folder = write(tmp_path / "in", toy(rng, head__class_names=names))
+    with pytest.raises(DataError, match=said):
+        import_folder(folder, tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize("name", ["ood_svhn.npy", "ood_x.pt", "ood_FAR.NPZ", "val.h5", "more.npy"])
+def test_a_file_that_is_not_read_is_named(tmp_path, rng, name):
+    folder = write(tmp_path / "in", toy(rng))
+    (folder / name).write_bytes(b"something")
+    with pytest.raises(DataError, match=f"{name} is not read"):
+        import_folder(folder, tmp_path / "out.zarr")
+    (folder / name).rename(folder / "notes.txt")
+    assert import_folder(folder, tmp_path / "out.zarr").ood_splits == ["ood_far"]
+
+
+def test_ids_beyond_int64_are_refused(tmp_path, rng):
+    ids = np.arange(12, dtype=np.uint64)
+    folder = write(tmp_path / "in", toy(rng, test__ids=ids))
+    found = import_folder(folder, tmp_path / "out.zarr").split("test").read("ids", 0, 12)
+    assert found.dtype == np.int64
+    assert found.tolist() == list(range(12))
+    ids[5] = 2**63 + 5
+    np.savez(folder / "test.npz", **toy(rng, test__ids=ids)["test"])
+    with pytest.raises(DataError, match=r"ids\[5\] is 9223372036854775813"):
+        import_folder(folder, tmp_path / "other.zarr")
+
+
+def test_a_kill_while_the_old_store_is_replaced_loses_nothing(tmp_path, rng):
+    old, new = write(tmp_path / "old", toy(rng)), write(tmp_path / "new", toy(rng))
+    store = tmp_path / "store.zarr"
+    import_folder(old, store)
+    import_folder(new, tmp_path / "straight.zarr")
+    import_folder(new, store, overwrite=True)
+    assert tree(store) == tree(tmp_path / "straight.zarr")
+    # Killed after the old store was moved away, and before the new one was moved to its place.
+    store.rename(tmp_path / ".store.zarr.new")
+    import_folder(new, store)
+    assert tree(store) == tree(tmp_path / "straight.zarr")
+    assert not (tmp_path / ".store.zarr.new").exists()
