@@ -206,7 +206,7 @@ def _surely_finite(
     """Whether no logit can leave float32, by the largest numbers; spares computing them all."""
     largest = [float(np.abs(values).max(initial=0)) for values in (features, weight, bias)]
     highest = largest[0] * largest[1] * features.shape[1] + largest[2]
-    return bool(highest < np.finfo(np.float32).max / 2)
+    return bool(highest < float(np.finfo(np.float32).max) / 2)
 
 
 def export_split(store: Path, split: str, out: Path) -> list[str]:
