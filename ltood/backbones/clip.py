@@ -34,7 +34,7 @@ from ltood.core.limits import Limits, Seed
 from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry
 from ltood.images.views import AREA, RATIO, RandomViews
-from ltood.networks.backbone import Backbone, ImageSpec
+from ltood.networks.backbone import Backbone, ImageSpec, Pretrained
 from ltood.networks.weights import load_weights
 from ltood.runtime.console import log
 
@@ -76,7 +76,7 @@ class Config(Settings):
         object.__setattr__(self, "model", inline(self.model))
 
 
-class Clip(Backbone):
+class Clip(Backbone, Pretrained):
     """A CLIP model, image and text side; grey images are repeated to three channels.
 
     Attributes:

@@ -20,7 +20,7 @@ from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry, Interpolation
-from ltood.networks.backbone import ImageSpec
+from ltood.networks.backbone import ImageSpec, Pretrained
 from ltood.networks.scaled import ScaledBackbone
 from ltood.networks.weights import HeadPolicy, assign_weights
 
@@ -71,7 +71,7 @@ class TimmNetwork(Protocol):
         """The last layer."""
 
 
-class TimmModel(ScaledBackbone):
+class TimmModel(ScaledBackbone, Pretrained):
     """A model of timm; grey images are repeated to three channels.
 
     Attributes:

@@ -192,18 +192,6 @@ class Backbone(nn.Module, ABC):
         """Augmented views that are to be stored of the training images with these ids, [N]."""
         return None
 
-    @property
-    def own_weights(self) -> bool:
-        """Whether `fetch_weights` fills the whole network, head included."""
-        return False
-
-    def fetch_weights(self) -> None:
-        """Take the published weights that the settings name; by default they name none.
-
-        Raises:
-            DataError: If the weights can neither be found nor downloaded, or do not fit.
-        """
-
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of a published file as this network names them.
 
@@ -236,6 +224,23 @@ class Backbone(nn.Module, ABC):
         return BackboneOutput(pooled, self.classify(pooled), local)
 
 
+class Pretrained(ABC):
+    """A backbone whose settings can name published weights."""
+
+    @property
+    @abstractmethod
+    def own_weights(self) -> bool:
+        """Whether `fetch_weights` fills the whole network, head included."""
+
+    @abstractmethod
+    def fetch_weights(self) -> None:
+        """Take the published weights that the settings name, if any.
+
+        Raises:
+            DataError: If the weights can neither be found nor downloaded, or do not fit.
+        """
+
+
 def build_backbone(
     name: str, settings: Mapping[str, Any], images: ImageSpec, *, fetch: bool = True
 ) -> Backbone:
@@ -258,6 +263,6 @@ def build_backbone(
     """
     module = load("backbones", name)
     backbone: Backbone = module.Entry(parse(settings, module.Config, f"backbones.{name}"), images)
-    if fetch:
+    if fetch and isinstance(backbone, Pretrained):
         backbone.fetch_weights()
     return backbone

@@ -18,7 +18,7 @@ from ltood.core.errors import DataError
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry
-from ltood.networks.backbone import ImageSpec
+from ltood.networks.backbone import ImageSpec, Pretrained
 from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
 from ltood.networks.scaled import ScaledBackbone, rename
 from ltood.networks.weights import load_weights
@@ -46,7 +46,7 @@ class TorchvisionConfig(Settings):
     std: tuple[Positive, ...] | None = IMAGENET_STD
 
 
-class TorchvisionBackbone(ScaledBackbone):
+class TorchvisionBackbone(ScaledBackbone, Pretrained):
     """A network of torchvision whose last layer is one linear layer.
 
     Grey images are repeated to three channels.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.sources import ImageData
-from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
+from ltood.networks.backbone import Backbone, ImageSpec, Pretrained, build_backbone
 from ltood.networks.checkpoint_files import weights_digest
 from ltood.networks.weights import HeadPolicy, load_weights
 from ltood.recipes import Recipe, TrainingRecipe
@@ -108,7 +108,7 @@ def build(
         head: HeadPolicy = "if_fitting" if trains else "given"
         return backbone, given.load(backbone, head=head)
     needs = not isinstance(recipe, TrainingRecipe) or recipe.needs_weights
-    if needs and not backbone.own_weights:
+    if needs and not (isinstance(backbone, Pretrained) and backbone.own_weights):
         # Backbones that can fetch weights have one of these settings.
         keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
         own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""

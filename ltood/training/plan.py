@@ -91,7 +91,12 @@ class TrainingConfig(Settings):
     checkpoint_minutes: Annotated[float, Limits(at_least=0, finite=False)] = 2.0
 
     def check(self) -> None:
-        """Refuse epochs that do not fit one another."""
+        """Refuse epochs that do not fit one another, and a name without letters."""
+        if self.weights is not None and not self.weights.strip():
+            raise self.fault(
+                "weights",
+                "is empty; name a file or a checkpoint folder, or write null to start afresh.",
+            )
         if list(self.milestones) != sorted(self.milestones):
             raise self.fault(
                 "milestones",
