@@ -103,7 +103,7 @@ class GreedyRecipe(TrainingRecipe):
 
     num_views = 2
     aux_per_image = 1.5
-    num_extra = 1
+    num_aux_outputs = 1
 
     def attach(self, backbone):
         self.projection = nn.Linear(backbone.feature_dim, 4)

@@ -16,9 +16,9 @@ from ltood.store.features import FeatureStore
 class LinearNet(Backbone):
     """Pixels as features, and a head."""
 
-    def __init__(self, weight, bias, num_extra=0):
-        num_classes = len(bias) - num_extra
-        super().__init__(ImageSpec(1, 8, 8, (0.5,), (0.3,), num_classes, num_extra))
+    def __init__(self, weight, bias, num_aux_outputs=0):
+        num_classes = len(bias) - num_aux_outputs
+        super().__init__(ImageSpec(1, 8, 8, (0.5,), (0.3,), num_classes, num_aux_outputs))
         self.head = nn.Linear(weight.shape[1], len(bias)).double()
         with torch.no_grad():
             self.head.weight.copy_(torch.tensor(weight))
@@ -45,11 +45,13 @@ class LinearNet(Backbone):
 class GoldenStep:
     """The published step: two views of 24 rows, 24 outliers and a head, in float64."""
 
-    def __init__(self, num_extra=0):
+    def __init__(self, num_aux_outputs=0):
         self.arrays = golden = load_golden("losses")
-        weight = torch.tensor(golden["W_in"]), torch.tensor(golden["W_extra"][:num_extra])
-        bias = torch.tensor(golden["b_in"]), torch.tensor(golden["b_extra"][:num_extra])
-        self.backbone = LinearNet(torch.cat(weight).numpy(), torch.cat(bias).numpy(), num_extra)
+        weight = torch.tensor(golden["W_in"]), torch.tensor(golden["W_extra"][:num_aux_outputs])
+        bias = torch.tensor(golden["b_in"]), torch.tensor(golden["b_extra"][:num_aux_outputs])
+        self.backbone = LinearNet(
+            torch.cat(weight).numpy(), torch.cat(bias).numpy(), num_aux_outputs
+        )
         self.prior = ClassPrior(golden["class_counts"])
         self.rows = torch.tensor(golden["train_feats"], dtype=torch.float64, requires_grad=True)
         first, second, aux = self.rows.view(3, 24, 1, 8, 8)

@@ -95,7 +95,7 @@ class CifarResNet(ScaledBackbone):
                 blocks.append(BasicBlock(width, stage_width, stride if block == 0 else 1))
                 width = stage_width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(width, images.num_classes + images.num_extra)
+        self.head = nn.Linear(width, images.num_classes + images.num_aux_outputs)
 
     @property
     def linear_head(self) -> nn.Linear:

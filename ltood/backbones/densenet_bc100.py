@@ -112,7 +112,7 @@ class DenseNetBC100(ScaledBackbone):
         width = (width + grown) // 2
         self.block3 = DenseBlock(width)
         self.bn1 = nn.BatchNorm2d(width + grown)
-        self.fc = nn.Linear(width + grown, images.num_classes + images.num_extra)
+        self.fc = nn.Linear(width + grown, images.num_classes + images.num_aux_outputs)
 
     @property
     def linear_head(self) -> nn.Linear:

@@ -91,7 +91,7 @@ class TimmModel(ScaledBackbone, Pretrained):
                 offered, or mean or std have another number of channels.
             MissingNeedError: If timm is not installed.
         """
-        outputs = images.num_classes + images.num_extra
+        outputs = images.num_classes + images.num_aux_outputs
         net = _create(config.model, num_classes=outputs)
         own = _data_config(net)
         if own["crop_mode"] not in ("center", "squash"):
@@ -150,7 +150,7 @@ class TimmModel(ScaledBackbone, Pretrained):
     def own_weights(self) -> bool:
         """Whether timm's weights are asked for and their head is that of the data."""
         classes = self.timm.pretrained_cfg.get("num_classes")
-        outputs = (self.images.num_classes, self.images.num_extra)
+        outputs = (self.images.num_classes, self.images.num_aux_outputs)
         return self.config.pretrained and outputs == (classes, 0)
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:

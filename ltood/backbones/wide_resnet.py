@@ -112,7 +112,7 @@ class WideResNet(ScaledBackbone):
         self.block2 = WideStage(num_blocks, widths[1], widths[2], 2, config.dropout)
         self.block3 = WideStage(num_blocks, widths[2], widths[3], 2, config.dropout)
         self.bn1 = nn.BatchNorm2d(widths[3])
-        self.fc = nn.Linear(widths[3], images.num_classes + images.num_extra)
+        self.fc = nn.Linear(widths[3], images.num_classes + images.num_aux_outputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,6 +1,6 @@
 """Array aliases with their shapes, and the batch that methods receive.
 
-Shapes: N rows, D features, C classes, P local patches, e extra head outputs.
+Shapes: N rows, D features, C classes, P local patches, e auxiliary outputs of the head.
 """
 
 import enum
@@ -37,7 +37,7 @@ class Need(enum.Enum):
     HEAD = "the classifier head"
     PRIOR = "class counts of the training set"
     LOCAL = "local features"
-    EXTRA = "a detector node beside the classes (extra_weight in the head)"
+    AUX_OUTPUTS = "an auxiliary output of the head, such as a detector node (extra_weight)"
     NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"
 
 
@@ -50,7 +50,7 @@ class FeatureBatch:
 
     Attributes:
         arrays: Tensors with the same number of rows, by name: features, logits, labels, ids,
-            local, extra. None stands for an absent one.
+            local, aux_outputs. None stands for an absent one.
     """
 
     arrays: Mapping[str, Tensor | None]
@@ -77,7 +77,7 @@ class FeatureBatch:
         labels: Rows | None = None,
         ids: Rows | None = None,
         local: Rows | None = None,
-        extra: Rows | None = None,
+        aux_outputs: Rows | None = None,
         head: ClassifierHead | None = None,
     ) -> "FeatureBatch":
         """Build a batch from plain arrays; logits come from `head` where not given.
@@ -95,13 +95,13 @@ class FeatureBatch:
             "labels": None if labels is None else as_labels(labels),
             "ids": None if ids is None else as_labels(ids, "ids"),
             "local": as_rows(local, "local features", "[N, P, D]", width),
-            "extra": as_rows(extra, "extra logits", "[N, e]"),
+            "aux_outputs": as_rows(aux_outputs, "auxiliary outputs", "[N, e]"),
         }
         batch = cls(given)
         batch._unchecked.update(batch.arrays.keys() & _NAMES.keys())
         if head is None or features is None:
             return batch
-        made = {"logits": head.logits, "extra": head.extra_logits}
+        made = {"logits": head.logits, "aux_outputs": head.aux_outputs}
         missing = {name: make(batch.features) for name, make in made.items() if given[name] is None}
         whole = replace(batch, arrays={**batch.arrays, **missing})
         whole._unchecked.update(batch._unchecked)
@@ -167,9 +167,9 @@ class FeatureBatch:
         return self._read("local")
 
     @property
-    def extra(self) -> Tensor:
-        """Outputs of the detector nodes beside the classes, [N, e] float32."""
-        return self._read("extra")
+    def aux_outputs(self) -> Tensor:
+        """Auxiliary outputs of the head, such as that of a detector node, [N, e] float32."""
+        return self._read("aux_outputs")
 
     def slice(self, start: int, stop: int) -> "FeatureBatch":
         """Rows `start` to `stop` as views of the same memory; see `validate`."""
@@ -195,13 +195,13 @@ _NAMES = {
     "features": "features",
     "logits": "logits",
     "local": "local features",
-    "extra": "extra logits",
+    "aux_outputs": "auxiliary outputs",
 }
 
 #: What a caller gives so that an array is there, where it is not the array alone.
 _SOURCES = {
     "logits": "logits, or features and a head",
-    "extra": "features and a head with extra_weight and extra_bias",
+    "aux_outputs": "features and a head with extra_weight and extra_bias",
 }
 
 

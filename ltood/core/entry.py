@@ -142,7 +142,7 @@ class Entry(Generic[C]):
             raise DataError("there are no rows; give features, logits or local.")
         for learned in [*self.state().values()][:1]:
             held = {name: rows.to(learned.device) for name, rows in held.items()}
-        head = self._head if {"logits", "extra"} & set(self.arrays) else None
+        head = self._head if {"logits", "aux_outputs"} & set(self.arrays) else None
         return self._same_widths(FeatureBatch.of(**held, head=head))
 
     def _same_widths(self, batch: FeatureBatch) -> FeatureBatch:

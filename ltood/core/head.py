@@ -1,4 +1,4 @@
-"""The classifier head, stored beside the features so that no method loads a network."""
+"""The classifier head, stored with the features so that no method has to load a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class ClassifierHead:
     Attributes:
         weight: Class weights, [C, D]; for CLIP the unit text embeddings.
         bias: Class biases, [C].
-        extra_weight: Detector nodes beside the classes, [e, D], or None.
+        extra_weight: Weights of auxiliary outputs, such as a detector node, [e, D], or None.
         extra_bias: Their biases, [e], or None.
         bn_weight: Weight of the last batch-norm layer before pooling, [D], or None.
         bn_bias: Its bias, [D], or None.
@@ -34,8 +34,8 @@ class ClassifierHead:
         gamma_bias: Its biases, [C], or None.
         energy_map: (w, b) of a detector that was trained with the ID logit w s + b, s being the
             log-sum-exp of the class logits, [2], or None.
-        msp_map: Likewise with the largest class probability minus 1/C.
-        mahalanobis_map: Likewise with the squared distance to the nearest class mean.
+        msp_map: The same with the largest class probability minus 1/C.
+        mahalanobis_map: The same with the squared distance to the nearest class mean.
     """
 
     weight: Tensor
@@ -116,16 +116,16 @@ class ClassifierHead:
         return self.weight.shape[1]
 
     @property
-    def num_extra(self) -> int:
-        """Number of detector nodes e beside the classes."""
+    def num_aux_outputs(self) -> int:
+        """Number of auxiliary outputs e."""
         return 0 if self.extra_bias is None else len(self.extra_bias)
 
     def logits(self, features: Tensor) -> Tensor:
         """Class logits of `features` [N, D], [N, C]; without scale or temperature."""
         return features @ self.weight.T + self.bias
 
-    def extra_logits(self, features: Tensor) -> Tensor | None:
-        """Detector outputs of `features` [N, D], [N, e], or None without such nodes."""
+    def aux_outputs(self, features: Tensor) -> Tensor | None:
+        """Auxiliary outputs of `features` [N, D], [N, e], or None if the head has none."""
         if self.extra_weight is None or self.extra_bias is None:
             return None
         return features @ self.extra_weight.T + self.extra_bias

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ltood.core.errors import DataError
 
-#: Every array of a head and its shape: C classes, D features, e extra outputs. The order is
+#: Every array of a head and its shape: C classes, D features, e auxiliary outputs. The order is
 #: that of the arrays in a store.
 HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "weight": ("C", "D"),
@@ -32,7 +32,7 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         shapes: Shape of each array of the head, by name.
 
     Returns:
-        The sizes "C", "D" and "e" (0 without extra outputs).
+        The sizes "C", "D" and "e" (0 without auxiliary outputs).
 
     Raises:
         DataError: On an unknown or missing array, or a shape that does not fit the weight.
@@ -46,8 +46,8 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     for weights, biases in HEAD_PAIRS:
         if (weights in shapes) != (biases in shapes):
             raise DataError(f"head {weights} and {biases} must be given together.")
-    extra = shapes.get("extra_bias", (0,))
-    sizes = {"C": shapes["weight"][0], "D": shapes["weight"][1], "e": extra[0] if extra else 0}
+    aux = shapes.get("extra_bias", (0,))
+    sizes = {"C": shapes["weight"][0], "D": shapes["weight"][1], "e": aux[0] if aux else 0}
     for name, shape in shapes.items():
         wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
         if shape != wanted:

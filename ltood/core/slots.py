@@ -263,7 +263,7 @@ def check_needs(entry: str, needs: frozenset[Need], inputs: FitInputs, has_local
         Need.HEAD: head is not None,
         Need.PRIOR: inputs.prior is not None,
         Need.LOCAL: has_local,
-        Need.EXTRA: head is not None and head.num_extra > 0,
+        Need.AUX_OUTPUTS: head is not None and head.num_aux_outputs > 0,
         Need.NORM: head is not None and head.bn_weight is not None and head.bn_bias is not None,
     }
     for need in sorted(needs, key=lambda item: item.name):

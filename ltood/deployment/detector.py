@@ -118,7 +118,7 @@ class DeployedDetector:
             NotFiniteScoresError: If a score is not finite.
         """
         read = {*self.method.arrays, *(self.normaliser.arrays if self.normaliser else ())}
-        batches = self._batches(features, local, logits=bool(read & {"logits", "extra"}))
+        batches = self._batches(features, local, logits=bool(read & {"logits", "aux_outputs"}))
         with torch.inference_mode():
             parts = [self._scores(batch) for batch in batches]
         return torch.cat(parts)

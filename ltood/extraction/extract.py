@@ -175,7 +175,7 @@ def _store_spec(
             len(views.ids), {**several, **_COLUMNS}, fingerprint("train", views=True)
         )
     if backbone.has_head:
-        arrays["logits"] = ArraySpec("float32", (images.num_classes + images.num_extra,))
+        arrays["logits"] = ArraySpec("float32", (images.num_classes + images.num_aux_outputs,))
     for name in data.splits():
         splits[name] = SplitSpec(
             len(data.source(name)), {**arrays, **_COLUMNS}, fingerprint(name, views=False)

@@ -1,4 +1,4 @@
-"""BinDisc: the detector node that was trained to tell ID from OOD.
+"""BinDisc: the output of a detector node that was trained to separate ID from OOD.
 
 Source: Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution
 Detection: Many Methods Based on OOD Training Data Estimate a Combination of the Same Core
@@ -20,14 +20,14 @@ class Config(Settings):
 
 
 class BinDisc(Method[Config]):
-    """Scores rows by the first detector node beside the classes, whose logit is high for ID."""
+    """Scores rows by the first auxiliary output, a detector node whose logit is high for ID."""
 
-    needs: frozenset[Need] = frozenset({Need.EXTRA})
-    arrays: tuple[str, ...] = ("extra",)
+    needs: frozenset[Need] = frozenset({Need.AUX_OUTPUTS})
+    arrays: tuple[str, ...] = ("aux_outputs",)
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of logits; higher means more OOD."""
-        return -batch.extra[:, 0]
+        return -batch.aux_outputs[:, 0]
 
 
 Entry = BinDisc

@@ -54,7 +54,7 @@ class ImageSpec:
         mean: Mean of each channel over the training images, scaled to [0, 1].
         std: Standard deviation likewise, above 0.
         num_classes: Number of classes C.
-        num_extra: Detector nodes e beside the classes.
+        num_aux_outputs: Auxiliary outputs e of the head, such as a detector node.
     """
 
     channels: int
@@ -63,7 +63,7 @@ class ImageSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     num_classes: int
-    num_extra: int = 0
+    num_aux_outputs: int = 0
 
     def __post_init__(self) -> None:
         """Check that there is one mean and one positive deviation per channel."""
@@ -81,19 +81,23 @@ class ImageSpec:
 
     @classmethod
     def of_source(
-        cls, source: "ImageSource", num_classes: int, *, num_extra: int = 0
+        cls, source: "ImageSource", num_classes: int, *, num_aux_outputs: int = 0
     ) -> "ImageSpec":
         """Describe training images in memory, or files by a sample of at most 1,024 of them."""
         if source.pixels is not None:
-            return cls.of(source.pixels, num_classes, num_extra=num_extra)
+            return cls.of(source.pixels, num_classes, num_aux_outputs=num_aux_outputs)
         from ltood.images.decoding import Geometry, decode
 
         rows = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)
-        sample = cls.of(decode(source, rows, Geometry((64, 64))), num_classes, num_extra=num_extra)
+        sample = cls.of(
+            decode(source, rows, Geometry((64, 64))), num_classes, num_aux_outputs=num_aux_outputs
+        )
         return replace(sample, height=0, width=0)
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], num_classes: int, *, num_extra: int = 0) -> "ImageSpec":
+    def of(
+        cls, images: NDArray[np.uint8], num_classes: int, *, num_aux_outputs: int = 0
+    ) -> "ImageSpec":
         """Describe training images, [N, H, W, C] uint8, by exact counts of their values."""
         _, height, width, channels = images.shape
         counts = np.zeros((channels, 256), dtype=np.int64)
@@ -112,7 +116,7 @@ class ImageSpec:
             tuple(mean.tolist()),
             tuple(std.tolist()),
             num_classes,
-            num_extra,
+            num_aux_outputs,
         )
 
 

@@ -99,7 +99,7 @@ class ScaledBackbone(Backbone):
         tensors = {"weight": head.weight[:num_classes], "bias": head.bias[:num_classes]}
         if norm is not None:
             tensors |= {"bn_weight": norm.weight, "bn_bias": norm.bias}
-        if self.images.num_extra:
+        if self.images.num_aux_outputs:
             tensors["extra_weight"] = head.weight[num_classes:]
             tensors["extra_bias"] = head.bias[num_classes:]
         return {name: value.detach().float().cpu().numpy() for name, value in tensors.items()}

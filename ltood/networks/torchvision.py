@@ -77,7 +77,7 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
         super().__init__(images, config.mean, config.std, channels=3)
         self.config = config
         self.net: nn.Module = get_model(
-            self.model_name, weights=None, num_classes=images.num_classes + images.num_extra
+            self.model_name, weights=None, num_classes=images.num_classes + images.num_aux_outputs
         )
         head = self.net.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
@@ -109,7 +109,7 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
     @property
     def own_weights(self) -> bool:
         """Whether weights are named and their head is that of the data."""
-        outputs = (self.images.num_classes, self.images.num_extra)
+        outputs = (self.images.num_classes, self.images.num_aux_outputs)
         return self.config.weights is not None and outputs == (_IMAGENET_CLASSES, 0)
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:

@@ -61,13 +61,13 @@ class Recipe(nn.Module, ABC):
         self.prior = prior
 
     @property
-    def num_extra(self) -> int:
-        """Detector nodes e that the backbone gets beside the classes."""
+    def num_aux_outputs(self) -> int:
+        """Auxiliary outputs e that the head gets, such as a detector node."""
         return 0
 
 
 class FrozenRecipe(Recipe):
-    """The backbone is taken as it is: the checkpoint depends on `num_extra` alone."""
+    """The backbone is taken as it is: the checkpoint depends on `num_aux_outputs` alone."""
 
 
 class TrainingRecipe(Recipe):

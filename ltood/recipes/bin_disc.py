@@ -40,7 +40,7 @@ class BinDisc(MixedRecipe[Config]):
     """Cross entropy of the class logits and binary cross entropy of one more output."""
 
     @property
-    def num_extra(self) -> int:
+    def num_aux_outputs(self) -> int:
         """The one node, whose logit is high for ID."""
         return 1
 

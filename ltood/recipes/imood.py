@@ -137,7 +137,7 @@ class Imood(MixedRecipe[Config]):
             self.register_buffer("is_tail", is_tail)
 
     @property
-    def num_extra(self) -> int:
+    def num_aux_outputs(self) -> int:
         """One node with `base: bin_disc`, whose logit is high for ID; none otherwise."""
         return 1 if self.config.base == "bin_disc" else 0
 

@@ -22,11 +22,11 @@ class Config(Settings):
     """Settings of published weights.
 
     Attributes:
-        num_extra: Detector nodes that the head of the file has beside the classes, such as the
-            one of BinDisc.
+        num_aux_outputs: Auxiliary outputs that the head in the file has, such as BinDisc's
+            detector node.
     """
 
-    num_extra: Annotated[int, Limits(at_least=0, at_most=10_000)] = 0
+    num_aux_outputs: Annotated[int, Limits(at_least=0, at_most=10_000)] = 0
 
 
 class Pretrained(FrozenRecipe):
@@ -38,9 +38,9 @@ class Pretrained(FrozenRecipe):
         self.config = config
 
     @property
-    def num_extra(self) -> int:
+    def num_aux_outputs(self) -> int:
         """Detector nodes that the file has."""
-        return self.config.num_extra
+        return self.config.num_aux_outputs
 
 
 Entry = Pretrained

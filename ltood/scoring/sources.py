@@ -50,7 +50,7 @@ def calibrated(
         return batch
     arrays = dict(batch.arrays)
     if calibrator is not None:
-        for raw in ("logits", "extra"):
+        for raw in ("logits", "aux_outputs"):
             arrays.pop(raw, None)
         if "features" in arrays:
             arrays["features"] = calibrator._transform(batch.features)
@@ -58,7 +58,7 @@ def calibrated(
             arrays["local"] = calibrator._transform_local(batch.local)
     features = arrays.get("features")
     if logits and features is not None:
-        arrays |= {"logits": head.logits(features), "extra": head.extra_logits(features)}
+        arrays |= {"logits": head.logits(features), "aux_outputs": head.aux_outputs(features)}
     return FeatureBatch(arrays)
 
 
@@ -102,9 +102,9 @@ class StoredSource:
     ) -> Iterator[FeatureBatch]:
         """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
         wanted = set(arrays)
-        recompute = self._calibrator is not None and bool(wanted & {"logits", "extra"})
-        read = (wanted - {"logits", "extra"}) | ({"features"} if recompute else set())
-        if not recompute and wanted & {"logits", "extra"}:
+        recompute = self._calibrator is not None and bool(wanted & {"logits", "aux_outputs"})
+        read = (wanted - {"logits", "aux_outputs"}) | ({"features"} if recompute else set())
+        if not recompute and wanted & {"logits", "aux_outputs"}:
             read.add("logits")
         widest = sum(self._split.spec.arrays[name].row_bytes for name in read)
         rows = max(1, min(rows, BATCH_BYTES // max(1, widest)))
@@ -113,8 +113,8 @@ class StoredSource:
             outputs = tensors.get("logits")
             if outputs is not None:
                 tensors["logits"] = outputs[:, : self.num_classes]
-                if self._head.num_extra:
-                    tensors["extra"] = outputs[:, self.num_classes :]
+                if self._head.num_aux_outputs:
+                    tensors["aux_outputs"] = outputs[:, self.num_classes :]
             batch = FeatureBatch(tensors)
             if self._calibrator is not None:
                 batch = calibrated(batch, self._calibrator, self._head, logits=recompute)

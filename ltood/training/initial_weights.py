@@ -94,7 +94,9 @@ def build(
     """
     trains = isinstance(recipe, TrainingRecipe)
     train = data.source("train")
-    images = ImageSpec.of_source(train, len(data.class_names), num_extra=recipe.num_extra)
+    images = ImageSpec.of_source(
+        train, len(data.class_names), num_aux_outputs=recipe.num_aux_outputs
+    )
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=given is None)
     if trains and backbone.geometry is None:
         data.split("train")  # says what to do where its pictures are files
@@ -124,7 +126,7 @@ def build(
 def inputs_of_given(recipe: Recipe) -> dict[str, Any]:
     """What decides weights that are taken as they are: neither recipe, loop nor seed."""
     return {
-        "recipe": {"name": "pretrained", "settings": {"num_extra": recipe.num_extra}},
+        "recipe": {"name": "pretrained", "settings": {"num_aux_outputs": recipe.num_aux_outputs}},
         "training": {},
         "precision": "float32",
         "seed": 0,

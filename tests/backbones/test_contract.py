@@ -64,11 +64,11 @@ def test_head_gives_the_logits(name):
     arrays = backbone.head_arrays()
     assert all(value.dtype == np.float32 for value in arrays.values())
     head = ClassifierHead.from_arrays(arrays)
-    assert (head.num_classes, head.num_extra, head.dim) == (5, 2, backbone.feature_dim)
+    assert (head.num_classes, head.num_aux_outputs, head.dim) == (5, 2, backbone.feature_dim)
     with torch.no_grad():
         output = backbone(pixels())
         torch.testing.assert_close(output.logits[:, :5], head.logits(output.pooled))
-        torch.testing.assert_close(output.logits[:, 5:], head.extra_logits(output.pooled))
+        torch.testing.assert_close(output.logits[:, 5:], head.aux_outputs(output.pooled))
 
 
 def test_rows_do_not_see_one_another(name):

@@ -17,9 +17,9 @@ NAME = "timm_model"
 TINY = "test_resnet"
 
 
-def spec(num_classes=5, side=32, channels=3, num_extra=0):
+def spec(num_classes=5, side=32, channels=3, num_aux_outputs=0):
     half, quarter = (0.5,) * channels, (0.25,) * channels
-    return ImageSpec(channels, side, side, half, quarter, num_classes, num_extra)
+    return ImageSpec(channels, side, side, half, quarter, num_classes, num_aux_outputs)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def spec(num_classes=5, side=32, channels=3, num_extra=0):
     ],
 )
 def test_features_logits_and_last_norm(model, side, width, norm):
-    backbone = Entry(Config(model), spec(side=side, num_extra=2)).eval()
+    backbone = Entry(Config(model), spec(side=side, num_aux_outputs=2)).eval()
     images = torch.rand(2, 3, side, side)
     with torch.inference_mode():
         output = backbone(images)
@@ -96,9 +96,11 @@ def test_own_weights_fill_the_whole_net(published, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("num_classes", "num_extra"), [(5, 0), (999, 1)])
-def test_another_number_of_outputs_gets_a_fresh_head(published, capsys, num_classes, num_extra):
-    images = spec(num_classes, num_extra=num_extra)
+@pytest.mark.parametrize(("num_classes", "num_aux_outputs"), [(5, 0), (999, 1)])
+def test_another_number_of_outputs_gets_a_fresh_head(
+    published, capsys, num_classes, num_aux_outputs
+):
+    images = spec(num_classes, num_aux_outputs=num_aux_outputs)
     backbone = build_backbone(NAME, {"model": TINY, "pretrained": True}, images)
     assert not backbone.own_weights
     assert torch.equal(backbone.net.conv1[0].weight, published.conv1[0].weight)

@@ -57,7 +57,7 @@ def test_a_sum_out_of_range_is_no_fault():
         ({"features": ROWS[:, :3]}, "with this head the last size must be 4"),
         ({"logits": ROWS}, "logits have shape [5, 4], but with this head the last size must be 3"),
         ({"local": ROWS}, "local features have shape [5, 4]; they must be [N, P, D]"),
-        ({"extra": ROWS[:, 0]}, "extra logits have shape [5]; they must be [N, e]"),
+        ({"aux_outputs": ROWS[:, 0]}, "auxiliary outputs have shape [5]; they must be [N, e]"),
         ({"features": ROWS.to_sparse()}, "features are a sparse tensor; pass features.to_dense()"),
         ({"features": ROWS.numpy() * 1j}, "features are complex; give real numbers"),
         ({"features": ROWS * 1j}, "features are complex; give real numbers"),

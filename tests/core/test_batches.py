@@ -34,8 +34,9 @@ def test_rows_must_agree():
 
 def test_absent_arrays_are_named():
     batch = FeatureBatch.of(logits=torch.zeros(2, 3))
-    for name in ("features", "labels", "ids", "local", "extra"):
-        with pytest.raises(MissingNeedError, match=f"holds no {name}"):
+    names = {"features": "features", "labels": "labels", "ids": "ids", "local": "local features"}
+    for name, said in {**names, "aux_outputs": "auxiliary outputs"}.items():
+        with pytest.raises(MissingNeedError, match=f"holds no {said}"):
             getattr(batch, name)
 
 
@@ -160,11 +161,11 @@ def test_extra_outputs():
         "something_else": np.zeros(1),
     }
     head = ClassifierHead.from_arrays(arrays)
-    assert (head.num_classes, head.dim, head.num_extra) == (3, 4, 1)
-    extra = head.extra_logits(torch.ones(2, 4))
+    assert (head.num_classes, head.dim, head.num_aux_outputs) == (3, 4, 1)
+    extra = head.aux_outputs(torch.ones(2, 4))
     assert extra is not None
     assert extra.tolist() == [[5.0], [5.0]]
-    assert ClassifierHead(head.weight, head.bias).extra_logits(torch.ones(2, 4)) is None
+    assert ClassifierHead(head.weight, head.bias).aux_outputs(torch.ones(2, 4)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

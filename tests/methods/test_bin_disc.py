@@ -39,10 +39,10 @@ def test_reference(imood_golden, head):
 
 
 def test_confident_rows_do_not_tie():
-    batch = FeatureBatch.of(extra=torch.tensor([[40.0], [41.0], [-40.0]]))
+    batch = FeatureBatch.of(aux_outputs=torch.tensor([[40.0], [41.0], [-40.0]]))
     assert BinDisc().score(batch).tolist() == [-40.0, -41.0, 40.0]
 
 
 def test_a_head_without_the_node_is_refused(toy):
-    with pytest.raises(MissingNeedError, match="holds no extra logits"):
+    with pytest.raises(MissingNeedError, match="auxiliary outputs"):
         BinDisc().score(FeatureBatch.of(toy.id_batch.features))

@@ -10,12 +10,12 @@ GREY = ImageSpec(1, 8, 8, (0.5,), (0.25,), 3)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_are_those_of_all_pixels(rng, channels):
     images = rng.integers(0, 256, (5000, 4, 6, channels)).astype(np.uint8)
-    spec = ImageSpec.of(images, 7, num_extra=2)
+    spec = ImageSpec.of(images, 7, num_aux_outputs=2)
     scaled = images.astype(np.float64) / 255
     np.testing.assert_allclose(spec.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(spec.std, scaled.std(axis=(0, 1, 2)), rtol=1e-12)
     assert (spec.channels, spec.height, spec.width) == (channels, 4, 6)
-    assert (spec.num_classes, spec.num_extra) == (7, 2)
+    assert (spec.num_classes, spec.num_aux_outputs) == (7, 2)
 
 
 def test_nearly_constant_images_keep_a_positive_deviation():

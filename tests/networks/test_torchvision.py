@@ -17,9 +17,9 @@ from ltood.networks.torchvision import IMAGENET_MEAN, IMAGENET_STD, _fetch
 NAME = "mobilenet_v2"
 
 
-def spec(num_classes, channels=3, num_extra=0):
+def spec(num_classes, channels=3, num_aux_outputs=0):
     return ImageSpec(
-        channels, 32, 32, (0.5,) * channels, (0.25,) * channels, num_classes, num_extra
+        channels, 32, 32, (0.5,) * channels, (0.25,) * channels, num_classes, num_aux_outputs
     )
 
 
@@ -49,10 +49,12 @@ def test_named_weights_give_the_official_logits(official, capsys):
 
 
 @pytest.mark.usefixtures("published")
-@pytest.mark.parametrize(("num_classes", "num_extra"), [(5, 0), (1000, 1), (999, 1)])
-def test_another_number_of_outputs_gets_a_fresh_head(official, capsys, num_classes, num_extra):
+@pytest.mark.parametrize(("num_classes", "num_aux_outputs"), [(5, 0), (1000, 1), (999, 1)])
+def test_another_number_of_outputs_gets_a_fresh_head(
+    official, capsys, num_classes, num_aux_outputs
+):
     torch.manual_seed(1)
-    images = spec(num_classes, num_extra=num_extra)
+    images = spec(num_classes, num_aux_outputs=num_aux_outputs)
     backbone = build_backbone(NAME, {"weights": "IMAGENET1K_V2"}, images)
     assert not backbone.own_weights
     first = official.features[0][0].weight

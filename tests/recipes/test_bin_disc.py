@@ -13,9 +13,9 @@ from ltood.scoring.slots import EntrySpec, build_method
 
 
 def test_terms_and_gradients_are_the_published_ones():
-    step = GoldenStep(num_extra=1)
+    step = GoldenStep(num_aux_outputs=1)
     recipe = Entry(Config(tau=1.0), step.prior)
-    assert recipe.num_extra == 1
+    assert recipe.num_aux_outputs == 1
     terms = step.terms(recipe)
     expected = step.arrays["f64_train_bin_disc_none_losses"]
     assert terms["cross_entropy"].item() == pytest.approx(expected[0], rel=1e-8)
@@ -32,7 +32,7 @@ def test_the_method_of_its_name_reads_the_trained_node(tmp_path):
     detector = build_method(EntrySpec("bin_disc")).entry
 
     def scores(split):
-        batches = session.source(split).batches(arrays=("extra",))
+        batches = session.source(split).batches(arrays=("aux_outputs",))
         return torch.cat([detector.score(batch) for batch in batches])
 
     train, aux = scores("train"), scores("aux")

@@ -26,7 +26,7 @@ every_training_recipe = pytest.mark.parametrize(
 def build(name):
     torch.manual_seed(0)
     recipe = build_recipe(name, {}, ClassPrior(COUNTS))
-    images = ImageSpec(1, 8, 8, (0.5,), (0.3,), 3, recipe.num_extra)
+    images = ImageSpec(1, 8, 8, (0.5,), (0.3,), 3, recipe.num_aux_outputs)
     backbone = build_backbone("cifar_resnet", {}, images)
     if isinstance(recipe, TrainingRecipe):
         recipe.attach(backbone)

@@ -19,4 +19,4 @@ def test_it_is_the_mean_negative_log_probability_of_the_label():
 def test_it_carries_nothing_along():
     recipe = Entry(Config(), ClassPrior(np.array([3, 0])))
     assert not recipe.state_dict()
-    assert (recipe.num_views, recipe.aux_per_image, recipe.num_extra) == (1, 0, 0)
+    assert (recipe.num_views, recipe.aux_per_image, recipe.num_aux_outputs) == (1, 0, 0)

@@ -23,8 +23,8 @@ class ImoodStep(GoldenStep):
     """The published step with a gamma layer, w and b, a projection and a full pool."""
 
     def __init__(self, **settings):
-        num_extra = int(settings.get("base", "bin_disc") == "bin_disc")
-        super().__init__(num_extra)
+        num_aux_outputs = int(settings.get("base", "bin_disc") == "bin_disc")
+        super().__init__(num_aux_outputs)
         self.arrays = self.arrays | load_golden("imood_training")
         self.recipe = recipe = Entry(Config(**settings), self.prior)
         recipe.attach(self.backbone)

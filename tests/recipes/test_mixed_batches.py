@@ -11,7 +11,7 @@ from ltood.recipes._mixed_batches import logit_shift, mixed_pass
 
 
 def test_rows_and_outputs_are_told_apart():
-    step = GoldenStep(num_extra=2)
+    step = GoldenStep(num_aux_outputs=2)
     out = mixed_pass(step.batch, 7)
     outputs = step.backbone.classify(step.rows)
     assert torch.equal(out.labels, step.batch.labels.repeat(2))

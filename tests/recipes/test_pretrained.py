@@ -11,10 +11,10 @@ def test_it_trains_nothing_and_asks_for_nothing():
     recipe = Entry(Config(), ClassPrior(np.array([3, 0])))
     assert isinstance(recipe, FrozenRecipe)
     assert not recipe.state_dict()
-    assert recipe.num_extra == 0
+    assert recipe.num_aux_outputs == 0
 
 
 def test_a_negative_number_of_nodes_is_refused():
-    with pytest.raises(ConfigError, match="num_extra is -1"):
-        Config(num_extra=-1)
-    assert Entry(Config(num_extra=2), ClassPrior(np.array([3, 2]))).num_extra == 2
+    with pytest.raises(ConfigError, match="num_aux_outputs is -1"):
+        Config(num_aux_outputs=-1)
+    assert Entry(Config(num_aux_outputs=2), ClassPrior(np.array([3, 2]))).num_aux_outputs == 2

@@ -323,7 +323,7 @@ def test_auxiliary_outputs_are_those_of_calibrated_features(rng):
     seen = calibrated(raw, twice, head)
     torch.testing.assert_close(seen.features, 2 * features)
     torch.testing.assert_close(seen.logits, head.logits(2 * features))
-    torch.testing.assert_close(seen.extra, head.extra_logits(2 * features))
+    torch.testing.assert_close(seen.aux_outputs, head.aux_outputs(2 * features))
     assert "logits" not in calibrated(raw, twice, head, logits=False).arrays
 
 

@@ -110,7 +110,7 @@ def test_weights_of_another_network_are_refused(tmp_path, first):
 def test_detector_nodes_of_a_file_are_kept(tmp_path):
     plan = make_plan(recipe="bin_disc", epochs=1)
     train_tiny(tmp_path / "first", plan, TinyImages())
-    settings = {"num_extra": 1}
+    settings = {"num_aux_outputs": 1}
     taken(tmp_path / "taken", tmp_path / "first", recipe_settings=settings)
     backbone, _ = load_checkpoint(tmp_path / "taken")
     assert backbone.head_arrays()["extra_weight"].shape[0] == 1
@@ -149,7 +149,7 @@ def test_weights_for_other_classes_start_with_a_fresh_head(tmp_path, first, caps
 
 def test_a_head_that_is_taken_as_it_is_must_fit(tmp_path, first):
     with pytest.raises(DataError, match=r"head\.weight is \[3, 128\] there and \[4, 128\] here"):
-        taken(tmp_path / "out", first, recipe_settings={"num_extra": 1})
+        taken(tmp_path / "out", first, recipe_settings={"num_aux_outputs": 1})
 
 
 def test_a_finished_checkpoint_is_found_without_the_file(tmp_path, first):

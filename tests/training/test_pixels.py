@@ -74,7 +74,7 @@ def streamed(files, **options):
 
 def batches_of(data, **settings):
     plan = make_plan(**settings)
-    spec = ImageSpec.of_source(data.source("train"), 3, num_extra=1)
+    spec = ImageSpec.of_source(data.source("train"), 3, num_aux_outputs=1)
     backbone = build_backbone(plan.backbone, plan.backbone_settings, spec)
     recipe = GreedyRecipe(ClassPrior(data.class_counts))
     return Batches(plan, data, recipe, backbone, CPU, torch.contiguous_format)
