@@ -1,6 +1,7 @@
 """Digests of files that settings name: the data set, weights, and what recipes read."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def data(params: Params) -> dict[str, Any]:
 
     chosen = params.chosen("dataset")
     dataset = chosen.module.Dataset(chosen.config)
-    return manifest(dataset, chosen.name, chosen.settings, _hashes())
+    found = manifest(dataset, chosen.name, chosen.settings, _hashes())
+    # Images above the limit may be skipped.
+    return {**found, "max_pixels": os.environ.get("LTOOD_MAX_PIXELS")}
 
 
 def weights(params: Params) -> dict[str, Any]:
