@@ -14,6 +14,8 @@ from ltood.runtime.provenance import WITHOUT_EFFECT
 from tests.pipeline.workspace import STAGES, Workspace, draw, own_data
 
 AFTER_EXTRACT = STAGES[3:]
+#: Modules that only write lines for people there: groups of classes in the summary.
+FOR_PEOPLE = {"prepare": {"ltood.core.prior"}}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,8 @@ def test_what_a_stage_loads_is_what_its_digest_covers(workspace, stage):
     code = json.loads((workspace.path / f"data/work/inputs/code/{stage}.json").read_text())
     loaded = workspace.loaded(stage)
     assert "ltood.core.settings" in loaded
-    assert loaded - code["modules"].keys() - WITHOUT_EFFECT.keys() == set()
+    uncovered = loaded - code["modules"].keys() - WITHOUT_EFFECT.keys()
+    assert uncovered <= FOR_PEOPLE.get(stage, set())
 
 
 @pytest.mark.timeout(900)
