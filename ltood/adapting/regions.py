@@ -21,6 +21,7 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.images.decoding import Geometry, decode
 from ltood.images.prepared import PreparedData
 from ltood.images.views import RandomViews
+from ltood.runtime.extras import require
 from ltood.runtime.files import write_atomically
 from ltood.runtime.provenance import digest
 from ltood.store.features import FeatureStore
@@ -227,6 +228,7 @@ def contact_sheet(
         style: As `painted` takes it.
         columns: Pairs in one line.
     """
+    require("PIL", "drawing regions")
     from PIL import Image, ImageDraw
 
     num, height, width, _ = images.shape

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from ltood.clip.prompts import Vocabulary, tokenise
 from ltood.clip.text_tower import TextTower
 from ltood.core.errors import DataError
+from ltood.runtime.extras import require
 from ltood.runtime.workspace import locate
 
 #: Stands for what open_clip brings along, in the place of a file or a template.
@@ -91,6 +92,7 @@ def filled(templates: Sequence[str], name: str) -> list[str]:
     sentences = []
     for template in templates:
         if template == BUNDLED:
+            require("open_clip", "the template imagenet")
             from open_clip import OPENAI_IMAGENET_TEMPLATES
 
             sentences += [fill(name) for fill in OPENAI_IMAGENET_TEMPLATES]
@@ -130,6 +132,7 @@ def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequenc
 def _listed(setting: str, stored: Sequence[str]) -> list[str]:
     """Names of a file or of open_clip."""
     if setting == BUNDLED:
+        require("open_clip", "class_names imagenet")
         from open_clip import IMAGENET_CLASSNAMES
 
         return list(IMAGENET_CLASSNAMES)

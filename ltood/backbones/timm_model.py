@@ -16,13 +16,14 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry, Interpolation
 from ltood.networks.backbone import ImageSpec, Pretrained
 from ltood.networks.scaled import ScaledBackbone
 from ltood.networks.weights import HeadPolicy, assign_weights
+from ltood.runtime.extras import require
 
 _WHERE = "backbones.timm_model"
 
@@ -89,7 +90,7 @@ class TimmModel(ScaledBackbone, Pretrained):
             ConfigError: If timm has no such model, its last layer is not one linear layer, it
                 cannot see images of this size, its pictures are framed in a way that is not
                 offered, or mean or std have another number of channels.
-            MissingNeedError: If timm is not installed.
+            MissingPackageError: If timm is not installed.
         """
         outputs = images.num_classes + images.num_aux_outputs
         net = _create(config.model, num_classes=outputs)
@@ -240,15 +241,11 @@ def _create(model: str, **settings: Any) -> nn.Module:  # noqa: ANN401
 
     Raises:
         ConfigError: If there is none of that name.
-        MissingNeedError: If timm is not installed.
+        MissingPackageError: If timm is not installed.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise MissingNeedError(
-            "backbone timm_model needs the package timm, which is not installed; install the "
-            "extra: pip install 'ltood[timm]'."
-        ) from error
+    require("timm", "backbone timm_model")
+    import timm
+
     try:
         net: nn.Module = timm.create_model(model, **settings)
     except (RuntimeError, ValueError) as error:

@@ -23,9 +23,10 @@ def report(
     from ltood.evaluation.intervals import bootstrap
     from ltood.evaluation.measures import Evaluation
     from ltood.reporting.inputs import read_leaderboard
-    from ltood.reporting.write import write_report
+    from ltood.reporting.write import check_packages, write_report
     from ltood.store.scores import ScoreStore
 
+    check_packages()
     evaluation = Evaluation(ScoreStore.open(scores))
     board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
     write_report(out, evaluation, intervals=bootstrap(evaluation), leaderboard=board, title=title)

@@ -20,7 +20,8 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from ltood.clip.hugging_face import from_hugging_face
-from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError
+from ltood.runtime.extras import require
 from ltood.runtime.workspace import locate
 
 WHERE = "backbones.clip"
@@ -119,7 +120,7 @@ def clip_spec(
     Raises:
         ConfigError: If there is no such model or tag, the model has a part that plain CLIP
             models lack, or its images are not square or not divisible into patches.
-        MissingNeedError: If open_clip is not installed.
+        MissingPackageError: If open_clip is not installed.
     """
     model = inline(model)
     name = _shown(model)
@@ -246,7 +247,7 @@ def build_clip(spec: ClipSpec) -> nn.Module:
     """An open_clip `CLIP` with fresh float32 weights.
 
     Raises:
-        MissingNeedError: If open_clip is not installed.
+        MissingPackageError: If open_clip is not installed.
     """
     _open_clip()
     from open_clip.model import CLIP
@@ -312,13 +313,9 @@ def _open_clip() -> Any:  # noqa: ANN401
     """The package.
 
     Raises:
-        MissingNeedError: If it is not installed.
+        MissingPackageError: If it is not installed.
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        raise MissingNeedError(
-            "backbone clip needs the package open_clip_torch, which is not installed; install the "
-            "extra: pip install 'ltood[clip]'."
-        ) from error
+    require("open_clip", "backbone clip")
+    import open_clip
+
     return open_clip

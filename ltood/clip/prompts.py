@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ltood.clip.text_tower import Group, TextTower
 from ltood.core.errors import ConfigError, DataError
+from ltood.runtime.extras import require
 
 Position = Literal["end", "middle", "front"]
 TextMode = Literal["prefix", "cut", "full"]
@@ -60,14 +61,11 @@ def clip_vocabulary(context_length: int) -> Vocabulary:
     """The vocabulary of CLIP, as open_clip ships it.
 
     Raises:
-        DataError: If open_clip is not installed.
+        MissingPackageError: If open_clip is not installed.
     """
-    try:
-        from open_clip import SimpleTokenizer
-    except ImportError as error:
-        raise DataError(
-            "CLIP's words need the package open_clip, which is not installed; install ltood[clip]."
-        ) from error
+    require("open_clip", "the vocabulary of CLIP")
+    from open_clip import SimpleTokenizer
+
     tokenizer = SimpleTokenizer(context_length=context_length)
     return Vocabulary(
         tokenizer.encode, tokenizer.sot_token_id, tokenizer.eot_token_id, context_length

@@ -41,6 +41,10 @@ class MissingNeedError(LtoodError):
     """A method asks for something the store does not hold."""
 
 
+class MissingPackageError(MissingNeedError, ImportError):
+    """An optional package is not installed."""
+
+
 class NotFittedError(LtoodError, RuntimeError):
     """`score` was called before `fit`."""
 

@@ -10,12 +10,11 @@ preprocessing applies, which must be the recorded one.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from ltood.core.errors import DataError, MissingNeedError
@@ -24,6 +23,10 @@ from ltood.images.decoding import Geometry, as_image, decode_image, open_image
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
+from ltood.runtime.extras import require
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Modes with 8 bits per channel; wider ones would be cut off in silence.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
@@ -179,13 +182,15 @@ def _content(path: Path) -> bytes:
 
 
 def fit_image(
-    image: Image.Image, spec: ImageSpec, geometry: Geometry | None = None
+    image: "Image.Image", spec: ImageSpec, geometry: Geometry | None = None
 ) -> NDArray[np.uint8]:
     """A decoded image in the shape of `spec` or of `geometry`, [H, W, C] uint8.
 
     Raises:
         DataError: If it has more than 8 bits per channel.
     """
+    from PIL import Image, ImageOps
+
     if image.mode not in _MODES:
         raise DataError(
             f"the image has mode {image.mode}; only 8 bits per channel are read. Convert it first."
@@ -204,11 +209,18 @@ def fit_image(
 def fit_pixels(
     pixels: NDArray[np.uint8], spec: ImageSpec, geometry: Geometry | None = None
 ) -> NDArray[np.uint8]:
-    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec` or of `geometry`, [H, W, C] uint8."""
+    """Pixels [h, w, 1 or 3] uint8 in the shape of `spec` or of `geometry`, [H, W, C] uint8.
+
+    Raises:
+        MissingPackageError: If it must be scaled and Pillow is not installed.
+    """
     height, width, channels = pixels.shape
     is_fed = geometry is None or _is_fed((width, height), spec, geometry)
     if is_fed and (height, width, channels) == (spec.height, spec.width, spec.channels):
         return pixels
+    require("PIL", "scaling images")
+    from PIL import Image
+
     squeezed: NDArray[Any] = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     return fit_image(Image.fromarray(np.ascontiguousarray(squeezed)), spec, geometry)
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,9 +137,13 @@ def open_image(content: bytes, name: str) -> Iterator["Image"]:
 
     Images of more than 178,956,970 pixels are refused, twice what Pillow warns of; the environment
     variable LTOOD_MAX_PIXELS sets another limit, for every command alike.
+
+    Raises:
+        MissingPackageError: If Pillow is not installed.
     """
     import io
 
+    require("PIL", "reading images")
     from PIL import Image
 
     _set_up()
@@ -216,7 +221,12 @@ def _rgb(image: "Image") -> "Image":
 
 
 def as_image(pixels: NDArray[np.uint8]) -> "Image":
-    """Array [H, W, 1 or 3] as an RGB image."""
+    """Array [H, W, 1 or 3] as an RGB image.
+
+    Raises:
+        MissingPackageError: If Pillow is not installed.
+    """
+    require("PIL", "changing images")
     from PIL import Image
 
     if pixels.shape[2] == 1:

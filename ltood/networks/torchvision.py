@@ -23,6 +23,7 @@ from ltood.networks.repositories import IMOOD, PASCL, PATT, Repository
 from ltood.networks.scaled import ScaledBackbone, rename
 from ltood.networks.weights import load_weights
 from ltood.runtime.console import log
+from ltood.runtime.extras import require
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -71,7 +72,9 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
 
         Raises:
             ConfigError: If mean or std have another number of channels than the images.
+            MissingPackageError: If torchvision is not installed.
         """
+        require("torchvision", f"backbone {self.entry_name}")
         from torchvision.models import get_model
 
         super().__init__(images, config.mean, config.std, channels=3)

@@ -5,7 +5,6 @@ of the two (benchmarks/neighbours.py), and wherever FAISS has no GPU. Ties aside
 the same neighbours.
 """
 
-import importlib.util
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from ltood.ops.pairs import (
     largest,
     similarities,
 )
+from ltood.runtime.extras import is_there
 
 if TYPE_CHECKING:
     from faiss import StandardGpuResources
@@ -150,7 +150,7 @@ class NearestRows:
 
 
 def _faiss_has_gpus() -> bool:
-    if importlib.util.find_spec("faiss") is None:
+    if not is_there("faiss"):
         return False
     import faiss
 

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
 
 
+def check_packages() -> None:
+    """Refuse early what would fail at the end.
+
+    Raises:
+        MissingPackageError: If a package that draws or fills the page is not installed.
+    """
+    from ltood.runtime.extras import EXTRAS, require
+
+    for module in EXTRAS["report"]:
+        require(module, "the report")
+
+
 def write_report(
     out: Path,
     evaluation: "Evaluation",
@@ -35,7 +47,9 @@ def write_report(
     Raises:
         DataError: If the scores lack a part, or a piece was made from other features.
         StoreError: If the file cannot be written.
+        MissingPackageError: If a package of the extra `report` is not installed.
     """
+    check_packages()
     from ltood.reporting.content import build
     from ltood.reporting.page import render
     from ltood.runtime.files import write_atomically

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = {
     "ltood.preparing.summary": "lines for people",
     "ltood.runtime": "an empty package",
     "ltood.runtime.console": "lines, warnings and progress bars for people",
+    "ltood.runtime.extras": "refuses what is not installed",
     "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
     "ltood.runtime.kept": "second names of finished results, which are compared before use",

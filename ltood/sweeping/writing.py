@@ -2,12 +2,14 @@
 
 import csv
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ltood.metrics import METRICS
+from ltood.runtime.extras import command, is_there
 from ltood.runtime.files import replace_together, to_json_bytes
 from ltood.sweeping.candidates import Settings
 from ltood.sweeping.searching import Candidate, Sweep, described, is_number, plain
@@ -38,13 +40,24 @@ _STYLE: "dict[RcKeyType, object]" = {
 def write_sweep(folder: Path, result: Sweep) -> None:
     """Write `sweep.csv`, `sweep.json`, `sweep.svg`, `sweep.png` and `best.yaml`.
 
+    Without Matplotlib there is no figure, nor one of an earlier sweep, and a warning says so.
+
     Args:
         folder: Where to write; made if it is not there.
         result: A finished sweep.
     """
+    figures = [folder / f"{FIGURE}.{kind}" for kind in ("svg", "png")]
+    drawn = is_there("matplotlib")
+    if not drawn:
+        warnings.warn(
+            f"no figure was drawn, which needs Matplotlib; run {command('matplotlib')}",
+            stacklevel=2,
+        )
+        for path in figures:
+            path.unlink(missing_ok=True)
     replace_together(
         {
-            **{folder / f"{FIGURE}.{kind}": draw(result, kind) for kind in ("svg", "png")},
+            **{path: draw(result, path.suffix[1:]) for path in figures if drawn},
             folder / BEST: _section(result).encode(),
             folder / TABLE: _table(result).encode(),
             folder / RECORD: to_json_bytes(_record(result)),

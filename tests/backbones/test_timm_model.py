@@ -9,7 +9,7 @@ from torch import nn
 
 from ltood.backbones import timm_model
 from ltood.backbones.timm_model import Config, Entry
-from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError, MissingPackageError
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.weights import assign_weights
 
@@ -172,7 +172,7 @@ def test_bad_settings_are_named():
 
 def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingNeedError, match=r"pip install 'ltood\[timm\]'"):
+    with pytest.raises(MissingPackageError, match=r'pip install "ltood\[timm\]"'):
         Entry(Config(TINY), spec())
 
 

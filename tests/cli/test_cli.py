@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from ltood.runtime.extras import EXTRAS
+
 LTOOD = [sys.executable, "-c", "from ltood.cli import main; main()"]
 
 
@@ -61,6 +63,18 @@ def test_doctor(ltood):
     said = ltood("doctor").stdout
     for package in ("ltood", "torch", "faiss", "numpy"):
         assert f"\n{package} " in f"\n{said}"
+    assert [line for line in said.splitlines() if line.startswith("[")] == [
+        f"[{extra}]".ljust(12) + "installed" for extra in EXTRAS
+    ]
+
+
+def test_doctor_names_what_is_missing(ltood, monkeypatch):
+    for module in ("faiss", "matplotlib", "jinja2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    said = ltood("doctor").stdout.splitlines()
+    assert '[report]    lacks Jinja2 and Matplotlib; pip install "ltood[report]"' in said
+    assert '[faiss]     lacks FAISS; pip install "ltood[faiss]"' in said
+    assert not any(line.startswith("faiss") for line in said)
 
 
 @pytest.mark.parametrize(

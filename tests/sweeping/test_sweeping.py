@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -514,6 +515,16 @@ def test_the_files_of_a_sweep(store, tmp_path, grid, words):
     assert record["features_fingerprint"] == store.fingerprint
     drawn = (tmp_path / "a" / "sweep.svg").read_text()
     assert all(f">{word}<" in drawn for word in words)
+
+
+def test_without_matplotlib_the_files_come_without_a_figure(store, tmp_path, monkeypatch):
+    result = sweep(store, "knn", [{"k": 1}, {"k": 3}])
+    write_sweep(tmp_path, result)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.warns(UserWarning, match=r'pip install "ltood\[report\]"'):
+        write_sweep(tmp_path, result)
+    names = ["best.yaml", "sweep.csv", "sweep.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_problems_reach_the_files(store, tmp_path):

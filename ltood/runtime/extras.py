@@ -1,0 +1,45 @@
+"""Optional packages: which extra brings them, and one sentence where one is missing."""
+
+import importlib.util
+from collections.abc import Mapping
+
+from ltood.core.errors import MissingPackageError
+
+#: Extras of ltood, and what each brings: packages by the name under which they are imported.
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "pipeline": {"click": "click", "dvc": "DVC"},
+    "report": {"jinja2": "Jinja2", "matplotlib": "Matplotlib"},
+    "faiss": {"faiss": "FAISS"},
+    "vision": {"PIL": "Pillow", "torchvision": "torchvision"},
+    "clip": {"open_clip": "open_clip_torch"},
+    "timm": {"timm": "timm"},
+}
+
+
+def is_there(module: str) -> bool:
+    """Whether a top-level module can be imported; it is looked for, not imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def command(module: str) -> str:
+    """What installs a package: the extra that brings it, or itself where none does."""
+    extras = [extra for extra, packages in EXTRAS.items() if module in packages]
+    return f'pip install "ltood[{extras[0]}]"' if extras else f"pip install {module}"
+
+
+def require(module: str, what: str) -> None:
+    """Refuse to begin what a missing package would stop.
+
+    Args:
+        module: Top-level module, such as "PIL".
+        what: What needs it, the beginning of the sentence, such as "a report".
+
+    Raises:
+        MissingPackageError: If it is not installed; names the command that installs it.
+    """
+    if not is_there(module):
+        names = {key: name for packages in EXTRAS.values() for key, name in packages.items()}
+        raise MissingPackageError(
+            f"{what} needs {names.get(module, module)}, which is not installed; run "
+            f"{command(module)}."
+        )
