@@ -53,6 +53,12 @@ def main() -> int:
         if code:
             print(f"error: {' '.join(job)} ended with exit code {code}.", file=sys.stderr)
             return code
+    if not sys.argv[1:]:
+        print(
+            "Open results/report.html. To go on, activate the environment "
+            f"({'.venv/Scripts/activate' if os.name == 'nt' else '. .venv/bin/activate'}). "
+            "dvc.lock is yours to commit or not (docs/caching.md)."
+        )
     return 0
 
 
