@@ -98,7 +98,16 @@ class SplitFiles:
             raw = raw_bytes(padded)
             write_atomically(self.chunk_path(name, chunk), raw.data, sweep=False)
             sums[name] = checksum(raw)
-        marker = {"split": self.identity, "rows": [start, stop], "crc32c": sums}
+        self.mark(chunk, sums)
+
+    def mark(self, chunk: int, sums: Mapping[str, str]) -> None:
+        """Write the marker of a chunk whose arrays are there.
+
+        Args:
+            chunk: Number of the chunk.
+            sums: Checksum of each array's file by name.
+        """
+        marker = {"split": self.identity, "rows": list(self.ranges[chunk]), "crc32c": dict(sums)}
         write_atomically(self.marker_path(chunk), to_json_bytes(marker), sweep=False)
 
     def read_marker(self, chunk: int) -> dict[str, str] | None:
