@@ -1,4 +1,4 @@
-"""Draw which regions of test pictures the head takes for something else, for the report.
+"""Draw which regions of test images the head takes for something else, for the report.
 
 Needs a head made of text and stored features of patches; without them it notes that there is
 nothing to draw. No image is encoded.
@@ -13,7 +13,7 @@ from stages._shell import PREPARED, REGIONS, Params, stage
 @click.command(help=__doc__)
 @stage("visualise")
 def main(params: Params) -> None:
-    """Read features, head and pictures, write the sheet."""
+    """Read features, head and images, write the sheet."""
     from ltood.adapting.regions import region_sheet
     from ltood.images.prepared import open_prepared
     from ltood.runtime.console import log

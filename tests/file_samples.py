@@ -1,4 +1,4 @@
-"""A tiny set of pictures on disk, and training on it in a process of its own.
+"""A tiny set of images on disk, and training on it in a process of its own.
 
 Imported by tests and, for the processes, by name from another interpreter.
 """
@@ -31,7 +31,7 @@ def write_split(folder, labels, seed):
 
 
 class TinyFiles(TinyImages):
-    """The same classes as pictures on disk of several sizes; outliers may be arrays."""
+    """The same classes as images on disk of several sizes; outliers may be arrays."""
 
     def __init__(self, root, aux="files"):
         super().__init__(channels=3)

@@ -1,9 +1,9 @@
-"""Which regions of a picture show something else than its class, drawn over the picture.
+"""Which regions of an image show something else than its class, drawn over the image.
 
 LoCoOp (Miyai, Yu, Irie and Aizawa, NeurIPS 2023, arXiv:2306.01293) takes a patch for irrelevant
 to the class where the class is not among its K likeliest. As in the official figure the relevant
 patches are painted over in grey and the irrelevant ones stay visible; or the irrelevant ones are
-framed. The patches come from the stored local features and the head, the pictures through the
+framed. The patches come from the stored local features and the head, the images through the
 same geometry as the features, so that both are aligned; no network is run.
 """
 
@@ -37,7 +37,7 @@ _FRAME = (230, 30, 30)
 #: Share of the classes that K is by default: 200 of ImageNet's 1,000.
 _SHARE = 0.2
 _CAPTION = 14
-#: Pictures of the sheet in the report, and the width in pixels to which small ones are enlarged.
+#: Images of the sheet in the report, and the width in pixels to which small ones are enlarged.
 _SHOWN, _LEAST_WIDTH = 8, 112
 
 Style = Literal["hide", "frame"]
@@ -80,7 +80,7 @@ def find_regions(
         topk: K, 1 or more; None takes the one that the head was learned with, and a fifth of the
             classes where it was learned without.
         label: Class to ask about; None takes the row's own, and where it has none the likeliest
-            one of the whole picture.
+            one of the whole image.
         view: Which view of a split of several.
 
     Raises:
@@ -143,22 +143,22 @@ def spaced_rows(total: int, num: int) -> list[int]:
     return [int(row) for row in np.unique(np.linspace(0, total - 1, min(num, total)).round())]
 
 
-def pictures(
+def original_images(
     store: FeatureStore, data: PreparedData, split: str, rows: Sequence[int], *, view: int = 0
 ) -> NDArray[np.uint8]:
     """Pixels that the features of some rows were made from, [n, H, W, 3].
 
     Raises:
         StoreError: If the store was made from other data.
-        DataError: If a picture cannot be read.
+        DataError: If an image cannot be read.
     """
     described = store.provenance.get("preprocessing", {})
     recorded = described.get("geometry")
-    # Ids alone would not do: most data sets count their pictures from 0.
+    # Ids alone would not do: most data sets count their images from 0.
     made_from = store.provenance.get("dataset", {}).get("sha256")
     if recorded is None or made_from != digest(data.manifest):
         raise StoreError(
-            f"{store.path} was not made from the pictures in {data.path}; name the prepared data "
+            f"{store.path} was not made from the images in {data.path}; name the prepared data "
             "of its extraction."
         )
     source = data.source("train" if split == VIEWS_SPLIT else split)
@@ -181,10 +181,10 @@ def painted(
     grid: tuple[int, int],
     style: Style = "hide",
 ) -> NDArray[np.uint8]:
-    """One picture with its regions, [H, W, 3].
+    """One image with its regions, [H, W, 3].
 
     Args:
-        pixels: The picture, [H, W, 3].
+        pixels: The image, [H, W, 3].
         irrelevant: Patches, row by row, [P].
         grid: Rows and columns of patches.
         style: "hide" paints over what is relevant; "frame" draws around what is not.
@@ -192,8 +192,8 @@ def painted(
     height, width, _ = pixels.shape
     if height % grid[0] or width % grid[1]:
         raise DataError(
-            f"a picture of {height} x {width} pixels does not split into {grid[0]} x {grid[1]} "
-            "patches; the store and the picture do not belong together."
+            f"an image of {height} x {width} pixels does not split into {grid[0]} x {grid[1]} "
+            "patches; the store and the image do not belong together."
         )
     mask = np.kron(
         irrelevant.reshape(grid), np.ones((height // grid[0], width // grid[1]), dtype=bool)
@@ -219,7 +219,7 @@ def contact_sheet(
     style: Style = "hide",
     columns: int = 4,
 ) -> "Image":
-    """Pictures and their regions side by side, with row, class and share of irrelevant patches.
+    """Images and their regions side by side, with row, class and share of irrelevant patches.
 
     Args:
         images: [n, H, W, 3].
@@ -250,18 +250,18 @@ def contact_sheet(
 
 
 def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
-    """Test pictures with their regions, for the report, or a sentence that says why none.
+    """Test images with their regions, for the report, or a sentence that says why none.
 
     Args:
         store: Features, seen through the head that is to be asked.
-        data: Prepared pictures that they were made from.
+        data: Prepared images that they were made from.
 
     Returns:
-        At most eight pictures, evenly spaced over the split, with the K of `find_regions`.
+        At most eight images, evenly spaced over the split, with the K of `find_regions`.
 
     Raises:
-        StoreError: If the store was made from other pictures.
-        DataError: If a picture cannot be read.
+        StoreError: If the store was made from other images.
+        DataError: If an image cannot be read.
     """
     if store.provenance.get("head") is None:
         return "The head is not made of text, which patches could be compared with."
@@ -272,7 +272,7 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         return "The features hold none of patches."
     rows = spaced_rows(len(split), _SHOWN)
     found = find_regions(store, "test", rows)
-    images = pictures(store, data, "test", rows)
+    images = original_images(store, data, "test", rows)
     times = math.ceil(_LEAST_WIDTH / images.shape[2])
     images = images.repeat(times, axis=1).repeat(times, axis=2)
     names = spoken_classes(store)

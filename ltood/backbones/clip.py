@@ -54,7 +54,7 @@ class Config(Settings):
         quick_gelu: Whether the weights were trained with QuickGELU; null follows `pretrained` or
             the name of the model.
         resolution: Image size in pixels; null takes the model's own.
-        interpolation: Between pixels of a scaled picture; null takes that of the published
+        interpolation: Between pixels of a scaled image; null takes that of the published
             weights, which is bicubic for nearly all.
         local: Store features of patches too, which GL-MCM, L-MCM and LoCoOp need.
         views: Augmented views of each training image that are stored for learned prompts; 0

@@ -1,4 +1,4 @@
-"""MobileNetV2 for pictures of ImageNet's kind, with torchvision's weights.
+"""MobileNetV2 for images of ImageNet's kind, with torchvision's weights.
 
 Source: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: Inverted Residuals and Linear
 Bottlenecks", CVPR 2018 (arXiv:1801.04381), Table 2. 3,504,872 parameters for 1,000 classes,

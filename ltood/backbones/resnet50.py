@@ -1,4 +1,4 @@
-"""ResNet-50 for pictures of ImageNet's kind, with torchvision's weights.
+"""ResNet-50 for images of ImageNet's kind, with torchvision's weights.
 
 Source: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016
 (arXiv:1512.03385), Table 1, in torchvision's form (the stride stands in the 3x3 convolution of a

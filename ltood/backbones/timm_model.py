@@ -88,7 +88,7 @@ class TimmModel(ScaledBackbone, Pretrained):
 
         Raises:
             ConfigError: If timm has no such model, its last layer is not one linear layer, it
-                cannot see images of this size, its pictures are framed in a way that is not
+                cannot see images of this size, its images are framed in a way that is not
                 offered, or mean or std have another number of channels.
             MissingPackageError: If timm is not installed.
         """
@@ -97,7 +97,7 @@ class TimmModel(ScaledBackbone, Pretrained):
         own = _data_config(net)
         if own["crop_mode"] not in ("center", "squash"):
             raise ConfigError(
-                f"{_WHERE}.model is {config.model!r}, whose pictures timm frames by "
+                f"{_WHERE}.model is {config.model!r}, whose images timm frames by "
                 f"{own['crop_mode']!r}; only a centre crop and squashing are offered, so choose "
                 "another model."
             )
@@ -260,7 +260,7 @@ def _create(model: str, **settings: Any) -> nn.Module:  # noqa: ANN401
 
 
 def _data_config(net: nn.Module) -> dict[str, Any]:
-    """What pictures the model was published for: size, mean, std, interpolation, crop."""
+    """What images the model was published for: size, mean, std, interpolation, crop."""
     from timm.data.config import resolve_model_data_config
 
     resolve: Callable[[nn.Module], dict[str, Any]] = resolve_model_data_config

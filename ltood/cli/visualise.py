@@ -47,7 +47,7 @@ def visualise(
     from ltood.adapting.regions import (
         contact_sheet,
         find_regions,
-        pictures,
+        original_images,
         spaced_rows,
         spoken_classes,
         write_sheet,
@@ -70,7 +70,7 @@ def visualise(
         label=number,
         view=view,
     )
-    images = pictures(opened, open_prepared(prepared), split, rows, view=view)
+    images = original_images(opened, open_prepared(prepared), split, rows, view=view)
     write_sheet(out, contact_sheet(images, found, names, style=style.value))
     share = 100 * found.irrelevant.mean()
     log(f"{out}: {len(rows)} rows of {split}, K = {found.topk}, {share:.0f} % of the patches.")

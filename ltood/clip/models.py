@@ -26,7 +26,7 @@ from ltood.runtime.workspace import locate
 
 WHERE = "backbones.clip"
 _ADVICE = "choose a plain CLIP such as ViT-B-16-quickgelu or RN50-quickgelu"
-#: Channels of the pictures that OpenAI trained on; most later models kept them.
+#: Channels of the images that OpenAI trained on; most later models kept them.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -70,7 +70,7 @@ class ClipSpec:
         quick_gelu: Whether both towers compute with QuickGELU; GELU otherwise.
         mean: Subtracted from each channel of images in [0, 1].
         std: Divides each channel.
-        interpolation: Between pixels when a picture is scaled.
+        interpolation: Between pixels when an image is scaled.
     """
 
     name: str
@@ -124,13 +124,13 @@ def clip_spec(
     """
     model = inline(model)
     name = _shown(model)
-    content, pictures = _from_text(model) if model.startswith("{") else _from_name(model)
+    content, seen = _from_text(model) if model.startswith("{") else _from_name(model)
     if pretrained is not None:
-        pictures = _tag(model, pretrained)
+        seen = _tag(model, pretrained)
     _refuse_other_parts(name, content)
     vision = {key: content["vision_cfg"][key] for key in content["vision_cfg"] if key != _TOKENS}
     text = {key: content["text_cfg"][key] for key in content["text_cfg"] if key != _TOKENS}
-    found = content.get("quick_gelu", False) or pictures.get("quick_gelu", False)
+    found = content.get("quick_gelu", False) or seen.get("quick_gelu", False)
     if pretrained == "openai":
         found = True  # The tag serves plain names too, whose configuration says GELU.
     own = vision.get("image_size", 224)
@@ -138,7 +138,7 @@ def clip_spec(
         own = own[0]
     if not isinstance(own, int):
         raise ConfigError(
-            f"{WHERE}.model is {name}, whose images are {own} pixels and not square; {_ADVICE}."
+            f"{WHERE}.model is {name}, whose seen are {own} pixels and not square; {_ADVICE}."
         )
     vision = {"layers": 12, "width": 768, "patch_size": 16, **vision}
     vision["image_size"] = own if resolution is None else resolution
@@ -148,9 +148,9 @@ def clip_spec(
         vision,
         text,
         bool(found) if quick_gelu is None else quick_gelu,
-        tuple(pictures.get("mean") or MEAN),
-        tuple(pictures.get("std") or STD),
-        interpolation or pictures.get("interpolation") or "bicubic",
+        tuple(seen.get("mean") or MEAN),
+        tuple(seen.get("std") or STD),
+        interpolation or seen.get("interpolation") or "bicubic",
     )
     _check_patches(spec)
     return spec

@@ -40,7 +40,7 @@ class Part:
         start: The first row.
         stop: The row after the last.
         step: Rows of a batch.
-        transform: Makes a picture an array; None takes the arrays as they are.
+        transform: Makes an image an array; None takes the arrays as they are.
     """
 
     split: str

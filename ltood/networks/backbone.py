@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ltood.networks.repositories import Repository
 
 _BLOCK_ROWS = 4096
-#: Picture files that the pixel statistics of a split are taken from.
+#: Image files that the pixel statistics of a split are taken from.
 _SAMPLE = 1024
 
 
@@ -49,7 +49,7 @@ class ImageSpec:
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
-        height: Pixels; 0 where pictures are files of any size.
+        height: Pixels; 0 where images are files of any size.
         width: Pixels, likewise.
         mean: Mean of each channel over the training images, scaled to [0, 1].
         std: Standard deviation likewise, above 0.
@@ -174,7 +174,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def geometry(self) -> "Geometry | None":
-        """How pictures are brought to the size that the network expects; None for any size."""
+        """How images are brought to the size that the network expects; None for any size."""
         return None
 
     @property

@@ -49,7 +49,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Picture:
+class RegionFigure:
     """An image that stands in the page itself.
 
     Attributes:
@@ -77,7 +77,7 @@ class Content:
     sets: list[panels.SetPanel]
     classes: ClassPanel
     leaderboard: Leaderboard | None
-    regions: "Picture | None"
+    regions: "RegionFigure | None"
     provenance: Mapping[str, Any]
     data: str
 
@@ -121,13 +121,13 @@ def build(
         panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
         class_panel(evaluation),
         table,
-        None if regions is None else region_picture(regions, fingerprint),
+        None if regions is None else region_figure(regions, fingerprint),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
         as_json(data),
     )
 
 
-def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
+def region_figure(sheet: "RegionSheet", fingerprint: object) -> RegionFigure:
     """A sheet of regions as it stands in the page.
 
     Raises:
@@ -140,7 +140,7 @@ def region_picture(sheet: "RegionSheet", fingerprint: object) -> Picture:
         )
     rows = zip(sheet.rows, sheet.class_names, sheet.shares, strict=True)
     shown = [f"row {row} ({name}): {100 * share:.0f} %" for row, name, share in rows]
-    return Picture(
+    return RegionFigure(
         f"data:image/png;base64,{base64.b64encode(sheet.png).decode()}",
         f"Share of patches that leave the class out, in {'; '.join(shown)}.",
         f"Images of {sheet.split}, and of each the patches for which {sheet.topk} or more of the "

@@ -1,10 +1,10 @@
-"""A sheet of pictures with their irrelevant regions, kept for the report.
+"""A sheet of images with their irrelevant regions, kept for the report.
 
     regions/regions.json   what is shown, of which features; checksum
     regions/regions.png    the sheet
 
 Where there is nothing to show, `regions.json` says why and is all there is. The folder appears in
-one rename; neither writing nor reading needs the pictures or a package that opens them.
+one rename; neither writing nor reading needs the images or a package that opens them.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _RERUN = "run the visualise stage again"
 
 @dataclass(frozen=True)
 class RegionSheet:
-    """Pictures of one split and the patches that do not show their class.
+    """Images of one split and the patches that do not show their class.
 
     Attributes:
         features_fingerprint: Fingerprint of the features, seen through the head that was asked.
@@ -86,7 +86,7 @@ def read_regions(folder: Path) -> RegionSheet | None:
 
 
 def _sheet(folder: Path, content: Mapping[str, Any]) -> RegionSheet:
-    """The sheet with its checked picture."""
+    """The sheet with its checked image."""
     png = read_regular(folder / SHEET)
     if checksum(png) != content["crc32c"]:
         raise CorruptStoreError(f"{folder / SHEET} changed after it was written; {_RERUN}.")

@@ -1,6 +1,6 @@
 """Batches as a function of (seed, epoch, step), so that a resumed run sees the same ones.
 
-Small images lie on the device, picture files are decoded ahead (`ltood/training/pixels.py`); both
+Small images lie on the device, image files are decoded ahead (`ltood/training/pixels.py`); both
 are augmented on the device, batch by batch. There are no worker processes.
 """
 
@@ -96,7 +96,7 @@ class Batches:
         because a last batch of a few images would upset batch norm.
 
         Raises:
-            DataError: If a picture file is missing, changed or no picture.
+            DataError: If an image file is missing, changed or not an image.
         """
         last = self._config.epochs * self.num_steps
         number = epoch * self.num_steps + step
@@ -133,7 +133,7 @@ class Batches:
         return self._orders[counters]
 
     def _prefetch(self, epoch: int, step: int) -> None:
-        """Let pictures be decoded that are not held."""
+        """Let images be decoded that are not held."""
         if self._images.cuts_parts:
             self._images.prefetch(self._wanted(epoch, step))
         if self._aux is not None and self._aux.cuts_parts:
@@ -158,7 +158,7 @@ class Batches:
         return self._config.crop or ("resized" if pixels.cuts_parts else "shift")
 
     def _cuts(self, pixels: ImageProvider, kind: Augmentation) -> bool:
-        """Whether parts of the pictures themselves are cut."""
+        """Whether parts of the images themselves are cut."""
         return pixels.cuts_parts and (self._crop(pixels) == "resized" or kind == "contrast")
 
     def _augmented(self, images: Tensor, pixels: ImageProvider, *counters: int | str) -> Tensor:

@@ -99,7 +99,7 @@ def build(
     )
     backbone = build_backbone(plan.backbone, plan.backbone_settings, images, fetch=given is None)
     if trains and backbone.geometry is None:
-        data.split("train")  # says what to do where its pictures are files
+        data.split("train")  # says what to do where its images are files
     if trains and not backbone.has_head:
         raise ConfigError(
             f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "

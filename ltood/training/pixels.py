@@ -1,6 +1,6 @@
 """Pixels of a split for training: held on the device whole, or decoded ahead of the steps.
 
-Small images lie on the device as one uint8 tensor. Picture files, and arrays that must come to
+Small images lie on the device as one uint8 tensor. Image files, and arrays that must come to
 another size, are decoded and cut by threads while the device computes (Pillow works outside
 Python's lock); what waits is at most the batches that were asked for. Every random part depends
 on the counters of its step, the row and the view alone, never on threads or on what was decoded
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 #: Rows of one look at a validation split.
 _EVAL_ROWS = 1000
-#: Likewise where whole pictures wait.
-_EVAL_PICTURES = 128
+#: Likewise where whole images wait.
+_EVAL_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class BatchRequest:
 
     Attributes:
         rows: Rows of the split, n at least 1.
-        cuts: For each view whether it is a random part of the picture, stretched to the size;
-            otherwise the whole picture is brought to it.
+        cuts: For each view whether it is a random part of the image, stretched to the size;
+            otherwise the whole image is brought to it.
         seed: Decides the parts.
         counters: Likewise; those of the step.
-        smallest: Least share of a picture that a part shows.
+        smallest: Least share of an image that a part shows.
     """
 
     rows: tuple[int, ...]
@@ -92,7 +92,7 @@ def pixels_of(
         backbone: What they are for.
         device: Where the views are wanted.
         ranks: This process among others that decode the same batches.
-        beside_files: Whether arrays go through the network together with picture files, and so
+        beside_files: Whether arrays go through the network together with image files, and so
             must come to their size.
     """
     geometry = backbone.geometry
@@ -135,7 +135,7 @@ class InMemoryImages:
 
 
 class PrefetchedImages:
-    """Pictures that threads decode before they are needed."""
+    """Images that threads decode before they are needed."""
 
     cuts_parts = True
 
@@ -148,11 +148,11 @@ class PrefetchedImages:
         *,
         workers: int | None = None,
     ) -> None:
-        """Take the pictures; threads start with the first demand.
+        """Take the images; threads start with the first demand.
 
         Args:
-            source: Picture files, or arrays of another size than that of the geometry.
-            geometry: Size of the views, and how whole pictures come to it.
+            source: Image files, or arrays of another size than that of the geometry.
+            geometry: Size of the views, and how whole images come to it.
             device: Where the views are wanted.
             ranks: Each of them decodes its share of every batch and gets that of the others.
             workers: Threads; None takes one for each processor, at most 16.
@@ -176,7 +176,7 @@ class PrefetchedImages:
         """The views, once they are decoded.
 
         Raises:
-            DataError: If a file is missing, changed or no picture.
+            DataError: If a file is missing, changed or not an image.
         """
         self.prefetch(wanted)
         while self._waiting[0][0] != wanted:  # demanded once, and passed over
@@ -192,11 +192,9 @@ class PrefetchedImages:
         alone = PrefetchedImages(
             self._source, self._geometry, self._device, Ranks(), workers=self._workers
         )
-        starts = range(0, len(self), _EVAL_PICTURES)
+        starts = range(0, len(self), _EVAL_IMAGES)
         demands = [
-            BatchRequest(
-                tuple(range(start, min(start + _EVAL_PICTURES, len(self)))), (False,), 0, ()
-            )
+            BatchRequest(tuple(range(start, min(start + _EVAL_IMAGES, len(self)))), (False,), 0, ())
             for start in starts
         ]
         try:
@@ -209,7 +207,7 @@ class PrefetchedImages:
             alone.close()
 
     def close(self) -> None:
-        """End the threads after the pictures at hand."""
+        """End the threads after the images at hand."""
         self._waiting.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -224,24 +222,24 @@ class PrefetchedImages:
         return [self._pool.submit(self._decoded, row, wanted) for row in rows]
 
     def _decoded(self, row: int, wanted: BatchRequest) -> NDArray[np.uint8]:
-        """Views of one picture, [V, H, W, 3]; the file is read and decoded once for all."""
-        picture = self._source.image(row)
+        """Views of one image, [V, H, W, 3]; the file is read and decoded once for all."""
+        image = self._source.image(row)
         return np.stack(
             [
                 random_part(
-                    picture,
+                    image,
                     self._geometry,
                     derive_seed(wanted.seed, *wanted.counters, "part", row, view),
                     wanted.smallest,
                 )
                 if cut
-                else self._geometry(picture, row)
+                else self._geometry(image, row)
                 for view, cut in enumerate(wanted.cuts)
             ]
         )
 
     def _on_device(self, decoded: Sequence[NDArray[np.uint8]], num_views: int) -> Tensor:
-        """Views [n, V, H, W, 3] of the pictures; n may be 0 on a rank without a share."""
+        """Views [n, V, H, W, 3] of the images; n may be 0 on a rank without a share."""
         on_gpu = self._device.type == "cuda"
         shape = (len(decoded), num_views, *self._geometry.size, 3)
         # Only from pinned memory does the copy run beside the device's other work.
@@ -252,21 +250,21 @@ class PrefetchedImages:
 
 
 def random_part(
-    picture: "Image", geometry: Geometry, seed: int, smallest: float = AREA[0]
+    image: "Image", geometry: Geometry, seed: int, smallest: float = AREA[0]
 ) -> NDArray[np.uint8]:
-    """A random part of an RGB picture, stretched to the size, [H, W, 3].
+    """A random part of an RGB image, stretched to the size, [H, W, 3].
 
     The part is drawn by the rules of `images.views.crop_box` and smoothed where it shrinks.
     """
     rng = np.random.default_rng(seed)
     top, left, height, width = crop_box(
-        picture.height,
-        picture.width,
+        image.height,
+        image.width,
         rng.uniform,
         lambda stop: int(rng.integers(stop)),
         smallest=smallest,
     )
-    part = picture.crop((left, top, left + width, top + height))
+    part = image.crop((left, top, left + width, top + height))
     return np.asarray(resized(part, geometry.size, geometry.interpolation))
 
 

@@ -32,7 +32,7 @@ class TrainingConfig(Settings):
         factor: By what, above 0 and below 1.
         warmup_epochs: Epochs of linear rise before the schedule; fractions count.
         crop: "shift" moves each image by a few pixels, "resized" stretches a random part of it
-            to the full size; null takes "resized" for picture files and "shift" for arrays.
+            to the full size; null takes "resized" for image files and "shift" for arrays.
         crop_area: Least share of an image that "resized" shows, above 0 and at most 1.
         crop_padding: Largest random shift in pixels.
         horizontal_flip: Mirror half of the images.

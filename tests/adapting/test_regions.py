@@ -1,4 +1,4 @@
-"""Regions come from stored local features and lie where the picture shows them."""
+"""Regions come from stored local features and lie where the image shows them."""
 
 import dataclasses
 import io
@@ -14,8 +14,8 @@ from ltood.adapting.regions import (
     Regions,
     contact_sheet,
     find_regions,
+    original_images,
     painted,
-    pictures,
     region_sheet,
     spaced_rows,
     write_sheet,
@@ -42,7 +42,7 @@ from tests.extraction.test_clip_extraction import CONFIG, take
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """Prepared pictures, their small CLIP features and a random head for the three classes."""
+    """Prepared images, their small CLIP features and a random head for the three classes."""
     folder = tmp_path_factory.mktemp("regions")
     prepare(TinyImages(), "tiny", {}, folder / "prepared")
     take(folder / "checkpoint", folder)
@@ -96,13 +96,13 @@ def test_outliers_are_asked_about_their_likeliest_class(store):
     assert find_regions(store, "ood_noise", [0, 1, 2, 3]).labels.tolist() == likeliest.tolist()
 
 
-def test_pictures_are_those_that_were_extracted(store, work):
+def test_images_are_those_that_were_extracted(store, work):
     data, split = open_prepared(work / "prepared"), TinyImages().split("test")
-    found = pictures(store, data, "test", [2, 7])
+    found = original_images(store, data, "test", [2, 7])
     expected = as_image(split.images[7]).resize((16, 16), Image.Resampling.BICUBIC)
     assert np.array_equal(found[1], np.asarray(expected))
     train = TinyImages().split("train")
-    view = pictures(store, data, "train_views", [3], view=2)
+    view = original_images(store, data, "train_views", [3], view=2)
     made = RandomViews(4, 16, 3, train.ids)(as_image(train.images[3]), 3)
     assert np.array_equal(view[0], made[2])
 
@@ -179,7 +179,7 @@ def test_a_store_without_local_features_is_refused(work, tmp_path):
         find_regions(FeatureStore.open(tmp_path / "plain.zarr"), "test", [0])
 
 
-def test_other_pictures_are_refused(store, tmp_path):
+def test_other_images_are_refused(store, tmp_path):
     other = TinyImages(seed=5)
     # The same ids say nothing: most data sets count from 0.
     other._splits = {
@@ -187,8 +187,8 @@ def test_other_pictures_are_refused(store, tmp_path):
         for name, split in other._splits.items()
     }
     prepare(other, "tiny", {}, tmp_path / "other")
-    with pytest.raises(StoreError, match="was not made from the pictures in"):
-        pictures(store, open_prepared(tmp_path / "other"), "test", [0])
+    with pytest.raises(StoreError, match="was not made from the images in"):
+        original_images(store, open_prepared(tmp_path / "other"), "test", [0])
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
@@ -246,9 +246,9 @@ def test_the_report_gets_a_sheet_with_the_learned_k(work, store):
     assert (
         sheet.features_fingerprint == store.fingerprint != FeatureStore.open(store.path).fingerprint
     )
-    with Image.open(io.BytesIO(sheet.png)) as picture:
-        assert picture.format == "PNG"
-        assert picture.width >= 4 * 2 * 112  # small pictures are enlarged
+    with Image.open(io.BytesIO(sheet.png)) as image:
+        assert image.format == "PNG"
+        assert image.width >= 4 * 2 * 112  # small images are enlarged
     assert region_sheet(store, data) == sheet
     head = read_adapted(work / "head")
     head = dataclasses.replace(head, inputs={"in_use": {"topk": 2.0}})

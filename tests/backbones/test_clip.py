@@ -92,14 +92,14 @@ def test_images_of_another_size_are_refused():
         small().embed(torch.zeros(1, 3, 28, 32))
 
 
-def test_pictures_come_to_size_as_open_clip_does_it():
+def test_images_come_to_size_as_open_clip_does_it():
     from open_clip.transform import image_transform
 
     backbone = small()
     rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(256, size=(50, 75, 3)).astype(np.uint8))
-    wanted = image_transform(32, is_train=False)(picture)
-    found = torch.tensor(backbone.geometry(picture, 0)).permute(2, 0, 1) / 255
+    image = Image.fromarray(rng.integers(256, size=(50, 75, 3)).astype(np.uint8))
+    wanted = image_transform(32, is_train=False)(image)
+    found = torch.tensor(backbone.geometry(image, 0)).permute(2, 0, 1) / 255
     found = (found - backbone.mean[0]) / backbone.std[0]
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
     assert backbone.fixed_size

@@ -176,7 +176,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
         Entry(Config(TINY), spec())
 
 
-def test_pictures_are_brought_to_the_models_size():
+def test_images_are_brought_to_the_models_size():
     net = Entry(Config(model="vit_tiny_patch16_224"), spec())
     assert net.fixed_size  # arrays of 32 pixels are scaled too
     assert net.geometry.describe() == {
@@ -188,10 +188,10 @@ def test_pictures_are_brought_to_the_models_size():
     assert not Entry(Config(model="test_resnet"), spec()).fixed_size
 
 
-def test_pictures_with_a_border_are_refused(monkeypatch):
+def test_images_with_a_border_are_refused(monkeypatch):
     net = timm.create_model(TINY, pretrained_cfg_overlay={"crop_mode": "border"})
     monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: net)
-    with pytest.raises(ConfigError, match="'test_resnet', whose pictures timm frames by 'border'"):
+    with pytest.raises(ConfigError, match="'test_resnet', whose images timm frames by 'border'"):
         Entry(Config(TINY), spec())
 
 
@@ -201,8 +201,8 @@ def test_geometry_equals_the_transform_of_timm(model):
 
     net = Entry(Config(model), spec(side=160))
     noise = np.random.default_rng(0).integers(0, 256, (190, 301, 3), dtype=np.uint8)
-    picture = Image.fromarray(noise)
+    image = Image.fromarray(noise)
     *geometric, _, _ = create_transform(**net.data_config).transforms
     for step in geometric:
-        picture = step(picture)
-    assert np.array_equal(net.geometry(Image.fromarray(noise), 0), np.asarray(picture))
+        image = step(image)
+    assert np.array_equal(net.geometry(Image.fromarray(noise), 0), np.asarray(image))

@@ -29,7 +29,7 @@ def run(*arguments):
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
-    """A set of two pictures in an archive, and the list of what was fetched."""
+    """A set of two images in an archive, and the list of what was fetched."""
     fetched = []
 
     def fetch(source, folder):
@@ -38,13 +38,13 @@ def offered(tmp_path, monkeypatch):
         if source.file.endswith(".npy"):
             np.save(folder / source.file, np.zeros((2, 4, 4, 3), np.uint8))
             return folder / source.file
-        picture = io.BytesIO()
-        Image.new("RGB", (4, 4)).save(picture, "PNG")
+        image = io.BytesIO()
+        Image.new("RGB", (4, 4)).save(image, "PNG")
         with tarfile.open(folder / source.file, "w") as archive:
             for name in ("in/a.png", "in/b.png"):
                 info = tarfile.TarInfo(name)
-                info.size = len(picture.getvalue())
-                archive.addfile(info, io.BytesIO(picture.getvalue()))
+                info.size = len(image.getvalue())
+                archive.addfile(info, io.BytesIO(image.getvalue()))
         return folder / source.file
 
     archive = Offer(Source("x.tar", "https://a/x.tar"), unpack=True)
@@ -147,7 +147,7 @@ def test_an_unknown_set_is_refused(command):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for split, num in (("train", 5), ("test", 1)):
         for name in ("cat", "dog"):
             place = tmp_path / "set" / split / name
@@ -157,24 +157,24 @@ def pictures(tmp_path):
     return tmp_path / "set"
 
 
-def test_few_shots_are_listed_for_the_dataset_and_the_recipe(pictures, tmp_path):
+def test_few_shots_are_listed_for_the_dataset_and_the_recipe(images, tmp_path):
     out = tmp_path / "lists" / "shots.csv"
-    options = ("--shots", 2, "--seed", 1, "--seed", 2, "--root", pictures, "--out", out)
+    options = ("--shots", 2, "--seed", 1, "--seed", 2, "--root", images, "--out", out)
     assert "shots.csv: 8 lines for 2 classes." in run("few-shot", "folder", *options)
     lines = list(csv.DictReader(io.StringIO(out.read_text())))
     assert {line["seed"] for line in lines} == {"1", "2"}
-    settings = {"root": str(pictures), "shots_list": str(out), "shots_seed": None}
+    settings = {"root": str(images), "shots_list": str(out), "shots_seed": None}
     train = folder.Dataset(parse(settings, folder.Config, "datasets.folder")).split("train")
-    # The ids of the pictures that are kept are those by which the recipe finds its rows.
+    # The ids of the images that are kept are those by which the recipe finds its rows.
     assert set(train.ids.tolist()) == {int(line["id"]) for line in lines}
     first = out.read_bytes()
     run("few-shot", "folder", *options)
     assert out.read_bytes() == first
 
 
-def test_few_shots_take_the_folder_of_the_settings(pictures, tmp_path):
+def test_few_shots_take_the_folder_of_the_settings(images, tmp_path):
     params = tmp_path / "params.yaml"
-    params.write_text(f"datasets:\n  folder: {{root: {pictures}, shots: 1, ood: [svhn]}}\n")
+    params.write_text(f"datasets:\n  folder: {{root: {images}, shots: 1, ood: [svhn]}}\n")
     text = run("few-shot", "folder", "--params", params, "--out", tmp_path / "shots.csv")
     assert "shots.csv: 30 lines for 2 classes." in text  # three seeds, and five of a class at most
 
@@ -186,11 +186,11 @@ def test_few_shots_of_arrays_need_no_list(tmp_path):
         run("few-shot", "demo", "--params", params, "--out", tmp_path / "shots.csv")
 
 
-def test_few_shots_say_what_is_missing(pictures, tmp_path):
+def test_few_shots_say_what_is_missing(images, tmp_path):
     (tmp_path / "file").write_text("")
     where = tmp_path / "file" / "shots.csv"
     with pytest.raises(StoreError, match=r"cannot write .*shots\.csv: "):
-        run("few-shot", "folder", "--root", pictures, "--out", where)
+        run("few-shot", "folder", "--root", images, "--out", where)
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         run("few-shot", "folder", "--params", tmp_path / "none.yaml", "--out", where)
 

@@ -183,10 +183,8 @@ def test_recorded_checksums_and_licences_cover_all_files():
     assert sum(files.values()) < 8e6
     assert max(files.values()) < 4e6
     readme = (DEMO / "README.md").read_text(encoding="utf-8")
-    pictures = [
-        line for line in (DEMO / "make_demo.py").read_text().split('"') if line[-4:-3] == "."
-    ]
-    listed = [name for name in pictures if name[-4:] in (".png", ".jpg")]
+    images = [line for line in (DEMO / "make_demo.py").read_text().split('"') if line[-4:-3] == "."]
+    listed = [name for name in images if name[-4:] in (".png", ".jpg")]
     assert len(listed) == 13
     assert all(f"`{name}`" in readme for name in listed)
 

@@ -13,7 +13,7 @@ from ltood.preparing.prepare import prepare
 NUMBERS = {"train": {"cat": 8, "dog": 4, "eel": 3}, "test": {"cat": 2, "dog": 2, "eel": 2}}
 
 
-def picture(path, seed=0):
+def image(path, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 10, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -24,8 +24,8 @@ def root(tmp_path):
     for split, classes in NUMBERS.items():
         for name, num in classes.items():
             for row in range(num):
-                picture(tmp_path / "set" / split / name / f"{row}.png", seed=row)
-    picture(tmp_path / "noise" / "a.png")
+                image(tmp_path / "set" / split / name / f"{row}.png", seed=row)
+    image(tmp_path / "noise" / "a.png")
     return tmp_path / "set"
 
 
@@ -43,7 +43,7 @@ def test_class_folders_become_classes_in_sorted_order(root):
     assert train.paths[8] == "dog/0.png"
 
 
-def test_a_size_brings_pictures_into_memory(root):
+def test_a_size_brings_images_into_memory(root):
     train = dataset(root, size=6).split("train")
     assert train.images.shape == (15, 6, 6, 3)
     cropped = dataset(root, size=6, mode="centre_crop").split("train")
@@ -158,7 +158,7 @@ def test_an_empty_folder_is_named(tmp_path):
         _ = dataset(tmp_path).class_names
 
 
-def test_a_class_without_pictures_is_named(root):
+def test_a_class_without_images_is_named(root):
     (root / "train" / "cat" / "x").mkdir()
     for path in (root / "train" / "cat").glob("*.png"):
         path.unlink()
@@ -167,7 +167,7 @@ def test_a_class_without_pictures_is_named(root):
 
 
 def test_other_classes_in_the_test_split_are_named(root):
-    picture(root / "test" / "fox" / "0.png")
+    image(root / "test" / "fox" / "0.png")
     with pytest.raises(DataError, match="'fox'"):
         dataset(root).split("test")
     for name in ("fox", "eel"):
@@ -180,9 +180,9 @@ def test_other_classes_in_the_test_split_are_named(root):
 
 
 def test_folders_that_are_no_splits_are_reported(root):
-    picture(root / "valid" / "cat" / "0.png")
+    image(root / "valid" / "cat" / "0.png")
     assert any("valid" in note for note in dataset(root).split("train").notes)
-    picture(root / "val" / "cat" / "0.png")
+    image(root / "val" / "cat" / "0.png")
     assert dataset(root).splits() == ("train", "val", "test")
 
 

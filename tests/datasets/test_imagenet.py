@@ -38,7 +38,7 @@ def test_few_shots(root):
     assert np.bincount(dataset(root, shots=1).split("train").labels).tolist() == [1, 1, 1]
 
 
-def test_pictures_that_were_not_sorted_are_refused(root):
+def test_images_that_were_not_sorted_are_refused(root):
     imagenet.NUM_CLASSES = 1000
     with pytest.raises(DataError, match="holds 3 folders, ImageNet has 1000 classes"):
         _ = dataset(root).class_names

@@ -14,7 +14,7 @@ def dataset(root, **settings):
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Three classes: five, two and three pictures, as a published list would have it."""
+    """Three classes: five, two and three images, as a published list would have it."""
     monkeypatch.setattr(imagenet_lt, "NUM_CLASSES", 3)
     monkeypatch.setattr(imagenet_lt, "LINES", {"train": 10, "val": 3, "test": 3})
     monkeypatch.setattr(imagenet_lt, "_LARGEST", 5)

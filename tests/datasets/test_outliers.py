@@ -25,7 +25,7 @@ def idx(images):
     return struct.pack(">4I", 0x803, *images.shape) + images.tobytes()
 
 
-def pictures(root, num=3):
+def images(root, num=3):
     for row in range(num):
         path = root / "deep" / f"{row}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,8 +107,8 @@ def test_mnist(tmp_path, packed):
     assert (colour.images == colour.images[..., :1]).all()
 
 
-def test_a_folder_of_pictures(tmp_path):
-    files = opened(pictures(tmp_path), None)
+def test_a_folder_of_images(tmp_path):
+    files = opened(images(tmp_path), None)
     assert isinstance(files, ImageFiles)
     assert files.paths == ("deep/0.png", "deep/1.png", "deep/2.png")
     squashed = opened(tmp_path)
@@ -116,7 +116,7 @@ def test_a_folder_of_pictures(tmp_path):
 
 
 def test_a_list(tmp_path, capsys):
-    pictures(tmp_path / "images")
+    images(tmp_path / "images")
     text = "deep/2.png {'sc_label': 1}\ndeep/0.png {'sc_label': -1}\n"
     (tmp_path / "test_x.txt").write_text(text)
     found = opened(tmp_path / "test_x.txt")
@@ -137,7 +137,7 @@ def test_of_training_and_test_files_the_test_file_is_taken(tmp_path):
 
 def test_known_names_are_looked_up(tmp_path, monkeypatch):
     monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
-    pictures(tmp_path / "textures", 2)
+    images(tmp_path / "textures", 2)
     assert len(opened("textures")) == 2
     with pytest.raises(DataError, match=r"not at isun or .*isun; put them there"):
         opened("isun")
@@ -145,8 +145,8 @@ def test_known_names_are_looked_up(tmp_path, monkeypatch):
 
 def test_of_a_known_set_its_part_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
-    pictures(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "val", 2)
-    pictures(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "train", 3)
+    images(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "val", 2)
+    images(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "train", 3)
     assert len(opened("tiny_imagenet")) == 2
     assert len(opened("tiny_imagenet#1")) == 1
 
@@ -154,7 +154,7 @@ def test_of_a_known_set_its_part_is_read(tmp_path, monkeypatch):
 def test_of_a_known_set_with_several_parts_one_must_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
     for part in ("extra_1k", "ood_test_1k"):
-        pictures(tmp_path / "imagenet_10k" / part, 2)
+        images(tmp_path / "imagenet_10k" / part, 2)
     with pytest.raises(
         DataError, match=r"ood_x names imagenet_10k, which has 2 parts; .* as .*/extra_1k\."
     ):
@@ -244,7 +244,7 @@ def test_arrays_that_are_not_images_are_named(tmp_path, images):
 
 
 def test_what_a_folder_holds_besides_images_is_reported(tmp_path, capsys):
-    root = pictures(tmp_path / "set")
+    root = images(tmp_path / "set")
     (root / "more.heic").write_bytes(b"x")
     (root / "lost.png").symlink_to(tmp_path / "nowhere.png")
     opened(root)

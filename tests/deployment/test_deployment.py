@@ -528,7 +528,7 @@ BACKBONE = {"variant": "small", "mean": None, "std": None}
 
 
 @dataclasses.dataclass
-class Pictures:
+class ImageSamples:
     folder: Path
     images: np.ndarray
     checkpoint: Path
@@ -543,9 +543,9 @@ class Pictures:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Pictures:
-    """A backbone with random weights, a detector on its features, and pictures as files."""
-    root = tmp_path_factory.mktemp("pictures")
+def samples(tmp_path_factory) -> ImageSamples:
+    """A backbone with random weights, a detector on its features, and images as files."""
+    root = tmp_path_factory.mktemp("images")
     torch.manual_seed(0)
     backbone = build_backbone("cifar_resnet", BACKBONE, SPEC).eval()
     (root / "checkpoint").mkdir()
@@ -568,76 +568,76 @@ def pictures(tmp_path_factory) -> Pictures:
     np.savez(root / "images.npz", images=images)
     meta = json.loads((root / "checkpoint" / "checkpoint.json").read_text())
     detector = fit_detector(store, EntrySpec("energy"), device="cpu")
-    return Pictures(root / "images", images, root / "checkpoint", detector, meta["weights_sha256"])
+    return ImageSamples(
+        root / "images", images, root / "checkpoint", detector, meta["weights_sha256"]
+    )
 
 
-def test_images_score_as_their_features(pictures):
-    with np.load(pictures.folder.parent / "arrays" / "val.npz") as archive:
-        wanted = pictures.detector.score(archive["features"])
+def test_images_score_as_their_features(samples):
+    with np.load(samples.folder.parent / "arrays" / "val.npz") as archive:
+        wanted = samples.detector.score(archive["features"])
     found = list(
         predict_files(
-            pictures.detector,
-            [pictures.folder.parent / "images.npz"],
-            checkpoint=pictures.checkpoint,
+            samples.detector,
+            [samples.folder.parent / "images.npz"],
+            checkpoint=samples.checkpoint,
             batch_size=5,
         )
     )
     np.testing.assert_allclose([row.score for row in found], wanted, rtol=1e-4, atol=1e-5)
     assert [row.id for row in found] == list(range(24))
-    files = list(
-        predict_files(pictures.detector, [pictures.folder], checkpoint=pictures.checkpoint)
-    )
+    files = list(predict_files(samples.detector, [samples.folder], checkpoint=samples.checkpoint))
     assert [Path(row.path).name for row in files] == ["0.png", "1.png", "2.png"]
     assert [row.id for row in files] == [None] * 3
     np.testing.assert_allclose([row.score for row in files], wanted[:3], rtol=1e-4, atol=1e-5)
 
 
-def test_features_are_rounded_as_stored(pictures):
-    half = pictures.recorded(extraction={"dtype": "float16"})
-    features, local = Embedder.open(pictures.checkpoint, half).features(pictures.images)
-    exact, _ = Embedder.open(pictures.checkpoint, pictures.detector).features(pictures.images)
+def test_features_are_rounded_as_stored(samples):
+    half = samples.recorded(extraction={"dtype": "float16"})
+    features, local = Embedder.open(samples.checkpoint, half).features(samples.images)
+    exact, _ = Embedder.open(samples.checkpoint, samples.detector).features(samples.images)
     assert local is None
     assert torch.equal(features, exact.half().float())
     assert not torch.equal(features, exact)
 
 
-def test_images_need_a_backbone(pictures):
-    named = pictures.recorded(
-        checkpoint={"weights_sha256": pictures.weights_sha256}, backbone={"name": "cifar_resnet"}
+def test_images_need_a_backbone(samples):
+    named = samples.recorded(
+        checkpoint={"weights_sha256": samples.weights_sha256}, backbone={"name": "cifar_resnet"}
     )
-    wanted = rf"cifar_resnet \(weights {pictures.weights_sha256[:12]}…\): pass .* --checkpoint"
+    wanted = rf"cifar_resnet \(weights {samples.weights_sha256[:12]}…\): pass .* --checkpoint"
     with pytest.raises(MissingNeedError, match=wanted):
-        list(predict_files(named, [pictures.folder]))
+        list(predict_files(named, [samples.folder]))
     with pytest.raises(StoreError, match="holds no checkpoint"):
-        list(predict_files(named, [pictures.folder], checkpoint=pictures.folder))
-    assert len(list(predict_files(named, [pictures.folder], checkpoint=pictures.checkpoint))) == 3
+        list(predict_files(named, [samples.folder], checkpoint=samples.folder))
+    assert len(list(predict_files(named, [samples.folder], checkpoint=samples.checkpoint))) == 3
 
 
-def test_another_backbone_is_refused(pictures, detector):
-    other = pictures.recorded(checkpoint={"weights_sha256": "0" * 64})
+def test_another_backbone_is_refused(samples, detector):
+    other = samples.recorded(checkpoint={"weights_sha256": "0" * 64})
     with pytest.raises(DataError, match="was fitted on features of 000000000000…"):
-        Embedder.open(pictures.checkpoint, other)
+        Embedder.open(samples.checkpoint, other)
     with pytest.raises(DataError, match=r"is not the detector's \(weight differs\)"):
-        Embedder.open(pictures.checkpoint, detector)
-    description = {**pictures.detector.description, "preprocessing": {"scale": "none"}}
+        Embedder.open(samples.checkpoint, detector)
+    description = {**samples.detector.description, "preprocessing": {"scale": "none"}}
     with pytest.raises(DataError, match=r"preprocesses images as .*'uint8 / 255'"):
         Embedder.open(
-            pictures.checkpoint, dataclasses.replace(pictures.detector, description=description)
+            samples.checkpoint, dataclasses.replace(samples.detector, description=description)
         )
 
 
-def test_bad_images(pictures, tmp_path, capsys):
-    Image.fromarray(pictures.images[0]).save(tmp_path / "a.png")
+def test_bad_images(samples, tmp_path, capsys):
+    Image.fromarray(samples.images[0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
-    (tmp_path / "c.jpg").write_text("no picture")
+    (tmp_path / "c.jpg").write_text("no image")
     (tmp_path / "notes.txt").write_text("not looked at")
     for name in ("b.png", "c.jpg"):
         with pytest.raises(DataError, match=rf"{name} cannot be decoded as an image"):
             read_image(tmp_path / name, SPEC)
     with pytest.raises(DataError, match=r"b.png cannot be decoded"):
-        list(predict_files(pictures.detector, [tmp_path], checkpoint=pictures.checkpoint))
+        list(predict_files(samples.detector, [tmp_path], checkpoint=samples.checkpoint))
     bad = BadInputs(skip=True)
-    found = predict_files(pictures.detector, [tmp_path], checkpoint=pictures.checkpoint, bad=bad)
+    found = predict_files(samples.detector, [tmp_path], checkpoint=samples.checkpoint, bad=bad)
     assert [Path(row.path).name for row in found] == ["a.png"]
     assert bad.count == 2
     assert "c.jpg cannot be decoded" in capsys.readouterr().err
@@ -645,11 +645,11 @@ def test_bad_images(pictures, tmp_path, capsys):
 
 @pytest.mark.parametrize(("limit", "is_taken"), [(40, True), (20, False)])
 def test_huge_images_have_one_limit_for_preparing_and_judging(
-    pictures, monkeypatch, limit, is_taken
+    samples, monkeypatch, limit, is_taken
 ):
     # Pillow warns of more pixels than this and refuses twice as many.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    path = pictures.folder / "0.png"
+    path = samples.folder / "0.png"
     for read in (
         lambda: decode_image(path.read_bytes(), str(path)),
         lambda: read_image(path, SPEC),
@@ -670,37 +670,37 @@ def test_messages_hold_no_address(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys"])
-def test_folders_of_the_system_are_not_walked(pictures, folder, monkeypatch):
+def test_folders_of_the_system_are_not_walked(samples, folder, monkeypatch):
     monkeypatch.setattr(
         "ltood.deployment.predicting.images_below", lambda path: pytest.fail("called")
     )
     with pytest.raises(DataError, match="folder of the system"):
-        list(predict_files(pictures.detector, [Path(folder)], checkpoint=pictures.checkpoint))
+        list(predict_files(samples.detector, [Path(folder)], checkpoint=samples.checkpoint))
 
 
-def test_linked_folders_are_read_and_what_is_not_is_said(pictures, tmp_path, capsys):
+def test_linked_folders_are_read_and_what_is_not_is_said(samples, tmp_path, capsys):
     elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
     elsewhere.mkdir()
     here.mkdir()
-    Image.fromarray(pictures.images[0]).save(elsewhere / "a.png")
+    Image.fromarray(samples.images[0]).save(elsewhere / "a.png")
     (here / "linked").symlink_to(elsewhere)
     (here / "dangling.png").symlink_to(tmp_path / "gone.png")
     (here / "notes.txt").write_text("x")
-    found = predict_files(pictures.detector, [here], checkpoint=pictures.checkpoint)
+    found = predict_files(samples.detector, [here], checkpoint=samples.checkpoint)
     assert [row.path for row in found] == [str(here / "linked" / "a.png")]
     said = capsys.readouterr().err
     assert "dangling.png" in said
     assert ".txt 1" in said
 
 
-def test_missing_inputs(pictures, tmp_path):
+def test_missing_inputs(samples, tmp_path):
     for path, message in ((tmp_path / "gone", "gone does not exist; give"), (tmp_path, "no image")):
         with pytest.raises(DataError, match=message):
-            list(predict_files(pictures.detector, [path], checkpoint=pictures.checkpoint))
+            list(predict_files(samples.detector, [path], checkpoint=samples.checkpoint))
     with pytest.raises(DataError, match=r"gone.npz does not exist"):
-        list(predict_files(pictures.detector, [tmp_path / "gone.npz"]))
+        list(predict_files(samples.detector, [tmp_path / "gone.npz"]))
     with pytest.raises(ConfigError, match="batch size is 0"):
-        list(predict_files(pictures.detector, [], batch_size=0))
+        list(predict_files(samples.detector, [], batch_size=0))
 
 
 def test_images_are_fitted(tmp_path):
@@ -786,7 +786,7 @@ def run_ltood(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[
     return done
 
 
-def test_commands(store, folder, pictures, tmp_path):
+def test_commands(store, folder, samples, tmp_path):
     out = tmp_path / "d.safetensors"
     export = ("export-detector", "--store", store.path, "--out", out, "--device", "cpu")
     said = run_ltood(*export, "--method", "energy", "--set", "temperature=2").stdout
@@ -802,13 +802,13 @@ def test_commands(store, folder, pictures, tmp_path):
     no_number = run_ltood("predict", out, folder / "ood_far.npz", "--threshold", "nan", code=1)
     assert "--threshold is nan; give a finite score" in no_number.stderr
     table = tmp_path / "rows.jsonl"
-    save_detector(tmp_path / "p.safetensors", pictures.detector)
-    (pictures.folder / "z.png").write_text("broken")
-    judge = ("predict", tmp_path / "p.json", pictures.folder, "--format", "jsonl", "--out", table)
-    judge += ("--checkpoint", pictures.checkpoint, "--device", "cpu")
+    save_detector(tmp_path / "p.safetensors", samples.detector)
+    (samples.folder / "z.png").write_text("broken")
+    judge = ("predict", tmp_path / "p.json", samples.folder, "--format", "jsonl", "--out", table)
+    judge += ("--checkpoint", samples.checkpoint, "--device", "cpu")
     assert "z.png cannot be decoded" in run_ltood(*judge, code=1).stderr
     assert not table.exists()
     done = run_ltood(*judge, "--on-error", "skip")
-    (pictures.folder / "z.png").unlink()
+    (samples.folder / "z.png").unlink()
     assert "skipped 1 image or row." in done.stderr
     assert [json.loads(line)["id"] for line in table.read_text().splitlines()] == [None] * 3

@@ -52,16 +52,16 @@ def undisturbed(checkpoint, tmp_path_factory):
     return out
 
 
-def features_of(checkpoint, pictures):
-    """What the backbone says of pictures of its size, one by one."""
+def features_of(checkpoint, images):
+    """What the backbone says of images of its size, one by one."""
     backbone, _ = load_checkpoint(checkpoint)
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         pooled, local = backbone.embed(pixels)
     return pooled.numpy(), local.numpy()
 
 
-def test_rows_are_those_of_the_tower_for_scaled_pictures(checkpoint, undisturbed):
+def test_rows_are_those_of_the_tower_for_scaled_images(checkpoint, undisturbed):
     store, images = FeatureStore.open(undisturbed), TinyImages()
     assert store.splits == ["train", "val", "test", "aux", "train_views", "ood_noise"]
     for name in store.image_splits:
@@ -97,7 +97,7 @@ def test_views_are_stored_row_by_row(checkpoint, undisturbed):
         np.testing.assert_allclose(rows["local"][row], local, atol=1e-3)
 
 
-def test_provenance_says_how_pictures_were_seen(undisturbed):
+def test_provenance_says_how_images_were_seen(undisturbed):
     provenance = FeatureStore.open(undisturbed).provenance
     seen = provenance["preprocessing"]
     assert (seen["grid"], seen["activation"], seen["local"]) == (
@@ -177,7 +177,7 @@ class OnDisk(TinyImages):
 
 def test_files_give_the_same_rows_as_arrays(tmp_path, checkpoint, undisturbed):
     out = tmp_path / "features.zarr"
-    extract_tiny(checkpoint, out, CONFIG, OnDisk(tmp_path / "pictures"))
+    extract_tiny(checkpoint, out, CONFIG, OnDisk(tmp_path / "images"))
     found, wanted = FeatureStore.open(out), FeatureStore.open(undisturbed)
     for name in wanted.splits:
         assert found.split(name).arrays == wanted.split(name).arrays

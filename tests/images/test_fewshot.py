@@ -68,7 +68,7 @@ def test_tables_hold_every_selection_and_are_read_back():
         assert listed_paths(text, "x.csv", shots=4, seed=seed) == expected
     ids = {PATHS[row]: str(IDS[row]) for row in range(len(LABELS))}
     assert all(line["id"] == ids[line["path"]] for line in table)
-    # All seeds together name every picture once.
+    # All seeds together name every image once.
     union = listed_paths(text, "x.csv", shots=4, seed=None)
     assert len(union) == len(set(union))
     assert set(union) == {PATHS[row] for seed in (1, 2) for row in rows(seed=seed)}

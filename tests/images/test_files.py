@@ -25,9 +25,9 @@ def noise(height, width, channels=3, seed=0, high=256):
     return rng.integers(0, high, (height, width, channels), dtype=np.uint8)
 
 
-def encoded(picture, kind="PNG", **options):
+def encoded(image, kind="PNG", **options):
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -51,7 +51,7 @@ def test_rows_keep_their_order_whatever_the_number_of_threads(tmp_path):
     assert np.array_equal(one[1], single)
 
 
-def test_arrays_in_memory_are_pictures_too():
+def test_arrays_in_memory_are_images_too():
     images = noise(6, 7, 1)[None]
     split = ImageSplit(images, np.zeros(1, np.int64), np.zeros(1, np.int64))
     pixels = decode(split, [0], Geometry((6, 7)))
@@ -61,8 +61,8 @@ def test_arrays_in_memory_are_pictures_too():
 def test_a_transform_hears_the_row(tmp_path):
     seen = []
 
-    def transform(picture, row):
-        seen.append((row, picture.size))
+    def transform(image, row):
+        seen.append((row, image.size))
         return np.zeros((1, 1, 3), np.uint8)
 
     decode(folder_of(tmp_path), [4, 2], transform, workers=1)
@@ -78,20 +78,20 @@ def test_a_transform_hears_the_row(tmp_path):
     kind=st.sampled_from(["bilinear", "bicubic"]),
 )
 def test_centre_crops_equal_torchvision(high, wide, crop, more, kind):
-    picture = Image.fromarray(noise(high, wide))
+    image = Image.fromarray(noise(high, wide))
     mode = transforms.InterpolationMode(kind)
     theirs = transforms.Compose(
         [transforms.Resize(crop + more, mode), transforms.CenterCrop(crop)]
-    )(picture)
-    ours = Geometry((crop, crop), "centre_crop", crop + more, kind)(picture, 0)
+    )(image)
+    ours = Geometry((crop, crop), "centre_crop", crop + more, kind)(image, 0)
     assert np.array_equal(ours, np.asarray(theirs))
 
 
 @pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
 def test_squashing_equals_torchvision(kind):
-    picture = Image.fromarray(noise(41, 60))
-    theirs = transforms.Resize((12, 17), transforms.InterpolationMode(kind))(picture)
-    assert np.array_equal(Geometry((12, 17), "squash", None, kind)(picture, 0), np.asarray(theirs))
+    image = Image.fromarray(noise(41, 60))
+    theirs = transforms.Resize((12, 17), transforms.InterpolationMode(kind))(image)
+    assert np.array_equal(Geometry((12, 17), "squash", None, kind)(image, 0), np.asarray(theirs))
 
 
 def as_torchvision(content):
@@ -120,7 +120,7 @@ def as_torchvision(content):
     ],
     ids=["grey", "rgba", "cmyk", "palette", "bilevel", "grey+alpha", "animated", "jpeg", "webp"],
 )
-def test_every_kind_of_picture_becomes_rgb_as_in_torchvision(content):
+def test_every_kind_of_image_becomes_rgb_as_in_torchvision(content):
     pixels = np.asarray(decode_image(content, "it"))
     assert pixels.shape == (9, 8, 3)
     assert np.array_equal(pixels, as_torchvision(content))
@@ -134,15 +134,15 @@ def test_sixteen_bits_keep_their_high_byte():
 
 
 def test_the_orientation_tag_is_not_applied():
-    picture = Image.fromarray(noise(4, 6))
-    exif = picture.getexif()
+    image = Image.fromarray(noise(4, 6))
+    exif = image.getexif()
     exif[0x0112] = 6  # a quarter turn
-    content = encoded(picture, "PNG", exif=exif)
-    assert np.array_equal(np.asarray(decode_image(content, "it")), np.asarray(picture))
+    content = encoded(image, "PNG", exif=exif)
+    assert np.array_equal(np.asarray(decode_image(content, "it")), np.asarray(image))
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no picture", encoded(Image.fromarray(noise(40, 40)))[:900]]
+    "content", [b"", b"no image", encoded(Image.fromarray(noise(40, 40)))[:900]]
 )
 def test_what_is_not_an_image_is_named(content):
     with pytest.raises(DataError, match=r"there/x\.png cannot be decoded"):
@@ -247,7 +247,7 @@ def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
 
 
 def test_threads_leave_the_warnings_of_others_alone(tmp_path):
-    # A palette with transparent entries makes Pillow warn, which is no fault of the picture.
+    # A palette with transparent entries makes Pillow warn, which is no fault of the image.
     files = folder_of(tmp_path)
     palette = Image.fromarray(noise(9, 8)).quantize(16)
     palette.save(files.path(0), "PNG", transparency=bytes(range(16)))
@@ -296,7 +296,7 @@ def test_impossible_sizes_are_refused(arguments, sentence):
         Geometry(*arguments)
 
 
-def test_pixels_of_an_array_survive_as_a_picture():
+def test_pixels_of_an_array_survive_as_an_image():
     pixels = noise(5, 4)
     assert torch.equal(torch.tensor(np.asarray(as_image(pixels))), torch.tensor(pixels))
 

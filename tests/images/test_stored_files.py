@@ -1,4 +1,4 @@
-"""Pictures that stay on disk, from a dataset through preparing and extraction to features."""
+"""Images that stay on disk, from a dataset through preparing and extraction to features."""
 
 import hashlib
 import shutil
@@ -21,7 +21,7 @@ from ltood.store.features import FeatureStore
 COUNTS = {"train": 6, "test": 5, "ood_noise": 4}
 
 
-class Pictures:
+class Images:
     """An `ImageDataset` of files of many sizes."""
 
     class_names = ("a", "b")
@@ -49,7 +49,7 @@ class Pictures:
 
 @pytest.fixture
 def prepared(tmp_path):
-    prepare(Pictures(tmp_path / "pictures"), "folder", {}, tmp_path / "prepared")
+    prepare(Images(tmp_path / "images"), "folder", {}, tmp_path / "prepared")
     return open_prepared(tmp_path / "prepared")
 
 
@@ -70,20 +70,20 @@ def test_arrays_of_one_size_are_not_to_be_had(prepared):
 
 
 def test_preparing_twice_gives_the_same_bytes(prepared, tmp_path):
-    prepare(Pictures(tmp_path / "pictures"), "folder", {}, tmp_path / "again")
+    prepare(Images(tmp_path / "images"), "folder", {}, tmp_path / "again")
     assert tree(tmp_path / "again") == tree(prepared.path)
 
 
-def test_a_damaged_picture_stops_preparing_by_name(tmp_path):
-    data = Pictures(tmp_path / "pictures")
-    (data.root / "test" / "3.jpg").write_bytes(b"no picture")
+def test_a_damaged_image_stops_preparing_by_name(tmp_path):
+    data = Images(tmp_path / "images")
+    (data.root / "test" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"test: .*3\.jpg cannot be decoded"):
         prepare(data, "folder", {}, tmp_path / "prepared")
 
 
-def test_a_damaged_picture_is_skipped_and_listed(tmp_path, capsys):
-    data = Pictures(tmp_path / "pictures", on_error="skip")
-    (data.root / "test" / "3.jpg").write_bytes(b"no picture")
+def test_a_damaged_image_is_skipped_and_listed(tmp_path, capsys):
+    data = Images(tmp_path / "images", on_error="skip")
+    (data.root / "test" / "3.jpg").write_bytes(b"no image")
     (data.root / "train" / "1.jpg").write_bytes((data.root / "train" / "5.jpg").read_bytes())
     prepare(data, "folder", {}, tmp_path / "prepared")
     found = open_prepared(tmp_path / "prepared")
@@ -94,8 +94,8 @@ def test_a_damaged_picture_is_skipped_and_listed(tmp_path, capsys):
     assert "train: 1 files have the same bytes as another one" in told
 
 
-def test_training_pictures_in_other_splits_are_told(tmp_path, capsys):
-    data = Pictures(tmp_path / "pictures")
+def test_training_images_in_other_splits_are_told(tmp_path, capsys):
+    data = Images(tmp_path / "images")
     shutil.copy(data.root / "train" / "2.jpg", data.root / "test" / "4.jpg")
     prepare(data, "folder", {}, tmp_path / "prepared")
     told = capsys.readouterr().err
@@ -145,11 +145,11 @@ def test_features_are_those_of_the_crops(prepared, tmp_path):
     assert tree(again) == tree(tmp_path / "store")
 
 
-def test_a_picture_that_was_changed_stops_extraction(prepared, tmp_path):
+def test_an_image_that_was_changed_stops_extraction(prepared, tmp_path):
     plan = make_plan(recipe="pretrained", weights=str(weights(tmp_path)))
     plan = type(plan)("resnet50", SETTINGS, "pretrained", {}, plan.training)
     train_tiny(tmp_path / "checkpoint", plan, prepared)
-    shutil.copy(tmp_path / "pictures/test/0.jpg", tmp_path / "pictures/test/4.jpg")
+    shutil.copy(tmp_path / "images/test/0.jpg", tmp_path / "images/test/4.jpg")
     with pytest.raises(DataError, match=r"test/4\.jpg was changed after it was prepared"):
         extract_tiny(tmp_path / "checkpoint", tmp_path / "store", {}, prepared)
 

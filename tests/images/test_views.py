@@ -11,7 +11,7 @@ from ltood.images.views import RandomViews, crop_box
 SIZES = [(224, 224), (500, 375), (20, 400), (375, 20), (1, 1), (3, 2), (28, 28)]
 
 
-def picture(seed=0, height=40, width=50):
+def image(seed=0, height=40, width=50):
     pixels = np.random.default_rng(seed).integers(256, size=(height, width, 3))
     return Image.fromarray(pixels.astype(np.uint8))
 
@@ -47,19 +47,19 @@ def test_a_view_is_the_resized_crop_or_its_mirror():
     from torchvision.transforms import functional
 
     views = RandomViews(12, 16, 3, np.array([5]))
-    found, flips = views(picture(), 0), 0
+    found, flips = views(image(), 0), 0
     for number, view in enumerate(found):
         rng = np.random.default_rng([7, 3, 5, number])
         box = crop_box(40, 50, rng.uniform, lambda stop, rng=rng: int(rng.integers(stop)))
         bicubic = functional.InterpolationMode.BICUBIC
-        wanted = np.asarray(functional.resized_crop(picture(), *box, [16, 16], bicubic))
+        wanted = np.asarray(functional.resized_crop(image(), *box, [16, 16], bicubic))
         flips += not np.array_equal(view, wanted)
         assert np.array_equal(view, wanted) or np.array_equal(view, wanted[:, ::-1])
     assert 1 <= flips <= 11
 
 
 def test_a_view_depends_on_its_own_number_only():
-    pixels = np.stack([np.asarray(picture(seed)) for seed in range(4)])
+    pixels = np.stack([np.asarray(image(seed)) for seed in range(4)])
     split = ImageSplit(pixels, np.zeros(4, np.int64), np.array([9, 4, 7, 2]))
     views = RandomViews(3, 8, 1, split.ids)
     together = np.stack([views(Image.fromarray(split.images[row]), row) for row in range(4)])
@@ -77,13 +77,13 @@ def test_a_view_depends_on_its_own_number_only():
     [RandomViews(1, 8, 2, np.array([0])), RandomViews(1, 8, 1, np.array([1]))],
 )
 def test_seed_and_id_change_a_view(other):
-    base = RandomViews(2, 8, 1, np.array([0]))(picture(), 0)
+    base = RandomViews(2, 8, 1, np.array([0]))(image(), 0)
     assert not np.array_equal(base[0], base[1])
-    assert not np.array_equal(base[0], other(picture(), 0)[0])
+    assert not np.array_equal(base[0], other(image(), 0)[0])
 
 
 def test_bilinear_views_show_the_same_part():
-    bicubic = RandomViews(1, 8, 1, np.array([0]))(picture(), 0)
-    bilinear = RandomViews(1, 8, 1, np.array([0]), "bilinear")(picture(), 0)
+    bicubic = RandomViews(1, 8, 1, np.array([0]))(image(), 0)
+    bilinear = RandomViews(1, 8, 1, np.array([0]), "bilinear")(image(), 0)
     assert not np.array_equal(bicubic, bilinear)
     assert np.abs(bicubic.astype(int) - bilinear).mean() < 20

@@ -20,7 +20,7 @@ assert not {"torch", "PIL"} & sys.modules.keys()
 """
 
 
-def test_nothing_to_draw_is_noted_quietly_without_torch_and_pictures(tmp_path):
+def test_nothing_to_draw_is_noted_quietly_without_torch_and_images(tmp_path):
     path = tmp_path / _shell.FEATURES
     path.parent.mkdir(parents=True)
     splits = prompt_samples.random_splits(np.random.default_rng(0), 3)

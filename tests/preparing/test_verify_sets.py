@@ -12,8 +12,8 @@ from ltood.sets.downloads import Source
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Three pictures, two of them of equal bytes."""
+def images(tmp_path):
+    """Three images, two of them of equal bytes."""
     folder = tmp_path / "set" / "sub"
     folder.mkdir(parents=True)
     for name, value in (("a", 1), ("b", 2), ("c", 2)):
@@ -30,65 +30,63 @@ def one(*args):
     return finding
 
 
-def test_pictures_are_counted_and_decoded(pictures):
-    finding = one(entry(Part("sub", 3)), pictures)
+def test_images_are_counted_and_decoded(images):
+    finding = one(entry(Part("sub", 3)), images)
     assert (finding.what, finding.check, finding.fault) == ("sub", "content", "")
     assert finding.result == "3 images, 1 repeat another one"
 
 
-def test_a_wrong_count_is_a_fault(pictures):
-    assert one(entry(Part("sub", 4)), pictures).fault == (
-        "sub holds 3 images, the published set 4."
-    )
-    assert one(entry(Part("sub")), pictures).fault == ""
+def test_a_wrong_count_is_a_fault(images):
+    assert one(entry(Part("sub", 4)), images).fault == ("sub holds 3 images, the published set 4.")
+    assert one(entry(Part("sub")), images).fault == ""
 
 
-def test_a_damaged_picture_is_a_fault_named_by_its_path(pictures):
-    (pictures / "sub" / "b.png").write_bytes(b"no picture")
-    fault = one(entry(Part("sub", 3)), pictures).fault
+def test_a_damaged_image_is_a_fault_named_by_its_path(images):
+    (images / "sub" / "b.png").write_bytes(b"no image")
+    fault = one(entry(Part("sub", 3)), images).fault
     assert "1 cannot be decoded" in fault
     assert "b.png" in fault
 
 
-def test_checksums_of_files_are_compared(pictures):
-    content = (pictures / "sub" / "a.png").read_bytes()
-    (pictures / "a.png").write_bytes(content)
+def test_checksums_of_files_are_compared(images):
+    content = (images / "sub" / "a.png").read_bytes()
+    (images / "a.png").write_bytes(content)
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
     offer = Offer(Source("a.png", "https://a/a.png", digest), unpack=False)
-    findings = list(verify(entry(Part("sub", 3), files=(offer,)), pictures))
+    findings = list(verify(entry(Part("sub", 3), files=(offer,)), images))
     assert [finding.check for finding in findings] == ["checksum", "content"]
     assert [finding.fault for finding in findings] == ["", ""]
-    (pictures / "a.png").write_bytes(b"other")
-    assert "not sha256:" in next(verify(entry(files=(offer,)), pictures)).fault
-    (pictures / "a.png").unlink()
-    assert "there is no" in next(verify(entry(files=(offer,)), pictures)).fault
+    (images / "a.png").write_bytes(b"other")
+    assert "not sha256:" in next(verify(entry(files=(offer,)), images)).fault
+    (images / "a.png").unlink()
+    assert "there is no" in next(verify(entry(files=(offer,)), images)).fault
 
 
-def test_unpacked_archives_and_files_without_checksum_are_counted_only(pictures):
+def test_unpacked_archives_and_files_without_checksum_are_counted_only(images):
     digest = "md5:" + "0" * 32
     offers = (
         Offer(Source("a.tar", "https://a/a.tar", digest), unpack=True),
         Offer(Source("b.bin", "https://a/b.bin"), unpack=False),
     )
-    assert one(entry(Part("sub", 3), files=offers), pictures).check == "content"
+    assert one(entry(Part("sub", 3), files=offers), images).check == "content"
 
 
-def test_arrays_are_counted(pictures):
-    np.save(pictures / "x.npy", np.zeros((7, 4, 4, 3), np.uint8))
-    assert one(entry(Part("x.npy", 7)), pictures).result == "7 images"
+def test_arrays_are_counted(images):
+    np.save(images / "x.npy", np.zeros((7, 4, 4, 3), np.uint8))
+    assert one(entry(Part("x.npy", 7)), images).result == "7 images"
 
 
-def test_rows_that_show_id_classes_are_told(pictures):
+def test_rows_that_show_id_classes_are_told(images):
     lines = ["sub/a.png {'sc_label': -1}", "sub/b.png {'sc_label': 3}"]
-    (pictures / "list.txt").write_text("\n".join(lines))
-    finding = one(entry(Part("list.txt", 2)), pictures)
+    (images / "list.txt").write_text("\n".join(lines))
+    finding = one(entry(Part("list.txt", 2)), images)
     assert finding.result == "2 images, 1 of them show an ID class"
 
 
-def test_lines_of_a_list_are_counted(pictures):
-    (pictures / "list.txt").write_text("a 0\nb 1\n\n")
-    assert one(entry(Part("list.txt", 2, "lines")), pictures).result == "2 lines"
-    finding = one(entry(Part("none.txt", 2, "lines")), pictures)
+def test_lines_of_a_list_are_counted(images):
+    (images / "list.txt").write_text("a 0\nb 1\n\n")
+    assert one(entry(Part("list.txt", 2, "lines")), images).result == "2 lines"
+    finding = one(entry(Part("none.txt", 2, "lines")), images)
     assert finding.result == "unusable"
     assert "none.txt cannot be read" in finding.fault
 
@@ -116,8 +114,8 @@ def test_records_of_cifar_are_counted(tmp_path, name, files, label_bytes, num_cl
     assert files[-1] in one(known, tmp_path).fault
 
 
-def test_a_missing_part_is_a_fault_beside_the_others(pictures):
-    first, second = verify(entry(Part("gone", 3), Part("sub", 3)), pictures)
+def test_a_missing_part_is_a_fault_beside_the_others(images):
+    first, second = verify(entry(Part("gone", 3), Part("sub", 3)), images)
     assert "gone" in first.fault
     assert second.fault == ""
 

@@ -79,9 +79,9 @@ def test_regions_stand_in_the_page_itself(evaluation, tmp_path):
     write_report(tmp_path / "report.html", evaluation, regions=sheet)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     elements = Elements(page)
-    (picture,) = elements.all("img")
-    assert picture["src"] == "data:image/png;base64,iVBORw=="
-    assert picture["alt"].endswith(f"row 0 (cat): 25 %; row 7 ({NASTY}): 100 %.")
+    (image,) = elements.all("img")
+    assert image["src"] == "data:image/png;base64,iVBORw=="
+    assert image["alt"].endswith(f"row 0 (cat): 25 %; row 7 ({NASTY}): 100 %.")
     assert NASTY not in page
     assert "for which 2 or more of the 10 classes are likelier" in " ".join(elements.texts)
     policy = next(meta for meta in elements.all("meta") if "http-equiv" in meta)
@@ -119,10 +119,10 @@ def test_colours_come_from_the_page(page):
 
 def test_readers_who_do_not_see_it_are_told(page):
     elements = Elements(page)
-    pictures = elements.all("svg")
-    assert len(pictures) == 2 + 3 * 4 + 2
-    assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
-    assert len({picture["aria-label"] for picture in pictures}) == len(pictures)
+    images = elements.all("svg")
+    assert len(images) == 2 + 3 * 4 + 2
+    assert all(image["role"] == "img" and image["aria-label"] for image in images)
+    assert len({image["aria-label"] for image in images}) == len(images)
     assert all(heading.get("scope") for heading in elements.all("th"))
     assert elements.all("html") == [{"lang": "en"}]
 

@@ -1,4 +1,4 @@
-"""Pictures on disk come to training as arrays do: by counters alone, whole, and by name if bad."""
+"""Images on disk come to training as arrays do: by counters alone, whole, and by name if bad."""
 
 import os
 import random
@@ -88,11 +88,11 @@ def same(first, second):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_random_part_is_cut_as_torchvision_cuts_it(seed, rng):
-    picture = Image.fromarray(rng.integers(0, 256, (37, 53, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, (37, 53, 3), dtype=np.uint8))
     own = np.random.default_rng(seed)
     box = crop_box(37, 53, own.uniform, lambda stop: int(own.integers(stop)))
-    expected = official.resized_crop(picture, *box, size=[8, 8], antialias=True)
-    np.testing.assert_array_equal(random_part(picture, SMALL, seed), np.asarray(expected))
+    expected = official.resized_crop(image, *box, size=[8, 8], antialias=True)
+    np.testing.assert_array_equal(random_part(image, SMALL, seed), np.asarray(expected))
 
 
 def test_views_depend_on_counters_rows_and_seed_alone(files):
@@ -112,13 +112,13 @@ def test_views_depend_on_counters_rows_and_seed_alone(files):
     busy.close()
 
 
-def test_whole_pictures_come_through_the_geometry(files):
+def test_whole_images_come_through_the_geometry(files):
     source = files.source("train")
     blocks = torch.cat(list(streamed(files).blocks()))
     assert len(blocks) == len(source)
     for row in (0, 7, 41):
-        with Image.open(source.path(row)) as picture:
-            expected = SMALL(picture.convert("RGB"), row)
+        with Image.open(source.path(row)) as image:
+            expected = SMALL(image.convert("RGB"), row)
         np.testing.assert_array_equal(blocks[row].permute(1, 2, 0), expected)
 
 
@@ -203,13 +203,13 @@ def test_crops_of_files(files):
 
 @pytest.mark.usefixtures("framed")
 def test_parts_are_as_large_as_wanted(files, rng):
-    picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
     own = np.random.default_rng(1)
     areas = [
         np.prod(crop_box(40, 40, own.uniform, lambda n: int(own.integers(n)), smallest=0.9)[2:])
         for _ in range(50)
     ]
-    assert min(areas) > 0.85 * picture.height * picture.width
+    assert min(areas) > 0.85 * image.height * image.width
     found = [batches_of(files, crop_area=area) for area in (0.08, 0.9)]
     small, large = (batches.batch(0, 0) for batches in found)
     assert not torch.equal(small.images, large.images)

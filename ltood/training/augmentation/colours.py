@@ -1,6 +1,6 @@
 """Changes of colour for batches of images, each by an amount of its own.
 
-The definitions are those that picture libraries share (Pillow's ImageEnhance and ImageOps): a
+The definitions are those that image libraries share (Pillow's ImageEnhance and ImageOps): a
 change by a factor mixes the image with a degenerate one, 0 giving the degenerate and 1 the
 original. Results are truncated to whole pixel values, as there.
 """

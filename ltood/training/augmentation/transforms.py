@@ -5,7 +5,7 @@ Source: the crop and flip of He et al., "Deep Residual Learning for Image Recogn
 "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020
 (arXiv:2002.05709), appendix A; DeVries and Taylor, "Improved Regularization of Convolutional
 Neural Networks with Cutout", 2017 (arXiv:1708.04552). Pixels are uint8 before and after each
-step, as when the steps are applied to picture files.
+step, as when the steps are applied to image files.
 
 Random numbers are drawn on the CPU from a generator that the caller seeds, one set for each
 image, so that every device sees the same augmentation.

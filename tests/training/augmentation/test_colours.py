@@ -5,13 +5,13 @@ from torchvision.transforms import functional as vision
 from ltood.training.augmentation.colours import equalise, greyscale, hue, saturation, sharpness
 
 
-def pictures(channels=3):
+def some_images(channels=3):
     rng = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (16, channels, 12, 9), generator=rng, dtype=torch.uint8)
 
 
 def test_hue_equals_torchvision_up_to_rounding():
-    images, turns = pictures(), torch.linspace(-0.5, 0.5, 16)
+    images, turns = some_images(), torch.linspace(-0.5, 0.5, 16)
     found = hue(images, turns)
     pairs = zip(images, turns.tolist(), strict=True)
     expected = torch.stack([vision.adjust_hue(image, turn) for image, turn in pairs])
@@ -21,13 +21,13 @@ def test_hue_equals_torchvision_up_to_rounding():
 
 
 def test_greyscale_equals_torchvision():
-    images = pictures()
+    images = some_images()
     assert torch.equal(greyscale(images), vision.rgb_to_grayscale(images, 3))
 
 
 @pytest.mark.parametrize("change", [hue, saturation])
 def test_grey_images_keep_what_they_have_not(change):
-    images = pictures(1)
+    images = some_images(1)
     assert torch.equal(change(images, torch.full((16,), 0.3)), images)
 
 
@@ -37,5 +37,5 @@ def test_equalise_leaves_an_image_of_one_value():
 
 
 def test_sharpness_leaves_images_that_are_all_border():
-    images = pictures()[:, :, :2]
+    images = some_images()[:, :, :2]
     assert torch.equal(sharpness(images, torch.full((16,), 2.0)), images)

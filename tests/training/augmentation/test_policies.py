@@ -47,7 +47,7 @@ def rng(seed=3):
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(num=16, channels=3):
+def some_images(num=16, channels=3):
     images = torch.randint(0, 256, (num, channels, 24, 20), generator=rng(), dtype=torch.uint8)
     images[3] = images[3] // 4 + 50  # low contrast
     images[4] = 77  # one flat colour
@@ -57,7 +57,7 @@ def pictures(num=16, channels=3):
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_operations_equal_torchvision_on_each_image(name, channels):
-    images = pictures(channels=channels)
+    images = some_images(channels=channels)
     before = images.clone()
     amounts = magnitudes(name, torch.linspace(0, 1, 16), (24, 20))
     if name in SIGNED:
@@ -104,7 +104,7 @@ def test_the_policy_equals_torchvisions_table():
 
 @pytest.mark.parametrize("augment", [autoaugment, randaugment])
 def test_policies_are_repeatable_and_change_images_one_by_one(augment):
-    images = pictures(64)
+    images = some_images(64)
     before = images.clone()
     found = augment(images, rng())
     assert torch.equal(found, augment(images, rng()))
@@ -116,5 +116,5 @@ def test_policies_are_repeatable_and_change_images_one_by_one(augment):
 
 
 def test_randaugment_without_steps_changes_nothing():
-    images = pictures()
+    images = some_images()
     assert torch.equal(randaugment(images, rng(), num_steps=0), images)

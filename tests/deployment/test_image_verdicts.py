@@ -1,4 +1,4 @@
-"""Picture files of the training data get the scores that they have in the feature store."""
+"""Image files of the training data get the scores that they have in the feature store."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ from ltood.store.features import FeatureStore
 SIZES = ((20, 12), (11, 24), (16, 16), (9, 30))
 
 
-def write_pictures(root):
+def write_images(root):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("a", "b"):
@@ -40,8 +40,8 @@ def write_pictures(root):
 
 
 @pytest.mark.parametrize("mode", ["squash", "centre_crop"])
-def test_pictures_score_as_in_the_store(mode, tmp_path):
-    write_pictures(tmp_path / "mine")
+def test_images_score_as_in_the_store(mode, tmp_path):
+    write_images(tmp_path / "mine")
     settings = {"root": str(tmp_path / "mine"), "size": 8, "mode": mode}
     prepare(Dataset(Config(**settings)), "folder", settings, tmp_path / "prepared")
     data = open_prepared(tmp_path / "prepared")
@@ -62,7 +62,7 @@ def test_pixels_that_the_network_was_fed_are_not_cropped_again():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     np.testing.assert_array_equal(fit_pixels(pixels, spec, geometry), pixels)
     np.testing.assert_array_equal(fit_image(Image.fromarray(pixels), spec, geometry), pixels)
-    # Training pictures of this size, whose spec names none, were cropped like all others.
+    # Training images of this size, whose spec names none, were cropped like all others.
     files = dataclasses.replace(spec, height=0, width=0)
     assert (fit_image(Image.fromarray(pixels), files, geometry) != pixels).any()
 
