@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ltood.adapting.learning import Learner
 from ltood.adapting.rows import training_rows
-from ltood.adapting.texts import TextEncoder, spoken_names, template_head
+from ltood.adapting.texts import TextEncoder, prompt_names, template_head
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.networks.training_state import load_state
 from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
@@ -67,7 +67,7 @@ def adapt(
         )
     _check_encoder(store, encoder)
     device = choose_device(device_name)
-    names = spoken_names(recipe.class_names, store.class_names)
+    names = prompt_names(recipe.class_names, store.class_names)
     inputs: dict[str, Any] = {
         "recipe": {"name": recipe_name, "settings": _plain(settings)},
         "names": names,
@@ -78,14 +78,14 @@ def adapt(
     # A template's head depends on no feature and no draw.
     if isinstance(recipe, PromptRecipe):
         rows = training_rows(store, recipe.config, seed, local=recipe.needs_local)
-        for key, number in recipe.in_use.items():
+        for key, number in recipe.derived.items():
             log(f"{recipe_name}: {key} in use {number:g} of {len(names)} classes")
         where = f"{rows.split.name} with {rows.num_views} views each"
         log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
         inputs |= {
             "rows": rows.fingerprint,
             "seed": seed,
-            "in_use": recipe.in_use,
+            "in_use": recipe.derived,
         }
     finished = state_folder / FINISHED
     for folder in (out, finished):

@@ -133,7 +133,7 @@ def find_regions(
     )
 
 
-def spoken_classes(store: FeatureStore) -> list[str]:
+def prompt_classes(store: FeatureStore) -> list[str]:
     """Class names as the prompts of the head speak them; those of the store where it has none."""
     return list(store.provenance.get("head", {}).get("names") or store.class_names)
 
@@ -275,7 +275,7 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
     images = original_images(store, data, "test", rows)
     times = math.ceil(_LEAST_WIDTH / images.shape[2])
     images = images.repeat(times, axis=1).repeat(times, axis=2)
-    names = spoken_classes(store)
+    names = prompt_classes(store)
     return RegionSheet(
         features_fingerprint=store.fingerprint,
         split="test",

@@ -40,7 +40,7 @@ class TextEncoder:
     weights_sha256: str
 
 
-def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
+def prompt_names(setting: str | None, stored: Sequence[str]) -> list[str]:
     """Class names as they are to be spoken, in label order.
 
     Two classes of one name have one embedding, of which the user is warned.
@@ -87,7 +87,7 @@ def spoken_names(setting: str | None, stored: Sequence[str]) -> list[str]:
     return names
 
 
-def filled(templates: Sequence[str], name: str) -> list[str]:
+def format_templates(templates: Sequence[str], name: str) -> list[str]:
     """Templates with `name` in their place; "imagenet" stands for the 80 of open_clip."""
     sentences = []
     for template in templates:
@@ -107,7 +107,7 @@ def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequenc
     Args:
         encoder: Text encoder.
         names: C class names.
-        templates: Templates as `filled` takes them, at least one.
+        templates: Templates as `format_templates` takes them, at least one.
 
     Returns:
         Embeddings, [C, D] float32, on the encoder's device.
@@ -116,7 +116,7 @@ def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequenc
         DataError: If a prompt has no words or is longer than the context.
     """
     tower = encoder.tower
-    sentences = [sentence for name in names for sentence in filled(templates, name)]
+    sentences = [sentence for name in names for sentence in format_templates(templates, name)]
     prompts = tokenise(sentences, encoder.vocabulary)
     rows = []
     with torch.no_grad():

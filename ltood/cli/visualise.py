@@ -48,8 +48,8 @@ def visualise(
         contact_sheet,
         find_regions,
         original_images,
+        prompt_classes,
         spaced_rows,
-        spoken_classes,
         write_sheet,
     )
     from ltood.core.errors import ConfigError
@@ -59,7 +59,7 @@ def visualise(
     if topk != "auto" and not (topk.isdecimal() and topk.isascii() and len(topk) < 10):
         raise ConfigError(f"--topk is {topk!r}; give a whole number, 1 or more, or auto.")
     opened = open_features(store, head)
-    names = spoken_classes(opened)
+    names = prompt_classes(opened)
     number = None if label is None else _class_number(label, names, opened.class_names)
     rows = row or spaced_rows(len(opened.split(split)), num)
     found = find_regions(

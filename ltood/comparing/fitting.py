@@ -93,7 +93,7 @@ class View:
         own = {"normaliser": row.slot.settings, "method": method.slot.settings}
         return {**self.calibration["settings"], **own}
 
-    def in_use(self, method: FittedMethod, row: FittedRow) -> dict[str, Any]:
+    def derived(self, method: FittedMethod, row: FittedRow) -> dict[str, Any]:
         """What fitting derived from data for one row, by slot."""
         found = dict(self.calibration["in_use"])
         if not row.slot.is_none:
@@ -142,7 +142,7 @@ def fit_view(
     calibration: dict[str, dict[str, Any]] = {"settings": {}, "in_use": {}}
     if not slot.is_none:
         calibration["settings"] = {"calibrator": fitted.settings}
-        calibration["in_use"] = {"calibrator": fitted.in_use}
+        calibration["in_use"] = {"calibrator": fitted.derived}
     return View(view, methods, calibration, time), failures
 
 

@@ -16,7 +16,7 @@ class Ok:
 
     Attributes:
         settings: All settings by slot.
-        in_use: What fitting derived from data, by slot.
+        derived: What fitting derived from data, by slot.
         id_metrics: Metrics of the ID test rows.
         per_set: Metrics by OOD set, with `false_alarms` by class group.
         calibrate: Time of the calibrator, the same for all rows behind it.
@@ -26,7 +26,7 @@ class Ok:
     """
 
     settings: Mapping[str, Any]
-    in_use: Mapping[str, Any]
+    derived: Mapping[str, Any]
     id_metrics: Mapping[str, Any]
     per_set: Mapping[str, Mapping[str, Any]]
     calibrate: Timing
@@ -61,7 +61,7 @@ def leaderboard(
                     "mean": mean_of(outcome.per_set),
                     "ood": outcome.per_set,
                     "settings": outcome.settings,
-                    "in_use": outcome.in_use,
+                    "in_use": outcome.derived,
                 }
             )
         elif outcome.is_unfit and combination not in named:

@@ -136,7 +136,7 @@ def _read(
             for row in method.rows:
                 done[row.combination] = Ok(
                     view.settings(method, row),
-                    view.in_use(method, row),
+                    view.derived(method, row),
                     per_calibrator[view.calibrator],
                     per_set[row.combination],
                     view.time,

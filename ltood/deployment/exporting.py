@@ -74,7 +74,7 @@ def fit_detector(
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
-            "in_use": calibration.in_use,
+            "in_use": calibration.derived,
         },
         "normaliser": correction.record(),
         "class_names": store.class_names,

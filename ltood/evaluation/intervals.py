@@ -49,21 +49,21 @@ def bootstrap(evaluation: Evaluation, *, samples: int = 200, seed: int = 0) -> d
         )
     test, prior = evaluation.test, evaluation.prior
     resampled = [_Resampled(comparison) for comparison in evaluation.comparisons]
-    of_id = np.empty((samples, len(_ACCURACIES)))
-    of_sets = np.empty((len(resampled), samples, len(RESAMPLED)))
+    id_values = np.empty((samples, len(_ACCURACIES)))
+    per_set_values = np.empty((len(resampled), samples, len(RESAMPLED)))
     for sample in range(samples):
         rows = np.random.default_rng([seed, sample]).integers(0, len(test), len(test))
         shares = id_metrics(test.predictions[rows], test.labels[rows], prior)
         # A group that is not drawn has no accuracy; None becomes NaN.
-        of_id[sample] = [shares[key] for key in _ACCURACIES]
+        id_values[sample] = [shares[key] for key in _ACCURACIES]
         for place, item in enumerate(resampled):
             own = np.random.default_rng([seed, sample, item.seed])
-            of_sets[place, sample] = item.draw(rows, own)
-    per_set = zip(resampled, of_sets, strict=True)
+            per_set_values[place, sample] = item.draw(rows, own)
+    per_set = zip(resampled, per_set_values, strict=True)
     return {
-        "id": _intervals(_ACCURACIES, of_id),
+        "id": _intervals(_ACCURACIES, id_values),
         "ood": {item.name: _intervals(RESAMPLED, values) for item, values in per_set},
-        "mean": _intervals(RESAMPLED, of_sets.mean(axis=0)),
+        "mean": _intervals(RESAMPLED, per_set_values.mean(axis=0)),
     }
 
 

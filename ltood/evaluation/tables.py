@@ -40,9 +40,9 @@ def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
     lines = [
         "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
     ]
-    of_id = ", ".join(f"{key} {_percent(value)}" for key, value in metrics["id"].items())
+    id_values = ", ".join(f"{key} {_percent(value)}" for key, value in metrics["id"].items())
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
-    return "\n".join([*lines, f"ID: {of_id}", f"percent; {meaning}"])
+    return "\n".join([*lines, f"ID: {id_values}", f"percent; {meaning}"])
 
 
 def _percent(value: float | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from ltood.core.errors import UnknownNameError
 
 #: Settings by checkpoint, then by method.
-PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "cifar10-densenet": {
         "himplos": {"percentile": 60, "clip": 1.6},
         "react": {"clip": 1.5},
@@ -50,10 +50,10 @@ def published_settings(checkpoint: str, method: str) -> dict[str, Any]:
     Raises:
         UnknownNameError: If the checkpoint is not known.
     """
-    if checkpoint not in PRESETS:
-        near = difflib.get_close_matches(checkpoint, PRESETS, n=1)
+    if checkpoint not in PUBLISHED:
+        near = difflib.get_close_matches(checkpoint, PUBLISHED, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UnknownNameError(
-            f"No published settings for {checkpoint!r}.{hint} Known: {', '.join(PRESETS)}."
+            f"No published settings for {checkpoint!r}.{hint} Known: {', '.join(PUBLISHED)}."
         )
-    return dict(PRESETS[checkpoint].get(method, {}))
+    return dict(PUBLISHED[checkpoint].get(method, {}))

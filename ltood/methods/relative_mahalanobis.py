@@ -59,14 +59,14 @@ class RelativeMahalanobis(Method[Config]):
         features = batch.features
         if self.config.normalise:
             features = normalize(features.double(), dim=1)
-        of_classes = (self.learned("whitening_"), self.learned("means_"))
+        class_args = (self.learned("whitening_"), self.learned("means_"))
         if "directions_" in vars(self):
             mean, directions = self.learned("mean_"), self.learned("directions_")
-            return relative_mahalanobis(features, *of_classes, mean, directions).float()
+            return relative_mahalanobis(features, *class_args, mean, directions).float()
         background = mahalanobis(
             features, self.learned("background_whitening_"), self.learned("background_mean_")
         )
-        return (mahalanobis(features, *of_classes) - background).float()
+        return (mahalanobis(features, *class_args) - background).float()
 
 
 Entry = RelativeMahalanobis

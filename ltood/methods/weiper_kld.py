@@ -1,4 +1,4 @@
-"""WeiPer+KLD: how far the densities of features and perturbed logits are from the usual.
+"""WeiPer+KLD: divergence of the histograms of features and perturbed logits from training.
 
 Source: Granz, Heurich and Landgraf, "WeiPer: OOD Detection using Weight Perturbations of
 Class Projections", NeurIPS 2024 (arXiv:2405.17164). The head is repeated with random noise on
@@ -30,6 +30,10 @@ from ltood.core.slots import Method
 #: empty bins have a logarithm; the constants of the authors' code.
 FEATURE_FLOOR = 0.01
 PERTURBED_FLOOR = 0.025
+
+#: The two histograms of a row, as rows of `ranges_` and `densities_`: of its features, and of
+#: its logits under all perturbed heads.
+FEATURES, LOGITS = 0, 1
 
 #: Rows that meet the noisy heads together, and most perturbed logits of them held at once; the
 #: weights are far more than a cache holds and are read once for all these rows.
@@ -88,18 +92,18 @@ class WeiPerKLD(Method[Config]):
         bounds = torch.tensor([[math.inf, -math.inf]] * 2, dtype=torch.float64)
         for batch in source.batches(arrays=("features",)):
             for features in torch.split(batch.features, BLOCK_ROWS):
-                for kind, values in self._kinds(features):
+                for histogram, values in self._values(features):
                     low, high = torch.aminmax(values)
-                    bounds[kind, 0] = torch.minimum(bounds[kind, 0], low.cpu())
-                    bounds[kind, 1] = torch.maximum(bounds[kind, 1], high.cpu())
+                    bounds[histogram, 0] = torch.minimum(bounds[histogram, 0], low.cpu())
+                    bounds[histogram, 1] = torch.maximum(bounds[histogram, 1], high.cpu())
         # The extremes lie inside the first and last bin by the mean gap between rows.
         gap = (bounds[:, 1] - bounds[:, 0]) / len(source)
         self.ranges_ = torch.stack([bounds[:, 0] - gap, bounds[:, 1] + gap], dim=1)
         sums = torch.zeros((2, self.config.bins), dtype=torch.float64, device=head.weight.device)
         for batch in source.batches(arrays=("features",)):
             for features in torch.split(batch.features, BLOCK_ROWS):
-                for kind, values in self._kinds(features):
-                    sums[kind] += self._counts(values, kind).sum(dim=0)
+                for histogram, values in self._values(features):
+                    sums[histogram] += self._counts(values, histogram).sum(dim=0)
         self.densities_ = sums / sums.sum(dim=1, keepdim=True)
         return self
 
@@ -110,32 +114,38 @@ class WeiPerKLD(Method[Config]):
         return torch.cat(parts).float()
 
     def _divergences(self, features: Features) -> Tensor:
-        """OOD scores of few rows, [n] float64."""
-        config, usual = self.config, self.learned("densities_")
-        plain = perturbed = usual.new_zeros((len(features), config.bins))
-        confidence = usual.new_zeros(len(features))
-        for kind, values in self._kinds(features):
-            if kind == 0:
-                plain = plain + self._counts(values, kind)
-            else:
-                perturbed = perturbed + self._counts(values, kind)
-                confidence += _confidence(values, len(self.learned("bias_")))
-        width = config.repeats * len(self.learned("bias_"))
-        plain_gap = divergence(usual[0], plain / features.shape[1], config.smoothing, FEATURE_FLOOR)
-        perturbed_gap = divergence(
-            usual[1], perturbed / width, config.smoothing_perturbed, PERTURBED_FLOOR
+        """OOD scores of at most `BLOCK_ROWS` rows, [n] float64."""
+        config, densities = self.config, self.learned("densities_")
+        num_classes = len(self.learned("bias_"))
+        found = [densities.new_zeros((len(features), config.bins)) for _ in densities]
+        confidence = densities.new_zeros(len(features))
+        for histogram, values in self._values(features):
+            found[histogram] += self._counts(values, histogram)
+            if histogram == LOGITS:
+                confidence += _confidence(values, num_classes)
+        feature_gap = divergence(
+            densities[FEATURES],
+            found[FEATURES] / features.shape[1],
+            config.smoothing,
+            FEATURE_FLOOR,
+        )
+        logit_gap = divergence(
+            densities[LOGITS],
+            found[LOGITS] / (config.repeats * num_classes),
+            config.smoothing_perturbed,
+            PERTURBED_FLOOR,
         )
         certainty = config.weight_msp * confidence / config.repeats
-        return plain_gap + config.weight_perturbed * perturbed_gap - certainty
+        return feature_gap + config.weight_perturbed * logit_gap - certainty
 
-    def _kinds(self, features: Features) -> Iterator[tuple[int, Tensor]]:
-        """Yield features (kind 0), then logits of the noisy heads (1), [n, ...] float64.
+    def _values(self, features: Features) -> Iterator[tuple[int, Tensor]]:
+        """Yield the values of each histogram: `FEATURES` once, then `LOGITS`, [n, ...] float64.
 
         The logits come in groups of whole heads, head by head.
         """
         # float64 so that no logit changes its bin with the size of the batch.
         wide = features.double()
-        yield 0, wide
+        yield FEATURES, wide
         weight, bias = self.learned("weight_"), self.learned("bias_").double()
         if self._perturbed is None or self._perturbed[0] is not weight:
             config = self.config
@@ -143,11 +153,11 @@ class WeiPerKLD(Method[Config]):
             self._perturbed = weight, noisy
         heads = max(1, CHUNK_VALUES // (BLOCK_ROWS * len(bias)))
         for group in torch.split(self._perturbed[1], heads * len(bias)):
-            yield 1, torch.addmm(bias.repeat(len(group) // len(bias)), wide, group.T)
+            yield LOGITS, torch.addmm(bias.repeat(len(group) // len(bias)), wide, group.T)
 
-    def _counts(self, values: Tensor, kind: int) -> Tensor:
-        """Values of each row in each bin of their kind, [n, bins] float64."""
-        low, high = self.learned("ranges_")[kind].tolist()
+    def _counts(self, values: Tensor, histogram: int) -> Tensor:
+        """How many values of each row lie in each bin of a histogram, [n, bins] float64."""
+        low, high = self.learned("ranges_")[histogram].tolist()
         return counts(values, low, high, self.config.bins)
 
 
@@ -188,36 +198,36 @@ def counts(values: Tensor, low: float, high: float, bins: int) -> Tensor:
     scale = bins / (high - low) if high > low else 0.0
     found = values.new_zeros((len(values), bins))
     rows = max(1, CACHED_VALUES // values.shape[1])
-    for few, of_few in zip(torch.split(values, rows), torch.split(found, rows), strict=True):
-        if not len(few):
+    for part, part_found in zip(torch.split(values, rows), torch.split(found, rows), strict=True):
+        if not len(part):
             continue
-        least, most = torch.aminmax(few)
-        places = (few - low).mul_(scale)
+        least, most = torch.aminmax(part)
+        places = (part - low).mul_(scale)
         if low <= least and most <= high:  # As in training, from whose rows the range comes.
-            weights = few.new_ones(()).expand_as(few)
+            weights = part.new_ones(()).expand_as(part)
         else:
-            inside = (few >= low) & (few <= high)
+            inside = (part >= low) & (part <= high)
             places.masked_fill_(~inside, 0)
-            weights = inside.to(few.dtype)
-        of_few.scatter_add_(1, places.long().clamp_(max=bins - 1), weights)
+            weights = inside.to(part.dtype)
+        part_found.scatter_add_(1, places.long().clamp_(max=bins - 1), weights)
     return found
 
 
 def _confidence(logits: Tensor, classes: int) -> Tensor:
     """Sum over the heads of their maximum softmax, [n], from logits [n, heads x classes]."""
     sums = []
-    for few in torch.split(logits, max(1, CACHED_VALUES // logits.shape[1])):
-        by_head = few.reshape(len(few), few.shape[1] // classes, classes)
+    for part in torch.split(logits, max(1, CACHED_VALUES // logits.shape[1])):
+        by_head = part.reshape(len(part), part.shape[1] // classes, classes)
         gaps = by_head - by_head.amax(dim=2, keepdim=True)
         sums.append(gaps.exp_().sum(dim=2).reciprocal_().sum(dim=1))
     return torch.cat(sums)
 
 
-def divergence(usual: Tensor, density: Tensor, smoothing: int, floor: float) -> Tensor:
+def divergence(expected: Tensor, density: Tensor, smoothing: int, floor: float) -> Tensor:
     """Symmetric Kullback-Leibler divergence between one histogram and many, [n], at least 0.
 
     Args:
-        usual: Mean histogram of the training rows, [bins]; not smoothed.
+        expected: Mean histogram of the training rows, [bins]; not smoothed.
         density: Histogram of each row, [n, bins]; smoothed here.
         smoothing: Bins that each bin is averaged over; the outermost bins continue outwards.
         floor: Added to each bin of both.
@@ -227,7 +237,7 @@ def divergence(usual: Tensor, density: Tensor, smoothing: int, floor: float) -> 
     padded = pad(density[:, None], (before, smoothing - 1 - before), mode="replicate")
     found = avg_pool1d(padded, smoothing, stride=1)[:, 0] + floor
     found = found / found.sum(dim=1, keepdim=True)
-    wanted = (usual + floor) / (usual + floor).sum()
+    wanted = (expected + floor) / (expected + floor).sum()
     # KL(p || q) + KL(q || p) in one sum.
     return ((wanted - found) * (wanted.log() - found.log())).sum(dim=1)
 

@@ -109,7 +109,7 @@ class PromptRecipe(TextHeadRecipe):
         self.class_names = config.class_names
 
     @property
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """Values derived from the data that a reader should see."""
         return {}
 

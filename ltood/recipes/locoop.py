@@ -59,7 +59,7 @@ class LoCoOp(PromptRecipe):
             )
 
     @property
-    def in_use(self) -> dict[str, float]:
+    def derived(self) -> dict[str, float]:
         """The K that is used."""
         return {"topk": float(self.topk)}
 

@@ -33,13 +33,13 @@ class Slot:
         kind: What it is, such as "method".
         name: Its name; None where the provenance does not record it.
         settings: Its settings.
-        in_use: Values it derived from data.
+        derived: Values it derived from data.
     """
 
     kind: str
     name: str | None
     settings: Mapping[str, Any]
-    in_use: Mapping[str, Any]
+    derived: Mapping[str, Any]
 
     @property
     def variant(self) -> str | None:

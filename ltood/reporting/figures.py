@@ -141,12 +141,12 @@ def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> s
     return _render(draw, (2.9, 2.7), label)
 
 
-def precision_recall(of_ood: Curve, of_id: Curve, share_ood: float, label: str) -> str:
+def precision_recall(ood_curve: Curve, id_curve: Curve, share_ood: float, label: str) -> str:
     """Precision over recall of one OOD set, once for each side as positive.
 
     Args:
-        of_ood: Recall (x) and precision (y) with OOD positive.
-        of_id: The same with ID positive.
+        ood_curve: Recall (x) and precision (y) with OOD positive.
+        id_curve: The same with ID positive.
         share_ood: Precision with OOD positive of a detector that flags everything.
         label: What the figure shows, for readers who do not see it.
 
@@ -156,8 +156,8 @@ def precision_recall(of_ood: Curve, of_id: Curve, share_ood: float, label: str) 
 
     def draw(axes: "Axes") -> None:
         for curve, role, level, dashes, text in (
-            (of_ood, "ood", share_ood, "solid", "OOD positive"),
-            (of_id, "id", 1 - share_ood, (0, (5, 1.5)), "ID positive"),
+            (ood_curve, "ood", share_ood, "solid", "OOD positive"),
+            (id_curve, "id", 1 - share_ood, (0, (5, 1.5)), "ID positive"),
         ):
             axes.axhline(100 * level, color=_ROLES[role], linewidth=0.8, linestyle=(0, (2, 2)))
             axes.plot(

@@ -116,7 +116,7 @@ def write_scores(
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
-            "in_use": calibration.in_use,
+            "in_use": calibration.derived,
         },
         "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
         "class_counts": session.store.prior().counts.tolist(),

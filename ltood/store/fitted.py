@@ -31,14 +31,14 @@ class FittedEntry:
         name: Entry name, such as "patt".
         settings: Its settings.
         features_fingerprint: Fingerprint of the feature store it was fitted on.
-        in_use: Values derived from data that a reader should see.
+        derived: Values derived from data that a reader should see.
         state: Learned arrays by name.
     """
 
     name: str
     settings: dict[str, Any]
     features_fingerprint: str
-    in_use: dict[str, float] = field(default_factory=dict)
+    derived: dict[str, float] = field(default_factory=dict)
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -56,7 +56,7 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
         "name": entry.name,
         "settings": entry.settings,
         "features_fingerprint": entry.features_fingerprint,
-        "in_use": entry.in_use,
+        "in_use": entry.derived,
         "crc32c": checksum(raw),
     }
     write_folder(folder, {_STATE: raw, _DOCUMENT: sealed_json(document)})

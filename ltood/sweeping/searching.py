@@ -200,11 +200,11 @@ def _score_portion(
     advance: Advance,
 ) -> Iterator[dict[str, float] | Failed]:
     """Score both sides with all candidates at once, then rank one after the other."""
-    of_id, _, failed = _score_side(detectors, validation.id_rows, advance)
-    of_ood, labels, also_failed = _score_side(detectors, validation.ood_rows, advance)
+    id_scores, _, failed = _score_side(detectors, validation.id_rows, advance)
+    ood_scores, labels, also_failed = _score_side(detectors, validation.ood_rows, advance)
     is_ood = ood_rows(labels, validation.ood_name)
     failures = also_failed | failed
-    for place, (known, unknown) in enumerate(zip(of_id, of_ood, strict=True)):
+    for place, (known, unknown) in enumerate(zip(id_scores, ood_scores, strict=True)):
         if place in failures:
             yield failures[place]
             continue

@@ -13,8 +13,7 @@ from ltood.cli import app
 from ltood.core.errors import ConfigError, DataError, StoreError, UnknownNameError
 from ltood.core.settings import parse
 from ltood.datasets import folder
-from ltood.sets import catalogue, downloads
-from ltood.sets import synthetic as made_sets
+from ltood.sets import catalogue, downloads, synthetic
 from ltood.sets.catalogue import Offer, Part, known_set, known_sets
 from ltood.sets.downloads import Source
 
@@ -130,7 +129,7 @@ def test_faults_are_listed_and_end_in_an_error(offered, tmp_path):
 
 
 def test_a_set_can_be_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(made_sets, "_NUM_NOISE", 10)
+    monkeypatch.setattr(synthetic, "_NUM_NOISE", 10)
     run("download", "uniform", "--root", tmp_path)
     assert (tmp_path / "uniform" / "uniform.npz").is_file()
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.datasets import _outliers as outlier_sets
+from ltood.datasets import _outliers
 from ltood.datasets._outliers import fitted, open_outliers, outlier_sources
 from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Geometry, decode
@@ -136,7 +136,7 @@ def test_of_training_and_test_files_the_test_file_is_taken(tmp_path):
 
 
 def test_known_names_are_looked_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    monkeypatch.setattr(_outliers, "SETS", tmp_path)
     images(tmp_path / "textures", 2)
     assert len(opened("textures")) == 2
     with pytest.raises(DataError, match=r"not at isun or .*isun; put them there"):
@@ -144,7 +144,7 @@ def test_known_names_are_looked_up(tmp_path, monkeypatch):
 
 
 def test_of_a_known_set_its_part_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    monkeypatch.setattr(_outliers, "SETS", tmp_path)
     images(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "val", 2)
     images(tmp_path / "tiny_imagenet" / "tiny-imagenet-200" / "train", 3)
     assert len(opened("tiny_imagenet")) == 2
@@ -152,7 +152,7 @@ def test_of_a_known_set_its_part_is_read(tmp_path, monkeypatch):
 
 
 def test_of_a_known_set_with_several_parts_one_must_be_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    monkeypatch.setattr(_outliers, "SETS", tmp_path)
     for part in ("extra_1k", "ood_test_1k"):
         images(tmp_path / "imagenet_10k" / part, 2)
     with pytest.raises(
@@ -171,7 +171,7 @@ def test_of_a_known_set_with_several_parts_one_must_be_named(tmp_path, monkeypat
 def test_one_cifar_set_is_an_ood_set_of_the_other(
     tmp_path, monkeypatch, name, file, label_bytes, num_classes
 ):
-    monkeypatch.setattr(outlier_sets, "SETS", tmp_path)
+    monkeypatch.setattr(_outliers, "SETS", tmp_path)
     path = tmp_path / name / file
     path.parent.mkdir(parents=True)
     records = np.zeros((10_000, label_bytes + 3072), np.uint8)

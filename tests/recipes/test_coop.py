@@ -17,4 +17,4 @@ def test_its_loss_is_the_cross_entropy(rng):
     assert terms["cross_entropy"].item() == pytest.approx(expected, rel=1e-12)
     assert recipe.class_names == "names.txt"
     assert not recipe.needs_local
-    assert recipe.in_use == {}
+    assert recipe.derived == {}

@@ -52,7 +52,7 @@ def test_no_weight_is_coop(rng):
 @pytest.mark.parametrize(("num_classes", "expected"), [(1000, 200), (100, 20), (12, 2), (2, 1)])
 def test_auto_is_a_fifth_of_the_classes(num_classes, expected):
     recipe = Entry(Config(), prior(num_classes))
-    assert recipe.in_use == {"topk": expected}
+    assert recipe.derived == {"topk": expected}
 
 
 @pytest.mark.parametrize(

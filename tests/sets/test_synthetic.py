@@ -6,20 +6,20 @@ from scipy.io import savemat
 
 from ltood.core.errors import DataError, StoreError
 from ltood.images.archives import read_archive
-from ltood.sets import synthetic as made_sets
+from ltood.sets import synthetic
 from ltood.sets.catalogue import known_sets
 from ltood.sets.synthetic import first_of_each, make
 
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(made_sets, "_NUM_NOISE", 500)
-    monkeypatch.setattr(made_sets, "_PER_DIGIT", 2)
+    monkeypatch.setattr(synthetic, "_NUM_NOISE", 500)
+    monkeypatch.setattr(synthetic, "_PER_DIGIT", 2)
 
 
 def test_every_rule_of_the_catalogue_is_here():
     rules = {entry.made_by for entry in known_sets().values()} - {""}
-    assert rules == set(made_sets._RULES)
+    assert rules == set(synthetic._RULES)
 
 
 def test_gaussian_noise_has_the_clipped_distribution(tmp_path, few):

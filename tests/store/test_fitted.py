@@ -24,7 +24,7 @@ def test_shapes_and_types_come_back(tmp_path, rng):
         {"percentile": 90.0},
         "abc",
     )
-    assert found.in_use == {"clip": 1.5}
+    assert found.derived == {"clip": 1.5}
     assert set(found.state) == set(state)
     for name, values in state.items():
         assert found.state[name].shape == values.shape
