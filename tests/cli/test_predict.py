@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from ltood.deployment.verdicts import COLUMNS
+from tests.deployment.detector_samples import make_image_samples
+
 
 @pytest.fixture(scope="module")
 def detector(store, tmp_path_factory):
@@ -28,8 +31,26 @@ def one_bad(tmp_path):
     return tmp_path / "one_bad.npz"
 
 
+@pytest.fixture
+def judge_images(ltood, tmp_path):
+    """Judge a folder of three images and a broken one, with more options."""
+    from ltood.deployment.files import save_detector
+
+    images = make_image_samples(tmp_path)
+    (images.folder / "z.png").write_text("broken")
+    save_detector(tmp_path / "d.safetensors", images.detector)
+    arguments = ("predict", tmp_path / "d.json", images.folder, "--checkpoint", images.checkpoint)
+
+    def run(*options, code=0):
+        return ltood(*arguments, "--device", "cpu", *options, code=code)
+
+    return run
+
+
 def test_rows_are_classified(ltood, detector, folder):
-    rows = list(csv.DictReader(io.StringIO(ltood("predict", detector, folder / "test.npz").stdout)))
+    shown = ltood("predict", detector, folder / "test.npz").stdout
+    assert shown.splitlines()[0] == ",".join(COLUMNS)
+    rows = list(csv.DictReader(io.StringIO(shown)))
     assert len(rows) == 60
     assert {row["verdict"] for row in rows} <= {"ID", "OOD"}
 
@@ -61,3 +82,17 @@ def test_skipped_rows_are_counted(ltood, detector, one_bad):
     run = ltood("predict", detector, one_bad, "--on-error", "skip")
     assert len(run.stdout.splitlines()) == 3
     assert "skipped 1 image or row." in run.stderr
+
+
+def test_a_broken_image_leaves_no_file(judge_images, tmp_path):
+    said = judge_images("--out", tmp_path / "rows.jsonl", "--format", "jsonl", code=1).stderr
+    assert "z.png cannot be decoded" in said
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_broken_image_is_skipped_on_demand(judge_images, tmp_path):
+    out = tmp_path / "rows.jsonl"
+    said = judge_images("--out", out, "--format", "jsonl", "--on-error", "skip").stderr
+    assert "skipped 1 image or row." in said
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["path"].rpartition("/")[2] for row in rows] == ["0.png", "1.png", "2.png"]
