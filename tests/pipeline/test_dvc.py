@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from ltood.runtime.provenance import WITHOUT_EFFECT
-from tests.pipeline.workspace import STAGES, Workspace, draw, own_data
+from tests.pipeline.workspace import AFTER_EXTRACT, STAGES, Workspace, draw, own_data
 
-AFTER_EXTRACT = STAGES[3:]
 #: Modules that only write lines for people there: groups of classes in the summary.
 FOR_PEOPLE = {"prepare": {"ltood.core.prior"}}
 

@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 
 from ltood.runtime.params import read_params
-from tests.pipeline.workspace import STAGES, Workspace
+from tests.pipeline.workspace import AFTER_EXTRACT, AFTER_SCORE, STAGES, Workspace
 
 pytestmark = pytest.mark.slow
 
-AFTER_SCORE = ["score", "normalise", "evaluate", "report"]
 COMPARE = ["compare", "report"]
 AFTER_SCORE_AND_COMPARE = ["score", "normalise", "evaluate", *COMPARE]
-AFTER_EXTRACT = STAGES[3:]
 
 
 def one_epoch(content: dict[str, Any]) -> None:

@@ -1,13 +1,13 @@
 """Heads from text in the whole pipeline: what is encoded once, and what a setting costs."""
 
 import json
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ltood.store.adapted import read_adapted
-from tests.pipeline.test_pipeline import AFTER_EXTRACT, AFTER_SCORE_AND_COMPARE, Workspace
+from tests.pipeline.workspace import AFTER_EXTRACT, AFTER_SCORE, Workspace
 
 #: DVC asks the train stage, which finds its weights as they were: nothing is encoded again.
 AFTER_RECIPE = ["train", *AFTER_EXTRACT]
@@ -17,23 +17,23 @@ CHANGES = [
     (["recipe=coop", *SMALL], AFTER_RECIPE),
     (["recipes.coop.n_ctx=5"], AFTER_RECIPE),
     (["recipes.coop.position=front"], AFTER_RECIPE),
-    (["method=max_cosine"], AFTER_SCORE_AND_COMPARE),
+    (["method=max_cosine"], AFTER_SCORE),
 ]
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Workspace:
-    workspace = Workspace(tmp_path_factory.mktemp("text_heads") / "copy")
+    workspace = Workspace(tmp_path_factory.mktemp("text_heads") / "copy", lambda content: None)
     entry = Path(__file__).with_name("tiny_clip.py").read_bytes()
     (workspace.path / "ltood/backbones/tiny_clip.py").write_bytes(entry)
-    params = workspace.path / "params.yaml"
-    text = params.read_text().replace("\nbackbones:\n", "\nbackbones:\n  tiny_clip: {}\n")
-    for key, value in (("backbone", "tiny_clip"), ("method", "mcm")):
-        text = re.sub(rf"(?m)^{key}: .*$", f"{key}: {value}", text)
-    text = re.sub(r"(?m)^  methods: all.*$", "  methods: [mcm, max_cosine]", text)
-    params.write_text(text)
-    workspace.run("git", "add", "-A")
-    workspace.run("git", "commit", "-qm", "tiny")
+
+    def change(content: dict[str, Any]) -> None:
+        content |= {"backbone": "tiny_clip", "method": "mcm"}
+        content["backbones"]["tiny_clip"] = {}
+        content["compare"]["methods"] = ["mcm", "max_cosine"]
+
+    workspace.params(change)
+    workspace.commit()
     return workspace
 
 
@@ -51,4 +51,4 @@ def test_a_change_of_the_prompt_never_encodes_an_image_again(workspace):
     assert len(set(metrics[:4])) == 4
     # Another score asks the same head for the same classes.
     assert metrics[4][0] == metrics[3][0]
-    assert not (workspace.path / "data/work/adapting").exists()
+    assert not (workspace.path / "data/work/adapting/state").exists()
