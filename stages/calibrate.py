@@ -1,29 +1,10 @@
-"""Fit the feature calibrator on the stored training features."""
+"""Click command of the stage `calibrate`, which is ltood/pipeline/calibrate.py."""
 
 import click
 
-from stages._features import features
-from stages._shell import CALIBRATION, Params, stage
+from ltood.pipeline import calibrate
 
-
-@click.command(help=__doc__)
-@stage("calibrate")
-def main(params: Params) -> None:
-    """Read features, write what the calibrator learned."""
-    from ltood.store.fitted import FittedEntry, write_fitted
-
-    store = features()
-    if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
-        write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
-        return
-    from ltood.scoring.session import ScoringSession, fit_calibrator
-    from ltood.scoring.slots import EntrySpec, build_calibrator
-
-    chosen = params.chosen("calibrator")
-    session = ScoringSession.open(store, params.device)
-    slot = build_calibrator(EntrySpec(chosen.name, chosen.settings))
-    write_fitted(CALIBRATION, fit_calibrator(session, slot))
-
+main = click.command(help=calibrate.__doc__)(calibrate.run)
 
 if __name__ == "__main__":
     main()

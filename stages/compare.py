@@ -1,36 +1,10 @@
-"""Score the feature store with every method, write the leaderboard."""
+"""Click command of the stage `compare`, which is ltood/pipeline/compare.py."""
 
 import click
 
-from stages._code import SLOTS
-from stages._features import features
-from stages._shell import RESULTS, Params, stage
+from ltood.pipeline import compare
 
-
-@click.command(help=__doc__)
-@stage("compare")
-def main(params: Params) -> None:
-    """Read features, write leaderboard.json, .csv and .md and timings.csv."""
-    from ltood.comparing.plan import Combination, Config
-
-    # A bad name is refused before torch is loaded, which takes seconds.
-    config = params.section("compare", Config)
-
-    from ltood.comparing.leaderboard import check_any, write_leaderboard
-    from ltood.comparing.running import compare
-
-    # The row of the pipeline's own path is always there, for the report to point at.
-    own = Combination(*(params.name(slot) for slot in SLOTS))
-    board, timings = compare(
-        features(),
-        config,
-        params.content,
-        include=[] if own in config.combinations() else [own],
-        device=params.device,
-    )
-    write_leaderboard(RESULTS, board, timings)
-    check_any(board)
-
+main = click.command(help=compare.__doc__)(compare.run)
 
 if __name__ == "__main__":
     main()

@@ -1,23 +1,10 @@
-"""Turn final scores into metrics and plot data."""
+"""Click command of the stage `evaluate`, which is ltood/pipeline/evaluate.py."""
 
 import click
 
-from stages._shell import FINAL_SCORES, METRICS, PLOTS, Params, stage
+from ltood.pipeline import evaluate
 
-
-@click.command(help=__doc__)
-@stage("evaluate")
-def main(params: Params) -> None:
-    """Read final scores, write metrics.json and the plot files."""
-    from ltood.evaluation.binding import bind, write_bound
-    from ltood.evaluation.measures import Evaluation
-    from ltood.evaluation.plots import write_plots
-    from ltood.store.scores import ScoreStore
-
-    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
-    write_bound(METRICS, bind(evaluation.metrics, scores=evaluation.fingerprint))
-    write_plots(evaluation, PLOTS)
-
+main = click.command(help=evaluate.__doc__)(evaluate.run)
 
 if __name__ == "__main__":
     main()

@@ -1,38 +1,10 @@
-"""Run the backbone over every split and store features, logits and head.
-
-A killed run goes on where it stopped. Several processes share the work where torchrun starts
-them: torchrun --nproc-per-node 2 -m stages.extract
-"""
+"""Click command of the stage `extract`, which is ltood/pipeline/extract.py."""
 
 import click
 
-from stages._shell import CHECKPOINT, EXTRACTING, FEATURES, PREPARED, Params, stage
+from ltood.pipeline import extract
 
-
-@click.command(help=__doc__)
-@stage("extract")
-def main(params: Params) -> None:
-    """Read checkpoint and prepared images, write the feature store."""
-    from ltood.extraction.config import ExtractionConfig
-    from ltood.extraction.extract import extract
-    from ltood.images.prepared import open_prepared
-    from ltood.runtime.distributed import ranks_from_environment
-    from ltood.runtime.process import keep_freed_memory
-
-    keep_freed_memory()
-    config = params.section("extraction", ExtractionConfig)
-    data = open_prepared(PREPARED)
-    with ranks_from_environment() as ranks:
-        extract(
-            CHECKPOINT,
-            data,
-            FEATURES,
-            config,
-            kept=EXTRACTING,
-            device_name=params.device,
-            ranks=ranks,
-        )
-
+main = click.command(help=extract.__doc__)(extract.run)
 
 if __name__ == "__main__":
     main()

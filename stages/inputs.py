@@ -1,97 +1,10 @@
-"""Look at everything that the other stages depend on: settings, data, weights and code.
-
-Bad settings are refused here, before anything heavy starts. What is found goes into small files,
-on which the other stages depend by content; see docs/caching.md.
-"""
-
-import json
-from pathlib import Path
-from typing import Any
+"""Click command of the stage `inputs`, which is ltood/pipeline/inputs.py."""
 
 import click
 
-from ltood.runtime.provenance import digest
-from stages._code import INPUTS, STAGES, code_of, compared
-from stages._params import PACKAGES, Params
-from stages._shell import (
-    ADAPTING,
-    CHECKPOINT,
-    EXTRACTING,
-    FEATURES,
-    HEAD,
-    TRAINING,
-    WORK,
-    stage,
-)
-from stages._watched import WATCHED
+from ltood.pipeline import inputs
 
-#: Digest of the settings and the code of the last check that found nothing wrong.
-CHECKED = WORK / "checked"
-
-
-@click.command(help=__doc__)
-@stage("inputs")
-def main(params: Params) -> None:
-    """Check params.yaml, write digests, and keep finished work that DVC is about to delete."""
-    for key in PACKAGES:
-        params.name(key)
-    code = {name: code_of(name, params) for name in STAGES}
-    state = digest({"params": params.content, "code": code})
-    # Checking takes torch, which takes a second: once for each state of settings and code.
-    if not CHECKED.is_file() or CHECKED.read_text() != state:
-        check(params)
-    for file, _, describe in WATCHED.values():
-        write(INPUTS / f"{file}.json", describe(params))
-    write(INPUTS / "compare.json", compared(params))
-    for name, parts in code.items():
-        write(INPUTS / "code" / f"{name}.json", parts)
-    keep_finished()
-    CHECKED.write_text(state)
-
-
-def check(params: Params) -> None:
-    """Refuse a bad setting of any stage, as that stage would.
-
-    Raises:
-        ConfigError: On the first one.
-    """
-    from ltood.extraction.config import ExtractionConfig
-    from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
-    from ltood.training.plan import TrainingConfig
-
-    params.section("training", TrainingConfig)
-    params.section("extraction", ExtractionConfig)
-    _ = params.seed, params.device
-    chosen = {key: params.chosen(key) for key in PACKAGES}
-    for package, names in compared(params)["settings"].items():
-        for name in names:
-            params.entry(package, name)
-    method, normaliser = (
-        EntrySpec(chosen[key].name, chosen[key].settings) for key in ("method", "normaliser")
-    )
-    build_normaliser(normaliser, build_method(method))
-
-
-def keep_finished() -> None:
-    """Keep checkpoint and features, such as those that DVC checked out, beside its outputs.
-
-    DVC deletes the outputs of a stage before it runs, also what the stage would use again.
-    """
-    from ltood.extraction.kept import keep_splits
-    from ltood.networks.checkpoint_files import META
-    from ltood.runtime.kept import keep
-    from ltood.store.adapted import DOCUMENT
-
-    keep(CHECKPOINT, TRAINING, META)
-    keep(HEAD, ADAPTING, DOCUMENT)
-    keep_splits(FEATURES, EXTRACTING)
-
-
-def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value
-    """Write plain values, the same bytes for equal values."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
+main = click.command(help=inputs.__doc__)(inputs.run)
 
 if __name__ == "__main__":
     main()

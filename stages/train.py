@@ -1,40 +1,10 @@
-"""Train the chosen backbone with the chosen recipe; a killed run goes on where it stopped."""
+"""Click command of the stage `train`, which is ltood/pipeline/train.py."""
 
 import click
 
-from stages import _watched
-from stages._shell import CHECKPOINT, PREPARED, TRAINING, Params, stage
+from ltood.pipeline import train
 
-
-@click.command(help=__doc__)
-@stage("train")
-def main(params: Params) -> None:
-    """Read prepared images, write the checkpoint."""
-    from ltood.images.prepared import open_prepared
-    from ltood.runtime.process import keep_freed_memory
-    from ltood.training.plan import Plan, TrainingConfig
-
-    keep_freed_memory()
-    # Settings and data are checked before torch is loaded, which takes seconds.
-    config = params.section("training", TrainingConfig)
-    data = open_prepared(PREPARED)
-    backbone, recipe = params.chosen("backbone"), params.chosen("recipe")
-
-    from ltood.runtime.distributed import ranks_from_environment
-    from ltood.training.train import train
-
-    plan = Plan(backbone.name, backbone.settings, recipe.name, recipe.settings, config, params.seed)
-    with ranks_from_environment() as ranks:
-        train(
-            plan,
-            data,
-            CHECKPOINT,
-            params.device,
-            state_folder=TRAINING,
-            weights_sha256=_watched.weights(params)["weights"],
-            ranks=ranks,
-        )
-
+main = click.command(help=train.__doc__)(train.run)
 
 if __name__ == "__main__":
     main()

@@ -1,29 +1,10 @@
-"""Draw which regions of test images the head takes for something else, for the report.
-
-Needs a head made of text and stored features of patches; without them it notes that there is
-nothing to draw. No image is encoded.
-"""
+"""Click command of the stage `visualise`, which is ltood/pipeline/visualise.py."""
 
 import click
 
-from stages._features import features
-from stages._shell import PREPARED, REGIONS, Params, stage
+from ltood.pipeline import visualise
 
-
-@click.command(help=__doc__)
-@stage("visualise")
-def main(params: Params) -> None:
-    """Read features, head and images, write the sheet."""
-    from ltood.adapting.regions import region_sheet
-    from ltood.images.prepared import open_prepared
-    from ltood.runtime.console import log
-    from ltood.store.regions import write_regions
-
-    sheet = region_sheet(features(), open_prepared(PREPARED))
-    write_regions(REGIONS, sheet)
-    if not isinstance(sheet, str):
-        log(f"wrote {REGIONS}")
-
+main = click.command(help=visualise.__doc__)(visualise.run)
 
 if __name__ == "__main__":
     main()

@@ -18,5 +18,10 @@ def normalisers(incomplete: str) -> list[str]:
     return _matching("normalisers", incomplete)
 
 
+def stages(incomplete: str) -> list[str]:
+    """Stages that start with `incomplete`."""
+    return _matching("pipeline", incomplete)
+
+
 def _matching(package: str, incomplete: str) -> list[str]:
     return [name for name in available(package) if name.startswith(incomplete)]

@@ -1,52 +1,51 @@
-"""`ltood stage NAME ...`: run one pipeline stage, as `dvc repro` would."""
+"""`ltood stage NAME`: run one pipeline stage, as `dvc repro` does."""
 
-import importlib
-import pkgutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-#: The package of the stages, in the folder that holds the pipeline; ltood never imports it itself.
-_PACKAGE = "stages"
+from ltood.cli.completion import stages
 
-
-def _names() -> list[str]:
-    names = {entry.name for entry in pkgutil.iter_modules([str(Path.cwd() / _PACKAGE)])}
-    return sorted(name for name in names if not name.startswith("_"))
-
-
-def _complete(incomplete: str) -> list[str]:
-    return [name for name in _names() if name.startswith(incomplete)]
+_HELP = ("-h", "--help")
 
 
 def stage(
     context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(help="Stage name, such as score.", autocompletion=_complete)
-    ],
+    name: Annotated[str, typer.Argument(help="Stage name, such as score.", autocompletion=stages)],
 ) -> None:
     """Run one stage of the pipeline in this folder: prepare, train, extract, score, ..."""
     import difflib
-    import sys
+    import importlib
 
     from ltood.core.errors import ConfigError
+    from ltood.core.registry import available, summary
 
-    names = _names()
-    if name in {"-h", "--help"}:
-        listed = ", ".join(names) or "none in this folder"
-        typer.echo(f"Usage: ltood stage NAME [ARGS]\n\nStages: {listed}")
+    names = available("pipeline")
+    if name in _HELP:
+        typer.echo("Usage: ltood stage NAME\n")
+        for known in names:
+            typer.echo(f"{known:<12}{summary('pipeline', known)}")
         return
-    if not (Path.cwd() / _PACKAGE / "_shell.py").is_file():
-        raise ConfigError(
-            f"there is no pipeline in {Path.cwd()} (it has no folder {_PACKAGE}); run from a copy "
-            "of ltood's repository. The other commands of `ltood` need none."
-        )
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         typer.echo(f"error: No stage {name!r}.{hint} Known: {', '.join(names)}.", err=True)
         raise typer.Exit(2)
-    sys.path.insert(0, str(Path.cwd()))
-    module = importlib.import_module(f"{_PACKAGE}.{name}")
-    module.main(args=context.args, prog_name=f"ltood stage {name}")
+    module = importlib.import_module(f"ltood.pipeline.{name}")
+    if context.args:
+        if context.args[0] in _HELP:
+            typer.echo(f"Usage: ltood stage {name}\n\n{module.__doc__}")
+            return
+        typer.echo(
+            f"error: `ltood stage {name}` takes no {context.args[0]!r}; its settings stand in "
+            "params.yaml.",
+            err=True,
+        )
+        raise typer.Exit(2)
+    if not Path("params.yaml").exists():
+        raise ConfigError(
+            f"there is no pipeline in {Path.cwd()} (it has no params.yaml); run from the folder "
+            "that holds it, or make one with `ltood new FOLDER`."
+        )
+    module.run()

@@ -15,6 +15,11 @@ WITHOUT_EFFECT = {
     "ltood": "public names, imported on demand; stages name modules in full",
     "ltood.core.errors": "texts and kinds of errors",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",
+    "ltood.pipeline._code": "names modules for the digests",
+    "ltood.pipeline._lock": "keeps two runs of a stage apart",
+    "ltood.pipeline._params": "reads params.yaml, whose values are recorded one by one",
+    "ltood.pipeline._shell": "paths, errors and exit codes",
+    "ltood.pipeline._watched": "digests of files",
     "ltood.preparing.watch": "digests of files",
     "ltood.preparing.leakage": "counts repeated images for a line to people",
     "ltood.preparing.summary": "lines for people",
@@ -30,12 +35,6 @@ WITHOUT_EFFECT = {
     "ltood.runtime.source": "reads source for the digests",
     "ltood.runtime.workspace": "where a file lies, and its content is recorded",
     "ltood.sets.downloads": "brings files, whose content is recorded",
-    "stages": "starts the right Python",
-    "stages._code": "names modules for the digests",
-    "stages._lock": "keeps two runs of a stage apart",
-    "stages._params": "reads params.yaml, whose values are recorded one by one",
-    "stages._shell": "paths, errors and exit codes",
-    "stages._watched": "digests of files",
 }
 #: Libraries whose major and minor version count where a module imports them, by the name under
 #: which they are installed. Patch releases and ltood's own version do not.

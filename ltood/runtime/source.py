@@ -15,7 +15,7 @@ from pathlib import Path
 
 #: Folder that holds the packages below.
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ltood", "stages")
+PACKAGES = ("ltood",)
 
 #: A string, a continued line, or what separates two lines of code. In Python up to 3.11 no
 #: replacement field of an f-string holds a comment or the quotes around it.

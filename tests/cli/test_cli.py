@@ -42,9 +42,9 @@ def test_an_interrupt_is_told_once(arguments):
     code = (
         "import sys, unittest.mock as mock\n"
         "from ltood.cli import main\n"
-        "import ltood.cli.listing, stages._shell\n"
+        "import ltood.cli.listing, ltood.pipeline._shell\n"
         "stop = mock.Mock(side_effect=KeyboardInterrupt)\n"
-        "ltood.cli.listing.available = stages._shell.only_run = stop\n"
+        "ltood.cli.listing.available = ltood.pipeline._shell.only_run = stop\n"
         f"sys.argv = ['ltood', *{arguments!r}]\n"
         "main()"
     )

@@ -7,7 +7,7 @@ from ltood.store.adapted import read_adapted
 from ltood.store.features import FeatureStore
 from tests import prompt_samples
 
-PARAMS = "backbone: cifar_resnet\nrecipe: {}\n"
+PARAMS = "backbone: cifar_resnet\nrecipe: {0}\nrecipes: {{{0}: {{}}}}\n"
 MARKER = """
 import sys
 from stages.adapt import main
@@ -44,7 +44,7 @@ def test_an_unknown_recipe_ends_in_one_line(tmp_path):
 
 def test_scoring_stages_read_the_store_through_the_head(tmp_path, monkeypatch, rng):
     from ltood.adapting.adapt import adapt
-    from stages import _features, _shell
+    from ltood.pipeline import _features, _shell
 
     names = ["cat", "dog", "emu"]
     path = tmp_path / _shell.FEATURES

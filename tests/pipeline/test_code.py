@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ltood.pipeline._code import STAGES, code_of, roots
+from ltood.pipeline._params import Params
 from ltood.runtime import source
 from ltood.runtime.params import read_params
 from ltood.runtime.provenance import WITHOUT_EFFECT, code_digest
-from stages._code import STAGES, code_of, roots
-from stages._params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: the walk below knows no relative imports"
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return {name for name in names if name.partition(".")[0] in {"ltood", "stages"}}
+    return {name for name in names if name.partition(".")[0] == "ltood"}
 
 
 def file_of(name: str) -> Path | None:
@@ -62,7 +62,7 @@ def walked(starts: list[str]) -> set[str]:
 def test_the_digest_of_a_stage_covers_what_it_imports(stage, params):
     names = roots(stage, params)
     assert walked(names) == set(code_of(stage, params)["modules"])
-    assert {f"stages.{stage}", *names} <= walked(names)
+    assert {f"ltood.pipeline.{stage}", *names} <= walked(names)
 
 
 @pytest.mark.parametrize(

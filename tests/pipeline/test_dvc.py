@@ -152,7 +152,7 @@ def test_everything_a_run_promises_is_there(workspace):
 def test_a_training_that_dvc_left_behind_is_named(workspace):
     """DVC is killed, its stage lives on; a second start must not run beside it."""
     hold = (
-        "from pathlib import Path; from stages._lock import only_run\n"
+        "from pathlib import Path; from ltood.pipeline._lock import only_run\n"
         "with only_run('inputs', Path('data/work/locks')): print('in', flush=True); input()\n"
     )
     with subprocess.Popen(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ltood.core.errors import ConfigError
-from stages import inputs
-from stages._code import STAGES
-from stages._params import Params
+from ltood.core.errors import ConfigError, MissingPackageError
+from ltood.pipeline import inputs
+from ltood.pipeline._code import STAGES
+from ltood.pipeline._params import Params
+from stages.inputs import main
 from tests.pipeline.workspace import ROOT
 
 
@@ -67,6 +68,13 @@ def test_settings_that_no_stage_uses_may_be_anything(values, monkeypatch):
     inputs.check(with_values(values))
 
 
+def test_a_package_that_the_report_lacks_is_found_before_the_work(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"ltood\[report\]"):
+        inputs.check(Params())
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Path:
     (tmp_path / "data").mkdir()
@@ -82,13 +90,13 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_stage_writes_the_same_for_the_same(workspace):
-    done = CliRunner().invoke(inputs.main)
+    done = CliRunner().invoke(main)
     assert done.exit_code == 0, done.output
     assert done.output == ""
     first = written(workspace)
     code = {f"code/{stage}.json" for stage in STAGES}
     assert first.keys() == {"data.json", "weights.json", "texts.json", "compare.json", *code}
-    assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert CliRunner().invoke(main).exit_code == 0
     assert written(workspace) == first
 
 
@@ -97,10 +105,10 @@ def test_what_was_checked_before_is_not_checked_again(workspace, monkeypatch):
     monkeypatch.setattr(inputs, "check", lambda params: checked.append(params.content["seed"]))
     path = workspace / "params.yaml"
     for _ in range(2):
-        assert CliRunner().invoke(inputs.main).exit_code == 0
+        assert CliRunner().invoke(main).exit_code == 0
     assert checked == [0]
     path.write_text(path.read_text().replace("seed: 0\ndevice", "seed: 1\ndevice"))
-    assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert CliRunner().invoke(main).exit_code == 0
     assert checked == [0, 1]
 
 
@@ -108,23 +116,23 @@ def test_a_bad_setting_is_found_each_time(workspace):
     path = workspace / "params.yaml"
     path.write_text(path.read_text().replace("k: 50\n", "k: 0\n", 1))
     for _ in range(2):
-        done = CliRunner().invoke(inputs.main)
+        done = CliRunner().invoke(main)
         assert done.exit_code == 1
         assert "methods.knn.k" in done.output
 
 
 def test_missing_data_end_in_one_line(workspace):
     (workspace / "data/demo").unlink()
-    done = CliRunner().invoke(inputs.main)
+    done = CliRunner().invoke(main)
     assert done.exit_code == 1
     assert "data/demo" in done.output
     assert done.output.startswith("error: ")
 
 
 def test_looking_again_needs_no_torch(workspace):
-    assert CliRunner().invoke(inputs.main).exit_code == 0
+    assert CliRunner().invoke(main).exit_code == 0
     code = (
-        "import sys; from stages.inputs import main; main(standalone_mode=False); "
+        "import sys; from ltood.pipeline.inputs import run; run(); "
         "assert not {'torch', 'PIL', 'matplotlib'} & sys.modules.keys()"
     )
     done = subprocess.run(

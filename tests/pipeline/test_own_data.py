@@ -13,9 +13,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from ltood.images.prepared import open_prepared
+from ltood.pipeline import _watched
+from ltood.pipeline._params import Params
 from ltood.preparing.prepare import prepare
-from stages import _watched
-from stages._params import Params
 
 COUNTS = {"train": 3, "val": 2, "test": 2}
 DATA = Path("data/mine")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ltood.core.errors import ConfigError, StoreError
+from ltood.pipeline import _shell
+from ltood.pipeline._code import code_of
+from ltood.pipeline._lock import only_run
+from ltood.pipeline._params import Params
 from ltood.runtime import source
-from stages import _shell
-from stages._code import code_of
-from stages._lock import only_run
-from stages._params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,7 +146,7 @@ def test_an_entry_that_git_does_not_know_is_named_in_an_experiment(tmp_path, mon
 
 def test_a_second_run_names_the_first(tmp_path):
     hold = (
-        "import sys, pathlib; from stages._lock import only_run\n"
+        "import sys, pathlib; from ltood.pipeline._lock import only_run\n"
         "with only_run('train', pathlib.Path(sys.argv[1])): print('in', flush=True); input()\n"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 
+from ltood.pipeline import _shell
 from ltood.preparing.prepare import prepare
 from ltood.store.adapted import write_adapted
 from ltood.store.regions import read_regions
-from stages import _shell
 from tests import prompt_samples
 from tests.image_samples import TinyImages
 

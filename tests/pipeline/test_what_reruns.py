@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from ltood.core.errors import DataError
+from ltood.pipeline import _watched
+from ltood.pipeline._code import STAGES, code_of, compared
+from ltood.pipeline._params import Params
 from ltood.runtime import source
 from ltood.runtime.params import read_params
 from ltood.training.plan import TrainingConfig
-from stages import _watched
-from stages._code import STAGES, code_of, compared
-from stages._params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = read_params(ROOT / "dvc.yaml")["stages"]
@@ -140,10 +140,11 @@ CODE = [
     ("ltood/comparing/running.py", {"compare"}),
     ("ltood/sweeping/searching.py", set()),
     ("ltood/deployment/detector.py", set()),
-    ("stages/_shell.py", set()),
-    ("stages/inputs.py", set()),
-    ("stages/_features.py", AFTER_STORE),
-    ("stages/train.py", {"train"}),
+    ("ltood/pipeline/_shell.py", set()),
+    ("stages/train.py", set()),
+    ("ltood/pipeline/inputs.py", set()),
+    ("ltood/pipeline/_features.py", AFTER_STORE),
+    ("ltood/pipeline/train.py", {"train"}),
 ]
 
 

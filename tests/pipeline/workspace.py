@@ -121,7 +121,7 @@ class Workspace:
     def loaded(self, stage: str) -> set[str]:
         """Modules of ours that the last run of a stage loaded."""
         names = (self._notes / stage).read_text().splitlines()
-        return {name for name in names if name.partition(".")[0] in {"ltood", "stages"}}
+        return {name for name in names if name.partition(".")[0] == "ltood"}
 
     def repro(self) -> list[str]:
         """Names of the stages that `dvc repro` ran."""

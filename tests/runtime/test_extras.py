@@ -95,7 +95,7 @@ def test_pretrained_networks_need_torchvision(hide):
 
 
 def test_clip_needs_open_clip(hide):
-    from ltood.adapting.texts import filled
+    from ltood.adapting.texts import format_templates
     from ltood.clip.models import clip_spec
     from ltood.clip.prompts import clip_vocabulary
 
@@ -103,7 +103,7 @@ def test_clip_needs_open_clip(hide):
     for call in (
         lambda: clip_spec("ViT-B-16"),
         lambda: clip_vocabulary(77),
-        lambda: filled(["imagenet"], "cat"),
+        lambda: format_templates(["imagenet"], "cat"),
     ):
         with pytest.raises(MissingPackageError, match=r"ltood\[clip\]"):
             call()

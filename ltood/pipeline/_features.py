@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from stages._shell import FEATURES, HEAD
+from ltood.pipeline._shell import FEATURES, HEAD
 
 if TYPE_CHECKING:
     from ltood.store.features import FeatureStore

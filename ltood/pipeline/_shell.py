@@ -1,4 +1,4 @@
-"""What the stage commands share: paths, errors, and the comparison at the end."""
+"""What the stages share: paths, errors, and the comparison at the end."""
 
 import functools
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import ConfigError
+from ltood.pipeline._code import INPUTS, STAGES, code_of, recorded
+from ltood.pipeline._lock import only_run
+from ltood.pipeline._params import Params
 from ltood.runtime.console import one_line_errors
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
-from stages._code import INPUTS, STAGES, code_of, recorded
-from stages._lock import only_run
-from stages._params import Params
 
 __all__ = ["INPUTS", "STAGES", "Params", "refuse_changes", "stage"]
 
@@ -85,7 +85,7 @@ def _state(
     name: str, chosen: Params, known: Callable[[str, str], dict[str, Any] | None] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Code and watched files of a stage, as DVC will record them where `known` has them."""
-    from stages._watched import WATCHED
+    from ltood.pipeline._watched import WATCHED
 
     if name not in STAGES:
         return {}

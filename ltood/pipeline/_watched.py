@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import DataError
+from ltood.pipeline._params import Params
 from ltood.runtime.workspace import locate
-from stages._params import Params
 
 #: Digests by path and time; shared with experiments that DVC runs in folders of their own.
 HASHES = Path("data/work/hashes.sqlite")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltood.pipeline._params import PACKAGES, Params
 from ltood.runtime.provenance import code_parts
-from stages._params import PACKAGES, Params
 
 #: Stages after `inputs`, and the keys of `params.yaml` whose entries each of them loads.
 STAGES: Mapping[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ def roots(stage: str, params: Params) -> list[str]:
             for name in names
         ]
     # Settings are read on the way to every stage, by a module that does not count.
-    return [f"stages.{stage}", "ltood.core.settings", *entries]
+    return [f"ltood.pipeline.{stage}", "ltood.core.settings", *entries]
 
 
 def code_of(stage: str, params: Params) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Make the head from text where the recipe does so, or note that the stored one stays.
+
+Learned prompts read the feature store; no image is encoded. A killed run goes on where it
+stopped.
+"""
+
+from ltood.pipeline._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, Params, stage
+
+
+@stage("adapt")
+def run(params: Params) -> None:
+    """Read features and the text side of the checkpoint, write the head."""
+    from ltood.core.registry import flag
+    from ltood.store.adapted import write_adapted
+
+    if not flag(
+        "recipes", params.name("recipe"), "ADAPTS_HEAD"
+    ):  # Nothing to make: no torch, no waiting.
+        write_adapted(HEAD, None)
+        return
+    recipe = params.chosen("recipe")
+
+    from ltood.adapting.adapt import adapt
+    from ltood.adapting.encoders import text_encoder
+    from ltood.store.features import FeatureStore
+
+    adapt(
+        FeatureStore.open(FEATURES),
+        recipe.name,
+        recipe.settings,
+        text_encoder(CHECKPOINT),
+        HEAD,
+        state_folder=ADAPTING,
+        seed=params.seed,
+        device_name=params.device,
+    )

@@ -1,0 +1,22 @@
+"""Fit the feature calibrator on the stored training features."""
+
+from ltood.pipeline._features import features
+from ltood.pipeline._shell import CALIBRATION, Params, stage
+
+
+@stage("calibrate")
+def run(params: Params) -> None:
+    """Read features, write what the calibrator learned."""
+    from ltood.store.fitted import FittedEntry, write_fitted
+
+    store = features()
+    if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
+        write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
+        return
+    from ltood.scoring.session import ScoringSession, fit_calibrator
+    from ltood.scoring.slots import EntrySpec, build_calibrator
+
+    chosen = params.chosen("calibrator")
+    session = ScoringSession.open(store, params.device)
+    slot = build_calibrator(EntrySpec(chosen.name, chosen.settings))
+    write_fitted(CALIBRATION, fit_calibrator(session, slot))

@@ -1,0 +1,29 @@
+"""Score the feature store with every method, write the leaderboard."""
+
+from ltood.pipeline._code import SLOTS
+from ltood.pipeline._features import features
+from ltood.pipeline._shell import RESULTS, Params, stage
+
+
+@stage("compare")
+def run(params: Params) -> None:
+    """Read features, write leaderboard.json, .csv and .md and timings.csv."""
+    from ltood.comparing.plan import Combination, Config
+
+    # A bad name is refused before torch is loaded, which takes seconds.
+    config = params.section("compare", Config)
+
+    from ltood.comparing.leaderboard import check_any, write_leaderboard
+    from ltood.comparing.running import compare
+
+    # The row of the pipeline's own path is always there, for the report to point at.
+    own = Combination(*(params.name(slot) for slot in SLOTS))
+    board, timings = compare(
+        features(),
+        config,
+        params.content,
+        include=[] if own in config.combinations() else [own],
+        device=params.device,
+    )
+    write_leaderboard(RESULTS, board, timings)
+    check_any(board)

@@ -1,0 +1,16 @@
+"""Turn final scores into metrics and plot data."""
+
+from ltood.pipeline._shell import FINAL_SCORES, METRICS, PLOTS, Params, stage
+
+
+@stage("evaluate")
+def run(params: Params) -> None:
+    """Read final scores, write metrics.json and the plot files."""
+    from ltood.evaluation.binding import bind, write_bound
+    from ltood.evaluation.measures import Evaluation
+    from ltood.evaluation.plots import write_plots
+    from ltood.store.scores import ScoreStore
+
+    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
+    write_bound(METRICS, bind(evaluation.metrics, scores=evaluation.fingerprint))
+    write_plots(evaluation, PLOTS)

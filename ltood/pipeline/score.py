@@ -1,0 +1,25 @@
+"""Score every row of the feature store with the chosen method."""
+
+from ltood.pipeline._features import features
+from ltood.pipeline._shell import CALIBRATION, RAW_SCORES, Params, stage
+
+
+@stage("score")
+def run(params: Params) -> None:
+    """Read features and calibration, write raw scores."""
+    from ltood.runtime.console import log
+
+    method = params.chosen("method")
+
+    from ltood.scoring.run import write_scores
+    from ltood.scoring.session import ScoringSession, restore_calibrator
+    from ltood.scoring.slots import EntrySpec, build_method
+    from ltood.store.fitted import read_fitted
+
+    calibration = read_fitted(CALIBRATION)
+    session = ScoringSession.open(features(), params.device)
+    session = restore_calibrator(session, calibration)
+    chosen = build_method(EntrySpec(method.name, method.settings))
+    scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
+    for key, number in scores.attributes["method"]["in_use"].items():
+        log(f"{method.name}: {key} in use {number:.6g}")
