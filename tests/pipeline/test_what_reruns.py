@@ -141,7 +141,7 @@ CODE = [
     ("ltood/sweeping/searching.py", set()),
     ("ltood/deployment/detector.py", set()),
     ("ltood/pipeline/_shell.py", set()),
-    ("stages/train.py", set()),
+    ("ltood/library/extract.py", set()),
     ("ltood/pipeline/inputs.py", set()),
     ("ltood/pipeline/_features.py", AFTER_STORE),
     ("ltood/pipeline/train.py", {"train"}),
