@@ -1,9 +1,5 @@
 """Every method is timed on features of the size that was asked for."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 from ltood.comparing.benchmark import Shape, bench
@@ -56,19 +52,6 @@ def test_unknown_names_stop_before_the_work():
 def test_sizes_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
         Shape(**{**SMALL, **changes})
-
-
-def test_command():
-    sizes = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
-    command = [sys.executable, "-c", "from ltood.cli import main; main()", "bench"]
-    command += ["--method", "knn", "--method", "gl_mcm", *sizes, "--device", "cpu"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    head, knn, local = shown.splitlines()
-    assert head.split() == ["method", "fit", "s", "score", "s", "rows", "/", "s"]
-    assert knn.split()[0] == "knn"
-    assert "left out" in local
-    lines = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
-    assert [json.loads(line)["method"] for line in lines.splitlines()] == ["knn", "gl_mcm"]
 
 
 @pytest.mark.parametrize("name", ["rows", "dim", "classes", "test_rows", "patches"])
