@@ -8,7 +8,7 @@ from ltood.comparing.plan import Combination, Sections
 from ltood.comparing.timing import TimedInputs, Timer, Timing
 from ltood.core.batches import FitInputs
 from ltood.core.errors import ConfigError, MissingNeedError
-from ltood.core.slots import Method, Normaliser, check_needs
+from ltood.core.slots import Method, Normaliser
 from ltood.runtime.console import progress
 from ltood.scoring.outcomes import Failed, attempt
 from ltood.scoring.session import ScoringSession, calibrate
@@ -135,7 +135,7 @@ def fit_view(
     failures: Failures = {}
     with progress(f"fit behind calibrator {calibrator}", len(rows), "methods") as advance:
         for of_method in rows.values():
-            method, failed = _fit_method(of_method, inputs, view.has_local(), settings)
+            method, failed = _fit_method(of_method, inputs, view, settings)
             methods += [method] if method else []
             failures |= failed
             advance(1)
@@ -147,14 +147,17 @@ def fit_view(
 
 
 def _fit_method(
-    combinations: Sequence[Combination], inputs: TimedInputs, has_local: bool, settings: Sections
+    combinations: Sequence[Combination],
+    inputs: TimedInputs,
+    session: ScoringSession,
+    settings: Sections,
 ) -> tuple[FittedMethod | None, Failures]:
     """Fit the normalisers of a method's rows, then the method itself."""
     slot = build_method(spec_of(settings, "methods", combinations[0].method))
     rows: list[FittedRow] = []
     failures: Failures = {}
     for combination in combinations:
-        row = _fit_row(combination, slot, inputs, has_local, settings)
+        row = _fit_row(combination, slot, inputs, session, settings)
         if isinstance(row, Failed):
             failures[combination] = row
         else:
@@ -163,7 +166,7 @@ def _fit_method(
         return None, failures
     time = Timing()
     with inputs.timer.add_to(time):
-        fitted = attempt(UNFIT, _fitted, f"method {slot.name}", slot.entry, inputs, has_local)
+        fitted = attempt(UNFIT, _fitted, f"method {slot.name}", slot.entry, inputs, session)
     if isinstance(fitted, Failed):
         return None, failures | dict.fromkeys([row.combination for row in rows], fitted)
     return FittedMethod(slot, rows, time), failures
@@ -173,7 +176,7 @@ def _fit_row(
     combination: Combination,
     base: Slot[Method],
     inputs: TimedInputs,
-    has_local: bool,
+    session: ScoringSession,
     settings: Sections,
 ) -> FittedRow | Failed:
     name = combination.normaliser
@@ -185,12 +188,12 @@ def _fit_row(
     row = FittedRow(combination, slot)
     if not slot.is_none:
         with inputs.timer.add_to(row.time):
-            fitted = attempt(UNFIT, _fitted, f"normaliser {name}", slot.entry, inputs, has_local)
+            fitted = attempt(UNFIT, _fitted, f"normaliser {name}", slot.entry, inputs, session)
         if isinstance(fitted, Failed):
             return fitted
     return row
 
 
-def _fitted(entry: str, slot: D, inputs: FitInputs, has_local: bool) -> D:
-    check_needs(entry, slot.needs, inputs, has_local)
+def _fitted(entry: str, slot: D, inputs: FitInputs, session: ScoringSession) -> D:
+    session.check_needs(entry, slot)
     return slot._fit(inputs)

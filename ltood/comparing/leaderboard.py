@@ -58,10 +58,9 @@ def write_leaderboard(
     """
     folder = Path(folder)
     markdown = markdown_table(board, columns)
-    rows = [_flat(row) for row in board["rows"]]
     replace_together(
         {
-            folder / "leaderboard.csv": _csv(rows),
+            folder / "leaderboard.csv": board_csv(board),
             folder / "leaderboard.md": markdown.encode(),
             folder / "timings.csv": _csv(timings),
             folder / "leaderboard.json": to_json_bytes(board),
@@ -88,10 +87,10 @@ def markdown_table(board: Mapping[str, Any], columns: str = "pascl") -> str:
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    heading, *rows = _cells(board, columns)
+    heading, *rows = table_cells(board, columns)
     rule = ["---", *["---:"] * (len(heading) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows)]
-    notes = "".join(f"- {note}\n" for note in _notes(board, columns))
+    notes = "".join(f"- {note}\n" for note in table_notes(board, columns))
     table = "\n".join(lines)
     return f"# Leaderboard\n\n{table}\n\n{notes}"
 
@@ -105,7 +104,7 @@ def text_table(
         UnknownNameError: If there are no such columns.
     """
     spent = {line["title"]: line for line in timings}
-    heading, *rows = _cells(board, columns)
+    heading, *rows = table_cells(board, columns)
     table = [[*heading, "fit s", "score s"]]
     for row in rows:
         line = spent.get(row[0])
@@ -120,10 +119,10 @@ def text_table(
     lines = [
         "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in table
     ]
-    return "\n".join([*(line.rstrip() for line in lines), *_notes(board, columns)])
+    return "\n".join([*(line.rstrip() for line in lines), *table_notes(board, columns)])
 
 
-def _cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
+def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
     """Heading and rows: means by `columns`, AUROC of each set, false alarms by group."""
     shown = columns_of(columns)
     done = [row for row in board["rows"] if row["status"] == "ok"]
@@ -142,7 +141,7 @@ def _cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
     return table
 
 
-def _notes(board: Mapping[str, Any], columns: str) -> list[str]:
+def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
     """What the columns mean, the ID accuracy by calibrator, and what is missing and why."""
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
@@ -162,6 +161,16 @@ def _notes(board: Mapping[str, Any], columns: str) -> list[str]:
                 reasons.setdefault(key, (row["reason"], []))[1].append(row["title"])
         notes += [f"{kind}: {', '.join(titles)}: {reason}" for reason, titles in reasons.values()]
     return notes
+
+
+def flat_rows(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All rows in fractions, one line each; a value of one OOD set has "/" and its name."""
+    return [_flat(row) for row in board["rows"]]
+
+
+def board_csv(board: Mapping[str, Any]) -> bytes:
+    """`flat_rows` as CSV."""
+    return _csv(flat_rows(board))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

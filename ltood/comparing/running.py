@@ -36,8 +36,8 @@ from ltood.scoring.run import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.scoring.slots import check_settings
 from ltood.scoring.sources import calibrated
-from ltood.store.features import FeatureStore
 from ltood.store.layout import OOD_PREFIX
+from ltood.store.reading import StoreReader
 from ltood.store.scores import ScoreSplit
 
 #: Scores of one row, [N].
@@ -45,7 +45,7 @@ Scores = NDArray[np.float32]
 
 
 def compare(
-    store: FeatureStore,
+    store: StoreReader,
     config: Config,
     settings: Sections,
     *,
@@ -186,7 +186,9 @@ def _arrays(views: Sequence[View]) -> list[str]:
     """Everything that a method, normaliser or calibrator which is still at work reads."""
     arrays = {"logits", "labels", "ids"}
     for view in views:
-        arrays |= {"features"} if view.session.calibrator is not None else set()
+        session = view.session
+        if session.calibrator is not None or not session.store.head_is_given:
+            arrays.add("features")  # The head makes logits of them.
         for method in view.methods:
             arrays |= set(method.slot.entry.arrays)
             for row in method.rows:

@@ -35,6 +35,30 @@ def as_tensor(values: Rows, what: str) -> Tensor:
         return _dense(values, what).detach()
     if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
         return as_tensor(_stacked(values, what), what)
+    array = as_array(values, what)
+    # torch neither walks backwards through memory nor accepts what must not be written to.
+    shareable = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if shareable else array.copy())
+
+
+def as_array(values: Rows, what: str) -> NDArray[Any]:
+    """Numbers as an array of a type that torch knows; memory is shared where possible.
+
+    Args:
+        values: Tensor, NumPy array, or anything that NumPy reads as an array of numbers.
+        what: Their name, such as "features".
+
+    Returns:
+        An array in the byte order of this machine; it may be read-only.
+
+    Raises:
+        DataError: If they are not a dense array of real numbers.
+    """
+    if isinstance(values, Tensor):
+        tensor = _dense(values, what).detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        return as_array(_stacked(values, what), what)
     if np.ma.is_masked(values):
         raise DataError(f"{what} hold masked values; fill them in or leave these rows out.")
     try:
@@ -50,10 +74,8 @@ def as_tensor(values: Rows, what: str) -> Tensor:
         array = array.astype(np.int64 if fits else np.float64)
     elif array.dtype.itemsize > 8:
         array = array.astype(np.float64)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    # torch neither walks backwards through memory nor accepts what must not be written to.
-    shareable = native.flags.writeable and min(native.strides, default=0) >= 0
-    return torch.from_numpy(native if shareable else native.copy())
+    native: NDArray[Any] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return native
 
 
 _RAGGED = "are not a rectangular array of numbers; give rows of equal length, without text."
@@ -102,7 +124,8 @@ def as_rows(values: Rows | None, what: str, shape: str, width: int | None = None
             f"{what} have shape {sizes}, but with this head the last size must be {width}; "
             "features and head must come from the same network."
         )
-    return rows if rows.dtype in _NARROW else rows.float()
+    # Products round by the layout of memory; rows score alike, however they came.
+    return (rows if rows.dtype in _NARROW else rows.float()).contiguous()
 
 
 def as_labels(values: Rows, what: str = "labels") -> Tensor:

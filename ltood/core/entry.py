@@ -9,7 +9,9 @@ entries implement it and drivers call it. Its public face takes tensors, NumPy a
 checks them, and is the same for all entries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
 
 from torch import Tensor
@@ -64,7 +66,7 @@ class Entry(Generic[C]):
         Raises:
             ConfigError: On an unknown setting, a wrong type or a value out of range.
         """
-        name = type(self).__name__
+        name, by_name = type(self).__name__, config is None
         if config is None:
             config = parse(settings, self.Config, f"{name}:")
         elif settings:
@@ -75,7 +77,42 @@ class Entry(Generic[C]):
                 f"Config of {self.Config.__module__}, or settings by name."
             )
         self.config = config
-        self._configure()
+        with self._in_own_words() if by_name else nullcontext():
+            self._configure()
+
+    @contextmanager
+    def _in_own_words(self) -> Iterator[None]:
+        """Name settings as callers in Python do, "KNN: k", not as `params.yaml` does."""
+        try:
+            yield
+        except ConfigError as error:
+            text, where = str(error), f"{self.Config.section}."
+            if where not in text:
+                raise
+            raise ConfigError(
+                text.replace(where, f"{type(self).__name__}: ", 1).replace(where, "")
+            ) from None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Settings by name, as scikit-learn asks for them.
+
+        Args:
+            deep: Makes no difference; settings hold no other entries.
+        """
+        del deep
+        return {field.name: getattr(self.config, field.name) for field in fields(self.Config)}
+
+    def set_params(self, **settings: Any) -> Self:  # noqa: ANN401
+        """Change settings by name, and forget what was learned with the old ones.
+
+        Raises:
+            ConfigError: On an unknown setting, a wrong type or a value out of range; nothing is
+                changed then.
+        """
+        changed = type(self)(**{**self.get_params(), **settings})
+        vars(self).clear()
+        vars(self).update(vars(changed))
+        return self
 
     def _configure(self) -> None:
         """Derive from the settings what `needs` and other attributes must be."""
@@ -123,7 +160,8 @@ class Entry(Generic[C]):
                 features, labels, head=head, prior=prior, aux=aux, logits=logits, local=local
             )
         self._forget()
-        self._fit(inputs)
+        with nullcontext() if inputs is features else self._in_own_words():
+            self._fit(inputs)
         self._head, self._widths = inputs.head, _widths(inputs)
         return self
 

@@ -139,7 +139,10 @@ def _tuple(value: Any, hint: Any) -> Any:  # noqa: ANN401
         inner = inner[:1] * len(value)
     if len(inner) != len(value):
         raise RefusedValueError(f"{in_words(hint)}, {len(inner)} of them")
-    return tuple(convert(item, kind) for item, kind in zip(value, inner, strict=True))
+    items = tuple(convert(item, kind) for item, kind in zip(value, inner, strict=True))
+    # What needs no conversion stays the same object, which `sklearn.base.clone` insists on.
+    is_same = type(value) is tuple and all(map(operator.is_, items, value))
+    return value if is_same else items
 
 
 def _limited(value: Any, hint: Any) -> Any:  # noqa: ANN401

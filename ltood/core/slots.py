@@ -1,7 +1,7 @@
 """The three slots of stage two: calibrator, method and normaliser."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, overload
 
 import numpy as np
@@ -177,6 +177,10 @@ class Normaliser(Entry[C], ABC):
         self.base = base
         super().__init__(config, **settings)
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Settings and `base` by name, as scikit-learn asks for them; see `Entry`."""
+        return {"base": self.base, **super().get_params(deep)}
+
     def __repr__(self) -> str:
         """Class, method and settings, such as `ImOOD(base='energy', tau=1.0)`."""
         inner = super().__repr__().partition("(")[2]
@@ -244,7 +248,13 @@ def _first(*given: Rows | None) -> Rows | None:
     return next((rows for rows in given if rows is not None), None)
 
 
-def check_needs(entry: str, needs: frozenset[Need], inputs: FitInputs, has_local: bool) -> None:
+def check_needs(
+    entry: str,
+    needs: frozenset[Need],
+    inputs: FitInputs,
+    has_local: bool,
+    remedies: Mapping[Need, str] = {},
+) -> None:
     """Refuse an entry whose needs the inputs do not meet, naming what is missing.
 
     Args:
@@ -252,6 +262,7 @@ def check_needs(entry: str, needs: frozenset[Need], inputs: FitInputs, has_local
         needs: The entry's needs.
         inputs: What is there.
         has_local: Whether the store holds local features.
+        remedies: What to do about a missing one where there is no store to hold it.
 
     Raises:
         MissingNeedError: On the first need that is not met.
@@ -267,6 +278,8 @@ def check_needs(entry: str, needs: frozenset[Need], inputs: FitInputs, has_local
         Need.NORM: head is not None and head.bn_weight is not None and head.bn_bias is not None,
     }
     for need in sorted(needs, key=lambda item: item.name):
+        if not present[need] and need in remedies:
+            raise MissingNeedError(f"{entry} needs {need.value}; {remedies[need]}.")
         if not present[need]:
             raise MissingNeedError(
                 f"{entry} needs {need.value}, which this store does not hold. "

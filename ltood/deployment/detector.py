@@ -6,7 +6,7 @@ normalise. The verdict is exact: a row is ID where `score <= threshold`, else OO
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.core.arrays import Rows, as_array, as_tensor
 from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
@@ -24,8 +25,6 @@ from ltood.scoring.sources import calibrated, to_tensor
 NUM_NEAREST = 3
 #: Bad rows that a message lists.
 _LISTED = 5
-
-Rows = Tensor | NDArray[Any]
 
 
 class NotFiniteScoresError(LtoodError):
@@ -138,17 +137,19 @@ class DeployedDetector:
     def _batches(
         self, features: Rows, local: Rows | None, *, logits: bool
     ) -> Iterator[FeatureBatch]:
-        """Rows that were checked once, as the method sees them; at least one batch."""
-        rows = self._checked(features)
-        patches = self._checked_local(local, len(rows))
-        ids = torch.arange(len(rows), device=rows.device)
+        """Rows as the method sees them, converted and checked batch by batch; at least one."""
+        rows, patches = self._shaped(features), None
+        if self.needs_local:
+            patches = self._shaped_local(local, len(rows))
         for start in range(0, len(rows), BATCH_ROWS) or range(1):
-            part = slice(start, start + BATCH_ROWS)
+            stop = min(start + BATCH_ROWS, len(rows))
             arrays = {
-                "features": rows[part],
-                "local": None if patches is None else patches[part],
-                "ids": ids[part],
+                "features": _finite(rows[start:stop], "features", self.device, start),
+                "ids": torch.arange(start, stop, device=self.device),
             }
+            if patches is not None:
+                part = patches[start:stop]
+                arrays["local"] = _finite(part, "local features", self.device, start)
             yield calibrated(FeatureBatch(arrays), self.calibrator, self.head, logits=logits)
 
     def _predict(self, batch: FeatureBatch) -> tuple[Tensor, ...]:
@@ -191,9 +192,9 @@ class DeployedDetector:
             classes[tied] = ranked.indices[:, :columns]
         return classes, values
 
-    def _checked(self, features: Rows) -> Tensor:
-        """Features as [N, D] float32 on the detector's device, or a clear error."""
-        rows = _as_tensor(features, "features", self.device)
+    def _shaped(self, features: Rows) -> Tensor | NDArray[Any]:
+        """Features as [N, D] of the right width, or a clear error; nothing is read yet."""
+        rows = _sliceable(features, "features")
         if rows.ndim == 1:
             rows = rows[None]
         if rows.ndim != 2:
@@ -205,19 +206,16 @@ class DeployedDetector:
                 f"features have {rows.shape[1]} columns but the detector was fitted on "
                 f"{self.head.dim}; extract them with the backbone the detector belongs to."
             )
-        _refuse_not_finite(rows, "features")
         return rows
 
-    def _checked_local(self, local: Rows | None, rows: int) -> Tensor | None:
-        """Local features as [N, P, D] float32, or a clear error; None if nobody reads them."""
-        if not self.needs_local:
-            return None
+    def _shaped_local(self, local: Rows | None, rows: int) -> Tensor | NDArray[Any]:
+        """Local features as [N, P, D], or a clear error; nothing is read yet."""
         if local is None:
             raise MissingNeedError(
                 f"method {self.description['method']['name']} reads local features, and none were "
                 "given; pass local=[N, P, D], or export a detector with another method."
             )
-        patches = _as_tensor(local, "local features", self.device)
+        patches = _sliceable(local, "local features")
         if patches.ndim == 2 and rows == 1:
             patches = patches[None]
         if patches.ndim != 3 or len(patches) != rows:
@@ -225,29 +223,33 @@ class DeployedDetector:
                 f"local features have shape {list(patches.shape)} for {rows} rows of features; "
                 "they must be [N, P, D] with the same N."
             )
-        _refuse_not_finite(patches.flatten(1), "local features")
         return patches
 
 
-def _as_tensor(rows: Rows, what: str, device: torch.device) -> Tensor:
-    """Numbers as a float32 tensor on `device`; shares memory where it can."""
+def _sliceable(rows: Rows, what: str) -> Tensor | NDArray[Any]:
+    """Rows that can be read slice by slice: a tensor, or an array that may lie on disk."""
+    if isinstance(rows, Tensor | np.ndarray):
+        return rows
+    # Arrays of Zarr and HDF5 are sliced by row too; a table is not, and has several types.
+    if all(hasattr(rows, name) for name in ("dtype", "shape", "ndim", "__getitem__")):
+        return cast(NDArray[Any], rows)
+    return as_array(rows, what)
+
+
+def _finite(rows: Tensor | NDArray[Any], what: str, device: torch.device, start: int) -> Tensor:
+    """Rows from number `start` on as float32 on `device`, or an error if one is not finite."""
     if isinstance(rows, Tensor):
-        return rows.detach().to(device).float()
-    values = np.asarray(rows)
-    if values.dtype.kind not in "fiu":
-        raise DataError(f"{what} are {values.dtype}; they must be numbers.")
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    return to_tensor(native, device).float()
-
-
-def _refuse_not_finite(rows: Tensor, what: str) -> None:
-    bad = ~torch.isfinite(rows).all(dim=1)
+        found = as_tensor(rows, what).to(device).float()
+    else:
+        found = to_tensor(np.ascontiguousarray(as_array(rows, what)), device).float()
+    bad = ~torch.isfinite(found.flatten(1)).all(dim=1)
     if bad.any():
-        numbers = bad.nonzero().flatten().tolist()
+        numbers = (bad.nonzero().flatten() + start).tolist()
         raise DataError(
             f"{what} of rows {listed(numbers)} hold NaN or infinity ({len(numbers)} such rows); "
             "every value must be finite. Leave these rows out or extract them again."
         )
+    return found
 
 
 def listed(items: Sequence[object]) -> str:

@@ -12,14 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.provenance import library_versions
 from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
-from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
-from ltood.store.features import FeatureStore
+from ltood.scoring.slots import (
+    NONE,
+    EntrySpec,
+    Slot,
+    build_calibrator,
+    build_method,
+    build_normaliser,
+)
 from ltood.store.layout import ID_SPLITS
+from ltood.store.reading import StoreReader
 
 DEFAULT_TPR = 0.95
 #: Recalls are counted in millionths, so that 0.95 of 20 rows is 19 and never 20.
@@ -27,7 +35,7 @@ _MILLION = 10**6
 
 
 def fit_detector(
-    store: FeatureStore,
+    store: StoreReader,
     method: EntrySpec,
     calibrator: EntrySpec = NONE,
     normaliser: EntrySpec = NONE,
@@ -55,28 +63,51 @@ def fit_detector(
     """
     _check_tpr(tpr)
     split = choose_threshold_split(store, threshold_split)
+    # All settings are checked before the work starts.
+    base = build_method(method)
+    slots = base, build_calibrator(calibrator), build_normaliser(normaliser, base)
+    plain = ScoringSession.open(store, device)
+    return _with_threshold(fit_slots(plain, *slots), plain, split, tpr)
+
+
+def fit_slots(
+    plain: ScoringSession,
+    method: Slot[Method],
+    calibrator: Slot[Calibrator],
+    normaliser: Slot[Normaliser],
+) -> DeployedDetector:
+    """Fit all slots on features; the detector has no threshold yet.
+
+    Args:
+        plain: The features without a calibrator.
+        method: Method, not fitted.
+        calibrator: Calibrator, not fitted.
+        normaliser: Normaliser, not fitted, built for the scores of the method.
+
+    Raises:
+        StoreError: If there is no training split.
+        MissingNeedError: If an entry needs what is not there.
+        DataError: If the data break a rule of an entry.
+    """
+    store = plain.store
     if "train" not in store.splits:
         raise StoreError(
             f"{store.path} has no split train; a detector learns from training features and names "
             "the nearest training classes. Import or extract that split too."
         )
-    # All settings are checked before the work starts.
-    base, view = build_method(method), build_calibrator(calibrator)
-    correction = build_normaliser(normaliser, base)
-    plain = ScoringSession.open(store, device)
-    session, calibration = calibrate(plain, view)
-    fit_method(session, base)
-    if not correction.is_none:
-        fit_normaliser(session, correction)
+    session, calibration = calibrate(plain, calibrator)
+    fit_method(session, method)
+    if not normaliser.is_none:
+        fit_normaliser(session, normaliser)
     classes = class_statistics(session.inputs())
     description = {
-        "method": base.record(),
+        "method": method.record(),
         "calibrator": {
             "name": calibration.name,
             "settings": calibration.settings,
             "in_use": calibration.derived,
         },
-        "normaliser": correction.record(),
+        "normaliser": normaliser.record(),
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
         "num_features": plain.head.dim,
@@ -85,17 +116,16 @@ def fit_detector(
         "provenance": store.provenance,
         "versions": library_versions(),
     }
-    fitted = DeployedDetector(
-        base.entry,
+    return DeployedDetector(
+        method.entry,
         session.calibrator,
-        None if correction.is_none else correction.entry,
+        None if normaliser.is_none else normaliser.entry,
         session.head,
         classes.means.float(),
         classes.counts,
         math.inf,
         description,
     )
-    return _with_threshold(fitted, plain, split, tpr)
 
 
 def threshold_at(scores: ArrayLike, tpr: float) -> float:
@@ -124,7 +154,7 @@ def threshold_at(scores: ArrayLike, tpr: float) -> float:
     return float(values[accepted - 1])
 
 
-def choose_threshold_split(store: FeatureStore, named: str | None) -> str:
+def choose_threshold_split(store: StoreReader, named: str | None) -> str:
     """The ID split that sets the threshold: the one named, else val.
 
     Raises:
@@ -169,15 +199,32 @@ def _with_threshold(
             local = batch.arrays.get("local")
             parts.append(fitted.score(batch.features, local=local).cpu().numpy())
             advance(len(batch))
-    scores = np.concatenate(parts)
-    threshold = threshold_at(scores, tpr)
+    return with_threshold(fitted, np.concatenate(parts), tpr, split)
+
+
+def with_threshold(
+    fitted: DeployedDetector, scores: ArrayLike, tpr: float, split: str
+) -> DeployedDetector:
+    """The same detector with the threshold that `threshold_at` finds.
+
+    Args:
+        fitted: Detector, with or without a threshold.
+        scores: Its scores of ID rows, [N].
+        tpr: Share of them to accept, above 0 up to 1.
+        split: Where the rows come from, as the description records it.
+
+    Raises:
+        ConfigError: If `tpr` is out of range.
+        DataError: If there are no scores or one is not finite.
+    """
+    threshold, values = threshold_at(scores, tpr), np.asarray(scores)
     chosen = {
         "value": threshold,
         "rule": "a row is ID where score <= value, else OOD",
         "split": split,
-        "rows": len(scores),
+        "rows": len(values),
         "tpr": tpr,
-        "accepted": float((scores <= threshold).mean()),
+        "accepted": float((values <= threshold).mean()),
     }
     return dataclasses.replace(
         fitted, threshold=threshold, description={**fitted.description, "threshold": chosen}

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ltood.core.errors import DataError
 from ltood.deployment.detector import (
     NUM_NEAREST,
     DeployedDetector,
     NotFiniteScoresError,
-    Rows,
     listed,
 )
 from ltood.runtime.console import log
@@ -97,8 +97,8 @@ def verdicts(
     detector: DeployedDetector,
     paths: Sequence[str],
     ids: Sequence[int | None] | NDArray[np.int64],
-    features: Rows,
-    local: Rows | None,
+    features: Tensor | NDArray[Any],
+    local: Tensor | NDArray[Any] | None,
     bad: BadInputs,
 ) -> Iterator[Verdict]:
     """Judge rows of features.

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import torch
 
-from ltood.core.batches import FitInputs
+from ltood.core.batches import FitInputs, Need
+from ltood.core.entry import Entry
 from ltood.core.errors import StoreError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
+from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
 from ltood.scoring.slots import NONE, EntrySpec, Slot, build_calibrator
 from ltood.scoring.sources import StoredSource
-from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.fitted import FittedEntry
+from ltood.store.reading import SplitReader, StoreReader
 
 
 class ScoringSession:
@@ -31,7 +33,7 @@ class ScoringSession:
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: StoreReader,
         stored_head: ClassifierHead,
         device: torch.device,
         calibrator: Calibrator | None = None,
@@ -39,13 +41,13 @@ class ScoringSession:
         """See `store` through `calibrator`; use `open`."""
         self.store, self.device, self.calibrator = store, device, calibrator
         self.head = self._stored_head = stored_head
-        if calibrator is not None:
+        if calibrator is not None and store.head_is_given:
             self.head = replace(stored_head, bias=calibrator._adjust_logits(stored_head.bias))
-        self._splits: dict[str, FeatureSplit] = {}
+        self._splits: dict[str, SplitReader] = {}
         self._inputs: dict[str, FitInputs] = {}
 
     @classmethod
-    def open(cls, store: FeatureStore, device: str = "auto") -> "ScoringSession":
+    def open(cls, store: StoreReader, device: str = "auto") -> "ScoringSession":
         """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1")."""
         chosen = choose_device(device)
         return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
@@ -54,9 +56,11 @@ class ScoringSession:
         """The same store and its own head, seen through this calibrator alone."""
         seen = ScoringSession(self.store, self._stored_head, self.device, calibrator)
         seen._splits = self._splits
+        if not self.store.head_is_given:
+            seen.head = _nearest_mean_head(seen.inputs())
         return seen
 
-    def split(self, name: str) -> FeatureSplit:
+    def split(self, name: str) -> SplitReader:
         """One stored split, whose markers and checksums are read once.
 
         Raises:
@@ -76,13 +80,41 @@ class ScoringSession:
         if train_split not in self._inputs:
             train = self.source(train_split) if train_split in self.store.splits else None
             aux = self.source("aux") if "aux" in self.store.splits else None
-            self._inputs[train_split] = FitInputs(train, aux, self.head, self.store.prior())
+            head = self.head if self.store.head_is_given else None
+            self._inputs[train_split] = FitInputs(train, aux, head, self.store.prior())
         return self._inputs[train_split]
+
+    def check_needs(self, what: str, entry: Entry, train_split: str = "train") -> None:
+        """Refuse an entry that needs what the store does not hold.
+
+        Args:
+            what: What the user called, such as "method knn".
+            entry: The entry, not fitted.
+            train_split: Split that it learns from.
+
+        Raises:
+            MissingNeedError: On the first need that is not met.
+        """
+        needs = entry.needs
+        if not self.store.head_is_given and {"logits", "extra"} & set(entry.arrays):
+            needs |= {Need.HEAD}
+        inputs = self.inputs(train_split)
+        check_needs(what, needs, inputs, self.has_local(), self.store.remedies)
 
     def has_local(self) -> bool:
         """Whether every split holds local features."""
         specs = (self.store.split_spec(name)[0] for name in self.store.image_splits)
         return all("local" in spec.arrays for spec in specs)
+
+
+def _nearest_mean_head(inputs: FitInputs) -> ClassifierHead:
+    """The linear head whose largest logit is that of the nearest class mean."""
+    classes = class_statistics(inputs)
+    means = classes.means
+    bias = -means.square().sum(dim=1) / 2
+    # A class without training rows has no mean and is never the nearest.
+    bias[classes.counts == 0] = torch.finfo(torch.float32).min
+    return ClassifierHead(means.float(), bias.float())
 
 
 def fit_calibrator(session: ScoringSession, slot: Slot[Calibrator]) -> FittedEntry:
@@ -98,7 +130,7 @@ def fit_calibrator(session: ScoringSession, slot: Slot[Calibrator]) -> FittedEnt
     if slot.is_none:
         return FittedEntry(NONE.name, {}, session.store.fingerprint)
     inputs = session.inputs(calibrator.train_split)
-    check_needs(f"calibrator {slot.name}", calibrator.needs, inputs, session.has_local())
+    session.check_needs(f"calibrator {slot.name}", calibrator, calibrator.train_split)
     calibrator._fit(inputs)
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
     fingerprint = session.store.fingerprint
@@ -143,10 +175,9 @@ def fit_method(session: ScoringSession, slot: Slot[Method]) -> Method:
     Raises:
         MissingNeedError: If the store lacks what the method needs.
     """
-    inputs = session.inputs()
-    check_needs(f"method {slot.name}", slot.entry.needs, inputs, session.has_local())
+    session.check_needs(f"method {slot.name}", slot.entry)
     with progress(f"fit {slot.name}", None):
-        return slot.entry._fit(inputs)
+        return slot.entry._fit(session.inputs())
 
 
 def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normaliser:
@@ -155,6 +186,5 @@ def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normalise
     Raises:
         MissingNeedError: If the store lacks what the normaliser needs.
     """
-    inputs = session.inputs()
-    check_needs(f"normaliser {slot.name}", slot.entry.needs, inputs, session.has_local())
-    return slot.entry._fit(inputs)
+    session.check_needs(f"normaliser {slot.name}", slot.entry)
+    return slot.entry._fit(session.inputs())

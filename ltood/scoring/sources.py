@@ -15,7 +15,7 @@ from torch import Tensor
 from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator
-from ltood.store.features import FeatureSplit
+from ltood.store.reading import SplitReader
 
 #: Most bytes of one batch on the device; wide rows (local features) get fewer rows.
 BATCH_BYTES = 256 * 2**20
@@ -67,7 +67,7 @@ class StoredSource:
 
     def __init__(
         self,
-        split: FeatureSplit,
+        split: SplitReader,
         head: ClassifierHead,
         device: torch.device,
         calibrator: Calibrator | None = None,
@@ -104,7 +104,8 @@ class StoredSource:
         wanted = set(arrays)
         recompute = self._calibrator is not None and bool(wanted & {"logits", "aux_outputs"})
         read = (wanted - {"logits", "aux_outputs"}) | ({"features"} if recompute else set())
-        if not recompute and wanted & {"logits", "aux_outputs"}:
+        has_logits = "logits" in self._split.arrays
+        if not recompute and wanted & {"logits", "aux_outputs"} and has_logits:
             read.add("logits")
         widest = sum(self._split.spec.arrays[name].row_bytes for name in read)
         rows = max(1, min(rows, BATCH_BYTES // max(1, widest)))

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 from ltood.store.opened import OpenedStore
 from ltood.store.rows import StoredRows
 from ltood.store.writer import KIND, FeatureWriter
+
+if TYPE_CHECKING:
+    from ltood.core.batches import Need
 
 #: Largest amount that `FeatureSplit.load` puts into memory.
 LOAD_LIMIT_GIB = 8.0
@@ -142,11 +145,17 @@ class FeatureStore(OpenedStore):
     """A feature store opened for reading; keeps the splits that were opened."""
 
     KIND: ClassVar[str] = KIND
+    head_is_given = True
 
     def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
         """Wrap a store whose attributes were read; use `open`."""
         super().__init__(path, attributes)
         self._splits: dict[str, FeatureSplit] = {}
+
+    @property
+    def remedies(self) -> "Mapping[Need, str]":
+        """Nothing: what a store lacks is said in the usual words."""
+        return {}
 
     @property
     def provenance(self) -> dict[str, Any]:

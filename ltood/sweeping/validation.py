@@ -18,8 +18,8 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.scoring.session import ScoringSession
 from ltood.scoring.sources import StoredSource
 from ltood.store.exchange import import_folder
-from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
+from ltood.store.reading import SplitReader, StoreReader
 
 ID_SPLIT = "val"
 TEST_SPLIT = "test"
@@ -112,7 +112,7 @@ def open_validation(
 
 
 @contextmanager
-def _opened(store: FeatureStore, archive: Path) -> Iterator[FeatureSplit]:
+def _opened(store: StoreReader, archive: Path) -> Iterator[SplitReader]:
     """An archive as a split, checked as on import; its copy goes when the block ends."""
     if not archive.is_file():
         raise ConfigError(
@@ -134,7 +134,7 @@ def _opened(store: FeatureStore, archive: Path) -> Iterator[FeatureSplit]:
         yield imported.split(AUX_SPLIT)
 
 
-def _refuse_copies(store: FeatureStore, split: FeatureSplit, name: str) -> None:
+def _refuse_copies(store: StoreReader, split: SplitReader, name: str) -> None:
     """Refuse validation rows that are rows of a test set, OOD or ID."""
     test_sets = [name for name in store.splits if name == TEST_SPLIT or name in store.ood_splits]
     if not test_sets:
@@ -150,7 +150,7 @@ def _refuse_copies(store: FeatureStore, split: FeatureSplit, name: str) -> None:
             )
 
 
-def _digests(split: FeatureSplit) -> set[int]:
+def _digests(split: SplitReader) -> set[int]:
     """One number for each different row, the same whatever width it is stored in."""
     found: set[int] = set()
     for block in split.batches(8192, ("features",)):

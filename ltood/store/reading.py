@@ -1,0 +1,93 @@
+"""What stage two reads of features: a stored feature store, or arrays in memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from ltood.core.prior import ClassPrior
+from ltood.store.layout import SplitSpec
+
+if TYPE_CHECKING:
+    from ltood.core.batches import Need
+
+
+class SplitReader(Protocol):
+    """Rows of one split."""
+
+    @property
+    def name(self) -> str:
+        """Name of the split, such as ood_svhn."""
+
+    @property
+    def spec(self) -> SplitSpec:
+        """Number of rows, and type and row shape of each array."""
+
+    @property
+    def dim(self) -> int:
+        """Feature width D."""
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names of the arrays this split holds."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def batches(
+        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
+
+
+class StoreReader(Protocol):
+    """Features of several splits, with their head and class counts."""
+
+    @property
+    def path(self) -> Path | str:
+        """Where they lie, for messages."""
+
+    @property
+    def splits(self) -> list[str]:
+        """Names: train, val, test, aux and train_views where present, then OOD sets by name."""
+
+    @property
+    def image_splits(self) -> list[str]:
+        """Names of the splits of which a row is one image."""
+
+    @property
+    def ood_splits(self) -> list[str]:
+        """Names of the OOD test sets, with their prefix."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the ID classes in label order."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the features were made from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that the features are."""
+
+    @property
+    def head_is_given(self) -> bool:
+        """Whether the head is the network's own, and no stand-in that only names classes."""
+
+    @property
+    def remedies(self) -> "Mapping[Need, str]":
+        """What a caller does about something that an entry needs and that is missing."""
+
+    def split_spec(self, name: str) -> tuple[SplitSpec, int]:
+        """Specification and rows per chunk of one split."""
+
+    def split(self, name: str) -> SplitReader:
+        """Open one split."""
+
+    def head_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the classifier head by name; weight [C, D] and bias [C] always."""
+
+    def prior(self) -> ClassPrior:
+        """Class counts of the training set."""
