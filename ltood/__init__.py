@@ -1,34 +1,94 @@
-"""ltood: out-of-distribution image detection, iterated on cached features."""
+"""ltood: out-of-distribution image detection, iterated on cached features.
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ltood.deployment.detector import DeployedDetector
+Names are imported when they are first used, so that `import ltood` needs no torch. Their types
+stand in `__init__.pyi`; `docs/make_names.py` writes both lists.
+"""
 
 __version__ = "0.1.0"
-__all__ = ["load_detector"]
+
+#: Module of each public name, below ltood.
+_NAMES = {
+    "ASH": "methods.ash",
+    "BATS": "methods.bats",
+    "BinDisc": "methods.bin_disc",
+    "ClassGaussian": "methods.class_gaussian",
+    "ClassPrior": "core.prior",
+    "ClassifierHead": "core.head",
+    "Cosine": "methods.cosine",
+    "DICE": "methods.dice",
+    "DICEReAct": "methods.dice_react",
+    "Energy": "methods.energy",
+    "Entropy": "methods.entropy",
+    "FDBD": "methods.fdbd",
+    "GEN": "methods.gen",
+    "GLMCM": "methods.gl_mcm",
+    "GMM": "methods.gmm",
+    "GradNorm": "methods.gradnorm",
+    "HIMPLoS": "methods.himplos",
+    "ImOOD": "normalisers.imood",
+    "KLMatching": "methods.kl_matching",
+    "KNN": "methods.knn",
+    "LINe": "methods.line",
+    "LMCM": "methods.l_mcm",
+    "LTS": "methods.lts",
+    "LogitAdjustment": "calibrators.logit_adjustment",
+    "LtoodError": "core.errors",
+    "MCM": "methods.mcm",
+    "MSP": "methods.msp",
+    "Mahalanobis": "methods.mahalanobis",
+    "MaxCosine": "methods.max_cosine",
+    "MaxLogit": "methods.maxlogit",
+    "NAC": "methods.nac",
+    "NCI": "methods.nci",
+    "NECO": "methods.neco",
+    "NNGuide": "methods.nnguide",
+    "NearestClassMean": "methods.nearest_class_mean",
+    "OpenMax": "methods.openmax",
+    "PATT": "calibrators.patt",
+    "PNML": "methods.pnml",
+    "Pipeline": "library.pipeline",
+    "RPGradNorm": "methods.rp_gradnorm",
+    "RPMSP": "methods.rp_msp",
+    "RWEnergy": "methods.rw_energy",
+    "ReAct": "methods.react",
+    "Relation": "methods.relation",
+    "RelativeMahalanobis": "methods.relative_mahalanobis",
+    "Residual": "methods.residual",
+    "SCALE": "methods.scale",
+    "SHE": "methods.she",
+    "TNorm": "methods.t_norm",
+    "TemperatureScaling": "methods.temperature_scaling",
+    "VRA": "methods.vra",
+    "ViM": "methods.vim",
+    "WeiPerKLD": "methods.weiper_kld",
+    "calibrator": "library.entries",
+    "compare": "library.comparing",
+    "evaluate": "library.evaluating",
+    "load": "library.pipeline",
+    "method": "library.entries",
+    "normaliser": "library.entries",
+}
+
+__all__ = [*_NAMES, "__version__"]
 
 
-def load_detector(path: "Path | str", device: str = "auto") -> "DeployedDetector":
-    """Load a detector that `ltood export-detector` wrote.
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    import importlib
 
-    Args:
-        path: The .safetensors file, or the .json file beside it.
-        device: "auto", "cpu", "cuda" or "cuda:1".
+    if name not in _NAMES:
+        import difflib
 
-    Returns:
-        The detector; `score(features)` gives OOD scores [N], higher means more OOD, and
-        `predict(features)` verdicts, classes and nearest training classes too.
+        near = difflib.get_close_matches(name.lower(), {n.lower(): n for n in _NAMES}, n=3)
+        hint = ", ".join(public for public in _NAMES if public.lower() in near)
+        raise AttributeError(
+            f"module 'ltood' has no name {name!r}." + (f" Did you mean {hint}?" if hint else "")
+        )
+    value: object = getattr(importlib.import_module(f"ltood.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
 
-    Raises:
-        StoreError: If a file is missing, is no detector or has another schema.
-        CorruptStoreError: If a file is unreadable or was changed.
-        ConfigError: If this version lacks an entry or one of its settings, or the device is
-            not there.
-    """
-    # Here, so that `import ltood` and the command line stay quick.
-    from ltood.deployment.files import load_detector as load
 
-    return load(path, device)
+def __dir__() -> list[str]:
+    """Public names alone."""
+    return sorted(__all__)

@@ -96,7 +96,7 @@ class ScoringSession:
             MissingNeedError: On the first need that is not met.
         """
         needs = entry.needs
-        if not self.store.head_is_given and {"logits", "extra"} & set(entry.arrays):
+        if not self.store.head_is_given and {"logits", "aux_outputs"} & set(entry.arrays):
             needs |= {Need.HEAD}
         inputs = self.inputs(train_split)
         check_needs(what, needs, inputs, self.has_local(), self.store.remedies)

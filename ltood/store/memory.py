@@ -36,7 +36,7 @@ REMEDIES: Mapping[Need, str] = {
     Need.HEAD: f"give {_HEAD}",
     Need.PRIOR: "give prior=, the class counts",
     Need.LOCAL: "give local=, features [N, P, D]",
-    Need.EXTRA: "give head=ClassifierHead(...) with extra_weight and extra_bias",
+    Need.AUX_OUTPUTS: "give head=ClassifierHead(...) with extra_weight and extra_bias",
     Need.NORM: "give head=ClassifierHead(...) with bn_weight and bn_bias",
 }
 

@@ -1,0 +1,139 @@
+"""Every method on arrays in memory, as `ltood compare` does it on a feature store."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ltood.core.arrays import Rows
+from ltood.core.entry import Entry
+from ltood.core.errors import ConfigError, DataError
+from ltood.core.head import ClassifierHead, Head
+from ltood.core.prior import ClassPrior, Counts
+from ltood.core.settings import to_section
+from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.library.board import Board
+from ltood.library.slots import name_of
+from ltood.store.layout import OOD_PREFIX
+from ltood.store.memory import Given, MemoryStore
+
+if TYPE_CHECKING:
+    from ltood.store.reading import StoreReader
+
+Pair = tuple[Rows, Rows]
+
+
+def compare(
+    features: "StoreReader | None" = None,
+    /,
+    *,
+    train: Pair | None = None,
+    test: Pair | None = None,
+    ood: Mapping[str, Rows | Pair] | None = None,
+    head: Head | None = None,
+    aux: Rows | None = None,
+    prior: Counts | None = None,
+    local: Mapping[str, Rows] | None = None,
+    class_names: Sequence[str] | None = None,
+    methods: str | Sequence[str | Method] = "all",
+    calibrators: str | Sequence[str | Calibrator] = ("none",),
+    normalisers: str | Sequence[str | Normaliser] = ("none",),
+    device: str = "auto",
+) -> Board:
+    """Fit and score every combination in one pass, sharing what they have in common.
+
+    Args:
+        features: An opened feature store, instead of the arrays that follow.
+        train: Training features, [N, D], and their classes, [N].
+        test: Features of ID test rows and their classes.
+        ood: Features of each OOD test set by its name; or a pair with labels, which are classes
+            for rows that show an ID class and -1 for the others.
+        head: Last linear layer: a `torch.nn.Linear`, a `ClassifierHead` or (weight, bias).
+        aux: Features of auxiliary outliers, which some calibrators learn from.
+        prior: Class counts; counted from the training labels where not given.
+        local: Local features, [N, P, D], by "train", "test" and the names of the OOD sets.
+        class_names: Names of the classes in label order.
+        methods: "all", or names and objects, each of another kind.
+        calibrators: "all", or names and objects; "none" leaves the features as they are.
+        normalisers: "all", or names and objects; "none" leaves the scores as they are.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        The leaderboard, best mean AUROC first.
+
+    Raises:
+        ConfigError: On an unknown name, or two objects of the same kind.
+        DataError: If an array breaks a rule.
+    """
+    from ltood.comparing.plan import Config
+    from ltood.comparing.running import compare as run
+
+    settings: dict[str, dict[str, Any]] = {}
+    names = {
+        package: _names(package, given, settings)
+        for package, given in (
+            ("methods", methods),
+            ("calibrators", calibrators),
+            ("normalisers", normalisers),
+        )
+    }
+    given = (train, test, ood, head, aux, prior, local, class_names)
+    if features is not None:
+        if any(value is not None for value in given):
+            raise DataError("a feature store holds all that is compared; give no arrays beside it.")
+        store = features
+    else:
+        if train is None or test is None or not ood:
+            raise DataError(
+                "comparing needs train=(features, labels), test=(features, labels) and "
+                "ood={'name': features}."
+            )
+        store = _store(train, test, ood, aux, local or {}, head, prior, class_names)
+    return Board(*run(store, Config(**names), settings, device=device))
+
+
+def _store(
+    train: Pair,
+    test: Pair,
+    ood: Mapping[str, Rows | Pair],
+    aux: Rows | None,
+    local: Mapping[str, Rows],
+    head: Head | None,
+    prior: Counts | None,
+    class_names: Sequence[str] | None,
+) -> MemoryStore:
+    if unknown := local.keys() - {"train", "test", *ood}:
+        raise DataError(
+            f"local names {sorted(unknown)[0]!r}; it takes train, test, {', '.join(ood)}."
+        )
+    splits = {
+        "train": Given(*train, local.get("train")),
+        "test": Given(*test, local.get("test")),
+    }
+    if aux is not None:
+        splits["aux"] = Given(aux)
+    for name, rows in ood.items():
+        seen, labels = rows if isinstance(rows, tuple) else (rows, None)
+        splits[OOD_PREFIX + name] = Given(seen, labels, local.get(name))
+    return MemoryStore(
+        splits,
+        None if head is None else ClassifierHead.of(head),
+        None if prior is None else ClassPrior.of(prior),
+        class_names,
+    )
+
+
+def _names(
+    package: str, given: str | Sequence[str | Entry], settings: dict[str, dict[str, Any]]
+) -> Any:  # noqa: ANN401
+    """Names as `Config` takes them; settings of objects go to `settings`."""
+    if isinstance(given, str):
+        return "all" if given == "all" else (given,)
+    chosen = []
+    for item in [given] if isinstance(given, Entry) else given:
+        name = item if isinstance(item, str) else name_of(item)
+        chosen.append(name)
+        if not isinstance(item, str):
+            settings.setdefault(package, {})[name] = to_section(item.config)
+    if len(set(chosen)) < len(chosen):
+        twice = next(name for name in chosen if chosen.count(name) > 1)
+        raise ConfigError(f"{package} name {twice} twice; compare its settings one by one.")
+    return tuple(chosen)

@@ -1,0 +1,297 @@
+"""From arrays to a deployed detector: calibrate, score, normalise, threshold, save, load."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltood.core.arrays import Rows, like
+from ltood.core.entry import Entry
+from ltood.core.errors import ConfigError, DataError, NotFittedError
+from ltood.core.head import ClassifierHead, Head
+from ltood.core.prior import ClassPrior, Counts
+from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.library.predictions import Predictions
+from ltood.library.slots import calibrator_slot, method_slot, normaliser_slot
+from ltood.store.memory import Given, MemoryStore
+
+if TYPE_CHECKING:
+    from ltood.deployment.detector import DeployedDetector
+    from ltood.store.reading import StoreReader
+
+_PARAMS = ("method", "calibrator", "normaliser", "head", "class_names", "device")
+
+
+class Pipeline:
+    """A detector for arrays of features: calibrator, method and normaliser in a row.
+
+    Attributes:
+        method: Method as it was given, a name or an object; it is never fitted itself.
+        calibrator: Calibrator as it was given, or None.
+        normaliser: Normaliser as it was given, or None.
+        head: Classifier head as it was given, or None.
+        class_names: Names of the classes as they were given, or None.
+        device: Where scores are computed: "auto", "cpu", "cuda" or "cuda:1".
+    """
+
+    def __init__(
+        self,
+        method: str | Method,
+        calibrator: str | Calibrator | None = None,
+        normaliser: str | Normaliser | None = None,
+        *,
+        head: Head | None = None,
+        class_names: Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Choose the entries.
+
+        Args:
+            method: Method, such as `KNN(k=50)` or "knn" for its defaults.
+            calibrator: Calibrator, its name, or None.
+            normaliser: Normaliser, its name, or None.
+            head: Last linear layer of the network: a `torch.nn.Linear`, a `ClassifierHead` or
+                (weight, bias). Without it, methods that read logits or the head are refused,
+                and the predicted class is the one with the nearest mean.
+            class_names: Names of the C classes in label order; their numbers if not given.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+
+        Raises:
+            ConfigError: If a name or a setting is wrong, or entries do not fit together.
+        """
+        self.method, self.calibrator, self.normaliser = method, calibrator, normaliser
+        self.head, self.class_names, self.device = head, class_names, device
+        self._detector: DeployedDetector | None = None
+        self._slots()  # What is wrong is said here, and not after a long fit.
+
+    def _slots(self) -> tuple[Any, Any, Any]:
+        base = method_slot(self.method)
+        return base, calibrator_slot(self.calibrator), normaliser_slot(self.normaliser, base)
+
+    def fit(
+        self,
+        features: "Rows | StoreReader",
+        labels: Rows | None = None,
+        *,
+        aux: Rows | None = None,
+        prior: Counts | None = None,
+        local: Rows | None = None,
+    ) -> Self:
+        """Learn from training rows; a threshold that was set is forgotten.
+
+        Args:
+            features: Training features, [N, D], any kind of array; memory-mapped ones stay on
+                disk. Or an opened feature store, which holds all that follows.
+            labels: Their classes, [N] whole numbers from 0 to C - 1.
+            aux: Features of auxiliary outliers, [M, D].
+            prior: Class counts, [C]; counted from `labels` where not given.
+            local: Local training features, [N, P, D], for methods that read them.
+
+        Raises:
+            DataError: If a shape does not fit, a number is not finite or a label is no class.
+            MissingNeedError: If an entry learns from something that was not given.
+            ConfigError: If a setting does not fit the data, or the device is not there.
+        """
+        from ltood.deployment.exporting import fit_slots
+        from ltood.scoring.session import ScoringSession
+
+        given = (labels, aux, prior, local)
+        if hasattr(features, "split_spec"):
+            store = cast("StoreReader", features)
+            if any(value is not None for value in (*given, self.head, self.class_names)):
+                raise DataError(
+                    "a feature store holds all that fit learns from; give nothing else."
+                )
+        else:
+            splits = {"train": Given(features, labels, local)}
+            if aux is not None:
+                splits["aux"] = Given(aux)
+            head = None if self.head is None else ClassifierHead.of(self.head)
+            counts = None if prior is None else ClassPrior.of(prior)
+            store = MemoryStore(splits, head, counts, self.class_names)
+        slots = self._slots()
+        self._detector = fit_slots(ScoringSession.open(store, self.device), *slots)
+        return self
+
+    @property
+    def detector(self) -> "DeployedDetector":
+        """The fitted detector.
+
+        Raises:
+            NotFittedError: If `fit` has not run.
+        """
+        if self._detector is None:
+            raise NotFittedError("the pipeline is not fitted: call fit(features, labels) first.")
+        return self._detector
+
+    @property
+    def threshold(self) -> float | None:
+        """Largest score that counts as ID; None until `set_threshold`."""
+        detector = self.detector
+        return detector.threshold if "threshold" in detector.description else None
+
+    @overload
+    def score(self, features: Tensor, *, local: Rows | None = ...) -> Tensor: ...
+    @overload
+    def score(
+        self, features: NDArray[Any] | Sequence[Any], *, local: Rows | None = ...
+    ) -> NDArray[np.float32]: ...
+    def score(self, features: Rows, *, local: Rows | None = None) -> Any:
+        """OOD scores, [N] float32; higher means more OOD.
+
+        Rows are read batch by batch, so that memory-mapped arrays of any length can be scored.
+
+        Args:
+            features: Features of the network that the pipeline was fitted for, [N, D].
+            local: Local features, [N, P, D], for methods that read them.
+
+        Returns:
+            A tensor on the device of `features` if they are a tensor, else a NumPy array.
+
+        Raises:
+            NotFittedError: If `fit` has not run.
+            DataError: If a shape is wrong or a number is not finite.
+            MissingNeedError: If the method reads local features and none are given.
+        """
+        return like(features, self.detector.score(features, local=local))
+
+    def set_threshold(
+        self, features: Rows, *, tpr: float = 0.95, local: Rows | None = None
+    ) -> Self:
+        """Accept at least the share `tpr` of these ID rows, which `fit` must not have seen.
+
+        Args:
+            features: Held-out features of ID classes, [N, D]; never OOD rows.
+            tpr: Share to accept, above 0 up to 1.
+            local: Their local features, [N, P, D], for methods that read them.
+
+        Raises:
+            NotFittedError: If `fit` has not run.
+            ConfigError: If `tpr` is out of range.
+            DataError: If there are no rows, or they break a rule of `score`.
+        """
+        from ltood.deployment.exporting import with_threshold
+
+        scores = self.detector.score(features, local=local).cpu().numpy()
+        self._detector = with_threshold(self.detector, scores, tpr, "val")
+        return self
+
+    def predict(self, features: Rows, *, local: Rows | None = None) -> Predictions:
+        """Verdict, score, class and nearest training classes of each row; see `score`.
+
+        Raises:
+            NotFittedError: If `fit` or `set_threshold` has not run.
+            DataError: If a shape is wrong or a number is not finite.
+        """
+        detector = self._judging()
+        found = detector.predict(features, local=local)
+        return Predictions.of(found, features, detector.threshold, detector.class_names)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write `<name>.safetensors` and `<name>.json`, which `ltood predict` reads too.
+
+        Args:
+            path: Either of the two files.
+            overwrite: Replace existing files.
+
+        Raises:
+            NotFittedError: If `fit` or `set_threshold` has not run.
+            ConfigError: If an entry is not one of ltood's, which no reader could find.
+            StoreError: If the path ends otherwise or a file exists and `overwrite` is off.
+        """
+        from ltood.deployment.files import save_detector
+
+        detector = self._judging()
+        for entry in (detector.method, detector.calibrator, detector.normaliser):
+            if entry is not None and not type(entry).__module__.startswith("ltood."):
+                raise ConfigError(
+                    f"{type(entry).__name__} is no entry of ltood, so that no one could load it; "
+                    "put its file into ltood, or pickle the pipeline."
+                )
+        save_detector(Path(path), detector, overwrite=overwrite)
+
+    def _judging(self) -> "DeployedDetector":
+        if self.threshold is None:
+            raise NotFittedError(
+                "the pipeline has no threshold: call set_threshold(features, tpr=0.95) with "
+                "held-out ID rows first."
+            )
+        return self.detector
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What the pipeline was made with, as scikit-learn asks for it.
+
+        Args:
+            deep: Whether settings of entries come too, such as `method__k`.
+        """
+        params = {name: getattr(self, name) for name in _PARAMS}
+        if deep:
+            for slot in ("method", "calibrator", "normaliser"):
+                if isinstance(entry := params[slot], Entry):
+                    params |= {f"{slot}__{key}": v for key, v in entry.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:  # noqa: ANN401
+        """Change entries or their settings (`method__k=10`) and forget what was learned.
+
+        Raises:
+            ConfigError: On an unknown name or a wrong value; nothing is changed then.
+        """
+        changed = self.get_params(deep=False)
+        for name, value in params.items():
+            slot, _, key = name.partition("__")
+            if slot not in _PARAMS or (key and slot not in _PARAMS[:3]):
+                raise ConfigError(f"Pipeline has no {name!r}; it takes {', '.join(_PARAMS)}.")
+            changed[slot] = _with_setting(slot, changed[slot], key, value) if key else value
+        vars(self).update(vars(type(self)(**changed)))
+        return self
+
+    def __repr__(self) -> str:
+        """Entries that were chosen, and the threshold where there is one."""
+        named = [repr(self.method)]
+        behind = {"calibrator": self.calibrator, "normaliser": self.normaliser}
+        named += [f"{slot}={entry!r}" for slot, entry in behind.items() if entry is not None]
+        if self._detector is not None and self.threshold is not None:
+            named.append(f"threshold={self.threshold:.6g}")
+        return f"Pipeline({', '.join(named)})"
+
+
+def load(path: str | Path, device: str = "auto") -> Pipeline:
+    """Load what `Pipeline.save` or `ltood export-detector` wrote; it scores to the same bit.
+
+    Args:
+        path: The .safetensors file, or the .json file next to it.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        StoreError: If a file is missing, is no detector or has another schema.
+        CorruptStoreError: If a file is unreadable or was changed.
+        ConfigError: If this version lacks an entry or one of its settings, or the device is
+            not there.
+    """
+    from ltood.deployment.files import load_detector
+
+    detector = load_detector(path, device)
+    pipeline = Pipeline(
+        detector.method,
+        detector.calibrator,
+        detector.normaliser,
+        class_names=detector.class_names,
+        device=device,
+    )
+    pipeline._detector = detector
+    return pipeline
+
+
+def _with_setting(slot: str, entry: Any, key: str, value: object) -> Entry:  # noqa: ANN401
+    """A new entry with one setting changed."""
+    if isinstance(entry, str) and slot == "method":
+        entry = method_slot(entry).entry
+    elif isinstance(entry, str) and slot == "calibrator":
+        entry = calibrator_slot(entry).entry
+    if not isinstance(entry, Entry):
+        raise ConfigError(f"{slot}__{key} changes a {slot}, but {slot} is {entry!r}; give one.")
+    return type(entry)(**{**entry.get_params(), key: value})

@@ -1,0 +1,139 @@
+"""What a pipeline says about rows: verdict, score, class and nearest training classes."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ltood.core.arrays import Rows, like
+from ltood.deployment.detector import Predictions as Found
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows that a printed table shows.
+SHOWN = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """Verdicts on N rows; arrays are tensors if the rows were, else NumPy arrays.
+
+    Attributes:
+        is_ood: Whether the score is above the threshold, [N] bool.
+        scores: OOD scores, [N] float32; higher means more OOD.
+        classes: Most likely ID class, [N] int64; meant for rows that are ID.
+        nearest: Classes whose mean training features are most similar, best first, [N, 3]
+            int64; fewer columns where fewer classes have training rows.
+        similarities: Their cosine similarities, [N, 3] float32.
+        threshold: Largest score of a row that counts as ID.
+        class_names: Names of all C classes.
+    """
+
+    is_ood: Any
+    scores: Any
+    classes: Any
+    nearest: Any
+    similarities: Any
+    threshold: float
+    class_names: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, found: Found, rows: Rows, threshold: float, class_names: Sequence[str]
+    ) -> "Predictions":
+        """What a detector found, as the kind of array that `rows` are."""
+
+        def given(column: Tensor) -> Any:  # noqa: ANN401 - a tensor or a NumPy array
+            return like(rows, column)
+
+        return cls(
+            given(found.is_ood),
+            given(found.scores),
+            given(found.classes),
+            given(found.nearest),
+            given(found.similarities),
+            threshold,
+            class_names,
+        )
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of the most likely ID class of each row."""
+        return [self.class_names[number] for number in self.classes.tolist()]
+
+    @property
+    def nearest_names(self) -> list[list[str]]:
+        """Names of the nearest training classes of each row, best first."""
+        return [[self.class_names[number] for number in row] for row in self.nearest.tolist()]
+
+    def records(self, rows: int | None = None) -> list[dict[str, Any]]:
+        """The first `rows` rows, or all, as plain values by column."""
+        part = slice(rows)
+        columns = (self.is_ood, self.scores, self.classes, self.nearest, self.similarities)
+        found = []
+        for is_ood, score, label, nearest, cosines in zip(
+            *(column[part].tolist() for column in columns), strict=True
+        ):
+            record = {
+                "verdict": "OOD" if is_ood else "ID",
+                "score": score,
+                "class": self.class_names[label],
+            }
+            for rank, (near, cosine) in enumerate(zip(nearest, cosines, strict=True), start=1):
+                record |= {f"nearest_{rank}": self.class_names[near], f"cosine_{rank}": cosine}
+            found.append(record)
+        return found
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A data frame with one row for each row; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def __repr__(self) -> str:
+        """Counts, threshold and the first rows as a table."""
+        heading, *rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (heading, *rows)
+        ]
+        return "\n".join([self._summary(), *lines, *self._rest()])
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        heading, *rows = self._cells()
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        rest = "".join(f"<p>{line}</p>" for line in self._rest())
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<p>{html.escape(self._summary())}</p>{table}{rest}"
+
+    def _summary(self) -> str:
+        return (
+            f"{int(self.is_ood.sum())} of {len(self)} rows are OOD "
+            f"(score above {self.threshold:.6g})"
+        )
+
+    def _rest(self) -> list[str]:
+        return [f"… {len(self) - SHOWN} more rows"] if len(self) > SHOWN else []
+
+    def _cells(self) -> list[list[str]]:
+        """Heading and the first rows as texts."""
+        records = self.records(SHOWN)
+        names = list(records[0]) if records else ["verdict", "score", "class"]
+        rows = [
+            [f"{v:.4g}" if isinstance(v, float) else str(v) for v in record.values()]
+            for record in records
+        ]
+        return [names, *rows]
