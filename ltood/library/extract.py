@@ -12,9 +12,10 @@ from ltood.library.borrowing import borrowed, identity_of, place_of
 from ltood.library.features import Features, open_features
 from ltood.library.loading import Loader, by_split, read_batch, rewindable
 from ltood.library.storing import Storing
-from ltood.library.tapping import Pool, Tap
+from ltood.library.tapping import Tap
 from ltood.runtime.devices import resolve_precision
 from ltood.store.features import FeatureStore
+from ltood.store.pooling import Pool
 
 #: Rows of the first batch that show which layer gives the logits.
 _PROBED = 4

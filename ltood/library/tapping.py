@@ -6,15 +6,14 @@ once, and the layer is taken whose output the network returns.
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.store.pooling import Pool, check_pool
 
-Pool = Literal["mean", "max", "cls"]
-_POOLS = ("mean", "max", "cls")
 #: Largest relative difference between what a layer gives and what the network returns.
 _TOLERANCE = 1e-3
 
@@ -42,8 +41,7 @@ class Tap:
             ConfigError: If there is no such layer, or `pool` is unknown.
             DataError: If no linear layer gives the logits, or several do.
         """
-        if pool is not None and pool not in _POOLS:
-            raise ConfigError(f"pool is {pool!r}; it must be one of {', '.join(_POOLS)}, or None.")
+        check_pool(pool)
         self._model, self._pool = unwrapped(model), pool
         modules = dict(self._model.named_modules())
         if layer is not None and (not layer or layer not in modules):

@@ -19,34 +19,41 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError, FingerprintError, StoreError
 from ltood.runtime.console import progress
 from ltood.runtime.files import remove_folder, replace_folder
-from ltood.store.archives import Archive, file_digest, write_archive
+from ltood.store.archives import file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
+from ltood.store.formats import open_table
 from ltood.store.import_rules import (
-    HEAD_FILE,
+    HEAD,
     as_float32,
     class_counts,
+    folder_files,
     read_class_names,
     read_head,
     read_labels,
-    split_files,
     split_spec,
 )
-from ltood.store.layout import ID_SPLITS, StoreSpec
+from ltood.store.layout import ID_SPLITS, StoreSpec, digest
 from ltood.store.metadata import store_kind
+from ltood.store.pooling import pooled
 from ltood.store.scores import ScoreStore
+from ltood.store.tables import Table, joined
 
 #: Largest relative difference between given logits and the head's own.
 LOGIT_TOLERANCE = 1e-3
 _LAST_ID = np.iinfo(np.int64).max
 
 
-def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> FeatureStore:
+def import_folder(
+    folder: Path, store: Path, *, overwrite: bool = False, pool: str | None = None
+) -> FeatureStore:
     """Turn a folder of archives into a feature store; resumes after an interruption.
 
     Args:
-        folder: Holds `head.npz` and one archive per split.
+        folder: Holds the head and one archive per split, in the formats of `ltood.store.formats`.
         store: Store folder to create.
         overwrite: Replace an existing store that was made from other inputs.
+        pool: How features of maps [N, D, H, W] or tokens [N, T, D] become one vector per row:
+            "mean" or "max" over places, "cls" for the first token.
 
     Returns:
         The finished store.
@@ -58,21 +65,29 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds head.npz.")
     with ExitStack() as stack:
-        described = stack.enter_context(Archive(folder / HEAD_FILE))
+        files = folder_files(folder)
+        tables = {
+            name: joined(
+                [stack.enter_context(open_table(path, array)) for path, array in of.items()]
+            )
+            for name, of in files.items()
+        }
+        described = tables.pop(HEAD)
         head = read_head(described)
-        files = split_files(folder)
-        archives = {name: stack.enter_context(Archive(path)) for name, path in files.items()}
+        archives = {
+            name: table if pool is None else pooled(table, head["weight"].shape[1], pool)
+            for name, table in tables.items()
+        }
         spec = StoreSpec({name: split_spec(archive, head) for name, archive in archives.items()})
         labels = {name: read_labels(name, archive, head) for name, archive in archives.items()}
         given = described.load("class_counts") if "class_counts" in described.names else None
         counts = class_counts(given, labels.get("train"), len(head["bias"]))
-        provenance = {
+        provenance: dict[str, Any] = {
             "source": "import",
-            "archives": {
-                path.name: file_digest(path)
-                for path in sorted([folder / HEAD_FILE, *files.values()])
-            },
+            "archives": {path.name: _digest(path) for of in files.values() for path in of},
         }
+        if pool is not None:
+            provenance["pool"] = pool
         names = read_class_names(described, len(head["bias"]))
         place, writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
         try:
@@ -88,6 +103,14 @@ def import_folder(folder: Path, store: Path, *, overwrite: bool = False) -> Feat
     else:
         remove_folder(_new_place(store))
     return FeatureStore.open(store)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder."""
+    if path.is_file():
+        return file_digest(path)
+    found = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest({str(file.relative_to(path)): file_digest(file) for file in found})
 
 
 def _new_place(store: Path) -> Path:
@@ -122,7 +145,7 @@ def _open_writer(
 def _write_split(
     writer: FeatureWriter,
     name: str,
-    archive: Archive,
+    archive: Table,
     head: Mapping[str, NDArray[Any]],
     labels: NDArray[np.int64],
 ) -> None:

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError
 from ltood.core.head_schema import HEAD_SHAPES, check_head
 from ltood.runtime.console import log
-from ltood.store.archives import Archive
+from ltood.store.formats import ONE_ARRAY, READERS
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, SPLIT_RULE, ArraySpec, SplitSpec
+from ltood.store.tables import Table
 
-HEAD_FILE = "head.npz"
-#: Arrays of head.npz that are not of the head itself.
+HEAD = "head"
+_ENDINGS = (".npz", *READERS)
+#: Arrays of the head's files that are not of the head itself.
 _HEAD_NOTES = ("class_counts", "class_names")
 _SPLIT_ARRAYS = ("features", "labels", "sc_label", "logits", "local", "ids")
 
 
-def read_head(archive: Archive) -> dict[str, NDArray[Any]]:
+def read_head(archive: Table) -> dict[str, NDArray[Any]]:
     """Head arrays as float32, checked."""
     head: dict[str, NDArray[Any]] = {}
     for name in archive.names:
@@ -48,7 +50,7 @@ def read_head(archive: Archive) -> dict[str, NDArray[Any]]:
     return head
 
 
-def read_class_names(archive: Archive, num_classes: int) -> list[str]:
+def read_class_names(archive: Table, num_classes: int) -> list[str]:
     """Names of the classes; their numbers where none are given."""
     if "class_names" not in archive.names:
         return [str(number) for number in range(num_classes)]
@@ -68,26 +70,54 @@ def read_class_names(archive: Archive, num_classes: int) -> list[str]:
     return listed
 
 
-def split_files(folder: Path) -> dict[str, Path]:
-    """Archives of the folder by split name, in a fixed order."""
-    found = {}
+def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
+    """Files of a folder by split, "head" among them, in a fixed order.
+
+    Returns:
+        For each split its files, each with the name of its array where its format has none.
+
+    Raises:
+        DataError: If a file is not read, or there is no head or no split.
+    """
+    found: dict[str, dict[Path, str]] = {}
     for path in sorted(folder.iterdir()):
-        name = path.stem
-        is_split = name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
-        if path.suffix == ".npz":
-            if not is_split and path.name != HEAD_FILE:
-                raise DataError(f"{path} is not a split: {SPLIT_RULE}; rename or remove the file.")
-            if is_split:
-                found[name] = path
-        elif is_split or name == "head" or path.suffix.lower() in (".npy", ".npz"):
-            raise DataError(
-                f"{path} is not read: a split is an .npz archive with the arrays features and "
-                "labels (numpy.savez), and the ending is written small. Convert, rename or remove "
-                "the file."
-            )
-    if not found:
+        if path.name.startswith(".") or (path.suffix.lower() not in _ENDINGS and not path.is_dir()):
+            if _is_split(path.stem) or path.stem == HEAD:
+                raise DataError(
+                    f"{path} is not read: known endings are {', '.join(_ENDINGS)}. Convert, "
+                    "rename or remove the file."
+                )
+            continue
+        name, array = _name_of(path)
+        if name != HEAD and not _is_split(name):
+            if path.is_dir() or path.suffix == ".txt":
+                continue
+            raise DataError(f"{path} is not a split: {SPLIT_RULE}; rename or remove the file.")
+        if path.suffix != path.suffix.lower():
+            raise DataError(f"{path} is not read: its ending must be written small. Rename it.")
+        found.setdefault(name, {})[path] = array
+    if HEAD not in found:
+        raise DataError(
+            f"{folder / 'head.npz'} does not exist; save weight [C, D], bias [C] there."
+        )
+    if not found.keys() - {HEAD}:
         raise DataError(f"{folder} holds no split; put train.npz, test.npz, ood_<name>.npz there.")
     return found
+
+
+def _is_split(name: str) -> bool:
+    return name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
+
+
+def _name_of(path: Path) -> tuple[str, str]:
+    """Split that a file belongs to, and the name of its array where its format has none."""
+    if path.suffix in ONE_ARRAY:
+        for array in (*_SPLIT_ARRAYS, *HEAD_SHAPES, *_HEAD_NOTES):
+            name = path.stem.removesuffix(f"_{array}")
+            of_head = array not in _SPLIT_ARRAYS
+            if name != path.stem and (name == HEAD if of_head else _is_split(name)):
+                return name, array
+    return path.stem, "features"
 
 
 @dataclass(frozen=True)
@@ -113,7 +143,10 @@ _RULES = {
 }
 
 
-def split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
+_WAY_OUT = "; maps and tokens are pooled by --pool mean, max or cls (pool= in Python)"
+
+
+def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
     """Check types and shapes of one archive against the head; logits are stored if given."""
     path = archive.path
     num_classes, dim = head["weight"].shape
@@ -144,7 +177,7 @@ def split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
             raise DataError(
                 f"{path}: {name} have shape {archive.shape(name)}; with a head of {num_classes} "
                 f"classes and {dim} features they must be [{words}]. The archive and the head "
-                "must come from the same network."
+                f"must come from the same network{_WAY_OUT if name == 'features' else ''}."
             )
         if name != "ids":
             half = dtype.itemsize == 2 and dtype.kind == "f" and name != "logits"
@@ -152,7 +185,7 @@ def split_spec(archive: Archive, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
     return SplitSpec(rows[0], arrays)
 
 
-def read_labels(name: str, archive: Archive, head: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+def read_labels(name: str, archive: Table, head: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Labels of one split, checked; -1 for OOD and auxiliary rows."""
     rows, num_classes = archive.shape("features")[0], len(head["bias"])
     is_id = name in ID_SPLITS

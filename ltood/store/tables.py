@@ -1,0 +1,154 @@
+"""Arrays by name, of which rows are read on demand, whatever file they come from."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.errors import DataError
+
+
+class Table(Protocol):
+    """Arrays by name."""
+
+    path: Path
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, without reading it."""
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of an array, without reading it."""
+
+    def load(self, name: str) -> NDArray[Any]:
+        """Read a whole array."""
+
+    def blocks(self, name: str, sizes: list[int]) -> Iterator[NDArray[Any]]:
+        """Yield consecutive row blocks of an array."""
+
+    def __enter__(self) -> Self:
+        """Use the table in a `with` block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close its files."""
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """An array of which rows are read on demand.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type.
+        read: Gives rows [start, stop).
+        stream: Gives consecutive row blocks of given sizes, where that is cheaper.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[int, int], NDArray[Any]]
+    stream: Callable[[Sequence[int]], Iterator[NDArray[Any]]] | None = None
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Self:
+        """An array that is there, such as a memory-mapped one."""
+        whole = array.ndim == 0
+        return cls(array.shape, array.dtype, lambda a, b: array if whole else array[a:b])
+
+
+class Columns:
+    """A table of arrays that are read on demand."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, Lazy]) -> None:
+        """Take the arrays that were found in a file."""
+        self.path, self._arrays = path, dict(arrays)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+        return sorted(self._arrays)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, without reading it."""
+        return self._array(name).shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of an array, without reading it."""
+        return self._array(name).dtype
+
+    def load(self, name: str) -> NDArray[Any]:
+        """Read a whole array."""
+        array = self._array(name)
+        return array.read(0, array.shape[0] if array.shape else 1)
+
+    def blocks(self, name: str, sizes: list[int]) -> Iterator[NDArray[Any]]:
+        """Yield consecutive row blocks of an array, of given sizes."""
+        array, start = self._array(name), 0
+        if array.stream is not None:
+            yield from array.stream(sizes)
+            return
+        for size in sizes:
+            yield array.read(start, start + size)
+            start += size
+
+    def _array(self, name: str) -> Lazy:
+        if name not in self._arrays:
+            raise DataError(
+                f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}."
+            )
+        return self._arrays[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """Several files that hold arrays of the same rows as one table.
+
+    Raises:
+        DataError: If two of them hold the same array.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    arrays: dict[str, Lazy] = {}
+    for table in tables:
+        for name in table.names:
+            if name in arrays:
+                raise DataError(f"{table.path}: {name} is in another file, too; remove one.")
+            arrays[name] = lazy(table, name)
+    return Columns(tables[0].path, arrays)
+
+
+def lazy(table: Table, name: str) -> Lazy:
+    """One array of a table."""
+    return Lazy(
+        table.shape(name),
+        table.dtype(name),
+        lambda start, stop: table.load(name)[start:stop] if table.shape(name) else table.load(name),
+        lambda sizes: table.blocks(name, list(sizes)),
+    )
+
+
+def damaged(path: Path, what: str, error: Exception) -> DataError:
+    """What to raise for a file that cannot be read."""
+    return DataError(f"{path} is damaged or no {what} ({error}); write it again.")
