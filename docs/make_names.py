@@ -21,9 +21,11 @@ OTHERS = {
     "calibrator": "library.entries",
     "compare": "library.comparing",
     "evaluate": "library.evaluating",
+    "extract": "library.extract",
     "load": "library.pipeline",
     "method": "library.entries",
     "normaliser": "library.entries",
+    "open_features": "library.features",
 }
 
 

@@ -64,9 +64,11 @@ _NAMES = {
     "calibrator": "library.entries",
     "compare": "library.comparing",
     "evaluate": "library.evaluating",
+    "extract": "library.extract",
     "load": "library.pipeline",
     "method": "library.entries",
     "normaliser": "library.entries",
+    "open_features": "library.features",
 }
 
 __all__ = [*_NAMES, "__version__"]

@@ -11,18 +11,20 @@ from ltood.core.prior import ClassPrior, Counts
 from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.library.board import Board
+from ltood.library.reading import reader_of
 from ltood.library.slots import name_of
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.memory import Given, MemoryStore
 
 if TYPE_CHECKING:
+    from ltood.library.features import Features
     from ltood.store.reading import StoreReader
 
 Pair = tuple[Rows, Rows]
 
 
 def compare(
-    features: "StoreReader | None" = None,
+    features: "Features | StoreReader | None" = None,
     /,
     *,
     train: Pair | None = None,
@@ -41,7 +43,7 @@ def compare(
     """Fit and score every combination in one pass, sharing what they have in common.
 
     Args:
-        features: An opened feature store, instead of the arrays that follow.
+        features: What `ltood.open_features` gives, instead of the arrays that follow.
         train: Training features, [N, D], and their classes, [N].
         test: Features of ID test rows and their classes.
         ood: Features of each OOD test set by its name; or a pair with labels, which are classes
@@ -75,17 +77,18 @@ def compare(
             ("normalisers", normalisers),
         )
     }
+    store: StoreReader
     given = (train, test, ood, head, aux, prior, local, class_names)
     if features is not None:
         if any(value is not None for value in given):
-            raise DataError("a feature store holds all that is compared; give no arrays beside it.")
-        store = features
+            raise DataError("opened features hold all that is compared; give no arrays too.")
+        store = reader_of(features)
+    elif train is None or test is None or not ood:
+        raise DataError(
+            "comparing needs train=(features, labels), test=(features, labels) and "
+            "ood={'name': features}."
+        )
     else:
-        if train is None or test is None or not ood:
-            raise DataError(
-                "comparing needs train=(features, labels), test=(features, labels) and "
-                "ood={'name': features}."
-            )
         store = _store(train, test, ood, aux, local or {}, head, prior, class_names)
     return Board(*run(store, Config(**names), settings, device=device))
 

@@ -15,11 +15,13 @@ from ltood.core.head import ClassifierHead, Head
 from ltood.core.prior import ClassPrior, Counts
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.library.predictions import Predictions
+from ltood.library.reading import is_features, reader_of
 from ltood.library.slots import calibrator_slot, method_slot, normaliser_slot
 from ltood.store.memory import Given, MemoryStore
 
 if TYPE_CHECKING:
     from ltood.deployment.detector import DeployedDetector
+    from ltood.library.features import Features
     from ltood.store.reading import StoreReader
 
 _PARAMS = ("method", "calibrator", "normaliser", "head", "class_names", "device")
@@ -73,7 +75,7 @@ class Pipeline:
 
     def fit(
         self,
-        features: "Rows | StoreReader",
+        features: "Rows | Features | StoreReader",
         labels: Rows | None = None,
         *,
         aux: Rows | None = None,
@@ -84,7 +86,7 @@ class Pipeline:
 
         Args:
             features: Training features, [N, D], any kind of array; memory-mapped ones stay on
-                disk. Or an opened feature store, which holds all that follows.
+                disk. Or what `ltood.open_features` gives, which holds all that follows.
             labels: Their classes, [N] whole numbers from 0 to C - 1.
             aux: Features of auxiliary outliers, [M, D].
             prior: Class counts, [C]; counted from `labels` where not given.
@@ -98,15 +100,13 @@ class Pipeline:
         from ltood.deployment.exporting import fit_slots
         from ltood.scoring.session import ScoringSession
 
-        given = (labels, aux, prior, local)
-        if hasattr(features, "split_spec"):
-            store = cast("StoreReader", features)
-            if any(value is not None for value in (*given, self.head, self.class_names)):
-                raise DataError(
-                    "a feature store holds all that fit learns from; give nothing else."
-                )
+        if is_features(features):
+            given = (labels, aux, prior, local, self.head, self.class_names)
+            if any(value is not None for value in given):
+                raise DataError("opened features hold all that fit learns from; give nothing else.")
+            store = reader_of(cast("StoreReader", features))
         else:
-            splits = {"train": Given(features, labels, local)}
+            splits = {"train": Given(cast(Rows, features), labels, local)}
             if aux is not None:
                 splits["aux"] = Given(aux)
             head = None if self.head is None else ClassifierHead.of(self.head)

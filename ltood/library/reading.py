@@ -1,0 +1,35 @@
+"""What `ltood.open_features` gives, as fitting and comparing read it."""
+
+from typing import cast
+
+from ltood.core.head import ClassifierHead
+from ltood.core.prior import ClassPrior
+from ltood.library.features import Features
+from ltood.store.features import FeatureStore
+from ltood.store.memory import Given, MemoryStore
+from ltood.store.reading import StoreReader
+
+
+def is_features(given: object) -> bool:
+    """Whether something holds features of several splits, and is no array."""
+    return isinstance(given, Features) or hasattr(given, "split_spec")
+
+
+def reader_of(features: Features | StoreReader) -> StoreReader:
+    """A feature store, or opened features, as one reads a store.
+
+    Raises:
+        StoreError: If the store is gone.
+        DataError: If features in memory break a rule.
+    """
+    if not isinstance(features, Features):
+        return cast(StoreReader, features)
+    if features.path is not None:
+        return FeatureStore.open(features.path)
+    splits = {
+        name: Given(split.features, split.columns.get("labels"), split.columns.get("local"))
+        for name, split in features.items()
+    }
+    head = ClassifierHead.from_arrays(features.head_arrays) if features.head_arrays else None
+    prior: ClassPrior = features.prior
+    return MemoryStore(splits, head, prior, features.class_names)
