@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
+from ltood.runtime.params import read_params
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -108,3 +110,9 @@ def patt_golden() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def imood_golden() -> dict[str, np.ndarray]:
     return load_golden("imood")
+
+
+@pytest.fixture(scope="session")
+def params() -> dict[str, Any]:
+    """The content of params.yaml, read once."""
+    return read_params(Path(__file__).parents[1] / "params.yaml")

@@ -11,9 +11,7 @@ from ltood.core.head import ClassifierHead
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
 from ltood.networks.backbone import Backbone, ImageSpec, build_backbone
-from ltood.runtime.params import read_params
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
 IMAGES = ImageSpec(1, 32, 32, (0.4,), (0.2,), 5, 2)
 #: Where the defaults build a network of a size that no test needs.
 SMALL = {"clip": {"model": str(Path(__file__).with_name("small_clip.json"))}}
@@ -110,11 +108,10 @@ def test_gradients_reach_every_parameter(name):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
 
 
-def test_defaults_stand_in_the_parameter_file(name):
-    assert read_params(PARAMS)["backbones"][name] == to_section(load("backbones", name).Config())
+def test_defaults_stand_in_the_parameter_file(name, params):
+    assert params["backbones"][name] == to_section(load("backbones", name).Config())
 
 
-def test_it_cites_a_source_and_has_a_test(name):
+def test_it_cites_a_source(name):
     assert summary("backbones", name)
     assert "Source:" in (load("backbones", name).__doc__ or "")
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()

@@ -1,6 +1,5 @@
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 
@@ -67,7 +66,3 @@ def tried(call):
 def says_what_to_do(error):
     """Whether a message names a path and goes on after a semicolon or a full stop."""
     return re.search(r"/\S+.*[;.] *\w+", str(error))
-
-
-def test_an_entry_has_a_test_of_its_own(name):
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +17,8 @@ from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
 from ltood.core.slots import Method, check_needs
-from ltood.runtime.params import read_params
 
 METHODS = available("methods")
-PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 pytestmark = pytest.mark.parametrize("name", METHODS)
 
@@ -294,11 +291,7 @@ def test_entry_and_summary_are_found(name):
     assert re.search(r"Source: .*\b(19|20)\d\d\b", module.__doc__, re.DOTALL)
 
 
-def test_it_has_a_test_file(name):
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()
-
-
-def test_defaults_equal_params(name):
-    sections = read_params(PARAMS).get("methods") or {}
+def test_defaults_equal_params(name, params):
+    sections = params.get("methods") or {}
     assert name in sections, "run `ltood init`"
     assert (sections[name] or {}) == to_section(load("methods", name).Config())

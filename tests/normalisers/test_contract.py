@@ -3,7 +3,6 @@
 import copy
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +15,6 @@ from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
 from ltood.core.slots import Normaliser, check_needs
 from ltood.ops.logits import energy
-from ltood.runtime.params import read_params
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 pytestmark = pytest.mark.parametrize("name", available("normalisers"))
 
@@ -126,11 +122,7 @@ def test_entry_and_summary_are_found(name):
     assert name == "none" or re.search(r"Source: .*\b20\d\d\b", module.__doc__, re.DOTALL)
 
 
-def test_it_has_a_test_file(name):
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()
-
-
-def test_defaults_equal_params(name):
-    sections = read_params(PARAMS).get("normalisers") or {}
+def test_defaults_equal_params(name, params):
+    sections = params.get("normalisers") or {}
     assert name in sections, "run `ltood init`"
     assert (sections[name] or {}) == to_section(load("normalisers", name).Config())

@@ -1,7 +1,5 @@
 """What every recipe owes, checked over every file of the package."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,7 @@ from ltood.core.registry import available, flag, load, summary
 from ltood.core.settings import to_section
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.recipes import FrozenRecipe, StepBatch, TextHeadRecipe, TrainingRecipe, build_recipe
-from ltood.runtime.params import read_params
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
 COUNTS = np.array([40, 12, 4])
 
 ALL = available("recipes")
@@ -94,12 +90,11 @@ def test_it_is_of_one_kind(name):
 
 
 @every_recipe
-def test_defaults_stand_in_the_parameter_file(name):
-    assert read_params(PARAMS)["recipes"][name] == to_section(load("recipes", name).Config())
+def test_defaults_stand_in_the_parameter_file(name, params):
+    assert params["recipes"][name] == to_section(load("recipes", name).Config())
 
 
 @every_recipe
-def test_it_cites_a_source_and_has_a_test(name):
+def test_it_cites_a_source(name):
     assert summary("recipes", name)
     assert "Source:" in (load("recipes", name).__doc__ or "")
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()
