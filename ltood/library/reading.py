@@ -1,6 +1,6 @@
 """What `ltood.open_features` gives, as fitting and comparing read it."""
 
-from typing import cast
+from typing import Any, cast
 
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
@@ -23,11 +23,11 @@ def reader_of(features: Features | StoreReader) -> StoreReader:
         DataError: If features in memory break a rule.
     """
     if not isinstance(features, Features):
-        return cast(StoreReader, features)
+        return features
     if features.path is not None:
         return FeatureStore.open(features.path)
     splits = {
-        name: Given(split.features, split.columns.get("labels"), split.columns.get("local"))
+        name: Given(*(cast(Any, split.columns.get(key)) for key in ("features", "labels", "local")))
         for name, split in features.items()
     }
     head = ClassifierHead.from_arrays(features.head_arrays) if features.head_arrays else None

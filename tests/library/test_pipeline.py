@@ -349,3 +349,23 @@ def test_own_methods_work_but_are_not_saved(data, tmp_path):
     pipe.set_threshold(arrays["val"])
     with pytest.raises(ConfigError, match="no entry of ltood"):
         pipe.save(tmp_path / "d.safetensors")
+
+
+def test_opened_features_in_memory(data):
+    from ltood.library.columns import Column
+    from ltood.library.features import Features, Split
+
+    arrays, head = data
+    columns = {
+        "features": Column.of("features of train", arrays["x"]),
+        "labels": Column.of("labels of train", arrays["y"]),
+    }
+    kept = {key: value.numpy() for key, value in head.arrays().items()}
+    opened = Features({"train": Split("train", columns)}, kept, NAMES, np.array(COUNTS))
+    pipe = ltood.Pipeline("energy", device="cpu").fit(opened)
+    assert pipe.detector.class_names == NAMES
+    assert np.array_equal(pipe.score(arrays["ood"]), fitted(data, "energy").score(arrays["ood"]))
+    column = Column.of("features of ood", arrays["ood"])
+    assert np.array_equal(pipe.score(column), pipe.score(arrays["ood"]))
+    with pytest.raises(DataError, match="give nothing else"):
+        ltood.Pipeline("energy", head=head).fit(opened)
