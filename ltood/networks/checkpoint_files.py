@@ -107,14 +107,14 @@ def read_files(path: Path) -> CheckpointFiles:
 def weights_digest(source: Path) -> str:
     """Digest of weights in a file or in the folder of a checkpoint; names do not count.
 
+    Every file of a checkpoint is compared with its description.
+
     Raises:
         DataError: If there is no such file or it cannot be read.
         StoreError: If the folder holds no whole checkpoint.
     """
     if source.is_dir():
-        meta = read_meta(source)
-        # Both are taken over: the weights, and what the recipe learned beside them.
-        return digest({key: meta.get(key) for key in ("weights_sha256", "head_extras_sha256")})
+        return _taken_over(read_meta(source))
     try:
         if source.exists() and not source.is_file():
             raise DataError(f"{source} is not a regular file; name a file of weights.")
@@ -125,6 +125,21 @@ def weights_digest(source: Path) -> str:
             f"training.weights is {str(source)!r}, which cannot be read "
             f"({error.strerror or error}); put the file there, or set training.weights to null."
         ) from error
+
+
+def recorded_weights_digest(path: Path) -> str:
+    """The digest that `weights_digest` gives of a checkpoint, without reading its weights.
+
+    Raises:
+        StoreError: If there is no checkpoint or another version wrote it.
+        CorruptStoreError: If its description is unreadable or was changed.
+    """
+    return _taken_over(_description(path))
+
+
+def _taken_over(meta: Mapping[str, Any]) -> str:
+    """Digest of the weights and of what the recipe learned beside them."""
+    return digest({key: meta.get(key) for key in ("weights_sha256", "head_extras_sha256")})
 
 
 def _description(path: Path) -> dict[str, Any]:

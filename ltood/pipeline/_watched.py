@@ -1,18 +1,16 @@
 """Digests of files that settings name: the data set, weights, and what recipes read."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import DataError
+from ltood.core.errors import DataError, StoreError
 from ltood.pipeline._params import Params
 from ltood.runtime.workspace import locate
 
 #: Digests by path and time; shared with experiments that DVC runs in folders of their own.
 HASHES = Path("data/work/hashes.sqlite")
-_CHECKPOINT = "checkpoint.json"
 #: Class names that open_clip brings along, in the place of a file.
 _BUNDLED = "imagenet"
 
@@ -96,13 +94,16 @@ def _file(setting: str, path: str) -> str:
 
 
 def _weights(setting: str, path: str) -> str:
-    """Digest of a file of weights, or the one that a checkpoint folder states."""
-    found = locate(path) / _CHECKPOINT
-    if not found.is_file():
+    """Digest of a file of weights, or the one that follows from what a checkpoint records."""
+    from ltood.networks.checkpoint_files import META, recorded_weights_digest
+
+    found = locate(path)
+    if not (found / META).is_file():
         return _file(setting, path)
     try:
-        return str(json.loads(found.read_bytes())["weights_sha256"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return recorded_weights_digest(found)
+    except StoreError as error:
         raise DataError(
-            f"{setting} is {path!r}, whose {_CHECKPOINT} is damaged; name another folder or file."
-        ) from None
+            f"{setting} is {path!r}, whose {META} is damaged or of another version; name another "
+            "folder or file."
+        ) from error

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ltood.core.errors import DataError
+from ltood.networks.checkpoint_files import CheckpointFiles, weights_digest, write_files
 from ltood.pipeline import _watched
 from ltood.pipeline._code import STAGES, code_of, compared
 from ltood.pipeline._params import Params
@@ -304,10 +305,14 @@ def test_a_damaged_checkpoint_folder_is_refused(weights):
         _watched.weights(params)
 
 
-def test_a_checkpoint_folder_counts_by_its_weights(weights):
-    folder = weights / "earlier"
-    folder.mkdir()
-    (folder / "checkpoint.json").write_text('{"weights_sha256": "ab", "val_accuracy": 0.5}')
-    params = Params()
-    params.content["training"]["weights"] = "data/weights/earlier"
-    assert _watched.weights(params)["weights"] == "ab"
+def test_a_checkpoint_folder_counts_by_what_training_takes_from_it(weights):
+    found = []
+    for extras in (b"", b"learned"):
+        folder = weights / f"earlier{len(extras)}"
+        folder.mkdir()
+        write_files(folder, CheckpointFiles({}, b"weights", extras, b"epoch,loss\n"))
+        params = Params()
+        params.content["training"]["weights"] = f"data/weights/{folder.name}"
+        found.append(_watched.weights(params)["weights"])
+        assert found[-1] == weights_digest(folder)  # which training compares with it
+    assert found[0] != found[1]
