@@ -32,7 +32,7 @@ def ltood_lines(text):
 
 def test_there_are_examples():
     names = {page.name for page in WITH_EXAMPLES}
-    assert {"python-api.md", "deploy.md"} <= names
+    assert {"python-api.md", "from-other-tools.md", "deploy.md"} <= names
     assert MODULES
 
 

@@ -82,3 +82,31 @@ def test_entries_come_by_name():
         ltood.method("ract")
     with pytest.raises(ltood.LtoodError, match="KNN: k is 0"):
         ltood.method("knn", k=0)
+
+
+@pytest.mark.slow
+def test_types_are_known_to_callers(tmp_path):
+    script = tmp_path / "caller.py"
+    script.write_text(
+        "import numpy as np\nimport torch\nimport ltood\nfrom ltood import KNN\n"
+        "rows = np.zeros((3, 2))\n"
+        "reveal_type(KNN(k=1).fit(rows, [0, 1, 0]).score(rows))\n"
+        "reveal_type(KNN(k=1).score(torch.zeros(3, 2)))\n"
+        "reveal_type(ltood.Pipeline('knn').fit(rows).predict(rows))\n"
+        "reveal_type(ltood.load('d.json').score(rows))\n"
+        "reveal_type(ltood.evaluate(rows, rows))\n"
+        "ltood.nothing\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file=", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    found = re.findall(r'note: Revealed type is "(.*?)"', done.stdout)
+    assert ["float32" in found[0], found[1]] == [True, "torch._tensor.Tensor"], done.stdout
+    assert found[2] == "ltood.library.predictions.Predictions"
+    assert "float32" in found[3]
+    assert found[4] == "ltood.library.evaluating.Metrics"
+    assert 'Module has no attribute "nothing"' in done.stdout
