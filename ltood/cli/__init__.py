@@ -16,6 +16,7 @@ from ltood.cli import (
     import_features,
     init,
     listing,
+    new,
     predict,
     report,
     score,
@@ -54,6 +55,7 @@ app.command(
         "help_option_names": [],
     },
 )(stage.stage)
+app.command("new")(new.new)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")

@@ -1,4 +1,4 @@
-"""Demo: real images that come with the repository, Fashion-MNIST against four OOD sets.
+"""Demo: real images that come with ltood, Fashion-MNIST against four OOD sets.
 
 The long tail is cut from the balanced training images at prepare time. How the images were
 chosen and their licences: data/demo/README.md; the script that made them: make_demo.py there.
@@ -20,6 +20,7 @@ from ltood.core.settings import Settings
 from ltood.images.arrays import ImageSplit
 from ltood.images.longtail import long_tail_counts, long_tail_rows
 from ltood.images.sources import WatchedFiles
+from ltood.runtime.shipped import shipped
 from ltood.runtime.workspace import locate
 
 SOURCE = (
@@ -63,17 +64,18 @@ class Config(Settings):
         imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
             effect where `imbalance` is "none".
         imbalance: Profile of the class counts; "none" keeps all 500 images of each class.
-        root: Folder of the files, relative to where the command runs.
+        root: Folder of the files, relative to where the command runs; null takes the copy that
+            comes with ltood.
     """
 
     imbalance_ratio: Share = 0.01
     imbalance: Literal["exponential", "step", "none"] = "exponential"
-    root: str = "data/demo"
+    root: str | None = "data/demo"
 
     def check(self) -> None:
         """Check the root."""
-        if not self.root:
-            raise self.fault("root", "is empty; name the folder, such as data/demo.")
+        if self.root == "":
+            raise self.fault("root", "is empty; name the folder, such as data/demo, or null.")
 
 
 class Dataset:
@@ -82,7 +84,8 @@ class Dataset:
     def __init__(self, config: Config) -> None:
         """Take the settings."""
         self._config = config
-        self._root = locate(config.root)
+        root = config.root
+        self._root = shipped("data/demo") if root is None else locate(root)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -142,7 +145,7 @@ def _check_folder(root: Path) -> None:
     if not root.is_dir():
         raise DataError(
             f"the demo images are not at {root}; run from the repository root, or set "
-            "datasets.demo.root to their folder."
+            "datasets.demo.root to their folder, or to null for the copy that comes with ltood."
         )
 
 

@@ -52,16 +52,3 @@ def test_stages_run_as_modules():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "No such option" in done.stderr
-
-
-def test_the_wheel_installs_ltood_alone(tmp_path):
-    import zipfile
-
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"ltood"}
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert "ltood/sets/catalogue.toml" in names

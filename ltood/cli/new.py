@@ -1,0 +1,96 @@
+"""`ltood new`: a repository of your own in which `dvc repro` runs."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: Files of ltood's repository that the new one takes as they are.
+_COPIED = (".dvcignore", ".dvc/config", ".dvc/plots/by_set.json")
+#: What differs in the others: (file, pattern, replacement). Stages run from the installed
+#: package, and the demo images stay in it.
+_CHANGED = (
+    ("dvc.yaml", r"python3 -m stages\.(\w+)", r"ltood stage \1"),
+    ("params.yaml", r"(?m)^(  demo:\n(?:    .*\n)*?    root:) data/demo$", r"\1"),
+)
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; an empty one will do.")],
+) -> None:
+    """Make an experiment repository: git, DVC, settings, and a page on how to go on."""
+    import shutil
+
+    from ltood.core.errors import ConfigError
+    from ltood.runtime.extras import require
+
+    require("dvc", "`ltood new`")
+    if shutil.which("git") is None:
+        raise ConfigError("`ltood new` needs git, which is not on the path; install it.")
+    if folder.is_dir() and (found := sorted(path.name for path in folder.iterdir())):
+        raise ConfigError(
+            f"{folder} is not empty (it holds {', '.join(found[:3])}{', …' * (len(found) > 3)}); "
+            "name a folder that is not there yet."
+        )
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _fill(folder)
+    except BaseException:  # Nothing half-made is left, whatever stopped it.
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not was_there:
+            folder.rmdir()
+        raise
+    typer.echo(f"{folder} is ready. Go on there: dvc repro (see its README.md).")
+
+
+def template(name: str) -> str:
+    """Text of a file of the new repository, made from the one in ltood's own."""
+    from ltood.runtime.shipped import shipped
+
+    text = shipped(name).read_text(encoding="utf-8")
+    for file, pattern, replacement in _CHANGED:
+        if file == name:
+            text, count = re.subn(pattern, replacement, text)
+            assert count, f"{name} holds nothing like {pattern}"
+    return text
+
+
+def _fill(folder: Path) -> None:
+    import sys
+
+    own = Path(__file__).with_name("template")
+    _run(folder, "git", "init", "--quiet")
+    _run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
+    for name in (*_COPIED, "dvc.yaml", "params.yaml"):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(template(name), encoding="utf-8")
+    for name, file in (("README.md", "README.md"), (".gitignore", "gitignore")):
+        (folder / name).write_bytes((own / file).read_bytes())
+    _run(folder, "git", "add", "--all")
+
+
+def _run(folder: Path, *command: str) -> None:
+    """Run a command in the new folder.
+
+    Raises:
+        StoreError: If it fails; with its last line.
+    """
+    import os
+    import subprocess
+    import sys
+
+    from ltood.core.errors import StoreError
+
+    # DVC would report its use before its settings say otherwise.
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+        name = " ".join(part for part in command if part[0] != "-" and part != sys.executable)
+        raise StoreError(f"`{name}` failed in {folder} ({said[-1]}); mend that and try again.")

@@ -1,0 +1,98 @@
+import subprocess
+
+import pytest
+
+from ltood.cli.init import PACKAGES
+from ltood.cli.new import template
+from ltood.core.registry import available
+from ltood.runtime.params import read_params
+from tests.pipeline.workspace import ROOT
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A new repository."""
+    from ltood.cli.new import new
+
+    folder = tmp_path_factory.mktemp("new") / "mine"
+    new(folder)
+    return folder
+
+
+def test_the_pipeline_is_the_repositorys_own_but_for_the_commands(made):
+    own, new = read_params(ROOT / "dvc.yaml"), read_params(made / "dvc.yaml")
+    for name, stage in own["stages"].items():
+        assert stage.pop("cmd") == f"python3 -m stages.{name}"
+        assert new["stages"][name].pop("cmd") == f"ltood stage {name}"
+    assert new == own
+    assert set(new["stages"]) == set(available("pipeline"))
+
+
+def test_the_settings_are_the_repositorys_own_but_for_the_demo_images(made):
+    own, new = read_params(ROOT / "params.yaml"), read_params(made / "params.yaml")
+    assert (own["datasets"]["demo"].pop("root"), new["datasets"]["demo"].pop("root")) == (
+        "data/demo", None,
+    )  # fmt: skip
+    assert new == own
+    for package in PACKAGES:
+        assert set(new[package]) == set(available(package))
+
+
+def test_git_and_dvc_know_it(made):
+    def git(*command):
+        return subprocess.run(
+            ["git", *command], cwd=made, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert set(git("ls-files").splitlines()) >= {
+        ".dvc/config", ".dvc/plots/by_set.json", ".dvcignore", ".gitignore", "README.md",
+        "dvc.yaml", "params.yaml",
+    }  # fmt: skip
+    (made / "data/work").mkdir(parents=True)
+    (made / "data/work/x").write_text("")
+    assert "data" not in git("status", "--porcelain")
+    assert (made / ".dvc/config").read_text() == (ROOT / ".dvc/config").read_text()
+
+
+@pytest.mark.parametrize("name", ["README.md", ".hidden"])
+def test_a_folder_that_holds_something_is_left_alone(ltood, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    assert name in ltood("new", tmp_path, code=1).stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_is_left_alone(ltood, tmp_path):
+    (tmp_path / "a").write_text("mine")
+    assert str(tmp_path / "a") in ltood("new", tmp_path / "a", code=1).stderr
+    assert (tmp_path / "a").read_text() == "mine"
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_nothing_half_made_is_left(ltood, tmp_path, monkeypatch, was_there):
+    folder = tmp_path / "mine"
+    if was_there:
+        folder.mkdir()
+    monkeypatch.setattr("ltood.cli.new._COPIED", (".dvc/nothing",))
+    assert ".dvc/nothing" in ltood("new", folder, code=1).stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"] * was_there
+
+
+def test_what_a_tool_says_is_told(ltood, tmp_path, monkeypatch):
+    (tmp_path / "git").write_text("#!/bin/sh\necho 'no space' >&2\nexit 1\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = ltood("new", tmp_path / "mine", code=1).stderr
+    assert "`git init` failed" in said
+    assert "(no space)" in said
+
+
+def test_without_git_nothing_is_made(ltood, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "needs git" in ltood("new", tmp_path / "mine", code=1).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pattern_that_matches_nothing_is_a_fault_of_ours(monkeypatch):
+    monkeypatch.setattr("ltood.cli.new._CHANGED", (("dvc.yaml", "no such text", ""),))
+    with pytest.raises(AssertionError, match="no such text"):
+        template("dvc.yaml")
