@@ -15,6 +15,7 @@ from ltood.comparing.leaderboard import (
 )
 from ltood.core.errors import ConfigError
 from ltood.metrics import METRICS
+from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,12 @@ class Board:
         return Board({**self.content, "rows": [*done, *failed]}, self.timings, self.columns)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """All metrics in fractions, one row for each combination; needs pandas."""
+        """All metrics in fractions, one row for each combination.
+
+        Raises:
+            MissingPackageError: If pandas is not installed.
+        """
+        require("pandas", "a board as a data frame")
         import pandas as pd
 
         return pd.DataFrame(flat_rows(self.content))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ltood.core.arrays import Rows, like
 from ltood.deployment.detector import Predictions as Found
+from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,12 @@ class Predictions:
         return found
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A data frame with one row for each row; needs pandas."""
+        """A data frame with one row for each row.
+
+        Raises:
+            MissingPackageError: If pandas is not installed.
+        """
+        require("pandas", "predictions as a data frame")
         import pandas as pd
 
         return pd.DataFrame(self.records())

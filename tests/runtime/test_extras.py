@@ -8,6 +8,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ltood.core.errors import LtoodError, MissingPackageError
+from ltood.library.board import Board
+from ltood.library.predictions import Predictions
 from ltood.networks.backbone import ImageSpec
 from ltood.runtime.extras import EXTRAS, command, is_there, require
 from ltood.runtime.source import read_source
@@ -16,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SPEC = ImageSpec(3, 8, 8, (0.5,) * 3, (0.5,) * 3, 2)
 MODULES = [(extra, module) for extra, packages in EXTRAS.items() for module in packages]
+#: What ltood hands over to where it is installed anyway.
+OTHERS = {"pandas"}
 #: Modules whose package has another name on the index.
 PUBLISHED = {
     "PIL": {"pillow"},
@@ -45,7 +49,7 @@ def test_every_import_is_a_dependency_or_belongs_to_an_extra():
     sources = [read_source(path) for path in (ROOT / "ltood").rglob("*.py")]
     found = frozenset().union(*(source.libraries for source in sources))
     outside = found - sys.stdlib_module_names
-    assert {published.get(name, name) for name in outside - optional} == base
+    assert {published.get(name, name) for name in outside - optional - OTHERS} == base
 
 
 @pytest.mark.parametrize(("extra", "module"), MODULES)
@@ -132,3 +136,10 @@ def test_features_and_ready_pixels_are_predicted_without_pillow(hide):
     assert fit_pixels(np.zeros((8, 8, 3), np.uint8), SPEC).shape == (8, 8, 3)
     with pytest.raises(MissingPackageError, match=r"ltood\[vision\]"):
         fit_pixels(np.zeros((9, 8, 3), np.uint8), SPEC)
+
+
+@pytest.mark.parametrize("thing", [Board, Predictions])
+def test_data_frames_need_pandas(thing, hide):
+    hide("pandas")
+    with pytest.raises(MissingPackageError, match="run pip install pandas"):
+        thing.to_pandas(None)
