@@ -1,6 +1,7 @@
 """Optional packages: which extra brings them, and one sentence where one is missing."""
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 
 from ltood.core.errors import MissingPackageError
@@ -18,6 +19,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 def is_there(module: str) -> bool:
     """Whether a top-level module can be imported; it is looked for, not imported."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
 
 
