@@ -35,9 +35,9 @@ def compare(
     prior: Counts | None = None,
     local: Mapping[str, Rows] | None = None,
     class_names: Sequence[str] | None = None,
-    methods: str | Sequence[str | Method] = "all",
-    calibrators: str | Sequence[str | Calibrator] = ("none",),
-    normalisers: str | Sequence[str | Normaliser] = ("none",),
+    methods: str | Method | Sequence[str | Method] = "all",
+    calibrators: str | Calibrator | Sequence[str | Calibrator] = ("none",),
+    normalisers: str | Normaliser | Sequence[str | Normaliser] = ("none",),
     device: str = "auto",
 ) -> Board:
     """Fit and score every combination in one pass, sharing what they have in common.
@@ -125,7 +125,7 @@ def _store(
 
 
 def _names(
-    package: str, given: str | Sequence[str | Entry], settings: dict[str, dict[str, Any]]
+    package: str, given: str | Entry | Sequence[str | Entry], settings: dict[str, dict[str, Any]]
 ) -> Any:  # noqa: ANN401
     """Names as `Config` takes them; settings of objects go to `settings`."""
     if isinstance(given, str):

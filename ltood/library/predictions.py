@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Predictions:
     """Verdicts on N rows; arrays are tensors if the rows were, else NumPy arrays.
 

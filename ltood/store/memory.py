@@ -41,7 +41,7 @@ REMEDIES: Mapping[Need, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Given:
     """Rows of one split as a caller gives them.
 
