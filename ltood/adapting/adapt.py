@@ -57,7 +57,7 @@ def adapt(
         DataError: If names or prompts are wrong, or text and features have different widths.
         MissingNeedError: If the store lacks rows or local features that are learned from.
         StoreError: If the features were made with other weights, or `out` cannot be written.
-        TrainingError: If a loss is no finite number.
+        TrainingError: If a loss is not finite.
     """
     recipe = build_recipe(recipe_name, settings, store.prior())
     if not isinstance(recipe, TemplateRecipe | PromptRecipe):

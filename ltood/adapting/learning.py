@@ -116,10 +116,10 @@ class Learner:
 
         Args:
             folder: For the state.
-            inputs: Saved beside it, so that it is known what it belongs to.
+            inputs: Saved with it, to show what it belongs to.
 
         Raises:
-            TrainingError: If a loss is no finite number.
+            TrainingError: If a loss is not finite.
             StoreError: If the state cannot be written.
         """
         keeper = StateKeeper(folder, inputs, SAVE_SECONDS)

@@ -80,8 +80,8 @@ def prompt_names(setting: str | None, stored: Sequence[str]) -> list[str]:
     if twice:
         warnings.warn(
             f"the class name {twice[0]!r} is given {counts[twice[0]]} times"
-            f"{f' and {len(twice) - 1} others likewise' if len(twice) > 1 else ''}: these classes "
-            "get one and the same embedding and cannot be told apart",
+            f"{f' and {len(twice) - 1} others too' if len(twice) > 1 else ''}: these classes "
+            "get one and the same embedding and cannot be distinguished",
             stacklevel=2,
         )
     return names
@@ -137,7 +137,7 @@ def _listed(setting: str, stored: Sequence[str]) -> list[str]:
 
         return list(IMAGENET_CLASSNAMES)
     try:
-        # Editors of some systems begin a file with a mark, which is no part of a name.
+        # Editors of some systems begin a file with a mark, which is not part of a name.
         lines = locate(setting).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(

@@ -38,7 +38,7 @@ class Config(Settings):
         variant: "18" and "34" are the published nets; "small" is shallow and narrow.
         mean: Subtracted from each channel of images in [0, 1]; null takes it from the
             training images.
-        std: Divides each channel likewise; null takes it from the training images.
+        std: Divides each channel after that; null takes it from the training images.
     """
 
     variant: Literal["small", "18", "34"] = "small"
@@ -47,7 +47,7 @@ class Config(Settings):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         """Build a block that maps `width_in` channels to `width`."""

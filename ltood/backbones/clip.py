@@ -1,4 +1,4 @@
-"""CLIP: images as unit features beside text, with features of patches and augmented views.
+"""CLIP: images as unit features in the space of text, with features of patches and augmented views.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
 ICML 2021 (arXiv:2103.00020); Miyai, Yu, Irie and Aizawa, "LoCoOp: Few-Shot Out-of-Distribution
@@ -112,7 +112,7 @@ class Clip(Backbone, Pretrained):
         for name in ("mean", "std"):
             values = torch.tensor(getattr(self.spec, name)).view(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)
-        # Beside the weights, because no tensor tells that they were made for something else.
+        # Kept with the weights, because no tensor shows what they were made for.
         text = json.dumps(self._untold(), sort_keys=True).encode()
         self.register_buffer(_DESCRIPTION, torch.tensor(list(text), dtype=torch.uint8))
 

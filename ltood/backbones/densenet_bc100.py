@@ -31,7 +31,7 @@ class Config(Settings):
     Attributes:
         mean: Subtracted from each channel of images in [0, 1]; null takes it from the
             training images. The published checkpoints had (0.4914, 0.4822, 0.4465).
-        std: Divides each channel likewise; null takes it from the training images. The
+        std: Divides each channel after that; null takes it from the training images. The
             published checkpoints had (0.2023, 0.1994, 0.2010).
     """
 

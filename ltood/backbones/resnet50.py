@@ -3,7 +3,7 @@
 Source: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016
 (arXiv:1512.03385), Table 1, in torchvision's form (the stride stands in the 3x3 convolution of a
 block). 25,557,032 parameters for 1,000 classes, 2,048 features. The official ImageNet
-checkpoints of PASCL, PATT and ImOOD hold this net beside projection heads, which are left out.
+checkpoints of PASCL, PATT and ImOOD hold this network and projection heads, which are skipped.
 
 torchvision reports 76.13 % top-1 accuracy for IMAGENET1K_V1 and 80.86 % for IMAGENET1K_V2.
 Features are averages of rectified activations, so they are 0 or more.

@@ -38,7 +38,7 @@ class Config(Settings):
         pretrained: Start from timm's weights. The head comes along where the data have as many
             classes as it.
         mean: Subtracted from each channel of images in [0, 1]; null takes the model's own.
-        std: Divides each channel likewise.
+        std: Divides each channel after that.
     """
 
     model: str = "resnet18"
@@ -188,7 +188,7 @@ class TimmModel(ScaledBackbone, Pretrained):
             Name of the batch norm that acts last before pooling, if it has the features' width.
 
         Raises:
-            ConfigError: If the head is no linear layer, or the model cannot see the image.
+            ConfigError: If the head is not a linear layer, or the model cannot see the image.
         """
         model, name = self.timm, self.config.model
         head = model.get_classifier()
@@ -201,7 +201,7 @@ class TimmModel(ScaledBackbone, Pretrained):
         hooks = [
             module.register_forward_hook(lambda *_, norm=norm: acted.append(norm))
             for norm, module in self.net.named_modules()
-            # Where a block ends in a sum, the branch counts and not the shortcut beside it.
+            # Where a block ends in a sum, the branch counts and not the shortcut.
             if isinstance(module, nn.BatchNorm2d) and "downsample" not in norm
         ]
         known = self.images.height > 0 and not self.fixed_size

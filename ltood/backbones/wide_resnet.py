@@ -37,7 +37,7 @@ class Config(Settings):
             training, 0 or more and below 1. The paper takes 0.3.
         mean: Subtracted from each channel of images in [0, 1]; null takes it from the
             training images.
-        std: Divides each channel likewise; null takes it from the training images.
+        std: Divides each channel after that; null takes it from the training images.
     """
 
     variant: Literal["40-2", "28-10"] = "40-2"
@@ -47,7 +47,7 @@ class Config(Settings):
 
 
 class WideBlock(nn.Module):
-    """Norm, rectifier and 3x3 convolution, twice, beside a shortcut."""
+    """Norm, rectifier and 3x3 convolution, twice, with a shortcut."""
 
     def __init__(self, width_in: int, width: int, stride: int, dropout: float) -> None:
         """Build a block that maps `width_in` channels to `width`."""
@@ -65,10 +65,10 @@ class WideBlock(nn.Module):
         """Feature maps [N, width, H / stride, W / stride] of maps [N, width_in, H, W]."""
         activated = self.bn1(maps).relu()
         # A projection sees the activated maps, an identity the maps as they came.
-        beside = maps if self.shortcut is None else self.shortcut(activated)
+        shortcut = maps if self.shortcut is None else self.shortcut(activated)
         inner = self.bn2(self.conv1(activated)).relu()
         inner = functional.dropout(inner, self.dropout, self.training)
-        added: Tensor = beside + self.conv2(inner)
+        added: Tensor = shortcut + self.conv2(inner)
         return added
 
 

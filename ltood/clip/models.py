@@ -66,7 +66,7 @@ class ClipSpec:
         name: What messages call the model.
         embed_dim: Joint width D of images and text.
         vision: Settings of the image tower, as open_clip names them.
-        text: Settings of the text tower likewise.
+        text: Settings of the text tower.
         quick_gelu: Whether both towers compute with QuickGELU; GELU otherwise.
         mean: Subtracted from each channel of images in [0, 1].
         std: Divides each channel.
@@ -138,7 +138,7 @@ def clip_spec(
         own = own[0]
     if not isinstance(own, int):
         raise ConfigError(
-            f"{WHERE}.model is {name}, whose seen are {own} pixels and not square; {_ADVICE}."
+            f"{WHERE}.model is {name}, whose images are {own} pixels and not square; {_ADVICE}."
         )
     vision = {"layers": 12, "width": 768, "patch_size": 16, **vision}
     vision["image_size"] = own if resolution is None else resolution
@@ -197,8 +197,8 @@ def inline(model: str) -> str:
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
     raise ConfigError(
-        f"{WHERE}.model is {model!r}, which is no configuration of a CLIP model ({reason}); give "
-        "a file in open_clip's format with embed_dim, vision_cfg and text_cfg."
+        f"{WHERE}.model is {model!r}, which is not the configuration of a CLIP model ({reason}); "
+        "give a file in open_clip's format with embed_dim, vision_cfg and text_cfg."
     )
 
 

@@ -129,13 +129,13 @@ class TextTower:
         """Take the text encoder of an open_clip `CLIP`, with its heads and activation.
 
         Raises:
-            DataError: If it is no plain CLIP transformer that reads its end token.
+            DataError: If it is not a plain CLIP transformer that reads its end token.
         """
         blocks: Any = getattr(getattr(model, "transformer", None), "resblocks", None)
         pooling = getattr(model, "text_pool_type", "argmax")
         if not blocks or pooling != "argmax":
             raise DataError(
-                f"the text encoder of this {type(model).__name__} is no plain CLIP transformer "
+                f"the text encoder of this {type(model).__name__} is not a plain CLIP transformer "
                 f"that reads its end token (pooling {pooling!r}); choose a model such as "
                 "ViT-B-16-quickgelu."
             )
@@ -251,7 +251,7 @@ class TextTower:
         Args:
             heads: Queries, keys and values of the tokens of each group, [h, c·s, d] each.
             past_key: Keys of the beginning, [h, n, d].
-            past_value: Its values, likewise.
+            past_value: Its values.
             shapes: Prompts c and tokens s of each group, in packed order.
             only_end: Answer for the last token of each prompt only.
 

@@ -50,4 +50,4 @@ class NotFittedError(LtoodError, RuntimeError):
 
 
 class TrainingError(LtoodError, RuntimeError):
-    """Training cannot go on, such as after a loss that is no number."""
+    """Training cannot go on, such as after a loss that is not finite."""

@@ -37,7 +37,7 @@ def available(package: str) -> list[str]:
 
 
 def check_name(package: str, name: str) -> None:
-    """Refuse a name that is no entry of `package`, without importing anything.
+    """Refuse a name that is not an entry of `package`, without importing anything.
 
     Raises:
         UnknownNameError: With the nearest names and the full list.

@@ -26,7 +26,7 @@ class CifarConfig(Settings):
             effect where `imbalance` is "none".
         ood: OOD test sets, each a name and where its images are, such as svhn=data/svhn.npz, or
             the bare name of a known set (`ltood data list`).
-        aux: Where auxiliary outliers are, likewise; null for none.
+        aux: Where auxiliary outliers are, in the same forms; null for none.
         on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
     """
 
@@ -45,7 +45,7 @@ class CifarConfig(Settings):
 
 
 class CifarImages:
-    """Official images, the training split long-tailed, beside outliers from elsewhere.
+    """Official images, the training split long-tailed, with outliers from elsewhere.
 
     Files are read when a split is asked for.
     """

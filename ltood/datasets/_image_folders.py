@@ -48,7 +48,7 @@ class ImageFolderConfig(Settings):
             shots, in the place of a draw; null draws.
         ood: OOD test sets, each a name and where its images are, such as dtd=data/dtd/images, or
             the bare name of a known set (`ltood data list`).
-        aux: Where auxiliary outliers are, likewise; null for none.
+        aux: Where auxiliary outliers are, in the same forms; null for none.
     """
 
     root: str

@@ -126,7 +126,7 @@ def open_outliers(
 
 
 def watched_outliers(sources: Mapping[str, str], *, stay: bool) -> dict[str, WatchedFiles]:
-    """Files of all outliers, by split; those of a list beside the list.
+    """Files of all outliers, by split; those of a list with the list.
 
     Args:
         sources: As `outlier_sources` gives them.

@@ -38,7 +38,7 @@ class Config(CifarConfig):
 
 
 class Dataset(CifarImages):
-    """CIFAR-100 beside outliers; an `ImageDataset`."""
+    """CIFAR-100 with outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:
         """Take the settings."""

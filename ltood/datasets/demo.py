@@ -157,6 +157,6 @@ def _read(path: Path) -> ImageSplit:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{path} is no archive of images, labels and ids ({reason}); {_RESTORE}."
+            f"{path} is not an archive of images, labels and ids ({reason}); {_RESTORE}."
         ) from error
     return ImageSplit(images, labels, ids)

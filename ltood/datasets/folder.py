@@ -1,4 +1,4 @@
-"""Own images: one folder for each class, or a CSV list, beside any OOD sets.
+"""Own images: one folder for each class, or a CSV list, with any OOD sets.
 
     root/train/<class>/**/*.jpg
     root/test/<class>/**/*.jpg
@@ -31,7 +31,7 @@ _COLUMNS = ("path", "label", "split")
 
 @dataclass(frozen=True)
 class Config(ImageFolderConfig):
-    """Settings of own images, beside those of `ImageFolderConfig`.
+    """Settings of own images, in addition to those of `ImageFolderConfig`.
 
     Attributes:
         manifest: CSV list, relative to the root; null reads class folders.

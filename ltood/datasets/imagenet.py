@@ -38,7 +38,7 @@ class Config(ImageFolderConfig):
 
 
 class Dataset(ImageFolderDataset):
-    """ImageNet beside outliers; an `ImageDataset`."""
+    """ImageNet with outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:
         """Take the settings; folders are listed when something is asked for."""

@@ -34,7 +34,7 @@ _LARGEST, _SMALLEST = 1280, 5
 
 @dataclass(frozen=True)
 class Config(ImageFolderConfig):
-    """Settings of ImageNet-LT, beside those of `ImageFolderConfig`.
+    """Settings of ImageNet-LT, in addition to those of `ImageFolderConfig`.
 
     Attributes:
         train_list: List of the training images, relative to the root.
@@ -61,7 +61,7 @@ class Config(ImageFolderConfig):
 
 
 class Dataset(ImageFolderDataset):
-    """ImageNet-LT beside outliers; an `ImageDataset`."""
+    """ImageNet-LT with outliers; an `ImageDataset`."""
 
     def __init__(self, config: Config) -> None:
         """Take the settings; lists are read when a split is asked for."""

@@ -44,9 +44,10 @@ class Config(Settings):
             effect where `imbalance` is "none".
         num_max: Training images of class 0 after the cut, at least 1; null takes as many as the
             largest class has.
-        ood: OOD test sets beside those of the folder, each a name and where its images are, such
+        ood: Further OOD test sets, each a name and where its images are, such
             as dtd=data/dtd/images, or the bare name of a known set (`ltood data list`).
-        aux: Where auxiliary outliers are, likewise; null takes the folder's, if it has some.
+        aux: Where auxiliary outliers are, in the same forms; null takes the folder's
+            if there are some.
         on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
     """
 

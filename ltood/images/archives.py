@@ -56,7 +56,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any] | None]:
             return [archive.get(name) for name in names]
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; put it there or correct the path.") from error
-    # Bytes of a single .npy array open as an array, which is no context manager.
+    # Bytes of a single .npy array open as an array, which is not a context manager.
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy's second sentence advises to load objects unsafely.
         reason = " ".join(str(error).split()).partition(". ")[0]

@@ -93,7 +93,8 @@ class Pipeline:
             local: Local training features, [N, P, D], for methods that read them.
 
         Raises:
-            DataError: If a shape does not fit, a number is not finite or a label is no class.
+            DataError: If a shape does not fit, a number is not finite or a label is not a
+                valid class.
             MissingNeedError: If an entry learns from something that was not given.
             ConfigError: If a setting does not fit the data, or the device is not there.
         """
@@ -208,7 +209,7 @@ class Pipeline:
         for entry in (detector.method, detector.calibrator, detector.normaliser):
             if entry is not None and not type(entry).__module__.startswith("ltood."):
                 raise ConfigError(
-                    f"{type(entry).__name__} is no entry of ltood, so that no one could load it; "
+                    f"{type(entry).__name__} is not an entry of ltood, so nobody could load it; "
                     "put its file into ltood, or pickle the pipeline."
                 )
         save_detector(Path(path), detector, overwrite=overwrite)
@@ -267,7 +268,7 @@ def load(path: str | Path, device: str = "auto") -> Pipeline:
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
-        StoreError: If a file is missing, is no detector or has another schema.
+        StoreError: If a file is missing, is not a detector or has another schema.
         CorruptStoreError: If a file is unreadable or was changed.
         ConfigError: If this version lacks an entry or one of its settings, or the device is
             not there.

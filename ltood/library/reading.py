@@ -11,7 +11,7 @@ from ltood.store.reading import StoreReader
 
 
 def is_features(given: object) -> bool:
-    """Whether something holds features of several splits, and is no array."""
+    """Whether something holds features of several splits rather than being an array."""
     return isinstance(given, Features) or hasattr(given, "split_spec")
 
 

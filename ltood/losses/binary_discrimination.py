@@ -1,4 +1,4 @@
-"""Binary cross entropy of a detector node that tells ID rows from outliers.
+"""Binary cross entropy of a detector node that separates ID rows from outliers.
 
 Source: Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution Detection: Many
 Methods Based on OOD Training Data Estimate a Combination of the Same Core Quantities", ICML 2022

@@ -18,7 +18,7 @@ def energy_margin_loss(
         id_logits: Class logits of ID rows, [N, C], N at least 1.
         aux_logits: Class logits of outliers, [M, C], M at least 1.
         margin_in: ID rows with a lower energy cost nothing; in the logits' unit.
-        margin_out: Outliers with a higher energy cost nothing; likewise.
+        margin_out: Outliers with a higher energy cost nothing.
 
     Returns:
         Loss in squared units of the logits, 0-d.

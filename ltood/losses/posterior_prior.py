@@ -2,7 +2,7 @@
 
 With g the detector's ID logit on balanced classes, the imbalanced one is g minus log delta,
 where delta = beta + (beta - 1) exp(g) and beta = mean over classes of gamma_y(x) P(y | x) / P(y).
-The imbalanced logit meets the batch, so that g itself is balanced; gamma is learned beside it.
+The imbalanced logit meets the batch, so that g itself is balanced; gamma is learned with it.
 
 Source: Liu et al., "Rethinking Out-of-Distribution Detection on Imbalanced Data Distribution",
 NeurIPS 2024 (arXiv:2407.16430), equations 5 to 7, in the form of the authors' code, which made

@@ -43,7 +43,7 @@ class Config(Settings):
             most 1, where the method is the Mahalanobis distance. "auto" is r / (r + n)
             for n rows of a class and r directions: the shared covariance counts as much
             as r rows, so that it rules small classes and large ones rule themselves.
-            The formula of Ledoit and Wolf is no choice here: from two rows, which are
+            The formula of Ledoit and Wolf is not an option here: from two rows, which are
             alike up to their sign, it finds no uncertainty and shrinks nothing.
         normalise: Divide features by their L2 norm before everything else.
     """

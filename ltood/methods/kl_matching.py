@@ -40,7 +40,7 @@ def mean_softmax(source: FeatureSource, group_by: str) -> Tensor:
         group_by: "predicted" or "label".
 
     Raises:
-        DataError: If a label is no class or there is not one row.
+        DataError: If a label is not a valid class or there are no rows.
     """
     num = source.num_classes
     counts = sums = None
@@ -86,7 +86,7 @@ class KLMatching(Method[Config]):
         """Learn the mean softmax of each class.
 
         Raises:
-            DataError: If there is no training row, or a label that is no class.
+            DataError: If there is no training row, or a label that is not a valid class.
         """
         means = mean_softmax(inputs.require_train(), self.config.group_by)
         # A mean can underflow to 0; its log must stay finite where the row's p is 0 too.

@@ -58,7 +58,7 @@ def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:
         whether the class has any row, [C] bool.
 
     Raises:
-        DataError: If a label is no class or there is not one row.
+        DataError: If a label is not a valid class or there are no rows.
     """
     num = source.num_classes
     counts = sums = None
@@ -118,7 +118,7 @@ class OpenMax(Method[Config]):
         """Learn the mean logits of each class and the Weibull of the distances to them.
 
         Raises:
-            DataError: If there is no training row, or a label that is no class.
+            DataError: If there is no training row, or a label that is not a valid class.
         """
         source = inputs.require_train()
         means, is_present = mean_activations(source)

@@ -4,7 +4,7 @@ Source: Bibas, Feder and Hassner, "Single Layer Predictive Normalized Maximum Li
 Out-of-Distribution Detection", NeurIPS 2021 (arXiv:2110.09246). For every class a genie adds
 the row with that label to the training set; the regret is the logarithm of the sum of the
 genies' probabilities, in closed form from the eigenbasis of the training features. As in the
-authors' code, features have unit length and a constant 1 beside them, and the part outside
+authors' code, features have unit length and are extended by a constant 1, and the part outside
 the span of the training rows counts with its square. Departures: the regret is in nats, not
 to the base C; eigenvalues below 1e-12 of the largest count as zero; the square of the part
 outside the span is cut at 1, beyond which the theorem of the paper gives no genie a way.

@@ -2,7 +2,7 @@
 
 Source: Ren, Fort, Liu, Roy, Padhy and Lakshminarayanan, "A Simple Fix to Mahalanobis
 Distance for Improving Near-OOD Detection", 2021 (arXiv:2106.09022), equations 2 and 3.
-With `normalise` it is the normalised variant that Mueller and Hein report beside
+With `normalise` it is the normalised variant that Mueller and Hein report next to
 Mahalanobis++ (ICML 2025, arXiv:2505.18032). Departure: classes without training rows
 are left out.
 """

@@ -41,7 +41,7 @@ def likelihood_slopes(source: FeatureSource, inverse: float) -> tuple[float, flo
         inverse: 1/T, above 0.
 
     Raises:
-        DataError: If a label is no class or there is not one row.
+        DataError: If a label is not a valid class or there are no rows.
     """
     first = second = 0.0
     for batch in source.batches(arrays=("logits", "labels")):
@@ -101,7 +101,7 @@ class TemperatureScaling(Method[Config]):
         """Learn the temperature from the training logits and labels.
 
         Raises:
-            DataError: If there is no training row, one class alone, or a label that is no
+            DataError: If there is no training row, one class alone, or a label that is not a valid
                 class.
         """
         source = inputs.require_train()

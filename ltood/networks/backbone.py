@@ -50,9 +50,9 @@ class ImageSpec:
     Attributes:
         channels: 1 (grey) or 3 (RGB).
         height: Pixels; 0 where images are files of any size.
-        width: Pixels, likewise.
+        width: Pixels; 0 where images are files of any size.
         mean: Mean of each channel over the training images, scaled to [0, 1].
-        std: Standard deviation likewise, above 0.
+        std: Standard deviation of each channel, above 0.
         num_classes: Number of classes C.
         num_aux_outputs: Auxiliary outputs e of the head, such as a detector node.
     """
@@ -125,7 +125,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         images: What it was built for.
-        repositories: Whose files it reads, and what they hold beside its tensors.
+        repositories: Whose files it reads, and what they hold besides its tensors.
     """
 
     repositories: ClassVar[tuple["Repository", ...]] = ()

@@ -45,7 +45,7 @@ class CheckpointFiles:
     Attributes:
         meta: The description, `checkpoint.json`.
         weights: Bytes of a safetensors file.
-        extras: Likewise of what the recipe learned for stage two; empty for most recipes.
+        extras: The same for what the recipe learned for stage two; empty for most recipes.
         history: Table of the epochs; empty where nothing was trained.
     """
 
@@ -138,7 +138,7 @@ def recorded_weights_digest(path: Path) -> str:
 
 
 def _taken_over(meta: Mapping[str, Any]) -> str:
-    """Digest of the weights and of what the recipe learned beside them."""
+    """Digest of the weights and of what the recipe learned besides them."""
     return digest({key: meta.get(key) for key in ("weights_sha256", "head_extras_sha256")})
 
 

@@ -1,4 +1,4 @@
-"""What official repositories keep beside the tensors of the network, by their names.
+"""What official repositories keep besides the tensors of the network, by their names.
 
 Sources: the released code of PASCL (Wang et al., ICML 2022), PATT (He et al., AAAI 2025) and ImOOD
 (Liu et al., NeurIPS 2024). A backbone lists the repositories whose files it reads.
@@ -28,8 +28,8 @@ class Repository:
 PASCL = Repository("PASCL", re.compile(r"projection\.|contrastive|aux_linear\."))
 #: A head of the contrastive loss, and attention weights of its calibrator, fitted anew by ours.
 PATT = Repository("PATT", re.compile(r"projection\.|contrastive|finalScore$"))
-#: Likewise, scale and shift of a detector logit, class weights of its losses, and class statistics
-#: for its Mahalanobis losses. Of the layer to gamma scoring can make use.
+#: Scale and shift of a detector logit, class weights of its losses, and class statistics for its
+#: Mahalanobis losses. Of the layer to gamma scoring can make use.
 IMOOD = Repository(
     "ImOOD",
     re.compile(

@@ -18,7 +18,7 @@ class ScaledBackbone(Backbone):
 
     Attributes:
         mean: Subtracted from images in [0, 1], [1, channels or 1, 1, 1].
-        std: Divides them likewise.
+        std: Divides them after that.
     """
 
     mean: Tensor
@@ -32,12 +32,12 @@ class ScaledBackbone(Backbone):
         *,
         channels: int | None = None,
     ) -> None:
-        """Keep what scales the channels beside the weights.
+        """Keep the numbers that scale the channels with the weights.
 
         Args:
             images: What the images look like.
             mean: One value for each channel; None takes those of the images.
-            std: Likewise, above 0.
+            std: Divides each channel, above 0.
             channels: Channels that the first layer wants, where grey images are repeated to
                 make them; None wants those of the images.
 

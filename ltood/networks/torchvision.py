@@ -39,7 +39,7 @@ class TorchvisionConfig(Settings):
             where the data have ImageNet's 1,000 classes.
         mean: Subtracted from each channel of images in [0, 1]; null takes it from the
             training images. The default is ImageNet's, for which weights are published.
-        std: Divides each channel likewise.
+        std: Divides each channel after that.
     """
 
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2"] | None = None

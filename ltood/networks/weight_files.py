@@ -99,8 +99,8 @@ def _unwrapped(content: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
             break
         plain = [key for key in inside if key in _WRAPPERS]
         if inside[0] in _AVERAGES:
-            beside = f" and not the weights of the last step ({plain[0]})" if plain else ""
-            log(f"{path}: the averaged weights ({inside[0]}) are taken{beside}.")
+            instead = f" and not the weights of the last step ({plain[0]})" if plain else ""
+            log(f"{path}: the averaged weights ({inside[0]}) are taken{instead}.")
         content = content[inside[0]]
     return content
 
@@ -161,7 +161,7 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
             ) from error
         if "GLOBAL" in reason:
             raise DataError(
-                f"{path} holds Python objects beside tensors, which could run code and are not "
+                f"{path} holds Python objects besides tensors, which could run code and are not "
                 "opened; where it was written, save its tensors alone with "
                 "torch.save(model.state_dict(), 'tensors.pth'), and give that file."
             ) from error

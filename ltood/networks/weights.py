@@ -46,7 +46,7 @@ def load_weights(
         head: What becomes of the head.
 
     Returns:
-        What was learned beside the head and scoring can use, as `Recipe.head_extras` gives it:
+        What was learned besides the head that scoring can use, as `Recipe.head_extras` gives it:
         from a folder of ours what lies there, from ImOOD's files the gamma layer.
 
     Raises:

@@ -86,7 +86,7 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
 
     Raises:
         MissingNeedError: If there are no training rows.
-        DataError: If a training label is no class or there is not one row.
+        DataError: If a training label is not a valid class or there are no rows.
     """
     source = inputs.require_train()
 

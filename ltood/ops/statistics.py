@@ -67,7 +67,7 @@ def class_statistics(inputs: FitInputs, *, normalise: bool = False) -> ClassStat
 
     Raises:
         MissingNeedError: If there are no training rows.
-        DataError: If a training label is no class or there is not one row.
+        DataError: If a training label is not a valid class or there are no rows.
     """
     source = inputs.require_train()
     return inputs.cached(

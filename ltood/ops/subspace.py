@@ -71,7 +71,7 @@ def eigenbasis(inputs: FitInputs) -> Eigenbasis:
 
     Raises:
         MissingNeedError: If there are no training rows or no head.
-        DataError: If a training label is no class or there is not one row.
+        DataError: If a training label is not a valid class or there are no rows.
     """
     head = inputs.require_head()
 
@@ -177,7 +177,7 @@ def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
 
     Raises:
         MissingNeedError: If there are no training rows.
-        DataError: If a training label is no class or there is not one row.
+        DataError: If a training label is not a valid class or there are no rows.
     """
     inputs.require_train()
 

@@ -12,8 +12,8 @@ from ltood.core.errors import StoreError
 def only_run(stage: str, folder: Path) -> Iterator[None]:
     """Keep other runs of a stage away while the block runs.
 
-    The system drops the lock with the process that holds it, however that ends. Ranks beside the
-    first take none. On file systems without locks nothing is checked.
+    The system drops the lock with the process that holds it, however that ends. Ranks other
+    than the first take none. On file systems without locks nothing is checked.
 
     Args:
         stage: Name, such as "train".

@@ -32,7 +32,7 @@ def data(params: Params) -> dict[str, Any]:
 
 
 def weights(params: Params) -> dict[str, Any]:
-    """What the stage train would read beside the data: weights, and files of the backbone.
+    """What the stage train would read besides the data: weights, and files of the backbone.
 
     Raises:
         DataError: If a file is missing or unusable.

@@ -73,7 +73,7 @@ def check(params: Params) -> None:
 
 
 def keep_finished() -> None:
-    """Keep checkpoint and features, such as those that DVC checked out, beside its outputs.
+    """Keep checkpoint and features, such as those that DVC checked out, outside its outputs.
 
     DVC deletes the outputs of a stage before it runs, also what the stage would use again.
     """

@@ -45,7 +45,7 @@ class KnownImages:
 
 
 def _digests(split: ImageSource) -> Iterator[bytes]:
-    """What tells the images of a split apart, one value each."""
+    """One value for each image of a split, different for different images."""
     columns = split.columns()
     if "digests" in columns:
         for digest in columns["digests"]:

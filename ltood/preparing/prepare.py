@@ -40,7 +40,7 @@ def prepare(
 ) -> None:
     """Write all splits of a dataset to the folder `out`, replacing an older one.
 
-    A killed run leaves the older folder or none, never half of one, and beside it at most a
+    A killed run leaves the older folder or none, never half of one, and next to it at most a
     folder `.<name>.*.tmp`, which the next run removes.
 
     Args:

@@ -22,7 +22,7 @@ def summary(
         class_names: Names of the ID classes, [C].
         class_counts: Training images of each class, [C].
         rows: Images of each split, by name.
-        settings: Dataset settings; their names tell what can be given.
+        settings: Dataset settings; their names show what can be set.
     """
     section = f"datasets.{name}"
     most, least = int(class_counts.argmax()), int(class_counts.argmin())

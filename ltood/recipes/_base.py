@@ -100,7 +100,7 @@ class TrainingRecipe(Recipe):
         backbone.train()
 
     def head_extras(self) -> dict[str, NDArray[np.float32]]:
-        """What training learned beside the head and stage two may use; empty by default.
+        """What training learned besides the head that stage two may use; empty by default.
 
         Returns:
             Arrays that a `ClassifierHead` has and the backbone does not give, such as

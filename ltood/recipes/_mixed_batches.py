@@ -19,9 +19,9 @@ class MixedOutput:
     Attributes:
         labels: Classes of the ID rows, view after view, [N] int64.
         logits: Class logits of the ID rows, [N, C], float32 or wider.
-        aux_logits: Class logits of the outliers, [M, C], likewise.
-        nodes: Detector nodes of the ID rows, [N, e], likewise.
-        aux_nodes: Detector nodes of the outliers, [M, e], likewise.
+        aux_logits: Class logits of the outliers, [M, C].
+        nodes: Detector nodes of the ID rows, [N, e].
+        aux_nodes: Detector nodes of the outliers, [M, e].
         pooled: Features of the ID rows, [N, D].
         aux_pooled: Features of the outliers, [M, D].
     """
@@ -89,7 +89,7 @@ def mixed_pass(batch: StepBatch, num_classes: int) -> MixedOutput:
     """Send all views and the outliers through the network at once.
 
     One pass, because batch norm then normalises both alike; with one pass each, the net could
-    tell them apart by statistics that it does not have at test time.
+    separate them by statistics that it does not have at test time.
 
     Raises:
         MissingNeedError: If the batch holds no outliers.

@@ -121,7 +121,7 @@ class PromptRecipe(TextHeadRecipe):
 
         Args:
             logits: Scaled cosines of image and text, [B, C].
-            local_logits: Likewise of P patches, [B, P, C]; None where `needs_local` is False.
+            local_logits: The same for P patches, [B, P, C]; None where `needs_local` is False.
             labels: Classes, [B] int64.
         """
 

@@ -1,4 +1,4 @@
-"""BinDisc: cross entropy, and a detector node that learns to tell ID images from outliers.
+"""BinDisc: cross entropy, and a detector node that learns to separate ID images from outliers.
 
 Source: Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution Detection: Many
 Methods Based on OOD Training Data Estimate a Combination of the Same Core Quantities", ICML 2022

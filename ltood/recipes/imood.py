@@ -58,8 +58,8 @@ class Config(Settings):
     Attributes:
         base: What the ID logit g is made from: "bin_disc" is a node of its own; "energy" is
             w logsumexp(z) + b; "oe" is w (largest probability - 1/C) + b, with the cross entropy
-            to uniform on outliers beside it; "maha" is w (squared Mahalanobis distance) + b.
-        auxiliary: Term beside the detector's: "pascl" contrasts tail classes with one another
+            to uniform on outliers as well; "maha" is w (squared Mahalanobis distance) + b.
+        auxiliary: Term next to the detector's: "pascl" contrasts tail classes with one another
             and with outliers; "simclr", as the released code names it, is a second detector on
             the first output of the projection.
         detector_weight: Of all terms of the detector, 0 or more.

@@ -28,7 +28,7 @@ _SHARE = 0.2
 
 @dataclass(frozen=True)
 class Config(PromptConfig):
-    """Settings of LoCoOp, beside those of prompt learning.
+    """Settings of LoCoOp, in addition to those of prompt learning.
 
     Attributes:
         entropy_weight: Lambda, of the entropy on patches that leave the label out, 0 or more.

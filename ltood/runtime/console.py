@@ -40,7 +40,7 @@ def one_line_errors() -> Iterator[None]:
             print("interrupted; run the same command again to go on.", file=sys.stderr)
             raise SystemExit(EXIT_INTERRUPT) from None
         except BrokenPipeError:
-            # The reader of our output (such as `head`) has gone; that is no failure.
+            # The reader of our output (such as `head`) has gone, which is not an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             if error.errno is None:

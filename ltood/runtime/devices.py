@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # A number in params.yaml, such as `device: 0`, is no text.
+    # A number in params.yaml, such as `device: 0`, is not text.
     kind, _, index = str(name).partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
         raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:<number>.")
@@ -45,7 +45,7 @@ def deterministic(device: torch.device, *, enabled: bool = True) -> Iterator[Non
     GPU is the current one meanwhile: else pinned memory, for one, would take room on the first.
 
     Args:
-        device: Device to compute on, whose random state is guarded beside the CPU's.
+        device: Device to compute on, whose random state is guarded as well as the CPU's.
         enabled: False leaves the algorithms alone and only guards the random state.
     """
     # Read by cuBLAS when it starts; without it torch refuses deterministic products on CUDA.

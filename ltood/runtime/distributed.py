@@ -114,7 +114,7 @@ def ranks_from_environment() -> Iterator[Ranks]:
         ranks = Ranks(*(int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"WORLD_SIZE is set but RANK and LOCAL_RANK are no numbers beside it ({error}); start "
+            f"WORLD_SIZE is set but RANK and LOCAL_RANK are not numbers ({error}); start "
             "the command with torchrun, or unset WORLD_SIZE."
         ) from None
     if ranks.world_size == 1:

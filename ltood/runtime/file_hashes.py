@@ -1,7 +1,7 @@
 """SHA-256 of many files, each read again only once it has changed.
 
 Digests are remembered in a small SQLite database by path, size, times in nanoseconds and inode.
-The time of change counts beside that of modification, so that a file put back with its old time
+The time of change counts as well as that of modification, so that a file put back with its old time
 is read again. A file that changed within the last seconds is not remembered: another change in
 the same tick of the file system's clock would not show.
 """

@@ -43,7 +43,7 @@ def write_atomically(path: Path, data: Content, *, sweep: bool = True) -> None:
     Args:
         path: As `writing` takes it.
         data: Content.
-        sweep: Remove temporaries of ended processes beside the file first.
+        sweep: Remove temporaries that ended processes left next to the file first.
 
     Raises:
         StoreError: If it cannot be written, such as on a full disk.
@@ -60,7 +60,7 @@ def writing(path: Path, *, sweep: bool = True) -> Iterator[IO[bytes]]:
         path: A regular file or a free name, whose folder is made if missing. Where `path` is a
             symbolic link, the file it points to is replaced. Devices and pipes are written to
             directly.
-        sweep: Remove temporaries of ended processes beside the file first.
+        sweep: Remove temporaries that ended processes left next to the file first.
 
     Yields:
         The file, opened for writing bytes.
@@ -148,7 +148,7 @@ def building_folder(out: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Fill a new folder that takes the place of `out` when the block ends without an error.
 
     Yields:
-        An empty folder beside `out`.
+        An empty folder next to `out`.
 
     Raises:
         StoreError: If `out` cannot be written, or is there at the end and `overwrite` is off.
@@ -165,7 +165,7 @@ def building_folder(out: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(out: Path) -> Iterator[Path]:
-    """Make an empty folder beside `out` for the block; a later writer removes a killed one's.
+    """Make an empty folder next to `out` for the block; a later writer removes a killed one's.
 
     Raises:
         StoreError: If it cannot be made.
@@ -332,7 +332,7 @@ def _is_stream(path: Path) -> bool:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A free name beside `target`; what stands there at the end is removed."""
+    """A free name next to `target`; whatever has that name at the end is removed."""
     path = target.with_name(f".{target.name}.{_MACHINE}-{os.getpid()}-{next(_count)}{TEMPORARY}")
     _in_use.add(path)
     try:

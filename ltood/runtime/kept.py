@@ -1,4 +1,4 @@
-"""A finished result under a second name, beside the output that a pipeline tool deletes.
+"""A finished result under a second name, which survives when a tool deletes the output.
 
     work/finished/    the files of the last result, by hard links where the file system has them
 

@@ -71,7 +71,7 @@ def code_parts(*roots: str) -> dict[str, dict[str, str]]:
             be among them.
 
     Returns:
-        Digests by module under "modules", by file for what they read from beside them under
+        Digests by module under "modules", by file for what they read from their folder under
         "files", and versions by library under "libraries".
 
     Raises:
@@ -102,7 +102,7 @@ def minor_version(library: str) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions to note beside a result; `code_parts` says which of them count."""
+    """Versions to record with a result; `code_parts` says which of them count."""
     return {name: importlib.metadata.version(name) for name in ("ltood", "numpy", "torch")}
 
 

@@ -118,7 +118,7 @@ def closure(roots: tuple[str, ...], without: frozenset[str] = frozenset()) -> di
 
 
 def companions(name: str, source: Source) -> dict[str, Path]:
-    """Files beside a module that it reads: those whose names stand in its text.
+    """Files in a module's folder that it reads: those whose names occur in its text.
 
     Returns:
         Paths by name such as "ltood/reporting/report.css".

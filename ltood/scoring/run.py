@@ -96,7 +96,7 @@ def write_scores(
 
     Args:
         session: The store, seen through the calibrator of `calibration`.
-        calibration: The fitted calibrator, recorded beside the scores.
+        calibration: The fitted calibrator, recorded with the scores.
         method: The method, not fitted.
         out: Score store to write.
         splits: Splits to score; all of the store by default.

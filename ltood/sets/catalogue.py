@@ -1,6 +1,6 @@
 """Known image sets: what they hold, where they come from, where they are looked for.
 
-The facts stand in `catalogue.toml` beside this file. The folder of a set is `data/sets/<name>`
+The facts are in `catalogue.toml` in this folder. The folder of a set is `data/sets/<name>`
 unless another root is given. Standard library only.
 """
 

@@ -1,7 +1,7 @@
 """Files from the web: fetched with resume and checksum, archives unpacked safely.
 
 A file grows under the name `.<name>.part` and takes its own name in one rename once its checksum
-is right, so a file that is there is whole. A part is continued only where a checksum can tell
+is right, so a file that is there is whole. A part is continued only where a checksum can show
 that both ends fit. Standard library only.
 """
 
@@ -52,7 +52,7 @@ class Source:
     def __post_init__(self) -> None:
         """Check the form of each value."""
         if not self.file or "/" in self.file or self.file.startswith("."):
-            raise DataError(f"{self.file!r} is no file name; give the last part of a path.")
+            raise DataError(f"{self.file!r} is not a file name; give the last part of a path.")
         if not self.address.startswith(("http://", "https://")):
             raise DataError(
                 f"the address {self.address!r} of {self.file} must begin with https://."
@@ -158,7 +158,7 @@ def unpack(archive: Path, out: Path) -> None:
     """Unpack a tar or zip file to the new folder `out`, which appears whole or not at all.
 
     Raises:
-        DataError: If `out` exists, the file is no archive or damaged, or a member would land
+        DataError: If `out` exists, the file is damaged or not an archive, or a member would land
             outside `out` or be anything but a file, a folder or a link within.
     """
     if out.exists():
@@ -207,7 +207,7 @@ def _complete(file: IO[bytes], source: Source, folder: Path, attempts: int, paus
         try:
             return _append(file, source, folder)
         except _Passing as error:
-            # Progress is no failure: a long download over a shaky line still ends.
+            # Progress resets the count: a long download over a shaky line still ends.
             failures = 1 if file.tell() > before else failures + 1
             if failures >= attempts:
                 raise DataError(

@@ -33,7 +33,7 @@ def make(rule: str, folder: Path) -> Path:
 
     Args:
         rule: "gaussian", "uniform" or "svhn_10k".
-        folder: Folder of the set; made if missing. The folder `svhn` beside it is read for
+        folder: Folder of the set; made if missing. The folder `svhn` next to it is read for
             "svhn_10k".
 
     Returns:

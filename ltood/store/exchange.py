@@ -63,7 +63,7 @@ def import_folder(
         StoreError: If the store exists and was made from something else.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give the folder that holds head.npz.")
+        raise DataError(f"{folder} is not a folder; give the folder that holds head.npz.")
     with ExitStack() as stack:
         files = folder_files(folder)
         tables = {

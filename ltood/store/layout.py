@@ -162,10 +162,10 @@ class StoreSpec:
 
 
 def check_split_name(name: str) -> None:
-    """Refuse a name that is no split name.
+    """Refuse a name that is not a valid split name.
 
     Raises:
         StoreError: With the rule.
     """
     if not _SPLIT_PATTERN.match(name):
-        raise StoreError(f"{name!r} is no split name: {SPLIT_RULE}.")
+        raise StoreError(f"{name!r} is not a valid split name: {SPLIT_RULE}.")

@@ -178,7 +178,8 @@ class MemoryStore:
             class_names: Names of the C classes; their numbers where not given.
 
         Raises:
-            DataError: If a shape does not fit, a number is not finite or a label is no class.
+            DataError: If a shape does not fit, a number is not finite or a label is not a
+                valid class.
         """
         for name in splits:
             check_split_name(name)

@@ -72,7 +72,7 @@ class ScoreStore(OpenedStore):
 
 
 class ScoreWriter:
-    """Writes a score store beside its final path and moves it there when complete.
+    """Writes a score store next to its final path and moves it there when complete.
 
     Use as a context manager; leaving it by an error leaves the old store as it was.
     """
@@ -94,7 +94,7 @@ class ScoreWriter:
             overwrite: Replace an existing store at the end.
 
         Raises:
-            StoreError: If `path` exists and `overwrite` is off, or it is no score store.
+            StoreError: If `path` exists and `overwrite` is off, or it is not a score store.
         """
         self.path = Path(path)
         if self.path.exists() and not overwrite:
@@ -110,7 +110,7 @@ class ScoreWriter:
         self._received = dict.fromkeys(rows, 0)
 
     def __enter__(self) -> Self:
-        """Make an empty store beside the final path.
+        """Make an empty store next to the final path.
 
         Raises:
             StoreError: If it cannot be written.
@@ -156,7 +156,7 @@ class ScoreWriter:
         for key, values in part.items():
             if values.shape != (len(rows),):
                 raise StoreError(
-                    f"{key} of split {split} has shape {values.shape} beside {len(rows)} scores; "
+                    f"{key} of split {split} has shape {values.shape} for {len(rows)} scores; "
                     f"it must be ({len(rows)},)."
                 )
             if not np.can_cast(values.dtype, ARRAYS[key].dtype, "same_kind"):

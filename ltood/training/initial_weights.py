@@ -67,7 +67,7 @@ class GivenWeights:
             head: What becomes of the head.
 
         Returns:
-            What was learned beside the head and scoring can use.
+            What was learned besides the head that scoring can use.
 
         Raises:
             DataError: If they cannot be read, do not fit, or have another content than was said.
@@ -85,7 +85,7 @@ class GivenWeights:
 def build(
     plan: Plan, recipe: Recipe, data: ImageData, given: GivenWeights | None
 ) -> tuple[Backbone, Extras]:
-    """The backbone as training or taking starts, and what its weights bring beside the head.
+    """The backbone as training or taking starts, and what its weights bring besides the head.
 
     Raises:
         ConfigError: If nothing is to be trained and no weights are named, or the backbone has

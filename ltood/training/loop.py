@@ -182,7 +182,7 @@ class Run:
         return len(batch.labels)
 
     def _check_losses(self) -> None:
-        """Add up the losses of the last steps and refuse what is no finite number."""
+        """Add up the losses of the last steps and refuse those that are not finite."""
         for step, names, values, num in self.pending:
             for name, value in zip(names, values.tolist(), strict=True):
                 if not math.isfinite(value):
@@ -225,8 +225,8 @@ class Run:
             with self.averaged.applied():
                 row["val_accuracy"] = self._val_accuracy()
         self.progress = Progress(done, history=[*self.progress.history, row])
-        tells = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
-        if tells and self.ranks.rank == 0:
+        reports = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
+        if reports and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
             seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
             news = f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Rows of one look at a validation split.
 _EVAL_ROWS = 1000
-#: Likewise where whole images wait.
+#: The same for whole images.
 _EVAL_IMAGES = 128
 
 
@@ -44,7 +44,7 @@ class BatchRequest:
         cuts: For each view whether it is a random part of the image, stretched to the size;
             otherwise the whole image is brought to it.
         seed: Decides the parts.
-        counters: Likewise; those of the step.
+        counters: Counters of the step.
         smallest: Least share of an image that a part shows.
     """
 
@@ -242,7 +242,7 @@ class PrefetchedImages:
         """Views [n, V, H, W, 3] of the images; n may be 0 on a rank without a share."""
         on_gpu = self._device.type == "cuda"
         shape = (len(decoded), num_views, *self._geometry.size, 3)
-        # Only from pinned memory does the copy run beside the device's other work.
+        # Only from pinned memory does the copy run while the device does other work.
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
         if decoded:
             np.stack(decoded, out=images.numpy())

@@ -38,9 +38,9 @@ class TrainingConfig(Settings):
         horizontal_flip: Mirror half of the images.
         augmentation: What else is done to the images, as
             `ltood/training/augmentation/named.py` lists it.
-        later_views: Likewise for the second and further views of recipes that take several;
+        later_views: The same for the second and further views of recipes that take several;
             null takes that of the first.
-        aux_augmentation: Likewise for auxiliary outliers.
+        aux_augmentation: The same for auxiliary outliers.
         accumulate: Parts that a batch goes through the network in, for less memory. Losses of
             single images stay the same to rounding, batch norm and losses over many images
             (contrast) see one part at a time.

@@ -154,7 +154,7 @@ def _shared(norm: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm2d:
     """A batch norm over all ranks with the tensors of `norm`, and what that does afterwards.
 
     Raises:
-        ConfigError: If `norm` is not for maps, or it is not known what it does beside normalising.
+        ConfigError: If `norm` is not for maps, or it may do more than normalise.
     """
     steps = dict(norm.named_children())
     # timm's norms end with dropout and activation, held as modules of these names.

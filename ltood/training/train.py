@@ -70,7 +70,7 @@ def train(
             no weights to take, or they lie in a folder that training writes.
         DataError: If the weights to start from cannot be read or do not fit.
         MissingNeedError: If the recipe needs outliers and there is no split aux.
-        TrainingError: If a loss term or a weight is no finite number.
+        TrainingError: If a loss term or a weight is not finite.
         StoreError: If `out` holds something else, or cannot be written.
     """
     ranks = ranks or Ranks()

@@ -1,11 +1,11 @@
-"""Where training keeps its work, finished and unfinished, beside the checkpoint; no torch.
+"""Where training keeps its work, finished and unfinished, next to the checkpoint; no torch.
 
     work/state/         state of an unfinished run
     work/history.csv    epochs of it that are done
     work/finished/      the last checkpoint, whole; the same files as the output, by hard links
 
 The output folder is an output of DVC, which deletes it before the stage runs. What is whole or can
-be gone on with therefore lies beside it, where it survives kills and reruns that change nothing.
+be continued therefore lies next to it, where it survives kills and reruns that change nothing.
 """
 
 import shutil

@@ -124,13 +124,15 @@ def test_a_file_that_is_no_configuration(tmp_path, content):
     path = tmp_path / "model.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ConfigError, match=r"model\.json', which is no configuration of a CLIP"):
+    with pytest.raises(
+        ConfigError, match=r"model\.json', which is not the configuration of a CLIP"
+    ):
         clip_spec(str(path))
 
 
 def test_text_of_a_configuration_is_checked_likewise():
     assert clip_spec(SMALL.read_text()) == clip_spec(str(SMALL))
-    with pytest.raises(ConfigError, match=r"'{\[', which is no configuration of a CLIP model"):
+    with pytest.raises(ConfigError, match=r"'{\[', which is not the configuration of a CLIP model"):
         clip_spec("{[")
 
 

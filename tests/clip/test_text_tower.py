@@ -106,7 +106,7 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 
 def test_other_modules_are_refused():
-    with pytest.raises(DataError, match="text encoder of this Linear is no plain CLIP"):
+    with pytest.raises(DataError, match="text encoder of this Linear is not a plain CLIP"):
         TextTower.from_module(torch.nn.Linear(1, 1))
     model = open_clip_model()
     model.text_pool_type = "last"

@@ -154,19 +154,19 @@ def test_a_truncated_archive_is_refused_even_if_recorded(tmp_path, length):
     content = (tmp_path / "test.npz").read_bytes()
     (tmp_path / "test.npz").write_bytes(content[:length])
     record(tmp_path)
-    with pytest.raises(DataError, match=r"test\.npz is no archive of images, labels and ids"):
+    with pytest.raises(DataError, match=r"test\.npz is not an archive of images, labels and ids"):
         dataset.split("test")
 
 
 def test_an_archive_without_labels_is_refused(tmp_path):
     dataset = small_folder(tmp_path, labels=None)
-    with pytest.raises(DataError, match=r"no archive of images, labels and ids \(.*labels"):
+    with pytest.raises(DataError, match=r"not an archive of images, labels and ids \(.*labels"):
         dataset.split("test")
 
 
 def test_pickled_objects_are_refused(tmp_path):
     dataset = small_folder(tmp_path, labels=np.array([object()] * 4))
-    with pytest.raises(DataError, match=r"no archive of images.*allow_pickle=False"):
+    with pytest.raises(DataError, match=r"not an archive of images.*allow_pickle=False"):
         dataset.split("test")
 
 

@@ -347,7 +347,7 @@ def test_own_methods_work_but_are_not_saved(data, tmp_path):
         pipe.score(arrays["ood"]), np.linalg.norm(arrays["ood"], axis=1), rtol=1e-6
     )
     pipe.set_threshold(arrays["val"])
-    with pytest.raises(ConfigError, match="no entry of ltood"):
+    with pytest.raises(ConfigError, match="not an entry of ltood"):
         pipe.save(tmp_path / "d.safetensors")
 
 

@@ -245,7 +245,7 @@ def test_names_given_twice_or_malformed_are_refused(toy, out):
     with pytest.raises(DataError, match="toy names the split 'test' twice"):
         run(toy, out)
     toy.splits = lambda: ("train", "test", "../evil")
-    with pytest.raises(StoreError, match=r"'\.\./evil' is no split name"):
+    with pytest.raises(StoreError, match=r"'\.\./evil' is not a valid split name"):
         run(toy, out)
 
 

@@ -216,8 +216,8 @@ def test_two_downloads_of_one_file_do_not_mix(server, tmp_path):
 @pytest.mark.parametrize(
     ("file", "address", "checksum", "sentence"),
     [
-        ("a/b", "https://a", "", r"'a/b' is no file name"),
-        (".a", "https://a", "", r"'\.a' is no file name"),
+        ("a/b", "https://a", "", r"'a/b' is not a file name"),
+        (".a", "https://a", "", r"'\.a' is not a file name"),
         ("a", "file:///etc/passwd", "", r"must begin with https"),
         ("a", "https://a", "md5:12", r"checksum 'md5:12' of a must be md5"),
         ("a", "https://a", "crc:" + "0" * 32, r"must be md5: or sha256:"),

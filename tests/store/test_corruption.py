@@ -64,19 +64,20 @@ def test_every_flipped_byte_of_an_array_is_reported(path, name):
     read_all(path)
 
 
-@pytest.mark.parametrize("mask", [0x01, 0x80])
 @pytest.mark.parametrize("name", ["zarr.json", MARKER])
-def test_a_flipped_byte_of_metadata_never_gives_other_data(path, name, mask):
+def test_a_flipped_bit_of_metadata_never_gives_other_data(path, name):
     file = path / name
     sound, expected, reports = file.read_bytes(), read_all(path), []
-    for position in range(len(sound)):
-        flip(file, position, mask)
+    # Odd steps through a long file meet every bit and every kind of place.
+    positions = range(0, len(sound), 1 if len(sound) < 1000 else 7)
+    for position in positions:
+        flip(file, position, 1 << position % 8)
         try:
             assert read_all(path) == expected
         except StoreError as error:
             reports.append(str(error))
         file.write_bytes(sound)
-    assert len(reports) == len(sound)
+    assert len(reports) == len(positions)
     assert all(str(path) in report for report in reports)
 
 

@@ -204,7 +204,7 @@ def test_an_archive_that_ends_early(tmp_path):
 
 
 def test_missing_files_and_folders(tmp_path, rng):
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         import_folder(tmp_path / "nowhere", tmp_path / "out.zarr")
     empty = write(tmp_path / "empty", {"head": toy(rng)["head"]})
     with pytest.raises(DataError, match="holds no split"):

@@ -18,7 +18,9 @@ def test_split_names_of_the_house_are_accepted(name):
     "name", ["head", "Train", "train\n", "ood_", "ood_../x", "svhn", "", "ood_a b", "ood_.a"]
 )
 def test_other_split_names_are_refused(name):
-    with pytest.raises(StoreError, match=r"is no split name: a split is train, val, test, aux or"):
+    with pytest.raises(
+        StoreError, match=r"is not a valid split name: a split is train, val, test, aux or"
+    ):
         StoreSpec({name: SplitSpec(1, array_specs())})
 
 

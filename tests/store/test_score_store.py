@@ -235,10 +235,10 @@ def test_rows_of_a_split_nobody_announced_are_refused(tmp_path):
         (
             "labels",
             np.array([3]),
-            r"labels of split test has shape \(1,\) beside 5 scores; it must",
+            r"labels of split test has shape \(1,\) for 5 scores; it must",
         ),
-        ("ids", np.zeros((5, 1), int), r"ids of split test has shape \(5, 1\) beside 5 scores"),
-        ("scores", np.zeros((5, 2)), r"scores of split test has shape \(5, 2\) beside 5 scores"),
+        ("ids", np.zeros((5, 1), int), r"ids of split test has shape \(5, 1\) for 5 scores"),
+        ("scores", np.zeros((5, 2)), r"scores of split test has shape \(5, 2\) for 5 scores"),
         (
             "predictions",
             np.zeros(5),
