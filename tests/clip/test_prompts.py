@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from ltood.clip import prompts as ops
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import ConfigError, DataError, MissingPackageError
 from ltood.losses.local_entropy import irrelevant_patches, local_entropy_loss
 from tests import prompt_samples
 
@@ -139,7 +139,5 @@ def test_empty_prompts_and_contexts_are_refused():
 
 def test_a_missing_tokenizer_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
-    with pytest.raises(
-        DataError, match=r"open_clip, which is not installed; install ltood\[clip\]"
-    ):
+    with pytest.raises(MissingPackageError, match=r"ltood\[clip\]"):
         ops.clip_vocabulary(77)

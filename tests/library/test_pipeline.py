@@ -65,11 +65,13 @@ def test_it_is_the_detector_of_the_command_line(slots, data, tmp_path):
     pipe.save(tmp_path / "own.safetensors")
 
     kept = {key: value.numpy() for key, value in head.arrays().items()}
-    np.savez(tmp_path / "head.npz", **kept)
-    np.savez(tmp_path / "train.npz", features=arrays["x"], labels=arrays["y"])
-    np.savez(tmp_path / "val.npz", features=arrays["val"], labels=arrays["val_y"])
-    np.savez(tmp_path / "aux.npz", features=arrays["aux"])
-    import_folder(tmp_path, tmp_path / "features.zarr")
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    np.savez(folder / "head.npz", **kept)
+    np.savez(folder / "train.npz", features=arrays["x"], labels=arrays["y"])
+    np.savez(folder / "val.npz", features=arrays["val"], labels=arrays["val_y"])
+    np.savez(folder / "aux.npz", features=arrays["aux"])
+    import_folder(folder, tmp_path / "features.zarr")
     specs = []
     for given in (*slots, None, None)[:3]:
         name = given or "none"
