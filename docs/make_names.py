@@ -25,7 +25,7 @@ OTHERS = {
     "load": "library.pipeline",
     "method": "library.entries",
     "normaliser": "library.entries",
-    "open_features": "library.features",
+    "open_features": "library.opening",
 }
 
 

@@ -68,7 +68,7 @@ _NAMES = {
     "load": "library.pipeline",
     "method": "library.entries",
     "normaliser": "library.entries",
-    "open_features": "library.features",
+    "open_features": "library.opening",
 }
 
 __all__ = [*_NAMES, "__version__"]

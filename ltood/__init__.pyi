@@ -10,7 +10,7 @@ from ltood.library.entries import method as method
 from ltood.library.entries import normaliser as normaliser
 from ltood.library.evaluating import evaluate as evaluate
 from ltood.library.extract import extract as extract
-from ltood.library.features import open_features as open_features
+from ltood.library.opening import open_features as open_features
 from ltood.library.pipeline import Pipeline as Pipeline
 from ltood.library.pipeline import load as load
 from ltood.methods.ash import ASH as ASH

@@ -13,7 +13,7 @@ from ltood.store.features import LOAD_LIMIT_GIB
 _BLOCK = 1024
 
 
-class Column:
+class Column(Sequence[Any]):
     """One array of a split, of which only the rows are read that are asked for.
 
     It slices as a NumPy array does, and `numpy.asarray` reads it whole.

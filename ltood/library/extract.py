@@ -9,8 +9,9 @@ from torch import nn
 
 from ltood.core.errors import DataError
 from ltood.library.borrowing import borrowed, identity_of, place_of
-from ltood.library.features import Features, open_features
+from ltood.library.features import Features
 from ltood.library.loading import Loader, by_split, read_batch, rewindable
+from ltood.library.opening import open_features
 from ltood.library.storing import Storing
 from ltood.library.tapping import Tap
 from ltood.runtime.devices import resolve_precision

@@ -1,7 +1,6 @@
 """Features of a store, of files or of arrays, read as NumPy arrays."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.prior import ClassPrior
 from ltood.library.columns import Column, linear
-from ltood.store.features import FeatureStore
-from ltood.store.layout import OOD_PREFIX
+from ltood.store.layout import OOD_PREFIX, in_order
 
 if TYPE_CHECKING:
     from ltood.core.head import ClassifierHead
@@ -32,6 +30,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.columns["features"])
+
+    def without(self, array: str) -> "Split":
+        """The same without one of its arrays."""
+        return Split(self.name, {k: v for k, v in self.columns.items() if k != array})
 
     @property
     def features(self) -> Column:
@@ -75,6 +77,8 @@ class Features(Mapping[str, Split]):
     Attributes:
         path: Where they lie, for commands; None for arrays.
         class_names: C names in label order.
+        head_arrays: Arrays of the head by name; none where there is no head.
+        counts: C training counts, or None where nobody knows them.
     """
 
     def __init__(
@@ -95,8 +99,9 @@ class Features(Mapping[str, Split]):
             path: Store that they were read from.
         """
         self.path, self.class_names = path, list(class_names)
-        self.head_arrays, self._counts = dict(head), class_counts
-        self._splits = {name: _with_logits(split, head) for name, split in splits.items()}
+        self.head_arrays, self.counts = dict(head), class_counts
+        self._stored = {name for name, split in splits.items() if "logits" in split.columns}
+        self._splits = {name: _with_logits(splits[name], head) for name in in_order(splits)}
 
     @property
     def splits(self) -> list[str]:
@@ -126,9 +131,45 @@ class Features(Mapping[str, Split]):
         Raises:
             MissingNeedError: If nobody knows them.
         """
-        if self._counts is None:
+        if self.counts is None:
             raise MissingNeedError(f"{self._where()} without a split train to count classes in.")
-        return ClassPrior(self._counts)
+        return ClassPrior(self.counts)
+
+    def bare(self, name: str) -> Split:
+        """A split as it is stored: without logits that follow from its features and the head."""
+        split = self[name]
+        return split if split.name in self._stored else split.without("logits")
+
+    def replaced(
+        self,
+        splits: Mapping[str, Split],
+        head: Mapping[str, NDArray[Any]] | None,
+        class_names: Sequence[str] | None,
+    ) -> "Features":
+        """The same with other splits, and with another head or names where they are given."""
+        return Features(
+            splits,
+            self.head_arrays if head is None else head,
+            self.class_names if class_names is None else [str(name) for name in class_names],
+            self.counts,
+        )
+
+    def save(self, store: "Path | str") -> "Features":
+        """Write a feature store of these features, which all commands read.
+
+        Args:
+            store: Folder to write; must not exist.
+
+        Returns:
+            The features of the store.
+
+        Raises:
+            StoreError: If it exists or cannot be written.
+            MissingNeedError: If nobody knows the class counts.
+        """
+        from ltood.library.saving import save_features
+
+        return save_features(self, Path(store))
 
     def __getitem__(self, name: str) -> Split:
         full = name if name in self._splits else f"{OOD_PREFIX}{name}"
@@ -165,40 +206,3 @@ def _with_logits(split: Split, head: Mapping[str, NDArray[Any]]) -> Split:
     )
     logits = linear(f"logits of {split.name}", split.features, weight, bias)
     return Split(split.name, {**split.columns, "logits": logits})
-
-
-def open_features(source: "Path | str") -> Features:
-    """Open a feature store for reading.
-
-    Args:
-        source: Store folder.
-
-    Returns:
-        Its splits by name, head and classes; arrays are read when somebody looks at them.
-
-    Raises:
-        StoreError: If there is none, or it is of another kind or schema.
-    """
-    return _of_store(FeatureStore.open(source))
-
-
-def _of_store(store: FeatureStore) -> Features:
-    """Splits of a feature store."""
-    splits = {}
-    for name in store.image_splits:
-        split = store.split(name)
-        specs = {array: split.array_spec(array) for array in split.arrays}
-        splits[name] = Split(
-            name,
-            {
-                array: Column(
-                    f"{array} of {name}",
-                    (len(split), *spec.shape),
-                    spec.dtype,
-                    partial(split.read, array),
-                )
-                for array, spec in specs.items()
-            },
-        )
-    head = store.head_arrays() if store.attributes["head"] else {}
-    return Features(splits, head, store.class_names, store.prior().counts, store.path)

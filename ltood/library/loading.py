@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from ltood.core.arrays import as_labels, as_tensor
 from ltood.core.errors import DataError
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, check_split_name
+from ltood.store.layout import ID_SPLITS, check_split_name, full_split_name, in_order
 
 #: Any iterable of batches: images, (images, labels, ...), or a mapping with both.
 Loader = Iterable[Any]
@@ -61,8 +61,7 @@ def by_split(loader: Loader | Mapping[str, Loader]) -> dict[str, Loader]:
                 f"{name!r} may mean a split or an OOD set: name it {_NEARLY[name]!r}, or "
                 f"'ood_{name}' if it is an OOD set."
             )
-        known = name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
-        split = name if known else f"{OOD_PREFIX}{name}"
+        split = full_split_name(name)
         check_split_name(split)
         if split in found:
             raise DataError(f"there are two loaders for {split}; give each set one name.")
@@ -70,8 +69,7 @@ def by_split(loader: Loader | Mapping[str, Loader]) -> dict[str, Loader]:
         found[split] = value
     if not found:
         raise DataError("there are no loaders; give one for each split.")
-    order = {name: number for number, name in enumerate((*ID_SPLITS, AUX_SPLIT))}
-    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+    return {name: found[name] for name in in_order(found)}
 
 
 def _check_loader(split: str, loader: Loader) -> None:

@@ -63,7 +63,7 @@ def _text(path: Path, array: str) -> dict[str, Lazy]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (UnicodeDecodeError, OSError) as error:
-        raise damaged(path, "text in UTF-8", error) from None
+        raise damaged(path, "text file in UTF-8", error) from None
     return {array: Lazy.of(np.array(lines, dtype=np.str_))}
 
 

@@ -70,8 +70,12 @@ def read_class_names(archive: Table, num_classes: int) -> list[str]:
     return listed
 
 
-def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
+def folder_files(folder: Path, *, needs_head: bool = True) -> dict[str, dict[Path, str]]:
     """Files of a folder by split, "head" among them, in a fixed order.
+
+    Args:
+        folder: The folder.
+        needs_head: Refuse a folder without a head.
 
     Returns:
         For each split its files, each with the name of its array where its format has none.
@@ -90,13 +94,14 @@ def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
             continue
         name, array = _name_of(path)
         if name != HEAD and not _is_split(name):
-            if path.is_dir() or path.suffix == ".txt":
+            # Detectors, networks and notes may lie there, too.
+            if path.suffix.lower() not in (".npz", ".npy"):
                 continue
             raise DataError(f"{path} is not a split: {SPLIT_RULE}; rename or remove the file.")
         if path.suffix != path.suffix.lower():
             raise DataError(f"{path} is not read: its ending must be written small. Rename it.")
         found.setdefault(name, {})[path] = array
-    if HEAD not in found:
+    if needs_head and HEAD not in found:
         raise DataError(
             f"{folder / 'head.npz'} does not exist; save weight [C, D], bias [C] there."
         )

@@ -17,7 +17,7 @@ are never taken for its own, and rows of a renamed split remain valid.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -169,3 +169,16 @@ def check_split_name(name: str) -> None:
     """
     if not _SPLIT_PATTERN.match(name):
         raise StoreError(f"{name!r} is not a valid split name: {SPLIT_RULE}.")
+
+
+def full_split_name(name: str) -> str:
+    """Name of a split, where an OOD set may be called without its prefix."""
+    known = name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
+    return name if known else f"{OOD_PREFIX}{name}"
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of splits: train, val, test, aux and train_views where present, then OOD sets."""
+    given = set(names)
+    known = [name for name in (*ID_SPLITS, AUX_SPLIT, VIEWS_SPLIT) if name in given]
+    return known + sorted(given.difference(known))

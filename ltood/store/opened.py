@@ -6,11 +6,9 @@ from typing import Any, ClassVar, Self
 
 from ltood.core.errors import StoreError
 from ltood.store.chunks import SplitFiles
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VIEWS_SPLIT, SplitSpec
+from ltood.store.layout import OOD_PREFIX, VIEWS_SPLIT, SplitSpec, in_order
 from ltood.store.metadata import read_attributes, spec_from_json
 from ltood.store.rows import StoredRows
-
-_ORDER = (*ID_SPLITS, AUX_SPLIT, VIEWS_SPLIT)
 
 
 class OpenedStore:
@@ -44,8 +42,7 @@ class OpenedStore:
     @property
     def splits(self) -> list[str]:
         """Names: train, val, test, aux and train_views where present, then OOD sets by name."""
-        known = [name for name in _ORDER if name in self._specs]
-        return known + sorted(set(self._specs) - set(_ORDER))
+        return in_order(self._specs)
 
     @property
     def image_splits(self) -> list[str]:

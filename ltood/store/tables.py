@@ -82,20 +82,20 @@ class Columns:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array, without reading it."""
-        return self._array(name).shape
+        return self.array(name).shape
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Type of an array, without reading it."""
-        return self._array(name).dtype
+        return self.array(name).dtype
 
     def load(self, name: str) -> NDArray[Any]:
         """Read a whole array."""
-        array = self._array(name)
+        array = self.array(name)
         return array.read(0, array.shape[0] if array.shape else 1)
 
     def blocks(self, name: str, sizes: list[int]) -> Iterator[NDArray[Any]]:
         """Yield consecutive row blocks of an array, of given sizes."""
-        array, start = self._array(name), 0
+        array, start = self.array(name), 0
         if array.stream is not None:
             yield from array.stream(sizes)
             return
@@ -103,7 +103,12 @@ class Columns:
             yield array.read(start, start + size)
             start += size
 
-    def _array(self, name: str) -> Lazy:
+    def array(self, name: str) -> Lazy:
+        """One array.
+
+        Raises:
+            DataError: If there is no such array.
+        """
         if name not in self._arrays:
             raise DataError(
                 f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}."
@@ -141,6 +146,8 @@ def joined(tables: Sequence[Table]) -> Table:
 
 def lazy(table: Table, name: str) -> Lazy:
     """One array of a table."""
+    if isinstance(table, Columns):
+        return table.array(name)
     return Lazy(
         table.shape(name),
         table.dtype(name),
@@ -151,4 +158,4 @@ def lazy(table: Table, name: str) -> Lazy:
 
 def damaged(path: Path, what: str, error: Exception) -> DataError:
     """What to raise for a file that cannot be read."""
-    return DataError(f"{path} is damaged or no {what} ({error}); write it again.")
+    return DataError(f"{path} is damaged or not a {what} ({error}); write it again.")

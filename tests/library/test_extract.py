@@ -310,7 +310,7 @@ BYTES = [((images(4).abs() * 50).byte(), torch.arange(4) % 3)]
         ([(images(4) * float("nan"), torch.arange(4) % 3)], "image 0 of train hold NaN"),
         ({"train": batches(9), "validation": batches(9)}, "name it 'val'"),
         ({"train": batches(9), "far": [images(1)], "ood_far": [images(1)]}, "two loaders"),
-        ({"train": batches(9), "fär": [images(1)]}, "no split name"),
+        ({"train": batches(9), "fär": [images(1)]}, "not a valid split name"),
         ({"test": batches(9)}, "class_counts="),
     ],
 )

@@ -1,0 +1,236 @@
+"""Features of stores, of files and of arrays in memory, in one form."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltood.core.arrays import as_array
+from ltood.core.errors import DataError
+from ltood.library.columns import Column
+from ltood.library.features import Features, Split
+from ltood.store.features import FeatureStore
+from ltood.store.formats import open_table
+from ltood.store.import_rules import (
+    HEAD,
+    class_counts,
+    folder_files,
+    read_class_names,
+    read_head,
+    read_labels,
+    split_spec,
+)
+from ltood.store.layout import check_split_name, full_split_name
+from ltood.store.pooling import Pool, pooled
+from ltood.store.tables import Columns, Lazy, Table, joined, lazy
+
+if TYPE_CHECKING:
+    from ltood.core.head import Head
+
+_READ = ("features", "logits", "local", "ids")
+HeadArrays = dict[str, NDArray[Any]]
+
+
+def open_features(
+    source: "Path | str | Mapping[str, Any] | Sequence[Path | str | Features]",
+    *,
+    head: "Head | Features | Path | str | None" = None,
+    class_names: Sequence[str] | None = None,
+    pool: Pool | None = None,
+    take: int | None = None,
+) -> Features:
+    """Open features for reading, without reading them.
+
+    Args:
+        source: A feature store; a folder of files as `ltood import` reads them, of which the
+            head may be missing; or arrays by split: {"train": (features, labels), "svhn":
+            features} or {"train": {"features": ..., "labels": ...}}. Several of them in a list
+            are joined: rows with the same id, whatever their order, get the features of all.
+        head: Another head than theirs: a linear layer, a `ClassifierHead`, (weight, bias), or
+            the features or store whose head it is.
+        class_names: Names of the C classes in label order.
+        pool: How maps [N, D, H, W] or tokens [N, T, D] of files and arrays become vectors:
+            "mean" or "max" over places, "cls" for the first token.
+        take: Of several sources, the one whose features and head are taken; all features side
+            by side, without a head, if not given.
+
+    Returns:
+        Splits by name, head and classes; arrays are read when somebody looks at them.
+
+    Raises:
+        StoreError: If there is no such store.
+        DataError: If files or arrays break a rule, or sources do not fit one another.
+        MissingPackageError: If a file needs a package that is not installed.
+    """
+    from ltood.library.joining import join
+
+    if isinstance(source, Features):
+        found = source
+    elif isinstance(source, Mapping):
+        found = _of_tables(_tables_of(source), _head_of(head), class_names, pool)
+        head = class_names = None
+    elif isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_dir() and not (path / "zarr.json").exists():
+            found = _of_folder(path, _head_of(head), class_names, pool)
+            head = class_names = None
+        else:
+            found = _of_store(FeatureStore.open(path))
+    else:
+        found = join([open_features(one, pool=pool) for one in source], take)
+    return _with(found, _head_of(head), class_names)
+
+
+def _with(found: Features, head: HeadArrays | None, names: Sequence[str] | None) -> Features:
+    """The same with another head or other class names."""
+    if head is None and names is None:
+        return found
+    classes = len(found.class_names)
+    if names is not None and len(names) != classes:
+        raise DataError(f"there are {len(names)} class names for {classes} classes; give as many.")
+    splits = {name: found.bare(name) for name in found}
+    if head is not None:
+        width = next(iter(found.values())).features.shape[1]
+        if head["weight"].shape != (classes, width):
+            raise DataError(
+                f"the head has a weight of shape {list(head['weight'].shape)}; these features need "
+                f"[{classes}, {width}]. Features and head must come from the same kind of network."
+            )
+        # Logits of another head are none of this one.
+        splits = {name: split.without("logits") for name, split in found.items()}
+    return found.replaced(splits, head, names)
+
+
+def _head_of(head: "Head | Features | Path | str | None") -> HeadArrays | None:
+    """Arrays of a head that a caller gives."""
+    if head is None:
+        return None
+    if isinstance(head, str | Path):
+        head = open_features(head)
+    if isinstance(head, Features):
+        head = head.head
+    from ltood.core.head import ClassifierHead
+
+    return {name: array.cpu().numpy() for name, array in ClassifierHead.of(head).arrays().items()}
+
+
+def _of_store(store: FeatureStore) -> Features:
+    """Splits of a feature store."""
+    splits = {}
+    for name in store.image_splits:
+        split = store.split(name)
+        columns = {}
+        # Logits that are not stored are computed here, too, from whatever head there is.
+        for array in store.split_spec(name)[0].arrays:
+            spec = split.array_spec(array)
+            shape, read = (len(split), *spec.shape), partial(split.read, array)
+            columns[array] = Column(f"{array} of {name}", shape, spec.dtype, read)
+        splits[name] = Split(name, columns)
+    head = store.head_arrays() if store.attributes["head"] else {}
+    return Features(splits, head, store.class_names, store.prior().counts, store.path)
+
+
+def _of_folder(
+    folder: Path, head: HeadArrays | None, names: Sequence[str] | None, pool: Pool | None
+) -> Features:
+    """Splits of a folder of files."""
+    tables = {
+        name: joined([open_table(path, array) for path, array in of.items()])
+        for name, of in folder_files(folder, needs_head=False).items()
+    }
+    return _of_tables(tables, head, names, pool)
+
+
+def _tables_of(given: Mapping[str, Any]) -> dict[str, Table]:
+    """Arrays in memory as tables, by split."""
+    tables: dict[str, Table] = {}
+    for name, value in given.items():
+        split = full_split_name(name)
+        check_split_name(split)
+        if isinstance(value, tuple | list) and len(value) == 2:
+            value = {"features": value[0], "labels": value[1]}
+        arrays = dict(value) if isinstance(value, Mapping) else {"features": value}
+        tables[split] = Columns(
+            Path(split),
+            {
+                key: Lazy.of(as_array(array, f"{key} of {split}"))
+                for key, array in arrays.items()
+                if array is not None
+            },
+        )
+    return tables
+
+
+def _of_tables(
+    tables: dict[str, Table],
+    head: HeadArrays | None,
+    names: Sequence[str] | None,
+    pool: Pool | None,
+) -> Features:
+    """Splits of tables, which must keep the rules of `ltood import`."""
+    described = tables.pop(HEAD, None)
+    if not tables:
+        raise DataError("there are no splits; give train, test or OOD sets.")
+    if head is None and described is not None:
+        head = read_head(described)
+    if pool is not None:
+        width = _width(next(iter(tables.values())), head)
+        tables = {name: pooled(table, width, pool) for name, table in tables.items()}
+    shapes = head or _stand_in(tables, names)
+    classes = len(shapes["bias"])
+    splits, labels = {}, {}
+    for name, table in tables.items():
+        spec = split_spec(table, shapes)
+        labels[name] = read_labels(name, table, shapes)
+        columns: dict[str, Column] = {
+            key: _column(table, key, name) for key in _READ if key in table.names
+        }
+        columns["labels"] = Column.of(f"labels of {name}", labels[name])
+        columns.setdefault("ids", Column.of(f"ids of {name}", np.arange(spec.rows)))
+        splits[name] = Split(name, columns)
+    if names is None and described is not None:
+        names = read_class_names(described, classes)
+    names = [str(number) for number in range(classes)] if names is None else names
+    if len(names) != classes:
+        raise DataError(f"there are {len(names)} class names for {classes} classes; give as many.")
+    given = None
+    if described is not None and "class_counts" in described.names:
+        given = described.load("class_counts")
+    counted = given is not None or "train" in labels
+    counts = class_counts(given, labels.get("train"), classes) if counted else None
+    return Features(splits, head or {}, names, counts)
+
+
+def _stand_in(tables: Mapping[str, Table], names: Sequence[str] | None) -> HeadArrays:
+    """Shapes of the head that features without one would have."""
+    width = _width(next(iter(tables.values())), None)
+    classes = 1 if names is None else len(names)
+    with suppress(DataError, KeyError, ValueError):
+        classes = max(classes, int(tables["train"].load("labels").max()) + 1)
+    zero = np.float32(0)
+    return {
+        "weight": np.broadcast_to(zero, (classes, width)),
+        "bias": np.broadcast_to(zero, (classes,)),
+    }
+
+
+def _width(table: Table, head: HeadArrays | None) -> int:
+    """Feature width D."""
+    if head is not None:
+        return int(head["weight"].shape[1])
+    shape = table.shape("features")
+    return shape[1] if len(shape) == 4 else shape[-1] if shape else 0
+
+
+def _column(table: Table, key: str, split: str) -> Column:
+    """One array of a table; files that are only read from their beginning are kept in memory."""
+    name, shape, dtype = f"{key} of {split}", table.shape(key), table.dtype(key)
+    array = lazy(table, key)
+    if array.stream is None:
+        return Column(name, shape, dtype, array.read)
+    whole = cache(lambda: table.load(key))
+    return Column(name, shape, dtype, lambda start, stop: whole()[start:stop])
