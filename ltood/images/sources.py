@@ -17,6 +17,9 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Decodable
 from ltood.images.files import ImageFiles
 
+#: Settings of dataset entries that say where files are. What the files hold counts instead.
+PLACES = ("root", "ood", "aux", "shots_list")
+
 
 class ImageSource(Decodable, Protocol):
     """Images of one split, aligned by row, in memory or as files."""

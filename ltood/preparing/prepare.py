@@ -15,7 +15,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.checking import check_files
 from ltood.images.files import ImageFiles
 from ltood.images.prepared import SCHEMA
-from ltood.images.sources import ImageDataset, ImageSource
+from ltood.images.sources import PLACES, ImageDataset, ImageSource
 from ltood.preparing.leakage import KnownImages
 from ltood.preparing.summary import summary
 from ltood.preparing.writing import replacing, write_manifest, write_split
@@ -46,7 +46,7 @@ def prepare(
     Args:
         dataset: Gives the splits; they are read one after another.
         name: Dataset name for the manifest, such as "demo".
-        settings: Dataset settings for the manifest, plain values.
+        settings: Dataset settings for the manifest, plain values; places are left out.
         out: Folder to write.
         hashes: Database of what is known about files, so that image files that were decoded
             before are not read again; None reads all of them.
@@ -63,7 +63,8 @@ def prepare(
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "dataset": name,
-            "settings": dict(sorted(settings.items())),
+            # Equal images give equal bytes wherever they lie, so that what follows need not rerun.
+            "settings": {key: settings[key] for key in sorted(settings) if key not in PLACES},
             "class_names": list(dataset.class_names),
         }
         manifest |= _write_splits(dataset, name, names, building, hashes)

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltood.images.sources import ImageDataset, WatchedFiles
+from ltood.images.sources import PLACES, ImageDataset, WatchedFiles
 from ltood.runtime.file_hashes import FileHashes
 
 SCHEMA = 1
-#: Settings that say where files are; what these hold is listed instead.
-_PLACES = ("root", "ood", "aux", "shots_list")
 
 
 def manifest(
@@ -42,7 +40,7 @@ def manifest(
     return {
         "schema": SCHEMA,
         "dataset": name,
-        "settings": {key: settings[key] for key in sorted(settings) if key not in _PLACES},
+        "settings": {key: settings[key] for key in sorted(settings) if key not in PLACES},
         "files": {key: _described(files, known) for key, files in dataset.watched().items()},
     }
 

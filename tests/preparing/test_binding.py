@@ -213,6 +213,8 @@ def test_a_data_set_moved_elsewhere_has_the_same_content(root, tmp_path, size):
         assert entries[0]["content"] == entries[1]["content"]
     training = [(found.path / "training.json").read_bytes() for found in (here, there)]
     assert training[0] == training[1]
+    # Arrays are the same files, so that the pipeline goes no further.
+    assert (here.manifest == there.manifest) == (size is not None)
 
 
 def test_a_renamed_image_is_the_same_content_in_the_same_place(root, tmp_path):

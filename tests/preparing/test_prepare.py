@@ -365,7 +365,6 @@ def test_the_stage_prepares_the_demo(tmp_path, monkeypatch):
     assert prepared.manifest["settings"] == {
         "imbalance": "exponential",
         "imbalance_ratio": 0.1,
-        "root": "data/demo",
     }
     assert prepared.class_counts.tolist()[::9] == [500, 50]
 
