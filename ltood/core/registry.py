@@ -46,7 +46,7 @@ def check_name(package: str, name: str) -> None:
     if name in known:
         return
     kind = KINDS.get(package, package)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise UnknownNameError(f"No {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 

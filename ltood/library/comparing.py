@@ -1,6 +1,7 @@
 """Every method on arrays in memory, as `ltood compare` does it on a feature store."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.arrays import Rows
@@ -24,7 +25,7 @@ Pair = tuple[Rows, Rows]
 
 
 def compare(
-    features: "Features | StoreReader | None" = None,
+    features: "Features | StoreReader | str | Path | None" = None,
     /,
     *,
     train: Pair | None = None,
@@ -43,7 +44,8 @@ def compare(
     """Fit and score every combination in one pass, sharing what they have in common.
 
     Args:
-        features: What `ltood.open_features` gives, instead of the arrays that follow.
+        features: What `ltood.open_features` gives, or the folder of a feature store, instead of
+            the arrays that follow.
         train: Training features, [N, D], and their classes, [N].
         test: Features of ID test rows and their classes.
         ood: Features of each OOD test set by its name; or a pair with labels, which are classes
@@ -83,14 +85,20 @@ def compare(
         if any(value is not None for value in given):
             raise DataError("opened features hold all that is compared; give no arrays too.")
         store = reader_of(features)
-    elif train is None or test is None or not ood:
+    elif not (_is_pair(train) and _is_pair(test) and isinstance(ood, Mapping) and ood):
         raise DataError(
             "comparing needs train=(features, labels), test=(features, labels) and "
             "ood={'name': features}."
         )
     else:
+        assert train is not None
+        assert test is not None
         store = _store(train, test, ood, aux, local or {}, head, prior, class_names)
     return Board(*run(store, Config(**names), settings, device=device))
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 2
 
 
 def _store(
@@ -115,7 +123,7 @@ def _store(
         splits["aux"] = Given(aux)
     for name, rows in ood.items():
         seen, labels = rows if isinstance(rows, tuple) else (rows, None)
-        splits[OOD_PREFIX + name] = Given(seen, labels, local.get(name))
+        splits[f"{OOD_PREFIX}{name}"] = Given(seen, labels, local.get(name))
     return MemoryStore(
         splits,
         None if head is None else ClassifierHead.of(head),

@@ -75,7 +75,7 @@ class Pipeline:
 
     def fit(
         self,
-        features: "Rows | Features | StoreReader",
+        features: "Rows | Features | StoreReader | Path",
         labels: Rows | None = None,
         *,
         aux: Rows | None = None,
@@ -86,7 +86,8 @@ class Pipeline:
 
         Args:
             features: Training features, [N, D], any kind of array; memory-mapped ones stay on
-                disk. Or what `ltood.open_features` gives, which holds all that follows.
+                disk. Or what `ltood.open_features` gives, or the folder of a feature store, which
+                holds all that follows.
             labels: Their classes, [N] whole numbers from 0 to C - 1.
             aux: Features of auxiliary outliers, [M, D].
             prior: Class counts, [C]; counted from `labels` where not given.
@@ -105,7 +106,7 @@ class Pipeline:
             given = (labels, aux, prior, local, self.head, self.class_names)
             if any(value is not None for value in given):
                 raise DataError("opened features hold all that fit learns from; give nothing else.")
-            store = reader_of(cast("StoreReader", features))
+            store = reader_of(cast("StoreReader | Path", features))
         else:
             splits = {"train": Given(cast(Rows, features), labels, local)}
             if aux is not None:
@@ -113,8 +114,14 @@ class Pipeline:
             head = None if self.head is None else ClassifierHead.of(self.head)
             counts = None if prior is None else ClassPrior.of(prior)
             store = MemoryStore(splits, head, counts, self.class_names)
-        slots = self._slots()
-        self._detector = fit_slots(ScoringSession.open(store, self.device), *slots)
+        base, view, correction = self._slots()
+        session = ScoringSession.open(store, self.device)
+        with (
+            base.entry._in_own_words(),
+            view.entry._in_own_words(),
+            correction.entry._in_own_words(),
+        ):
+            self._detector = fit_slots(session, base, view, correction)
         return self
 
     @property

@@ -1,5 +1,6 @@
 """What `ltood.open_features` gives, as fitting and comparing read it."""
 
+from pathlib import Path
 from typing import Any, cast
 
 from ltood.core.head import ClassifierHead
@@ -12,16 +13,18 @@ from ltood.store.reading import StoreReader
 
 def is_features(given: object) -> bool:
     """Whether something holds features of several splits rather than being an array."""
-    return isinstance(given, Features) or hasattr(given, "split_spec")
+    return isinstance(given, Features | str | Path) or hasattr(given, "split_spec")
 
 
-def reader_of(features: Features | StoreReader) -> StoreReader:
-    """A feature store, or opened features, as one reads a store.
+def reader_of(features: Features | StoreReader | str | Path) -> StoreReader:
+    """A feature store, its folder, or opened features, as one reads a store.
 
     Raises:
         StoreError: If the store is gone.
         DataError: If features in memory break a rule.
     """
+    if isinstance(features, str | Path):
+        return FeatureStore.open(features)
     if not isinstance(features, Features):
         return features
     if features.path is not None:

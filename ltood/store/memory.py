@@ -194,6 +194,8 @@ class MemoryStore:
             if name in splits and splits[name].labels is not None:
                 _check_classes(splits[name].labels, name, num_classes)
         self._prior = prior or ClassPrior(np.bincount(counted, minlength=num_classes))
+        if isinstance(class_names, str):
+            raise DataError(f"class names are {class_names!r}; give a list of one for each class.")
         self.class_names = [str(n) for n in class_names or range(num_classes)]
         for what, count in (
             ("class names", len(self.class_names)),

@@ -52,6 +52,9 @@ def test_it_is_the_leaderboard_of_the_command_line(board, tmp_path):
     expected, _ = run(store, config, {"methods": {"knn": {"k": 5}}}, device="cpu")
     assert board.content["rows"] == expected["rows"]
     opened = ltood.open_features(tmp_path / "features.zarr")
+    folder = str(tmp_path / "features.zarr")
+    by_name = ltood.compare(folder, methods=METHODS, calibrators=["none", "patt"], device="cpu")
+    assert by_name.content == expected
     again = ltood.compare(opened, methods=METHODS, calibrators=["none", "patt"], device="cpu")
     assert again.content == expected
     with pytest.raises(DataError, match="give no arrays too"):
@@ -159,6 +162,8 @@ def test_relabelled_rows_and_local_features():
     [
         ({"test": None}, DataError, "test="),
         ({"ood": {}}, DataError, "ood="),
+        ({"ood": np.zeros((3, 24))}, DataError, "ood="),
+        ({"train": np.zeros((3, 24))}, DataError, "train="),
         ({"methods": ["ract"]}, ConfigError, "Did you mean react"),
         ({"methods": [ltood.KNN(k=1), ltood.KNN(k=2)]}, ConfigError, "name knn twice"),
         ({"ood": {"a b": np.zeros((3, 24), np.float32)}}, ltood.LtoodError, "'ood_a b'"),

@@ -80,6 +80,8 @@ def test_entries_come_by_name():
     assert ltood.normaliser("imood", base="energy", tau=2.0).get_params()["tau"] == 2.0
     with pytest.raises(ltood.LtoodError, match=r"No method 'ract'\. Did you mean react"):
         ltood.method("ract")
+    with pytest.raises(ltood.LtoodError, match=r"No method 'KNN'\. Did you mean knn"):
+        ltood.method("KNN")
     with pytest.raises(ltood.LtoodError, match="KNN: k is 0"):
         ltood.method("knn", k=0)
 

@@ -62,7 +62,9 @@ SLOTS = [
 def test_it_is_the_detector_of_the_command_line(slots, data, tmp_path):
     arrays, head = data
     pipe = fitted(data, *slots)
-    pipe.save(tmp_path / "own.safetensors")
+    out, tmp_path = tmp_path / "detectors", tmp_path / "arrays"
+    tmp_path.mkdir()
+    pipe.save(out / "own.safetensors")
 
     kept = {key: value.numpy() for key, value in head.arrays().items()}
     folder = tmp_path / "arrays"
@@ -82,12 +84,13 @@ def test_it_is_the_detector_of_the_command_line(slots, data, tmp_path):
         specs.append(EntrySpec(name, settings))
     store = FeatureStore.open(tmp_path / "features.zarr")
     detector = fit_detector(store, *specs, tpr=0.9, device="cpu")
-    save_detector(tmp_path / "theirs.safetensors", detector)
-    own, theirs = (tmp_path / f"{name}.safetensors" for name in ("own", "theirs"))
+    save_detector(out / "theirs.safetensors", detector)
+    own, theirs = (out / f"{name}.safetensors" for name in ("own", "theirs"))
     assert own.read_bytes() == theirs.read_bytes()
     assert pipe.threshold == detector.threshold
-    fit_again = ltood.Pipeline(*slots, device="cpu").fit(store)
-    assert np.array_equal(fit_again.score(arrays["ood"]), pipe.score(arrays["ood"]))
+    for features in (store, store.path, str(store.path), ltood.open_features(store.path)):
+        again = ltood.Pipeline(*slots, device="cpu").fit(features)
+        assert np.array_equal(again.score(arrays["ood"]), pipe.score(arrays["ood"]))
 
 
 @pytest.mark.parametrize("slots", SLOTS, ids=str)
@@ -296,6 +299,10 @@ def test_bad_arrays(data):
         pipe.fit(x, y, aux=x[:, :5])
     with pytest.raises(DataError, match="3 class names but 4 classes"):
         ltood.Pipeline("energy", head=head, class_names=["a", "b", "c"]).fit(x, y)
+    with pytest.raises(DataError, match="class names are 'abcd'"):
+        ltood.Pipeline("energy", head=head, class_names="abcd").fit(x, y)
+    with pytest.raises(ConfigError, match=r"^KNN: k is 50 but there are only 9"):
+        ltood.Pipeline("knn").fit(x[:9], y[:9])
     with pytest.raises(DataError, match="2 class counts but 4 classes"):
         pipe.fit(x, y, prior=[3, 4])
     assert fitted(data, "energy").detector.description["class_counts"] == list(COUNTS)
