@@ -44,8 +44,8 @@ def compare(
     """Fit and score every combination in one pass, sharing what they have in common.
 
     Args:
-        features: What `ltood.open_features` gives, or the folder of a feature store, instead of
-            the arrays that follow.
+        features: What `ltood.open_features` gives, or what it opens, instead of the arrays
+            that follow.
         train: Training features, [N, D], and their classes, [N].
         test: Features of ID test rows and their classes.
         ood: Features of each OOD test set by its name; or a pair with labels, which are classes

@@ -86,8 +86,8 @@ class Pipeline:
 
         Args:
             features: Training features, [N, D], any kind of array; memory-mapped ones stay on
-                disk. Or what `ltood.open_features` gives, or the folder of a feature store, which
-                holds all that follows.
+                disk. Or what `ltood.open_features` gives, or what it opens, which holds
+                all that follows.
             labels: Their classes, [N] whole numbers from 0 to C - 1.
             aux: Features of auxiliary outliers, [M, D].
             prior: Class counts, [C]; counted from `labels` where not given.

@@ -6,6 +6,7 @@ from typing import Any, cast
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
 from ltood.library.features import Features
+from ltood.library.opening import open_features
 from ltood.store.features import FeatureStore
 from ltood.store.memory import Given, MemoryStore
 from ltood.store.reading import StoreReader
@@ -17,14 +18,14 @@ def is_features(given: object) -> bool:
 
 
 def reader_of(features: Features | StoreReader | str | Path) -> StoreReader:
-    """A feature store, its folder, or opened features, as one reads a store.
+    """Opened features, a feature store, or a folder of either, as one reads a store.
 
     Raises:
         StoreError: If the store is gone.
         DataError: If features in memory break a rule.
     """
     if isinstance(features, str | Path):
-        return FeatureStore.open(features)
+        features = open_features(features)
     if not isinstance(features, Features):
         return features
     if features.path is not None:
