@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.networks.backbone import Backbone, ImageSpec
+from ltood.networks.backbone import Backbone, ImageSpec, Pretrained
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     """No settings."""
 
 
-class TinyClip(Backbone):
+class TinyClip(Backbone, Pretrained):
     def __init__(self, config: Config, images: ImageSpec) -> None:
         from open_clip.model import CLIP
 
