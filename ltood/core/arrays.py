@@ -163,14 +163,14 @@ def check_classes(labels: Tensor, num_classes: int) -> None:
 
 
 def check_finite(tensor: Tensor, what: str) -> None:
-    """Refuse NaN and infinity in rows, [N, ...].
+    """Refuse NaN and infinity in rows, [N] or [N, ...].
 
     Raises:
         DataError: With the number of such rows and the first one.
     """
     # A sum takes half of the time and is finite for all rows that any network gives.
     if not torch.isfinite(tensor.sum()) and not (finite := torch.isfinite(tensor)).all():
-        bad = (~finite).flatten(1).any(dim=1).nonzero()[:, 0]
+        bad = (~finite).reshape(len(finite), -1).any(dim=1).nonzero()[:, 0]
         raise DataError(
             f"{what} hold NaN or infinity in {len(bad)} of {len(tensor)} rows (first in row "
             f"{int(bad[0])}); leave these rows out or extract them again."

@@ -236,8 +236,12 @@ class TensorSource:
     @property
     def dim(self) -> int:
         """Feature width D; 0 where there are no features."""
-        features = self._batch.arrays.get("features")
-        return 0 if features is None else features.shape[1]
+        return self.width("features")
+
+    def width(self, name: str) -> int:
+        """Last size of the array `name`; 0 where it was not given."""
+        rows = self._batch.arrays.get(name)
+        return 0 if rows is None else rows.shape[-1]
 
     @property
     def num_classes(self) -> int:

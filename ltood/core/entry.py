@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
 from torch import Tensor
 
 from ltood.core.arrays import Rows, as_tensor
-from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
 from ltood.core.errors import ConfigError, DataError, NotFittedError
 from ltood.core.head import ClassifierHead, Head
 from ltood.core.prior import Counts
@@ -162,7 +162,7 @@ class Entry(Generic[C]):
         self._forget()
         with nullcontext() if inputs is features else self._in_own_words():
             self._fit(inputs)
-        self._head, self._widths = inputs.head, _widths(inputs)
+        self._head, self._widths = inputs.head, _widths(inputs, self.needs)
         return self
 
     def _fit(self, inputs: FitInputs) -> Self:
@@ -196,7 +196,20 @@ class Entry(Generic[C]):
                     f"{name} have {tensor.shape[-1]} columns but {type(self).__name__} was fitted "
                     f"on {width}; fit and score rows of the same network."
                 )
+        if not self._widths:
+            self._refuse_one_column(batch)
         return batch
+
+    def _refuse_one_column(self, batch: FeatureBatch) -> None:
+        """After `restore`, which tells no widths: rows that would fit any learned tensor."""
+        sizes = {size for tensor in self.state().values() for size in tensor.shape}
+        for name in self.arrays:
+            tensor = batch.arrays.get(name)
+            if tensor is not None and tensor.shape[-1] == 1 and sizes and 1 not in sizes:
+                raise DataError(
+                    f"{name} have 1 column but {type(self).__name__} was restored from tensors "
+                    "of more; fit and score rows of the same network."
+                )
 
     def state(self) -> dict[str, Tensor]:
         """Learned tensors by name; empty where there is nothing to learn."""
@@ -235,12 +248,17 @@ class Entry(Generic[C]):
         return {}
 
 
-def _widths(inputs: FitInputs) -> dict[str, int]:
+def _widths(inputs: FitInputs, needs: frozenset[Need]) -> dict[str, int]:
     """Last size of each array that was fitted on; an array of unknown size is left out."""
     widths: dict[str, int] = {}
     if inputs.head is not None:
         widths = {"features": inputs.head.dim, "local": inputs.head.dim}
         widths["logits"] = inputs.head.num_classes
-    elif inputs.train is not None:
+        return widths
+    if inputs.train is not None:
         widths["features"] = inputs.train.dim
+    if isinstance(inputs.train, TensorSource):
+        widths["logits"] = inputs.train.width("logits")
+    if inputs.prior is not None and Need.PRIOR in needs:
+        widths["logits"] = inputs.prior.num_classes
     return widths

@@ -52,13 +52,21 @@ class ClassifierHead:
     mahalanobis_map: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Widen or narrow all numbers to float32 and check that all shapes agree."""
+        """Widen or narrow all numbers to float32; check shapes and that numbers are finite."""
         for name in HEAD_SHAPES:
             given: Tensor | None = getattr(self, name)
             if given is not None:
                 # A network's parameter drags its history of gradients along.
                 object.__setattr__(self, name, as_tensor(given, f"head {name}").float())
-        check_head({name: tuple(tensor.shape) for name, tensor in self.arrays().items()})
+        sizes = check_head({name: tuple(tensor.shape) for name, tensor in self.arrays().items()})
+        if sizes["C"] == 0 or sizes["D"] == 0:
+            raise DataError(f"the head has {sizes['C']} classes x {sizes['D']} features; give one.")
+        for name, tensor in self.arrays().items():
+            if not torch.isfinite(tensor).all():
+                raise DataError(
+                    f"head {name} holds NaN or infinity (in float32); give the layer of a network "
+                    "whose training did not diverge."
+                )
 
     @classmethod
     def of(cls, head: "Head") -> "ClassifierHead":

@@ -7,6 +7,8 @@ zeros of a triangular one. On a GPU, where that matters less, the plain products
 import torch
 from torch import Tensor
 
+from ltood.core.errors import DataError
+
 
 def add_gram(scatter: Tensor, rows: Tensor) -> None:
     """Add rows^T rows to `scatter` in place, on and below the diagonal alone.
@@ -39,7 +41,15 @@ def times_upper(rows: Tensor, upper: Tensor, *, overwrite: bool = False) -> Tens
         rows: [n, D] float64, left as they are unless `overwrite`.
         upper: [D, D] float64 with zeros below the diagonal.
         overwrite: Let the product take the place of contiguous `rows`.
+
+    Raises:
+        DataError: If the rows have another width; BLAS would take part of the matrix.
     """
+    if rows.shape[1] != len(upper):
+        raise DataError(
+            f"rows have {rows.shape[1]} columns but the learned map takes {len(upper)}; fit and "
+            "score rows of the same network."
+        )
     if rows.is_cuda or rows.requires_grad or upper.requires_grad:
         return rows @ upper
     from scipy.linalg.blas import dtrmm

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltood.core.arrays import check_finite
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import DataError
 from ltood.core.head import ClassifierHead
@@ -127,3 +128,24 @@ def test_a_prior_is_what_class_counts_make():
     assert ClassPrior.of([3, 2]).counts.tolist() == [3, 2]
     with pytest.raises(DataError, match="class counts are float64"):
         ClassPrior.of([0.5, 0.5])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_head_that_is_not_finite_is_refused(value):
+    bad = with_value(value)[:4].T
+    with pytest.raises(DataError, match="head weight holds NaN or infinity"):
+        FitInputs.of(torch.rand(5, 4), LABELS, head=(bad, torch.zeros(4)))
+    with pytest.raises(DataError, match="head bias holds NaN or infinity"):
+        ClassifierHead(torch.ones(3, 4), torch.full((3,), value))
+    with pytest.raises(DataError, match="head weight holds NaN or infinity"):
+        ClassifierHead.of((np.full((3, 4), 1e300), np.zeros(3)))
+
+
+def test_a_head_without_classes_is_refused():
+    with pytest.raises(DataError, match="0 classes x 4 features"):
+        ClassifierHead.of((np.zeros((0, 4)), np.zeros(0)))
+
+
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(DataError, match=r"scores hold NaN or infinity in 1 of 3 rows"):
+        check_finite(torch.tensor([1.0, float("nan"), 2.0]), "scores")

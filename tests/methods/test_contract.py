@@ -271,6 +271,16 @@ def test_rows_of_another_width_are_refused(name, toy, width):
             method.score(FeatureBatch.of(toy.id_batch.features[:5], rows))
 
 
+def test_one_column_is_refused_by_what_was_restored(name, toy):
+    """Tensors tell no widths, but a single column would fit all of them by broadcasting."""
+    method = fitted(name, toy.inputs)
+    twin = type(method)(method.config).restore(method.state())
+    learned = [size for tensor in method.state().values() for size in tensor.shape]
+    if "features" in method.arrays and DIM in learned and 1 not in learned:
+        with pytest.raises(DataError, match=r"features have 1 column but .* restored"):
+            twin.score(torch.rand(5, 1), logits=toy.id_batch.logits[:5])
+
+
 def test_settings_are_taken_by_name_and_shown(name):
     entry, config = load("methods", name).Entry, load("methods", name).Config
     settings = dataclasses.asdict(config())

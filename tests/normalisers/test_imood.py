@@ -231,3 +231,17 @@ def test_what_is_not_stored_is_named(imood_golden):
         ImOOD(Config(detector="stored"), base="energy").fit(inputs)
     with pytest.raises(ConfigError, match=r"ImOOD learns no w and b for method bin_disc"):
         ImOOD(Config(detector="stored"), base="bin_disc")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_logits_of_other_classes_are_refused(width):
+    """A single column would be broadcast against the prior, without an error."""
+    imood = ImOOD(base="energy").fit(prior=[5, 3, 2])
+    with pytest.raises(DataError, match=rf"logits have {width} columns .* fitted on 3"):
+        imood.normalise(np.zeros(6, "float32"), logits=np.zeros((6, width)))
+
+
+def test_scores_that_are_not_finite_are_refused():
+    imood = ImOOD(base="energy").fit(prior=[5, 3, 2])
+    with pytest.raises(DataError, match="scores hold NaN or infinity in 1 of 2 rows"):
+        imood.normalise([0.0, float("nan")], logits=[[1.0, 2.0, 3.0]] * 2)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltood.core.errors import DataError
 from ltood.ops.blas import add_gram, symmetric, times_upper
 
 
@@ -40,3 +41,9 @@ def test_gradients_pass_through_triangular_products():
     rows, upper = normal(4, 3).requires_grad_(), normal(3, 3, seed=1).triu()
     times_upper(rows, upper).sum().backward()
     torch.testing.assert_close(rows.grad, upper.sum(1).expand(4, 3))
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_rows_of_another_width_are_refused(width):
+    with pytest.raises(DataError, match=rf"rows have {width} columns .* takes 4"):
+        times_upper(torch.ones(6, width).double(), torch.eye(4).double())
