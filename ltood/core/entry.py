@@ -171,7 +171,12 @@ class Entry(Generic[C]):
         return self
 
     def _batch(
-        self, features: Rows | None, logits: Rows | None, local: Rows | None
+        self,
+        features: Rows | None,
+        logits: Rows | None,
+        local: Rows | None,
+        *,
+        use_head: bool = True,
     ) -> FeatureBatch:
         """Rows that a caller wants scored, checked, and where the learned tensors are."""
         given = {"features": features, "logits": logits, "local": local}
@@ -180,7 +185,8 @@ class Entry(Generic[C]):
             raise DataError("there are no rows; give features, logits or local.")
         for learned in [*self.state().values()][:1]:
             held = {name: rows.to(learned.device) for name, rows in held.items()}
-        head = self._head if {"logits", "aux_outputs"} & set(self.arrays) else None
+        wants_head = use_head and {"logits", "aux_outputs"} & set(self.arrays)
+        head = self._head if wants_head else None
         return self._same_widths(FeatureBatch.of(**held, head=head))
 
     def _same_widths(self, batch: FeatureBatch) -> FeatureBatch:

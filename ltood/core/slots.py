@@ -119,7 +119,9 @@ class Calibrator(Entry[C], ABC):
     def transform(self, features: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
     def transform(self, features: Rows) -> Any:
         """Calibrated features, [N, D] float32, as the kind of array that was given."""
-        return like(features, self._transform(self._batch(features, None, None).features))
+        return like(
+            features, self._transform(self._batch(features, None, None, use_head=False).features)
+        )
 
     @overload
     def transform_local(self, local: Tensor) -> Tensor: ...
@@ -127,7 +129,9 @@ class Calibrator(Entry[C], ABC):
     def transform_local(self, local: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
     def transform_local(self, local: Rows) -> Any:
         """Calibrated local features, [N, P, D] float32, as the kind that was given."""
-        return like(local, self._transform_local(self._batch(None, None, local).local))
+        return like(
+            local, self._transform_local(self._batch(None, None, local, use_head=False).local)
+        )
 
     @overload
     def adjust_logits(self, logits: Tensor) -> Tensor: ...
