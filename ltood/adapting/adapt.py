@@ -87,14 +87,9 @@ def adapt(
             "seed": seed,
             "in_use": recipe.derived,
         }
-    finished = state_folder / FINISHED
-    for folder in (out, finished):
-        found = _finished(folder, inputs)
-        if found is not None:
-            if folder != out:
-                link_folder(finished, out)
-            shutil.rmtree(state_folder / _STATE, ignore_errors=True)
-            return found
+    kept = _kept(out, state_folder, inputs)
+    if kept is not None:
+        return kept
     moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
     with deterministic(device):
         if isinstance(recipe, TemplateRecipe):
@@ -107,10 +102,22 @@ def adapt(
     arrays["logit_scale"] = np.array(moved.tower.logit_scale, dtype=np.float32)
     head = AdaptedHead(tuple(store.class_names), encoder.weights_sha256, inputs, arrays)
     listed = rows.to_csv(seed, store.class_names) if rows is not None else None
-    write_adapted(finished, head, listed)
-    link_folder(finished, out)
+    write_adapted(state_folder / FINISHED, head, listed)
+    link_folder(state_folder / FINISHED, out)
     shutil.rmtree(state_folder / _STATE, ignore_errors=True)
     return head
+
+
+def _kept(out: Path, state_folder: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
+    """The head of an earlier run with the same inputs, then at `out`; None if there is none."""
+    for folder in (out, state_folder / FINISHED):
+        found = _finished(folder, inputs)
+        if found is not None:
+            if folder != out:
+                link_folder(folder, out)
+            shutil.rmtree(state_folder / _STATE, ignore_errors=True)
+            return found
+    return None
 
 
 def _learned(

@@ -7,16 +7,6 @@ from ltood.evaluation.measures import Evaluation
 from tests.evaluation.score_samples import Scored, make_scored, rows_of
 
 
-@pytest.fixture(scope="module")
-def scored():
-    return make_scored()
-
-
-@pytest.fixture(scope="module")
-def metrics(scored):
-    return Evaluation(scored).metrics
-
-
 def test_bootstrap_is_seeded_and_surrounds_the_value(scored, metrics):
     found = bootstrap(Evaluation(scored), samples=100, seed=3)
     assert found == bootstrap(Evaluation(scored), samples=100, seed=3)

@@ -24,16 +24,6 @@ ALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def scored():
-    return make_scored()
-
-
-@pytest.fixture(scope="module")
-def metrics(scored):
-    return Evaluation(scored).metrics
-
-
 def sides(scored, name):
     test, split = scored.rows["test"], scored.rows[f"ood_{name}"]
     relabelled = split.labels >= 0

@@ -57,9 +57,8 @@ CIFAR10_POLICY: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
 )
 
-#: What RandAugment draws from.
-RAND_OPERATIONS = (
-    "identity",
+#: Operations whose amount is negated for half of the images.
+SIGNED = (
     "shear_x",
     "shear_y",
     "translate_x",
@@ -69,26 +68,10 @@ RAND_OPERATIONS = (
     "saturation",
     "contrast",
     "sharpness",
-    "posterise",
-    "solarise",
-    "autocontrast",
-    "equalise",
 )
 
-#: Operations whose amount is turned round for half of the images.
-SIGNED = frozenset(
-    {
-        "shear_x",
-        "shear_y",
-        "translate_x",
-        "translate_y",
-        "rotate",
-        "brightness",
-        "saturation",
-        "contrast",
-        "sharpness",
-    }
-)
+#: What RandAugment draws from.
+RAND_OPERATIONS = ("identity", *SIGNED, "posterise", "solarise", "autocontrast", "equalise")
 
 
 def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
