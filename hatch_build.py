@@ -1,4 +1,4 @@
-"""Build hook: what a wheel holds beside the modules, for `ltood new` and the demo images."""
+"""Build hook: what a wheel holds in addition to the modules: the pipeline and the demo images."""
 
 from pathlib import Path
 from typing import Any

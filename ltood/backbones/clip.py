@@ -97,7 +97,7 @@ class Clip(Backbone, Pretrained):
 
         Raises:
             ConfigError: If there is no such model or tag, or it is no plain CLIP.
-            MissingNeedError: If open_clip is not installed.
+            MissingPackageError: If open_clip is not installed.
         """
         super().__init__(images)
         self.config = config

@@ -1,4 +1,4 @@
-"""Files that come with ltood beside its modules: the pipeline's own, and the demo images."""
+"""Files that come with ltood in addition to its modules: the pipeline and the demo images."""
 
 from pathlib import Path
 

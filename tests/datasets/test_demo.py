@@ -189,6 +189,14 @@ def test_recorded_checksums_and_licences_cover_all_files():
     assert all(f"`{name}`" in readme for name in listed)
 
 
+def test_without_a_root_the_images_are_those_that_come_with_ltood(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = Dataset(parse({"root": None}, Config, "datasets.demo")).split("val").images
+    np.testing.assert_array_equal(images, Dataset(Config(root=str(DEMO))).split("val").images)
+    with pytest.raises(DataError, match=r"datasets\.demo\.root"):
+        Dataset(Config()).split("val")
+
+
 def test_the_demo_needs_no_torch():
     code = (
         "import sys, ltood.preparing.prepare\n"
