@@ -61,7 +61,7 @@ ROWS = (
     Row("DICE, 90", "dice", ((60.6, 87.0), (59.8, 84.1)), {"percentile": 90.0}),
     Row("DICE, 90, ReAct 1.0", "dice_react", ((64.2, 84.2), (64.6, 82.6)),
         {"percentile": 90.0, "clip": 1.0}),
-    Row("BATS, 1.0", "bats", ((50.2, 90.5), (51.1, 87.5)), {"std_multiplier": 1.0}),
+    Row("BATS, 1.0", "bats", ((50.2, 90.5), (51.1, 87.5)), {"lam": 1.0}),
     Row("LINe, 90, 90, clip 1.0", "line", ((58.0, 86.8), (56.8, 84.8)),
         {"weight_percentile": 90.0, "activation_percentile": 90.0, "clip": 1.0}),
     Row("HIMPLoS, 60, clip 1.6", "himplos", ((52.6, 89.4), (52.8, 87.1)),

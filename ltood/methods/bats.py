@@ -30,14 +30,14 @@ class Config(Settings):
     """Settings of BATS.
 
     Attributes:
-        std_multiplier: Half the width of the range in deviations, above 0. The code of HIMPLoS uses
-            1 for DenseNet and 3.3 for ResNet-18 on CIFAR-10, 1.25 on ImageNet.
+        lam: Lambda of the paper, half the width of the range in deviations, above 0. HIMPLoS uses
+            1 for DenseNet and 3.3 for ResNet-18 on CIFAR-10, 1.25 on ImageNet, in its code.
         official_crossed_bounds: Use negative batch-norm weights as they are.
         scorer: What scores the logits: energy, msp or maxlogit.
         temperature: Divides the logits. Unitless, above 0.
     """
 
-    std_multiplier: Positive = 1.0
+    lam: Positive = 1.0
     official_crossed_bounds: bool = False
     scorer: Scorer = "energy"
     temperature: Positive = 1.0
@@ -67,8 +67,8 @@ class BATS(Method[Config]):
         if not self.config.official_crossed_bounds:
             deviation = deviation.abs()
         self.weight_, self.bias_ = head.weight, head.bias
-        self.lower_ = mean - self.config.std_multiplier * deviation
-        self.upper_ = mean + self.config.std_multiplier * deviation
+        self.lower_ = mean - self.config.lam * deviation
+        self.upper_ = mean + self.config.lam * deviation
         return self
 
     def _score(self, batch: FeatureBatch) -> Scores:

@@ -82,8 +82,8 @@ def test_a_head_without_batch_norm_is_refused(himplos_golden):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"std_multiplier": 0.0}, r"methods.bats.std_multiplier is 0.0"),
-        ({"std_multiplier": float("inf")}, r"methods.bats.std_multiplier is inf"),
+        ({"lam": 0.0}, r"methods.bats.lam is 0.0"),
+        ({"lam": float("inf")}, r"methods.bats.lam is inf"),
         ({"scorer": "odin"}, r"methods.bats.scorer is 'odin'"),
         ({"temperature": 0.0}, r"methods.bats.temperature is 0.0"),
     ],
