@@ -1,6 +1,7 @@
 """Every image file of a split decoded once, before anything is made from it."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +11,13 @@ import numpy as np
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.decoding import Geometry, decode_image, decoding_threads, is_animated
+from ltood.images.decoding import (
+    PIXEL_LIMIT,
+    Geometry,
+    decode_image,
+    decoding_threads,
+    is_animated,
+)
 from ltood.images.files import ImageFiles
 from ltood.runtime.console import log, progress
 from ltood.runtime.file_hashes import FileHashes
@@ -80,7 +87,8 @@ def check_files(
     """
     if known is None:
         return _judged(files, _read(files, range(len(files)), _nothing, workers))
-    about = f"decodes by {code_digest('ltood.images.decoding')}"
+    limit = os.environ.get(PIXEL_LIMIT)  # Another one may skip other images.
+    about = f"decodes by {code_digest('ltood.images.decoding')}, limit {limit or 'unset'}"
     digests = known.digests(files.root, files.paths)
     animated = known.notes(about, digests)
     unknown = [row for row, digest in enumerate(digests) if digest not in animated]

@@ -37,9 +37,9 @@ _NOT_IMAGES = {
     b"<html": "a web page",
     b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull`",
 }
-#: Environment variable for the most pixels of an image. It can only lead to a refusal, so it is
-#: no setting that results depend on.
-_LIMIT = "LTOOD_MAX_PIXELS"
+#: Environment variable for the most pixels of an image. Others are refused or skipped, which is
+#: why the pipeline watches it.
+PIXEL_LIMIT = "LTOOD_MAX_PIXELS"
 _OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 _PILLOW = r"PIL\."
 _FILTERS = Lock()
@@ -179,7 +179,7 @@ def _reason(error: Exception, content: bytes) -> str:
         return "it is empty"
     if isinstance(error, Image.DecompressionBombError):
         text = str(error).partition(",")[0]
-        return f"{text}; where memory allows it, {_LIMIT} lifts the limit"
+        return f"{text}; where memory allows it, {PIXEL_LIMIT} lifts the limit"
     if isinstance(error, UnidentifiedImageError):
         for start, what in _NOT_IMAGES.items():
             if content.lstrip()[: len(start)].lower() == start:
@@ -192,13 +192,13 @@ def _reason(error: Exception, content: bytes) -> str:
 
 def _set_up() -> None:
     """Give Pillow the limit of pixels, and silence its remarks on odd metadata and palettes."""
-    limit = os.environ.get(_LIMIT)
+    limit = os.environ.get(PIXEL_LIMIT)
     if limit:
         from PIL import Image
 
         if not limit.isdecimal() or not int(limit):
             raise ConfigError(
-                f"{_LIMIT} is {limit[:40]!r}; set it to a number of pixels, or unset it."
+                f"{PIXEL_LIMIT} is {limit[:40]!r}; set it to a number of pixels, or unset it."
             )
         Image.MAX_IMAGE_PIXELS = (int(limit) + 1) // 2  # Pillow refuses twice that number.
     # No catch_warnings: it changes the filters of all threads, and threads that leave it in

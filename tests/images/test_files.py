@@ -349,3 +349,12 @@ def test_all_are_read_again_by_other_code(tmp_path, decoded, monkeypatch):
     monkeypatch.setattr(checking, "code_digest", lambda _: "other")
     check_files(files, known=known)
     assert len(decoded) == 10
+
+
+def test_all_are_read_again_with_another_limit_of_pixels(tmp_path, decoded, monkeypatch):
+    files, known = folder_of_kept(folder_of(tmp_path)), FileHashes(tmp_path / "known.sqlite")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    assert not check_files(files, known=known).files.skipped
+    monkeypatch.setenv("LTOOD_MAX_PIXELS", "2")
+    with pytest.raises(DataError, match="LTOOD_MAX_PIXELS"):
+        check_files(files, known=known)
