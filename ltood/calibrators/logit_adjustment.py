@@ -34,7 +34,6 @@ class LogitAdjustment(Calibrator[Config]):
     """Subtracts the logarithm of the class prior, `tau` times, from the logits."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
-    arrays: tuple[str, ...] = ("logits",)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Find the shift of each class.

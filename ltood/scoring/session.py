@@ -96,7 +96,10 @@ class ScoringSession:
             MissingNeedError: On the first need that is not met.
         """
         needs = entry.needs
-        if not self.store.head_is_given and {"logits", "aux_outputs"} & set(entry.arrays):
+        reads_logits = bool({"logits", "aux_outputs"} & set(entry.arrays))
+        if isinstance(entry, Calibrator):  # It changes logits by a method of its own.
+            reads_logits = type(entry)._adjust_logits is not Calibrator._adjust_logits
+        if reads_logits and not self.store.head_is_given:
             needs |= {Need.HEAD}
         inputs = self.inputs(train_split)
         check_needs(what, needs, inputs, self.has_local(), self.store.remedies)
