@@ -239,7 +239,7 @@ def test_a_killed_process_leaves_no_trace(tmp_path, checkpoint, undisturbed):
     process = child(extract_tiny, checkpoint, out, CONFIG)
 
     def reached():
-        return len(list(out.glob("train_views/.done/*.json"))) >= 2
+        return len(list(tmp_path.glob("extracting/*/.done/*.json"))) >= 2
 
     assert kill_when(process, reached, moments)
     extract_tiny(checkpoint, out, CONFIG)

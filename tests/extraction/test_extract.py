@@ -138,7 +138,7 @@ def test_killed_processes_leave_no_trace(tmp_path, checkpoint, undisturbed):
         process = child(extract_tiny, checkpoint, out, CONFIG)
 
         def reached(least=least):
-            return len(list(out.glob("*/.done/*.json"))) >= least
+            return len(list(tmp_path.glob("extracting/*/.done/*.json"))) >= least
 
         killed += kill_when(process, reached, moments)
     assert killed >= 1
