@@ -62,7 +62,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_change_reruns_exactly_what_it_must(workspace):
     for overrides, expected in CHANGES:
         assert workspace.experiment(*overrides) == expected, overrides
