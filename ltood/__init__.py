@@ -4,7 +4,7 @@ Names are imported when they are first used, so that `import ltood` needs no tor
 stand in `__init__.pyi`; `docs/make_names.py` writes both lists.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Module of each public name, below ltood.
 _NAMES = {
