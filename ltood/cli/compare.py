@@ -47,7 +47,9 @@ def compare(
     chosen = chosen_settings(settings or [], config, published)
     columns_of(columns)  # A wrong name fails before the work starts.
 
-    from ltood.comparing.leaderboard import check_any, text_table, write_leaderboard
+    from ltood.comparing.leaderboard import check_any, refuse_store, text_table, write_leaderboard
+
+    refuse_store(out)
     from ltood.comparing.running import compare as run
 
     board, timings = run(open_features(store, head), config, chosen, device=device)

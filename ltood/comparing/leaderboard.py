@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ltood.core.errors import LtoodError
+from ltood.core.errors import LtoodError, StoreError
 from ltood.core.prior import GROUPS
 from ltood.metrics import columns_of
 from ltood.runtime.files import replace_together, to_json_bytes
@@ -39,6 +39,16 @@ def mean_of(per_set: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {**means, "false_alarms": alarms}
 
 
+def refuse_store(folder: Path) -> None:
+    """Refuse to write among the files of a Zarr store.
+
+    Raises:
+        StoreError: If `folder` is one.
+    """
+    if (folder / "zarr.json").exists():
+        raise StoreError(f"{folder} is a Zarr store; choose another folder for the leaderboard.")
+
+
 def write_leaderboard(
     folder: Path | str,
     board: Mapping[str, Any],
@@ -54,9 +64,11 @@ def write_leaderboard(
         columns: Columns of the Markdown table; see `metrics.COLUMNS`.
 
     Raises:
+        StoreError: If `folder` is a Zarr store.
         UnknownNameError: If there are no such columns.
     """
     folder = Path(folder)
+    refuse_store(folder)
     markdown = markdown_table(board, columns)
     replace_together(
         {

@@ -329,6 +329,7 @@ class FitInputs:
             prior = ClassPrior(torch.bincount(labels.cpu(), minlength=num_classes).numpy())
         outliers = None
         if aux is not None:
+            aux = as_rows(aux, "aux", "[M, D]", None if head is None else head.dim)
             outliers = TensorSource(FeatureBatch.of(aux, head=head).validate(), num_classes)
         return cls(train, outliers, head, prior)
 

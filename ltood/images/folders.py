@@ -50,8 +50,9 @@ class Listing:
             )
             more = " and others" if len(self.endings) > _SHOWN else ""
             num = self.endings.total()
+            were = "was" if num == 1 else "were"
             notes.append(
-                f"{_counted(num, 'file')} with other endings than images have not been read "
+                f"{_counted(num, 'file')} with other endings than images {were} not read "
                 f"({shown}{more})."
             )
         for links, what in (

@@ -65,9 +65,9 @@ class Neighbours(Consumer[Nearest]):
             ConfigError: If the bank has fewer than `k` rows.
         """
         if k > len(bank):
+            remedy = f"set it to at most {len(bank)}" if len(bank) else "give training rows"
             raise ConfigError(
-                f"{where} is {k} but there are only {len(bank)} training rows; "
-                f"set it to at most {len(bank)}."
+                f"{where} is {k} but there are only {len(bank)} training rows; {remedy}."
             )
         super().__init__(bank)
         self.k = k

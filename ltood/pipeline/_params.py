@@ -25,7 +25,7 @@ PACKAGES = {
     "normaliser": "normalisers",
 }
 #: Keys that may change while a stage runs, because no result depends on them.
-_FREE = ("device",)
+_FREE = ("device", "training.checkpoint_epochs", "training.checkpoint_minutes")
 
 C = TypeVar("C")
 
@@ -177,10 +177,17 @@ class Params:
         now = read_params(FILE) if self.used else {}
         clauses = []
         for path, before in self.used.items():
-            if path in _FREE:
-                continue
             found: Any = now
             for key in path.split("."):
                 found = found.get(key) if isinstance(found, Mapping) else None
-            clauses += differences({path: before}, {path: found})
+            clauses += differences(_bound(path, before), _bound(path, found))
         return clauses
+
+
+def _bound(path: str, value: object) -> dict[str, object]:
+    """A value by its path, without what no result depends on."""
+    if path in _FREE:
+        return {}
+    if isinstance(value, Mapping):
+        value = {key: inner for key, inner in value.items() if f"{path}.{key}" not in _FREE}
+    return {path: value}

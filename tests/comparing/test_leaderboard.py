@@ -8,7 +8,7 @@ import pytest
 from ltood.comparing.leaderboard import markdown_table, text_table, write_leaderboard
 from ltood.comparing.plan import Config
 from ltood.comparing.running import compare
-from ltood.core.errors import UnknownNameError
+from ltood.core.errors import StoreError, UnknownNameError
 from tests.comparing.compare_samples import (
     SETTINGS,
     fails_to_fit,
@@ -94,3 +94,10 @@ def test_a_group_without_test_rows_is_a_dash(store):
 def test_unknown_columns_are_refused(store):
     with pytest.raises(UnknownNameError, match=r"No columns 'pasl'. Did you mean pascl"):
         text_table({"rows": [], "left_out": []}, [], "pasl")
+
+
+def test_a_leaderboard_is_not_written_into_a_store(store, written):
+    before = sorted(path.name for path in store.path.iterdir())
+    with pytest.raises(StoreError, match=store.path.name):
+        write_leaderboard(store.path, *compare(store, CONFIG, SETTINGS, device="cpu"))
+    assert sorted(path.name for path in store.path.iterdir()) == before

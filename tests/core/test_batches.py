@@ -221,3 +221,8 @@ def test_inputs_are_taken_from_lists_and_arrays(labels):
     assert batch.features.tolist() == rows
     assert batch.labels.dtype == torch.int64
     assert inputs.require_prior().counts.tolist() == [2, 1]
+
+
+def test_outliers_of_another_width_are_named(head):
+    with pytest.raises(DataError, match="aux"):
+        FitInputs.of(torch.ones(2, head.dim), [0, 1], head=head, aux=torch.ones(3, head.dim + 1))

@@ -16,6 +16,7 @@ from ltood.pipeline._code import code_of
 from ltood.pipeline._lock import only_run
 from ltood.pipeline._params import Params
 from ltood.runtime import source
+from ltood.training.plan import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +69,24 @@ def test_settings_that_a_stage_does_not_use_may_change(workspace, old, new):
         path.write_text(path.read_text().replace(old, new))
 
     run(command)
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused"), [("checkpoint_epochs: 1", False), ("learning_rate: 0.5", True)]
+)
+def test_how_often_training_is_saved_may_change_while_it_runs(workspace, setting, refused):
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text() + "training: {}\n")
+
+    def command(params):
+        params.section("training", TrainingConfig)
+        path.write_text(path.read_text().replace("training: {}", f"training: {{{setting}}}"))
+
+    if not refused:
+        run(command)
+        return
+    with pytest.raises(ConfigError, match="learning_rate"):
+        run(command)
 
 
 @pytest.mark.parametrize(
