@@ -64,7 +64,9 @@ def main() -> int:
 
 def install() -> None:
     """Make `.venv` hold exactly the pinned versions; quick when it does already."""
-    pins = (ROOT / "requirements.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
+    # The version stands in the package, and the metadata of the installation repeat it.
+    files = ("requirements.txt", "pyproject.toml", "ltood/__init__.py")
+    pins = b"".join((ROOT / name).read_bytes() for name in files)
     digest = hashlib.sha256(pins + sys.version.encode() + str(ROOT).encode()).hexdigest()
     if STAMP.is_file() and STAMP.read_text() == digest:
         return

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from ltood import __version__
 from ltood.runtime.source import closure, companions
 
 #: Modules that cannot change a number, each with its reason. They count in no digest, nor does
@@ -103,7 +104,9 @@ def minor_version(library: str) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions to record with a result; `code_parts` says which of them count."""
-    return {name: importlib.metadata.version(name) for name in ("ltood", "numpy", "torch")}
+    found = {name: importlib.metadata.version(name) for name in ("numpy", "torch")}
+    # Of the code that runs: an editable install keeps the version it was installed with.
+    return {"ltood": __version__, **found}
 
 
 def differences(found: object, wanted: object, where: str = "") -> list[str]:

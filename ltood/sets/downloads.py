@@ -168,15 +168,9 @@ def unpack(archive: Path, out: Path) -> None:
         if zipfile.is_zipfile(archive):
             _unzip(archive, building)
         else:
-            with tarfile.open(archive) as opened:
-                opened.extractall(building, filter="data")
+            _untar(archive, building)
         building.chmod(0o755)  # A temporary folder is private at first.
         building.rename(out)
-    except tarfile.FilterError as error:
-        raise DataError(
-            f"{archive} holds a member that leads out of its folder ({error}); it is not unpacked. "
-            "Get the archive from its authors."
-        ) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
         raise DataError(
             f"{archive} cannot be unpacked ({error}); remove it and download it again, and see "
@@ -186,17 +180,41 @@ def unpack(archive: Path, out: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _untar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as opened:
+        if not hasattr(tarfile, "data_filter"):  # Python before 3.11.4
+            for member in opened:
+                # Without "..", links and names can only lead further down.
+                is_plain = member.isfile() or member.isdir() or member.issym() or member.islnk()
+                if not is_plain or _leads_out(member.name) or _leads_out(member.linkname):
+                    raise _refusal(archive, member.name)
+            opened.extractall(folder)
+            return
+        try:
+            opened.extractall(folder, filter="data")
+        except tarfile.FilterError as error:
+            raise _refusal(archive, error) from error
+
+
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
-            path = PurePosixPath(name.replace("\\", "/"))
             # The library would drop such parts without a word.
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise DataError(
-                    f"{archive} holds a member that leads out of its folder ({name!r}); it is not "
-                    "unpacked. Get the archive from its authors."
-                )
+            if _leads_out(name):
+                raise _refusal(archive, name)
         opened.extractall(folder)
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
+
+
+def _refusal(archive: Path, member: object) -> DataError:
+    return DataError(
+        f"{archive} holds a member that leads out of its folder ({member}); it is not unpacked. "
+        "Get the archive from its authors."
+    )
 
 
 def _complete(file: IO[bytes], source: Source, folder: Path, attempts: int, pause: float) -> None:

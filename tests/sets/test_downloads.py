@@ -258,7 +258,10 @@ def test_archives_are_unpacked_in_one_step(tmp_path):
 
 
 @pytest.mark.parametrize("member", [("../evil", ""), ("link", "../../evil"), ("link", "/etc")])
-def test_tar_members_that_lead_out_are_refused(tmp_path, member):
+@pytest.mark.parametrize("has_filters", [True, False])
+def test_tar_members_that_lead_out_are_refused(tmp_path, monkeypatch, member, has_filters):
+    if not has_filters:  # as in Python 3.11.3
+        monkeypatch.delattr("tarfile.data_filter", raising=False)
     folder = tmp_path / "in"
     folder.mkdir()
     path = tar(folder / "a.tar", ("good", ""), member)
