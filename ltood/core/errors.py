@@ -4,6 +4,22 @@ Commands turn every `LtoodError` into one line and exit code 1; anything else is
 a fault of ours and keeps its traceback.
 """
 
+#: Most characters of a quoted value, and how many of them are its end.
+QUOTED, QUOTED_END = 200, 50
+
+
+def cut(text: str, most: int, end: int) -> str:
+    """At most `most` characters of a text, the last `end` of them being its end."""
+    return text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}"
+
+
+def quoted(value: object) -> str:
+    """A value that a user gave as Python writes it, cut where it is long."""
+    try:
+        return cut(repr(value), QUOTED, QUOTED_END)
+    except ValueError:  # So Python refuses to write out thousands of digits.
+        return "a number of thousands of digits"
+
 
 class LtoodError(Exception):
     """Base of every expected failure."""

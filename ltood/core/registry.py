@@ -11,7 +11,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from ltood.core.errors import UnknownNameError
+from ltood.core.errors import UnknownNameError, quoted
 
 #: What one entry of each package is called in a sentence.
 KINDS = {
@@ -48,7 +48,7 @@ def check_name(package: str, name: str) -> None:
     kind = KINDS.get(package, package)
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise UnknownNameError(f"No {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    raise UnknownNameError(f"No {kind} {quoted(name)}.{hint} Known: {', '.join(known)}.")
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, quoted
 from ltood.core.limits import RefusedValueError, convert, in_words, limits
 
 #: Where the first clause of a meaning ends, which a range may follow.
@@ -88,14 +88,16 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
     """
     section = {} if section is None else section
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where} is {section!r}; it must be a section of settings.")
+        raise ConfigError(f"{where} is {quoted(section)}; it must be a section of settings.")
     known = list(_hints(config))
     for key in section:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]}?" if near else ""
             takes = ", ".join(known) or "no settings"
-            raise ConfigError(f"{where.rstrip(':')} has no key {key!r}.{hint} It takes: {takes}.")
+            raise ConfigError(
+                f"{where.rstrip(':')} has no key {quoted(key)}.{hint} It takes: {takes}."
+            )
     try:
         return config(**_converted(config, section, where))
     except SettingError as error:
@@ -112,7 +114,7 @@ def _converted(config: type, values: Mapping[str, Any], where: str) -> dict[str,
             meaning = meanings(config).get(name, "")
             said = f" ({_CLAUSE.split(meaning)[0].rstrip('.')})" if meaning else ""
             raise SettingError(
-                where, name, f"is {_plain(value)!r}; it must be {error}{said}."
+                where, name, f"is {quoted(_plain(value))}; it must be {error}{said}."
             ) from None
     return converted
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ltood.core.errors import LtoodError
+from ltood.core.errors import LtoodError, cut
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -61,20 +61,16 @@ def _of_system(error: OSError) -> str:
 def one_line(text: str) -> str:
     """Put a message on one line of bounded length, control characters escaped.
 
-    What a user gave is quoted in messages as it is; here alone it is cut where it is long: single
-    words to 240 characters, the whole to 2,000, so that its end, which says what to do, is kept.
+    Not every message cuts what a user gave, so here all that is long is cut: single words to 240
+    characters, the whole to 2,000, so that its end, which says what to do, is kept.
     """
-    words = (_cut(word, 240, 60) for word in text.split())
-    line = _cut(" ".join(words), 2000, 500)
+    words = (cut(word, 240, 60) for word in text.split())
+    line = cut(" ".join(words), 2000, 500)
     # Escape sequences of a terminal, and bytes of file names that are not UTF-8.
     shown = (
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
     )
     return "".join(shown)
-
-
-def _cut(text: str, most: int, end: int) -> str:
-    return text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -26,6 +26,11 @@ def test_a_name_like_nothing_gets_the_list_only():
         check_name("calibrators", "qqqq")
 
 
+def test_a_long_name_is_cut():
+    with pytest.raises(UnknownNameError, match=r"^No method 'x{148}…x{49}'\. Known: ash"):
+        load("methods", "x" * 100_000)
+
+
 def test_summaries_come_without_importing():
     code = (
         "import sys; from ltood.core.registry import available, summary; "

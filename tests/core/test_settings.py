@@ -3,8 +3,10 @@ from typing import Literal
 
 import pytest
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, quoted
 from ltood.core.settings import parse, to_section
+from ltood.methods.energy import Energy
+from ltood.methods.knn import KNN
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,42 @@ def test_values_are_converted(section, field, expected):
 def test_bad_settings_are_named(section, sentence):
     with pytest.raises(ConfigError, match=sentence):
         parse(section, Config, "methods.toy")
+
+
+@pytest.mark.parametrize(
+    ("section", "start", "end"),
+    [
+        ({"temperature": "x" * 100_000}, "methods.toy.temperature is 'xxx", "x'; it must be a num"),
+        (
+            {"widths": ["y"] * 100_000},
+            "methods.toy.widths is ['y', 'y'",
+            "'y']; it must be a whole number",
+        ),
+        ({"z" * 100_000: 1}, "methods.toy has no key 'zzz", "z'. It takes: temperature, k"),
+        ("w" * 100_000, "methods.toy is 'www", "w'; it must be a section of settings."),
+    ],
+)
+def test_long_values_are_cut_in_messages(section, start, end):
+    with pytest.raises(ConfigError) as error:
+        parse(section, Config, "methods.toy")
+    text = str(error.value)
+    assert text.startswith(start)
+    assert end in text
+    assert text.count("…") == 1
+    assert len(text) < 400
+
+
+def test_a_value_is_quoted_whole_up_to_200_characters():
+    assert quoted("x" * 198) == "'" + "x" * 198 + "'"
+    assert quoted("x" * 199) == "'" + "x" * 148 + "…" + "x" * 49 + "'"
+
+
+def test_a_number_too_long_to_write_is_named():
+    with pytest.raises(ConfigError, match=r"^KNN: k is a number of thousands of digits; it must"):
+        KNN(k=10**5000)
+
+
+def test_settings_given_in_python_are_cut_alike():
+    with pytest.raises(ConfigError, match=r"^Energy: temperature is 'x+…x+'; it must be") as error:
+        Energy(temperature="x" * 100_000)
+    assert len(str(error.value)) < 400
