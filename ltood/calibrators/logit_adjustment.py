@@ -34,6 +34,7 @@ class LogitAdjustment(Calibrator[Config]):
     """Subtracts the logarithm of the class prior, `tau` times, from the logits."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
+    classes_axis: tuple[str, int] = ("shift_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Find the shift of each class.

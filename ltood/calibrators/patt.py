@@ -92,6 +92,7 @@ class PATT(Calibrator[Config]):
     """Scales each feature dimension by its importance to tail classes against outliers."""
 
     needs: frozenset[Need] = frozenset({Need.TRAIN, Need.AUX, Need.HEAD, Need.PRIOR})
+    dim_axis: tuple[str, int] = ("attention_", 0)
 
     def _configure(self) -> None:
         """Take the settings."""

@@ -42,12 +42,17 @@ class Entry(Generic[C]):
         arrays: Arrays of a batch that the entry reads; others are not loaded.
         needs: What must be present to fit; the driver checks it before reading anything.
             `_configure` may narrow it to what the settings need.
+        dim_axis: Learned tensor and its axis that is as long as features are wide, D; such as
+            that of the head's weight, [C, D]. Where there is no such tensor nothing is known.
+        classes_axis: The same for the number of classes, C.
     """
 
     config: C
     Config: ClassVar[type[Any]]
     needs: frozenset[Need] = frozenset()
     arrays: tuple[str, ...] = ()
+    dim_axis: tuple[str, int] = ("weight_", 1)
+    classes_axis: tuple[str, int] = ("weight_", 0)
 
     _head: ClassifierHead | None = None
     _widths: Mapping[str, int] = {}
@@ -195,27 +200,24 @@ class Entry(Generic[C]):
         Raises:
             DataError: With both widths.
         """
+        widths = self._widths or self._learned_widths()
         for name, tensor in batch.arrays.items():
-            width = self._widths.get(name)
+            width = widths.get(name)
             if tensor is not None and width and tensor.shape[-1] != width:
                 raise DataError(
                     f"{name} have {tensor.shape[-1]} columns but {type(self).__name__} was fitted "
                     f"on {width}; fit and score rows of the same network."
                 )
-        if not self._widths:
-            self._refuse_one_column(batch)
         return batch
 
-    def _refuse_one_column(self, batch: FeatureBatch) -> None:
-        """After `restore`, which tells no widths: rows that would fit any learned tensor."""
-        sizes = {size for tensor in self.state().values() for size in tensor.shape}
-        for name in self.arrays:
-            tensor = batch.arrays.get(name)
-            if tensor is not None and tensor.shape[-1] == 1 and sizes and 1 not in sizes:
-                raise DataError(
-                    f"{name} have 1 column but {type(self).__name__} was restored from tensors "
-                    "of more; fit and score rows of the same network."
-                )
+    def _learned_widths(self) -> dict[str, int]:
+        """Last size of each array as learned tensors tell it, which are all that is restored."""
+        state, widths = self.state(), {}
+        axes = {"features": self.dim_axis, "local": self.dim_axis, "logits": self.classes_axis}
+        for name, (learned, axis) in axes.items():
+            if learned in state:
+                widths[name] = state[learned].shape[axis]
+        return widths
 
     def state(self) -> dict[str, Tensor]:
         """Learned tensors by name; empty where there is nothing to learn."""

@@ -63,6 +63,7 @@ class ClassGaussian(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("whitening_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the shared whitening map, then the directions of each class within it."""

@@ -36,6 +36,7 @@ class Cosine(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("centre_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the directions of the means of the classes with rows.

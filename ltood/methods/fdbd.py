@@ -44,6 +44,8 @@ class FDBD(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("centre_", 0)
+    classes_axis: tuple[str, int] = ("inverse_gaps_", 0)
 
     def _configure(self) -> None:
         """Take the settings; without a centre no training rows are needed."""

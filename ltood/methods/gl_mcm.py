@@ -36,6 +36,8 @@ class GLMCM(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
     arrays: tuple[str, ...] = ("features", "local")
+    dim_axis: tuple[str, int] = ("directions_", 1)
+    classes_axis: tuple[str, int] = ("directions_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""

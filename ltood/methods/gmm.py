@@ -58,6 +58,7 @@ class GMM(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("centre_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Fit the mixture in coordinates in which the training rows have unit variance.

@@ -81,6 +81,7 @@ class KLMatching(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("logits",)
+    classes_axis: tuple[str, int] = ("log_means_", 1)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the mean softmax of each class.

@@ -39,6 +39,7 @@ class KNN(PairMethod[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("bank_", 1)
     _consumer: Neighbours | None = None
 
     def _fit(self, inputs: FitInputs) -> Self:

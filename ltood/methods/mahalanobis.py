@@ -36,6 +36,7 @@ class Mahalanobis(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("whitening_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the whitening map and the whitened means of the classes with rows."""

@@ -34,6 +34,8 @@ class MCM(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("directions_", 1)
+    classes_axis: tuple[str, int] = ("directions_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Keep the directions of the classes."""

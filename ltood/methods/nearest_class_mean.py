@@ -33,6 +33,7 @@ class NearestClassMean(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("centre_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the means of the classes with rows."""

@@ -47,6 +47,7 @@ class NECO(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("mean_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn mean and scale of each feature and the principal components."""

@@ -43,6 +43,7 @@ class NNGuide(PairMethod[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("bank_", 1)
     _consumer: "Similarities | None" = None
 
     def _fit(self, inputs: FitInputs) -> Self:

@@ -113,6 +113,7 @@ class OpenMax(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("logits",)
+    classes_axis: tuple[str, int] = ("means_", 1)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the mean logits of each class and the Weibull of the distances to them.

@@ -36,6 +36,7 @@ class PNML(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("whitening_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the map under which the training rows have the identity as Gram matrix.
@@ -60,6 +61,10 @@ class PNML(Method[Config]):
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
         freedom = genie_freedom(with_constant(batch.features), self.learned("whitening_"))
         return regret(log_softmax(batch.logits.double(), dim=1), freedom).float()
+
+    def _learned_widths(self) -> dict[str, int]:
+        """Widths without the constant, which the map takes too."""
+        return {name: width - 1 for name, width in super()._learned_widths().items()}
 
 
 def with_constant(features: Features) -> Tensor:

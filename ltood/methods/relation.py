@@ -47,6 +47,8 @@ class Relation(PairMethod[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("bank_", 1)
+    classes_axis: tuple[str, int] = ("probabilities_", 1)
     _consumer: "Edges | None" = None
 
     def _fit(self, inputs: FitInputs) -> Self:

@@ -38,6 +38,7 @@ class RelativeMahalanobis(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("whitening_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn one whitening map and its whitened means for the classes and for all rows."""

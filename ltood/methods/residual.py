@@ -34,6 +34,7 @@ class Residual(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    dim_axis: tuple[str, int] = ("origin_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Find the origin and the directions of least spread."""

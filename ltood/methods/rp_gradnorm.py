@@ -38,6 +38,7 @@ class RPGradNorm(Method[Config]):
     """Scores rows by minus the norm of the gradient that pulls the softmax to the prior."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
+    classes_axis: tuple[str, int] = ("prior_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""

@@ -36,6 +36,7 @@ class RPMSP(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
     arrays: tuple[str, ...] = ("logits",)
+    classes_axis: tuple[str, int] = ("prior_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""

@@ -37,6 +37,7 @@ class RWEnergy(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
     arrays: tuple[str, ...] = ("logits",)
+    classes_axis: tuple[str, int] = ("prior_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the prior."""

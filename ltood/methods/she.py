@@ -31,6 +31,8 @@ class SHE(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("patterns_", 1)
+    classes_axis: tuple[str, int] = ("patterns_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn one pattern per class."""

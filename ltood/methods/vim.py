@@ -44,6 +44,7 @@ class ViM(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
+    dim_axis: tuple[str, int] = ("origin_", 0)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Find origin, residual space and the scale of the virtual logit."""

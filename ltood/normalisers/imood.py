@@ -91,6 +91,8 @@ class ImOOD(Normaliser[Config]):
     """Lowers the scores of rows predicted as rare classes, raises those of frequent ones."""
 
     needs: frozenset[Need] = frozenset({Need.PRIOR})
+    dim_axis: tuple[str, int] = ("gamma_weight_", 1)
+    classes_axis: tuple[str, int] = ("log_prior_", 0)
 
     def _configure(self) -> None:
         """Find the scale and what is needed.

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, make_toy
+from conftest import COUNTS, DIM, make_toy
 
 from ltood.core.batches import FitInputs
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
@@ -105,6 +105,18 @@ def test_rows_of_another_width_are_refused(name, toy):
     for width in (1, DIM - 3, DIM + 1):
         with pytest.raises(DataError, match=f"{width} columns .* fitted on {DIM}"):
             calibrator.transform(torch.rand(5, width))
+
+
+def test_what_was_restored_refuses_rows_of_another_width(name, toy):
+    calibrator = load("calibrators", name).Entry().fit(toy.inputs)
+    twin = load("calibrators", name).Entry().restore(calibrator.state())
+    for width in (1, DIM - 3, DIM + 1):
+        if "attention_" in twin.state():
+            with pytest.raises(DataError, match=f"{width} columns .* fitted on {DIM}"):
+                twin.transform(torch.rand(5, width))
+        if "shift_" in twin.state():
+            with pytest.raises(DataError, match=f"{width} columns .* fitted on {len(COUNTS)}"):
+                twin.adjust_logits(torch.rand(5, width))
 
 
 def test_entry_and_summary_are_found(name):

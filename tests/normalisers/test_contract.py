@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import COUNTS
 
 from ltood.core.batches import FeatureBatch, FitInputs
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
@@ -70,6 +71,16 @@ def test_what_was_learned_can_be_saved(name, toy):
     expected = normaliser.normalise(scores, toy.id_batch)
     assert torch.equal(twin.normalise(scores, toy.id_batch), expected)
     assert twin.derived() == normaliser.derived()
+
+
+@pytest.mark.parametrize("width", [1, len(COUNTS) - 1, len(COUNTS) + 1])
+def test_logits_of_another_width_are_refused(name, width):
+    normaliser = load("normalisers", name).Entry(base="energy").fit(prior=COUNTS)
+    restored = load("normalisers", name).Entry(base="energy").restore(normaliser.state())
+    scores, logits = torch.rand(5), torch.rand(5, width)
+    for twin in (normaliser, restored) if normaliser.state() else ():
+        with pytest.raises(DataError, match=f"{width} columns .* fitted on {len(COUNTS)}"):
+            twin.normalise(scores, logits=logits)
 
 
 def test_unfitted_and_missing_needs_are_refused(name, toy):

@@ -245,3 +245,13 @@ def test_scores_that_are_not_finite_are_refused():
     imood = ImOOD(base="energy").fit(prior=[5, 3, 2])
     with pytest.raises(DataError, match="scores hold NaN or infinity in 1 of 2 rows"):
         imood.normalise([0.0, float("nan")], logits=[[1.0, 2.0, 3.0]] * 2)
+
+
+def test_a_restored_gamma_layer_tells_the_width_of_features():
+    head = ClassifierHead(
+        torch.zeros(3, 4), torch.zeros(3), gamma_weight=torch.ones(3, 4), gamma_bias=torch.zeros(3)
+    )
+    normaliser = ImOOD(Config(gamma="stored"), base="energy").fit(head=head, prior=[3, 2, 1])
+    twin = ImOOD(Config(gamma="stored"), base="energy").restore(normaliser.state())
+    with pytest.raises(DataError, match="5 columns but ImOOD was fitted on 4"):
+        twin.normalise(torch.rand(2), torch.rand(2, 5), logits=torch.rand(2, 3))
