@@ -10,6 +10,7 @@ NumPy only, and SciPy for SVHN.
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,21 +46,21 @@ def read_svhn(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: If it is not such a file.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        stacked = loadmat(path, variable_names=["X"])["X"]
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise DataError(
-            f"{path} is not an SVHN file of cropped digits ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:80]}); take train_32x32.mat or test_32x32.mat."
-        ) from error
+    stacked = _variable(path, "X")
     if stacked.ndim != 4:
         raise DataError(
             f"{path} holds X of shape {list(stacked.shape)}; cropped digits are [32, 32, 3, N]."
         )
     return np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
+
+
+def read_svhn_digits(path: Path) -> NDArray[np.int64]:
+    """What SVHN's images show in their order, [N]; 10 stands for the digit 0.
+
+    Raises:
+        DataError: If it is not a file of SVHN's cropped form.
+    """
+    return _variable(path, "y").reshape(-1).astype(np.int64)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -87,3 +88,20 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         )
     pixels = np.frombuffer(content, dtype=np.uint8, offset=16)
     return pixels.reshape(num, height, width, 1)
+
+
+def _variable(path: Path, name: str) -> NDArray[Any]:
+    """One variable of an SVHN file; the others are passed over."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found: NDArray[Any] = loadmat(path, variable_names=[name])[name]
+    # NotImplementedError is what SciPy raises for files of MATLAB 7.3, which are HDF5.
+    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError, zlib.error) as error:
+        raise DataError(
+            f"{path} is not an SVHN file of cropped digits ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:80]}); take train_32x32.mat or test_32x32.mat, or run "
+            "`ltood data verify svhn` for the file that was downloaded."
+        ) from error
+    return found

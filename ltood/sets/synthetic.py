@@ -9,7 +9,6 @@ bytes.
 """
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.images.published import read_svhn, read_svhn_digits
 from ltood.runtime.files import writing
 
 _NUM_NOISE = 10_000
@@ -94,25 +94,12 @@ def _generator() -> np.random.Generator:
 
 
 def _svhn_10k(folder: Path) -> NDArray[np.uint8]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     path = folder.parent / "svhn" / "test_32x32.mat"
     if not path.is_file():
         raise DataError(
             f"there is no {path}; run `ltood data download svhn` with the same root first."
         )
-    try:
-        content = loadmat(path, variable_names=["X", "y"])
-        images, labels = content["X"], content["y"]
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise DataError(
-            f"{path} is no SVHN file of cropped digits ({type(error).__name__}); run "
-            "`ltood data verify svhn`."
-        ) from error
-    rows = first_of_each(labels.reshape(-1).astype(np.int64), _PER_DIGIT)
-    chosen: NDArray[np.uint8] = np.ascontiguousarray(images[..., rows].transpose(3, 0, 1, 2))
-    return chosen
+    return read_svhn(path)[first_of_each(read_svhn_digits(path), _PER_DIGIT)]
 
 
 _RULES: dict[str, Callable[[Path], NDArray[np.uint8]]] = {

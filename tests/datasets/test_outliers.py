@@ -12,6 +12,9 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Geometry, decode
 from ltood.images.files import ImageFiles
 
+#: The header of a file of MATLAB 7.3, which is HDF5 behind it.
+MATLAB_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384)
+
 
 def pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -200,6 +203,7 @@ def test_colour_becomes_grey_as_in_pillow():
     [
         ("x.npy", b"nothing", r"x\.npy cannot be read as an .npy array"),
         ("x.mat", b"nothing", "is not an SVHN file of cropped digits"),
+        ("x.mat", MATLAB_7_3, r"is not an SVHN file of cropped digits .*matlab v7\.3"),
         ("t10k-images-idx3-ubyte", b"short", "is not an idx3-ubyte file of images"),
         ("t10k-images-idx3-ubyte", struct.pack(">4I", 0x803, 2, 28, 28), "it was cut short"),
         ("t10k-images-idx3-ubyte.gz", b"short", "cannot be read"),

@@ -71,7 +71,9 @@ def test_svhn_must_be_there_and_whole(tmp_path):
         make("svhn_10k", tmp_path / "svhn_10k")
     (tmp_path / "svhn").mkdir()
     (tmp_path / "svhn" / "test_32x32.mat").write_bytes(b"something else" * 20)
-    with pytest.raises(DataError, match=r"is no SVHN file of cropped digits .* data verify svhn"):
+    with pytest.raises(
+        DataError, match=r"is not an SVHN file of cropped digits .* data verify svhn"
+    ):
         make("svhn_10k", tmp_path / "svhn_10k")
 
 
