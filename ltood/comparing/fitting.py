@@ -118,7 +118,7 @@ def fit_view(
         timer: Where seconds are counted.
 
     Returns:
-        The view, None where the calibrator failed, and the rows that failed.
+        The view, None where the calibrator or every row failed, and the rows that failed.
     """
     calibrator, time = combinations[0].calibrator, Timing()
     slot = build_calibrator(spec_of(settings, "calibrators", calibrator))
@@ -139,6 +139,8 @@ def fit_view(
             methods += [method] if method else []
             failures |= failed
             advance(1)
+    if not methods:
+        return None, failures
     calibration: dict[str, dict[str, Any]] = {"settings": {}, "in_use": {}}
     if not slot.is_none:
         calibration["settings"] = {"calibrator": fitted.settings}

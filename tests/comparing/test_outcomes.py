@@ -50,6 +50,19 @@ def test_a_failing_method_says_why_and_the_others_go_on(store, monkeypatch, fail
     check_any(board)
 
 
+def test_no_method_is_left_to_score(store):
+    config, settings = Config(("knn",), ("none", "patt")), {"methods": {"knn": {"k": 1000}}}
+    board, timings = compare(store, config, settings, device="cpu")
+    assert board["auroc"] == {}
+    assert timings == []
+    assert [row["title"] for row in board["rows"]] == ["knn", "patt+knn"]
+    assert all("methods.knn.k is 1000" in row["reason"] for row in board["rows"])
+    with pytest.raises(
+        LtoodError, match=r"no row has a result; the first, knn, says: methods\.knn"
+    ):
+        check_any(board)
+
+
 def test_a_failing_normaliser_ends_only_its_own_row(store, monkeypatch):
     from ltood.normalisers import imood
 
