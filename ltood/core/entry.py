@@ -85,18 +85,22 @@ class Entry(Generic[C]):
         with self._in_own_words() if by_name else nullcontext():
             self._configure()
 
+    @classmethod
+    def _own_words(cls, message: str) -> str:
+        """A message with settings as callers in Python name them: "KNN: k", not "methods.knn.k"."""
+        where = f"{cls.Config.section}."
+        return message.replace(where, f"{cls.__name__}: ", 1).replace(where, "")
+
+    @classmethod
     @contextmanager
-    def _in_own_words(self) -> Iterator[None]:
-        """Name settings as callers in Python do, "KNN: k", not as `params.yaml` does."""
+    def _in_own_words(cls) -> Iterator[None]:
+        """Raise errors of settings in `_own_words`, not in those of `params.yaml`."""
         try:
             yield
         except ConfigError as error:
-            text, where = str(error), f"{self.Config.section}."
-            if where not in text:
+            if (text := cls._own_words(str(error))) == str(error):
                 raise
-            raise ConfigError(
-                text.replace(where, f"{type(self).__name__}: ", 1).replace(where, "")
-            ) from None
+            raise ConfigError(text) from None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Settings by name, as scikit-learn asks for them.

@@ -1,6 +1,6 @@
 """Every method on arrays in memory, as `ltood compare` does it on a feature store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +9,17 @@ from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead, Head
 from ltood.core.prior import ClassPrior, Counts
-from ltood.core.settings import to_section
+from ltood.core.registry import KINDS, load
+from ltood.core.settings import parse
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.library.board import Board
 from ltood.library.reading import reader_of
-from ltood.library.slots import name_of
+from ltood.library.slots import spec_of
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.memory import Given, MemoryStore
 
 if TYPE_CHECKING:
+    from ltood.comparing.plan import Names
     from ltood.library.features import Features
     from ltood.store.reading import StoreReader
 
@@ -64,7 +66,7 @@ def compare(
         The leaderboard, best mean AUROC first.
 
     Raises:
-        ConfigError: On an unknown name, or two objects of the same kind.
+        ConfigError: On an unknown name, two objects of the same kind, or what is neither.
         DataError: If an array breaks a rule.
     """
     from ltood.comparing.plan import Config
@@ -94,7 +96,9 @@ def compare(
         assert train is not None
         assert test is not None
         store = _store(train, test, ood, aux, local or {}, head, prior, class_names)
-    return Board(*run(store, Config(**names), settings, device=device))
+    config = parse(names, Config, "compare:")
+    board, timings = run(store, config, settings, device=device)
+    return Board(_in_own_words(board, store.fingerprint), timings)
 
 
 def _is_pair(given: object) -> bool:
@@ -133,18 +137,33 @@ def _store(
 
 
 def _names(
-    package: str, given: str | Entry | Sequence[str | Entry], settings: dict[str, dict[str, Any]]
-) -> Any:  # noqa: ANN401
+    package: str,
+    given: str | Entry | Iterable[str | Entry],
+    settings: dict[str, dict[str, Any]],
+) -> "Names":
     """Names as `Config` takes them; settings of objects go to `settings`."""
     if isinstance(given, str):
         return "all" if given == "all" else (given,)
-    chosen = []
-    for item in [given] if isinstance(given, Entry) else given:
-        name = item if isinstance(item, str) else name_of(item)
-        chosen.append(name)
-        if not isinstance(item, str):
-            settings.setdefault(package, {})[name] = to_section(item.config)
+    specs = [spec_of(package, item) for item in (given if isinstance(given, Iterable) else [given])]
+    chosen = [spec.name for spec in specs]
     if len(set(chosen)) < len(chosen):
         twice = next(name for name in chosen if chosen.count(name) > 1)
         raise ConfigError(f"{package} name {twice} twice; compare its settings one by one.")
+    settings[package] = {spec.name: spec.settings for spec in specs}
     return tuple(chosen)
+
+
+def _in_own_words(board: Mapping[str, Any], features: str) -> dict[str, Any]:
+    """The leaderboard with reasons that name settings as callers in Python do."""
+    from ltood.evaluation.binding import bind
+
+    def said(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        reason = row.get("reason")
+        if reason is None:
+            return row
+        for package in ("calibrators", "methods", "normalisers"):
+            reason = load(package, row[KINDS[package]]).Entry._own_words(reason)
+        return {**row, "reason": reason}
+
+    worded = {part: [said(row) for row in board[part]] for part in ("rows", "left_out")}
+    return bind({**board, **worded}, features=features)

@@ -13,7 +13,9 @@ from ltood.comparing.plan import Config
 from ltood.comparing.running import compare as run
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
 from ltood.core.registry import available
+from ltood.evaluation.binding import read_bound
 from ltood.metrics import METRICS
+from ltood.runtime.files import to_json_bytes
 from ltood.store.exchange import import_folder
 
 
@@ -126,6 +128,24 @@ def test_failures_are_rows_with_reasons():
     assert "give head=" in repr(board)
 
 
+def test_reasons_name_settings_as_python_does(tmp_path):
+    given = sets()
+    few = given | {"train": tuple(rows[:20] for rows in given["train"])}
+    board = ltood.compare(**few, methods=["knn", "energy"], normalisers="all", device="cpu")
+    reason = "KNN: k is 50 but there are only 20 training rows"
+    assert board.failures["knn"].startswith(reason)
+    assert board.failures["knn+imood"].startswith("ImOOD: scale is auto, but there is no published")
+    assert f"failed: knn: {reason}" in repr(board)
+    (tmp_path / "leaderboard.json").write_bytes(to_json_bytes(board.content))
+    (features,) = (
+        made["sha256"] for made in board.content["made_from"] if made["name"] == "features"
+    )
+    assert read_bound(tmp_path / "leaderboard.json", "compare", features=features)
+    alone = ltood.compare(**few, methods=ltood.KNN(k=50), device="cpu")
+    assert alone.failures == {"knn": board.failures["knn"]}
+    assert len(alone) == 0
+
+
 def test_all_methods_with_and_without_a_head():
     given = sets()
     board = ltood.compare(**given, device="cpu")
@@ -166,6 +186,10 @@ def test_relabelled_rows_and_local_features():
         ({"train": np.zeros((3, 24))}, DataError, "train="),
         ({"methods": ["ract"]}, ConfigError, "Did you mean react"),
         ({"methods": [ltood.KNN(k=1), ltood.KNN(k=2)]}, ConfigError, "name knn twice"),
+        ({"methods": ltood.KNN}, ConfigError, "give a method or its name"),
+        ({"methods": [ltood.PATT()]}, ConfigError, "give a method or its name"),
+        ({"normalisers": [3]}, ConfigError, "normaliser is 3; give a normaliser or its name"),
+        ({"methods": []}, ConfigError, "^compare: methods is empty"),
         ({"ood": {"a b": np.zeros((3, 24), np.float32)}}, ltood.LtoodError, "'ood_a b'"),
         ({"ood": {"a": np.zeros((3, 5), np.float32)}}, DataError, "ood_a features have 5"),
     ],

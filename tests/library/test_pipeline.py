@@ -267,7 +267,7 @@ def test_given_objects_stay_as_they_are(data):
         (("knn", 3), "calibrator is 3"),
         (("knn", None, 3), "normaliser is 3"),
         ((ltood.PATT(),), "give a method"),
-        (("knn", None, "imood"), "scale is auto"),
+        (("knn", None, "imood"), "^ImOOD: scale is auto"),
         (("knn", None, ltood.ImOOD(base="energy")), "base='knn'"),
     ],
 )
