@@ -60,12 +60,15 @@ def write_files(path: Path, files: CheckpointFiles) -> None:
 
     Args:
         path: An empty folder.
-        files: `meta` without schema and digests, which are added.
+        files: Schema and digests of `meta`, such as those of a description that was read, are
+            replaced by their own.
 
     Raises:
         StoreError: If a file cannot be written.
     """
-    meta = {**files.meta, "schema": SCHEMA}
+    written = {*_DIGESTS, _CONTENT}
+    meta = {key: value for key, value in files.meta.items() if key not in written}
+    meta["schema"] = SCHEMA
     for key, content in zip(_DIGESTS, (files.weights, files.extras, files.history), strict=True):
         if content or key == "weights_sha256":
             meta[key] = hashlib.sha256(content).hexdigest()

@@ -13,7 +13,13 @@ from ltood.core.errors import (
 )
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.checkpoint import load_checkpoint, read_head_extras, write_checkpoint
-from ltood.networks.checkpoint_files import read_meta, weights_digest
+from ltood.networks.checkpoint_files import (
+    CheckpointFiles,
+    read_files,
+    read_meta,
+    weights_digest,
+    write_files,
+)
 from ltood.runtime.provenance import digest
 
 IMAGES = ImageSpec(1, 8, 8, (0.5,), (0.25,), 3, 1)
@@ -48,6 +54,17 @@ def test_what_was_written_is_rebuilt(checkpoint):
     assert rebuilt.images == IMAGES
     assert meta["seed"] == 4
     assert meta == read_meta(path)
+
+
+def test_a_description_that_was_read_is_written_again(checkpoint, tmp_path_factory):
+    files = read_files(checkpoint[0])
+    again = tmp_path_factory.mktemp("again")
+    write_files(again, files)
+    assert read_files(again) == files
+    # The digest of extras that are left out is that of no file any more.
+    stale = {**files.meta, "head_extras_sha256": "0" * 64}
+    write_files(again, CheckpointFiles(stale, files.weights))
+    assert read_meta(again) == files.meta
 
 
 def test_extras_of_a_recipe_are_kept_and_compared(checkpoint, tmp_path_factory):
