@@ -51,8 +51,10 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     for name, shape in shapes.items():
         wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
         if shape != wanted:
+            turned = name == "bias" and shape == shapes["weight"][1:]
             raise DataError(
                 f"head {name} has shape {shape}; with a weight of {sizes['C']} classes x "
                 f"{sizes['D']} features it must be {wanted}."
+                f"{' The weight seems to be [D, C]; transpose it to [C, D].' if turned else ''}"
             )
     return sizes

@@ -119,7 +119,8 @@ def test_state_is_what_fit_learned():
     ("arrays", "sentence"),
     [
         ({"weight": np.zeros(3), "bias": np.zeros(3)}, r"must be \[C, D\]"),
-        ({"weight": np.zeros((3, 4)), "bias": np.zeros(2)}, r"bias has shape \(2,\)"),
+        ({"weight": np.zeros((3, 4)), "bias": np.zeros(2)}, r"bias has shape \(2,\).*be \(3,\)\.$"),
+        ({"weight": np.zeros((4, 3)), "bias": np.zeros(3)}, r"weight seems to be \[D, C\]; transp"),
         (
             {"weight": np.zeros((3, 4)), "bias": np.zeros(3), "bn_weight": np.zeros(3)},
             "3 classes x 4 features",
