@@ -21,6 +21,7 @@ from ltood.store.import_rules import (
     folder_files,
     read_class_names,
     read_head,
+    read_ids,
     read_labels,
     split_spec,
 )
@@ -31,7 +32,7 @@ from ltood.store.tables import Columns, Lazy, Table, joined, lazy
 if TYPE_CHECKING:
     from ltood.core.head import Head
 
-_READ = ("features", "logits", "local", "ids")
+_READ = ("features", "logits", "local")
 HeadArrays = dict[str, NDArray[Any]]
 
 
@@ -184,13 +185,13 @@ def _of_tables(
     classes = len(shapes["bias"])
     splits, labels = {}, {}
     for name, table in tables.items():
-        spec = split_spec(table, shapes)
+        split_spec(table, shapes)
         labels[name] = read_labels(name, table, shapes)
         columns: dict[str, Column] = {
             key: _column(table, key, name) for key in _READ if key in table.names
         }
         columns["labels"] = Column.of(f"labels of {name}", labels[name])
-        columns.setdefault("ids", Column.of(f"ids of {name}", np.arange(spec.rows)))
+        columns["ids"] = Column.of(f"ids of {name}", read_ids(table))
         splits[name] = Split(name, columns)
     if names is None and described is not None:
         names = read_class_names(described, classes)

@@ -3,8 +3,9 @@
 The exchange format: `head.npz` with weight [C, D], bias [C] and optional class_counts,
 class_names, bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a
 `ClassifierHead` has; `<split>.npz` with features [N, D], labels [N] and optional logits
-[N, C + e], local [N, P, D], ids [N]; splits are train, val, test, aux and ood_<name>. OOD sets
-may carry sc_label instead of labels: a class for rows that belong to an ID class, -1 elsewhere.
+[N, C + e], local [N, P, D], ids [N], each once; splits are train, val, test, aux and ood_<name>.
+OOD sets may carry sc_label instead of labels: a class for rows that belong to an ID class, -1
+elsewhere.
 """
 
 import shutil
@@ -29,6 +30,7 @@ from ltood.store.import_rules import (
     folder_files,
     read_class_names,
     read_head,
+    read_ids,
     read_labels,
     split_spec,
 )
@@ -40,7 +42,6 @@ from ltood.store.tables import Table, joined
 
 #: Largest relative difference between given logits and the head's own.
 LOGIT_TOLERANCE = 1e-3
-_LAST_ID = np.iinfo(np.int64).max
 
 
 def import_folder(
@@ -80,6 +81,7 @@ def import_folder(
         }
         spec = StoreSpec({name: split_spec(archive, head) for name, archive in archives.items()})
         labels = {name: read_labels(name, archive, head) for name, archive in archives.items()}
+        ids = {name: read_ids(archive) for name, archive in archives.items()}
         given = described.load("class_counts") if "class_counts" in described.names else None
         counts = class_counts(given, labels.get("train"), len(head["bias"]))
         provenance: dict[str, Any] = {
@@ -92,7 +94,7 @@ def import_folder(
         place, writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
         try:
             for name, archive in archives.items():
-                _write_split(writer, name, archive, head, labels[name])
+                _write_split(writer, name, archive, head, labels[name], ids[name])
         except DataError:
             # Half a store of refused archives would stand in the way of the corrected ones.
             shutil.rmtree(place)
@@ -148,6 +150,7 @@ def _write_split(
     archive: Table,
     head: Mapping[str, NDArray[Any]],
     labels: NDArray[np.int64],
+    ids: NDArray[np.int64],
 ) -> None:
     """Check and write one split chunk by chunk, skipping what is written already."""
     ranges = writer.spec.ranges(name)
@@ -158,7 +161,7 @@ def _write_split(
     sizes = [stop - start for start, stop in ranges]
     streams: dict[str, Iterator[NDArray[Any]]] = {
         key: archive.blocks(key, sizes)
-        for key in ("features", "logits", "local", "ids")
+        for key in ("features", "logits", "local")
         if key in archive.names
     }
     weight = np.concatenate([head["weight"], head.get("extra_weight", head["weight"][:0])])
@@ -168,8 +171,7 @@ def _write_split(
             block = {key: next(stream) for key, stream in streams.items()}
             if (start, stop) in missing:
                 rows = _check_block(archive.path, start, block, weight, bias)
-                rows["labels"] = labels[start:stop]
-                rows.setdefault("ids", np.arange(start, stop, dtype=np.int64))
+                rows |= {"labels": labels[start:stop], "ids": ids[start:stop]}
                 rows = {key: v.astype(spec.arrays[key].dtype) for key, v in rows.items()}
                 writer.write(name, start, rows)
             advance(stop - start)
@@ -192,12 +194,6 @@ def _check_block(
                 f"{path}: {key} of row {row} hold NaN or infinity ({int(bad.sum())} such rows "
                 f"from row {start} on); every value must be finite in float32. Extract them again."
             )
-    if "ids" in block and (ids := block["ids"]).dtype.kind == "u" and (ids > _LAST_ID).any():
-        row = int(np.argmax(ids > _LAST_ID))
-        raise DataError(
-            f"{path}: ids[{start + row}] is {ids[row]}; ids are stored as int64, so they must be "
-            f"at most {_LAST_ID}. Number the rows instead."
-        )
     features = as_float32(block["features"])
     if "logits" not in block and _surely_finite(features, weight, bias):
         return block

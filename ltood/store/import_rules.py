@@ -20,6 +20,7 @@ _ENDINGS = (".npz", *READERS)
 #: Arrays of the head's files that are not of the head itself.
 _HEAD_NOTES = ("class_counts", "class_names")
 _SPLIT_ARRAYS = ("features", "labels", "sc_label", "logits", "local", "ids")
+_LAST_ID = np.iinfo(np.int64).max
 
 
 def read_head(archive: Table) -> dict[str, NDArray[Any]]:
@@ -214,6 +215,28 @@ def read_labels(name: str, archive: Table, head: Mapping[str, NDArray[Any]]) -> 
             f"{num_classes - 1}, the classes of the head ({int(bad.sum())} such rows)."
         )
     return labels.astype(np.int64)
+
+
+def read_ids(archive: Table) -> NDArray[np.int64]:
+    """Ids of one split, each of which names one row; numbers of rows where none are given."""
+    if "ids" not in archive.names:
+        return np.arange(archive.shape("features")[0], dtype=np.int64)
+    ids = archive.load("ids")
+    if ids.dtype.kind == "u" and (ids > _LAST_ID).any():
+        row = int(np.argmax(ids > _LAST_ID))
+        raise DataError(
+            f"{archive.path}: ids[{row}] is {ids[row]}; ids are stored as int64, so they must be "
+            f"at most {_LAST_ID}. Number the rows instead."
+        )
+    _, firsts = np.unique(ids, return_index=True)
+    if len(firsts) < len(ids):
+        row = int(np.setdiff1d(np.arange(len(ids)), firsts)[0])
+        raise DataError(
+            f"there is an id twice in {archive.path}: ids[{row}] repeats {ids[row]} "
+            f"({len(ids) - len(firsts)} such rows); each id names one row of the source. Leave the "
+            "repeats out."
+        )
+    return ids.astype(np.int64, copy=False)
 
 
 def class_counts(

@@ -5,6 +5,7 @@ import torch
 import ltood
 from ltood.core.errors import DataError, LtoodError, StoreError
 from ltood.library.columns import Column
+from ltood.library.features import Split
 from ltood.library.opening import open_features
 from ltood.store.exchange import import_folder
 
@@ -228,6 +229,15 @@ def test_sources_that_do_not_fit_are_refused(given, change, message):
     change(two)
     with pytest.raises(DataError, match=message):
         open_features([open_features(splits_of(given)), open_features(two)])
+
+
+def test_a_store_with_repeated_ids_is_not_joined(given):
+    one = open_features(splits_of(given))
+    split = one.bare("test")
+    twice = Split("test", {**split.columns, "ids": Column.of("ids", np.zeros(12, dtype=int))})
+    two = one.replaced({"test": twice}, None, None)
+    with pytest.raises(DataError, match="source 1 has an id twice in test"):
+        open_features([one, two])
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,15 @@ def test_ids_beyond_int64_are_refused(tmp_path, rng):
         import_folder(folder, tmp_path / "other.zarr")
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.int8])
+def test_repeated_ids_are_refused(tmp_path, rng, kind):
+    ids = np.array([4, 7, 1, 0, 9, 7, 3, 4, 8, 5, 6, 2], dtype=kind)
+    folder = write(tmp_path / "in", toy(rng, test__ids=ids))
+    with pytest.raises(DataError, match=r"test\.npz: ids\[5\] repeats 7 \(2 such rows\)"):
+        import_folder(folder, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_a_kill_while_the_old_store_is_replaced_loses_nothing(tmp_path, rng):
     old, new = write(tmp_path / "old", toy(rng)), write(tmp_path / "new", toy(rng))
     store = tmp_path / "store.zarr"
