@@ -5,6 +5,7 @@ on which the other stages depend by content; see docs/caching.md.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from ltood.runtime.provenance import digest
 
 #: Digest of the settings and the code of the last check that found nothing wrong.
 CHECKED = WORK / "checked"
+#: Keys of two entries that must fit together.
+_PAIR = ("method", "normaliser")
 
 
 @stage("inputs")
@@ -33,7 +36,7 @@ def run(params: Params) -> None:
     for key in PACKAGES:
         params.name(key)
     code = {name: code_of(name, params) for name in STAGES}
-    state = digest({"params": params.content, "code": code})
+    state = digest(decisive(params, code))
     # Checking takes torch, which takes a second: once for each state of settings and code.
     if not CHECKED.is_file() or CHECKED.read_text() != state:
         check(params)
@@ -55,21 +58,50 @@ def check(params: Params) -> None:
     """
     from ltood.extraction.config import ExtractionConfig
     from ltood.reporting.write import check_packages
-    from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
     from ltood.training.plan import TrainingConfig
 
     check_packages()
     params.section("training", TrainingConfig)
     params.section("extraction", ExtractionConfig)
     _ = params.seed, params.device
-    chosen = {key: params.chosen(key) for key in PACKAGES}
-    for package, names in compared(params)["settings"].items():
-        for name in names:
-            params.entry(package, name)
+    for package, name in _entries(params):
+        params.entry(package, name)
+    if not _is_normalised(params):
+        return
+
+    from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
+
     method, normaliser = (
-        EntrySpec(chosen[key].name, chosen[key].settings) for key in ("method", "normaliser")
+        EntrySpec(chosen.name, chosen.settings) for chosen in map(params.chosen, _PAIR)
     )
     build_normaliser(normaliser, build_method(method))
+
+
+def _entries(params: Params) -> list[tuple[str, str]]:
+    """Package and name of all entries that some stage loads."""
+    chosen = {(package, params.name(key)) for key, package in PACKAGES.items()}
+    settings = compared(params)["settings"]
+    return sorted(chosen | {(package, name) for package in settings for name in settings[package]})
+
+
+def _is_normalised(params: Params) -> bool:
+    """Whether there is a normaliser, which may not take the scores of every method."""
+    return params.name("normaliser") != "none"
+
+
+def decisive(params: Params, code: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What decides how the check ends.
+
+    A method that the leaderboard shows has been checked with it. So it does not count which of
+    them is chosen, and trying one after the other needs no torch here.
+    """
+    content = {key: value for key, value in params.content.items() if key not in PACKAGES}
+    merged: dict[str, dict[str, str]] = {}
+    for parts in code.values():
+        for kind, digests in parts.items():
+            merged.setdefault(kind, {}).update(digests)
+    pair = [params.name(key) for key in _PAIR] if _is_normalised(params) else []
+    return {"params": content, "entries": _entries(params), "pair": pair, "code": merged}
 
 
 def keep_finished() -> None:

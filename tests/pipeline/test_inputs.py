@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from ltood.core.errors import ConfigError, MissingPackageError
 from ltood.pipeline import inputs
-from ltood.pipeline._code import STAGES
+from ltood.pipeline._code import STAGES, code_of
 from ltood.pipeline._params import Params
 from stages.inputs import main
 from tests.pipeline.workspace import ROOT
@@ -112,6 +112,39 @@ def test_what_was_checked_before_is_not_checked_again(workspace, monkeypatch):
     assert checked == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("values", "again"),
+    [
+        ({"method": "knn"}, False),  # on the leaderboard
+        ({"method": "msp", "methods.msp.temperature": 2.0}, True),
+        ({"calibrator": "patt"}, True),
+        ({"normaliser": "imood"}, True),
+        ({"recipe": "locoop"}, True),
+        ({"compare.methods": ["msp"]}, True),
+        ({"extraction.dtype": "float16"}, True),
+    ],
+)
+def test_entries_are_checked_once_whether_chosen_or_compared(values, again, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    states = []
+    for params in (Params(), with_values(values)):
+        code = {stage: code_of(stage, params) for stage in STAGES}
+        states.append(inputs.decisive(params, code))
+    assert (states[0] != states[1]) == again
+
+
+def test_a_pair_is_checked_again_with_another_method(workspace):
+    """A method that was checked by itself need not suit the normaliser."""
+    path = workspace / "params.yaml"
+    text = path.read_text().replace("\nnormaliser: none", "\nnormaliser: imood", 1)
+    path.write_text(text)
+    assert CliRunner().invoke(main).exit_code == 0
+    path.write_text(text.replace("\nmethod: mahalanobis", "\nmethod: knn", 1))
+    done = CliRunner().invoke(main)
+    assert done.exit_code == 1
+    assert "normalisers.imood" in done.output
+
+
 def test_a_bad_setting_is_found_each_time(workspace):
     path = workspace / "params.yaml"
     path.write_text(path.read_text().replace("k: 50\n", "k: 0\n", 1))
@@ -129,8 +162,11 @@ def test_missing_data_end_in_one_line(workspace):
     assert done.output.startswith("error: ")
 
 
-def test_looking_again_needs_no_torch(workspace):
+@pytest.mark.parametrize("method", ["mahalanobis", "knn"])
+def test_looking_again_needs_no_torch(workspace, method):
     assert CliRunner().invoke(main).exit_code == 0
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text().replace("\nmethod: mahalanobis", f"\nmethod: {method}", 1))
     code = (
         "import sys; from ltood.pipeline.inputs import run; run(); "
         "assert not {'torch', 'PIL', 'matplotlib'} & sys.modules.keys()"
