@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ltood.core.errors import ConfigError
 from ltood.core.registry import check_name, load
 from ltood.core.settings import parse, to_section
-from ltood.runtime.params import read_params
+from ltood.runtime.params import params_text, parse_params
 from ltood.runtime.provenance import differences
 from ltood.runtime.workspace import origin
 
@@ -61,13 +61,17 @@ class Params:
         self.used: dict[str, Any] = {}
 
     @cached_property
+    def _text(self) -> str:
+        return params_text(FILE)
+
+    @cached_property
     def content(self) -> Mapping[str, Any]:
         """All values.
 
         Raises:
             ConfigError: If the file is missing or unreadable.
         """
-        return read_params(FILE)
+        return parse_params(self._text, FILE)
 
     def value(self, key: str) -> Any:  # noqa: ANN401 - a name, a number or a section
         """One top-level value.
@@ -174,7 +178,9 @@ class Params:
 
     def changes(self) -> list[str]:
         """What was used and stands otherwise in the file now, one clause each."""
-        now = read_params(FILE) if self.used else {}
+        if not self.used or (text := params_text(FILE)) == self._text:
+            return []
+        now = parse_params(text, FILE)
         clauses = []
         for path, before in self.used.items():
             found: Any = now

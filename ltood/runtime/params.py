@@ -37,7 +37,37 @@ def read_params(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing, unreadable, not a mapping, beyond the limits, or
             holds aliases, anchors, merge keys or other values than these.
     """
-    return _parse_file(_read_text(path), path)
+    return parse_params(params_text(path), path)
+
+
+def params_text(path: Path) -> str:
+    """Text of a parameter file, for `parse_params`.
+
+    Raises:
+        ConfigError: If it is missing, unreadable, too large or not UTF-8.
+    """
+    try:
+        return read_regular(path, 4 * MOST_CHARACTERS).decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run from the folder that holds it.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
+    except CorruptStoreError as error:
+        raise ConfigError(f"{error} Name a file of settings.") from None
+
+
+def parse_params(text: str, path: Path) -> dict[str, Any]:
+    """Values of a parameter file, as `read_params` gives them, from its text.
+
+    Raises:
+        ConfigError: As `read_params`; names `path`.
+    """
+    content = _load(text, str(path))
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; it must be a mapping of names.")
+    return content
 
 
 def section(content: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -71,11 +101,11 @@ def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
     """
     from ruamel.yaml import YAML
 
-    text = _read_text(path) if path.exists() else ""
+    text = params_text(path) if path.exists() else ""
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     # The reader that keeps comments has no limits.
-    content = yaml.load(text) if _parse_file(text, path) else {}
+    content = yaml.load(text) if parse_params(text, path) else {}
     kept = "" if content else text  # Comments alone belong to nothing that is written below.
     for key, added in sections.items():
         content[key] = content.get(key) or {}
@@ -119,26 +149,6 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
             raise ConfigError(f"{option} {key} has no value; write {key}=null where none is meant.")
         settings[key] = parse_value(text)
     return settings
-
-
-def _parse_file(text: str, path: Path) -> dict[str, Any]:
-    content = _load(text, str(path))
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}; it must be a mapping of names.")
-    return content
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return read_regular(path, 4 * MOST_CHARACTERS).decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; run from the folder that holds it.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
-    except CorruptStoreError as error:
-        raise ConfigError(f"{error} Name a file of settings.") from None
 
 
 def _load(text: str, where: str) -> Any:  # noqa: ANN401
