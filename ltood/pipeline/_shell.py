@@ -12,6 +12,8 @@ from ltood.pipeline._params import Params
 from ltood.runtime.console import one_line_errors
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
+from ltood.runtime.source import recall
+from ltood.runtime.workspace import locate
 
 __all__ = ["INPUTS", "STAGES", "Params", "refuse_changes", "stage"]
 
@@ -34,6 +36,8 @@ PLOTS = RESULTS / "plots"
 TRAINING = WORK / "training"
 EXTRACTING = WORK / "extracting"
 ADAPTING = WORK / "adapting"
+#: What earlier runs found in our source; may be removed at any time.
+SOURCES = WORK / "sources.json"
 
 
 def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]:
@@ -53,6 +57,7 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
             passive_omp_wait()
             with one_line_errors(), only_run(name, LOCKS):
                 chosen = Params()
+                recall(locate(SOURCES))
                 before = _state(name, chosen, recorded)
                 command(chosen)
                 refuse_changes(name, "params.yaml", chosen.changes())

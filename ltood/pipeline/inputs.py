@@ -17,12 +17,15 @@ from ltood.pipeline._shell import (
     EXTRACTING,
     FEATURES,
     HEAD,
+    SOURCES,
     TRAINING,
     WORK,
     stage,
 )
 from ltood.pipeline._watched import WATCHED
 from ltood.runtime.provenance import digest
+from ltood.runtime.source import remember
+from ltood.runtime.workspace import locate
 
 #: Digest of the settings and the code of the last check that found nothing wrong.
 CHECKED = WORK / "checked"
@@ -46,6 +49,7 @@ def run(params: Params) -> None:
     for name, parts in code.items():
         write(INPUTS / "code" / f"{name}.json", parts)
     keep_finished()
+    remember(locate(SOURCES))
     CHECKED.write_text(state)
 
 

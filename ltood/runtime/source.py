@@ -7,15 +7,25 @@ Python to the next.
 
 import ast
 import hashlib
+import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+
+from ltood.runtime.files import to_json_bytes, write_atomically
 
 #: Folder that holds the packages below.
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ltood",)
+
+#: What `_parsed` found, by digest of a file's place and bytes: in files that this process read,
+#: and what earlier ones left.
+_found: dict[str, list[str]] = {}
+_recalled: dict[str, list[str]] = {}
 
 #: A string, a continued line, or what separates two lines of code. In Python up to 3.11 no
 #: replacement field of an f-string holds a comment or the quotes around it.
@@ -35,17 +45,22 @@ class Source:
     """One source file.
 
     Attributes:
-        text: Normal form.
+        raw: The file's bytes.
         sha256: Digest of the normal form.
         imports: Modules of `PACKAGES` that it imports, at its top or inside functions; not
             those that only type checkers import.
         libraries: Top-level names of everything else that it imports.
     """
 
-    text: bytes
+    raw: bytes
     sha256: str
     imports: frozenset[str]
     libraries: frozenset[str]
+
+    @cached_property
+    def text(self) -> bytes:
+        """Normal form."""
+        return normal_form(self.raw)
 
 
 def normal_form(text: bytes, tree: ast.Module | None = None) -> bytes:
@@ -129,27 +144,61 @@ def companions(name: str, source: Source) -> dict[str, Path]:
     return {
         f"{package}/{file.name}": file
         for file in path.parent.iterdir()
-        if file.suffix not in {"", ".py", ".pyc"} and file.name.encode() in source.text
+        if file.suffix not in {"", ".py", ".pyc"}
+        # Most modules name none, and their normal form need not be made to see that.
+        and (name_there := file.name.encode()) in source.raw
+        and name_there in source.text
     }
+
+
+def recall(path: Path) -> None:
+    """Take over what `remember` left there, if anything, so that the same bytes are not parsed."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        found = json.loads(path.read_bytes())
+        if found["rule"] == _rule():
+            _recalled.update(found["sources"])
+
+
+def remember(path: Path) -> None:
+    """Leave what this process found in sources to later ones; see `recall`.
+
+    Raises:
+        StoreError: If the file cannot be written.
+    """
+    if _found != _recalled:
+        write_atomically(path, to_json_bytes({"rule": _rule(), "sources": _found}))
 
 
 @cache
 def _read(path: Path, size: int, mtime_ns: int) -> Source:
     del size, mtime_ns
-    text = path.read_bytes()
-    tree = ast.parse(text)
+    raw = path.read_bytes()
+    place = path.relative_to(ROOT)
+    key = hashlib.sha256(b"%s\n%s" % (place.as_posix().encode(), raw)).hexdigest()
+    _found[key] = _recalled.get(key) or _parsed(raw, ".".join(place.parent.parts))
+    digest, *names = _found[key]
     modules, libraries = set(), set()
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    for name in _imported(tree.body, package):
+    for name in names:
         top = name.partition(".")[0]
         if top not in PACKAGES:
             libraries.add(top)
             continue
         # `from package import name` names a module of the package, or something within it.
         modules.add(name if module_file(name) else name.rpartition(".")[0])
-    normal = normal_form(text, tree)
-    digest = hashlib.sha256(normal).hexdigest()
-    return Source(normal, digest, frozenset(modules), frozenset(libraries))
+    return Source(raw, digest, frozenset(modules), frozenset(libraries))
+
+
+def _parsed(raw: bytes, package: str) -> list[str]:
+    """Digest of the normal form, then the full names of all that is imported."""
+    tree = ast.parse(raw)
+    digest = hashlib.sha256(normal_form(raw, tree)).hexdigest()
+    return [digest, *sorted(set(_imported(tree.body, package)))]
+
+
+@cache
+def _rule() -> list[str]:
+    """What decides what is found in the same bytes: this file, and Python's grammar."""
+    return [hashlib.sha256(Path(__file__).read_bytes()).hexdigest(), sys.version]
 
 
 def _imported(body: list[ast.stmt], package: str) -> Iterator[str]:

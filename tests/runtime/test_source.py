@@ -179,3 +179,59 @@ def test_a_changed_file_is_read_again(house):
     assert read_source(path) is before
     path.write_text("import ltood.b.around\n")
     assert read_source(path).imports == {"ltood.b.around"}
+
+
+@pytest.fixture
+def later(house, monkeypatch):
+    """Makes this process know of sources only what a file brings it; returns what it parses."""
+
+    def forget(path: Path) -> list[bytes]:
+        parsed, parse = [], source._parsed
+
+        def noted(raw: bytes, package: str) -> list[str]:
+            parsed.append(raw)
+            return parse(raw, package)
+
+        source._read.cache_clear()
+        monkeypatch.setattr(source, "_found", {})
+        monkeypatch.setattr(source, "_recalled", {})
+        monkeypatch.setattr(source, "_parsed", noted)
+        source.recall(path)
+        return parsed
+
+    return forget
+
+
+ROOTS = ("ltood.a.nested", "ltood.b.one")
+
+
+def test_what_was_found_is_not_parsed_again(house, tmp_path, later):
+    path = tmp_path / "known.json"
+    later(path)
+    before = closure(ROOTS)
+    source.remember(path)
+    parsed = later(path)
+    assert closure(ROOTS) == before
+    assert parsed == []
+    (house / "ltood/b/two.py").write_text("import ltood.c.run\n")
+    assert "ltood.c.run" in closure(ROOTS)
+    assert b"import ltood.c.run\n" in parsed
+
+
+def test_a_module_added_later_is_found_in_remembered_imports(house, tmp_path, later):
+    path = tmp_path / "known.json"
+    later(path)
+    assert "ltood.b.thing" not in closure(ROOTS)
+    source.remember(path)
+    (house / "ltood/b/thing.py").write_text("")
+    later(path)
+    assert "ltood.b.thing" in closure(ROOTS)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"rule": ["of", "3.9"], "sources": {}}'])
+def test_what_cannot_be_recalled_is_parsed(house, tmp_path, later, text):
+    path = tmp_path / "known.json"
+    path.write_text(text)
+    parsed = later(path)
+    assert set(closure(("ltood.b.around",))) == {"ltood", "ltood.b", "ltood.b.around"}
+    assert len(parsed) == 3
