@@ -162,8 +162,15 @@ def check_classes(labels: Tensor, num_classes: int) -> None:
         )
 
 
-def check_finite(tensor: Tensor, what: str) -> None:
+def check_finite(
+    tensor: Tensor, what: str, remedy: str = "leave these rows out or extract them again"
+) -> None:
     """Refuse NaN and infinity in rows, [N] or [N, ...].
+
+    Args:
+        tensor: Rows.
+        what: Their name, such as "features".
+        remedy: What to do about such rows.
 
     Raises:
         DataError: With the number of such rows and the first one.
@@ -173,7 +180,7 @@ def check_finite(tensor: Tensor, what: str) -> None:
         bad = (~finite).reshape(len(finite), -1).any(dim=1).nonzero()[:, 0]
         raise DataError(
             f"{what} hold NaN or infinity in {len(bad)} of {len(tensor)} rows (first in row "
-            f"{int(bad[0])}); leave these rows out or extract them again."
+            f"{int(bad[0])}); {remedy}."
         )
 
 

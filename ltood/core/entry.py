@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
 
 from torch import Tensor
 
-from ltood.core.arrays import Rows, as_tensor
+from ltood.core.arrays import Rows, as_tensor, check_finite, like
 from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
 from ltood.core.errors import ConfigError, DataError, NotFittedError
 from ltood.core.head import ClassifierHead, Head
@@ -222,6 +222,19 @@ class Entry(Generic[C]):
             if learned in state:
                 widths[name] = state[learned].shape[axis]
         return widths
+
+    def _handed_back(self, given: Rows | None, result: Tensor, what: str) -> Any:  # noqa: ANN401
+        """A result as the kind of array that was given, if float32 holds all of it.
+
+        Raises:
+            DataError: With the number of rows for which it does not.
+        """
+        check_finite(
+            result,
+            f"{what} of {type(self).__name__}",
+            "check that these rows come from the network it was fitted on, and its settings",
+        )
+        return like(given, result)
 
     def state(self) -> dict[str, Tensor]:
         """Learned tensors by name; empty where there is nothing to learn."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.arrays import Rows, as_rows, check_finite, like
+from ltood.core.arrays import Rows, as_rows, check_finite
 from ltood.core.batches import (
     BATCH_ROWS,
     FeatureBatch,
@@ -70,16 +70,17 @@ class Method(Entry[C], ABC):
             A tensor on the device of a tensor that was given, else a NumPy array.
 
         Raises:
-            DataError: If a shape does not fit or a number is not finite.
+            DataError: If a shape does not fit, or a number or a score is not finite.
             MissingNeedError: If an array is missing that this method reads.
             NotFittedError: If `fit` has not run and the method learns something.
         """
         if isinstance(features, FeatureBatch):
-            return self._score(self._same_widths(features))
+            scores = self._score(self._same_widths(features))
+            return self._handed_back(scores, scores, "scores")
         batch = self._batch(features, logits, local)
         starts = range(0, len(batch), BATCH_ROWS) or range(1)
         parts = [self._score(batch.slice(start, start + BATCH_ROWS)) for start in starts]
-        return like(_first(features, logits, local), torch.cat(parts))
+        return self._handed_back(_first(features, logits, local), torch.cat(parts), "scores")
 
     @abstractmethod
     def _score(self, batch: FeatureBatch) -> Scores:
@@ -119,9 +120,8 @@ class Calibrator(Entry[C], ABC):
     def transform(self, features: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
     def transform(self, features: Rows) -> Any:
         """Calibrated features, [N, D] float32, as the kind of array that was given."""
-        return like(
-            features, self._transform(self._batch(features, None, None, use_head=False).features)
-        )
+        batch = self._batch(features, None, None, use_head=False)
+        return self._handed_back(features, self._transform(batch.features), "features")
 
     @overload
     def transform_local(self, local: Tensor) -> Tensor: ...
@@ -129,9 +129,8 @@ class Calibrator(Entry[C], ABC):
     def transform_local(self, local: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
     def transform_local(self, local: Rows) -> Any:
         """Calibrated local features, [N, P, D] float32, as the kind that was given."""
-        return like(
-            local, self._transform_local(self._batch(None, None, local, use_head=False).local)
-        )
+        batch = self._batch(None, None, local, use_head=False)
+        return self._handed_back(local, self._transform_local(batch.local), "local features")
 
     @overload
     def adjust_logits(self, logits: Tensor) -> Tensor: ...
@@ -139,7 +138,8 @@ class Calibrator(Entry[C], ABC):
     def adjust_logits(self, logits: NDArray[Any] | Sequence[Any]) -> NDArray[np.float32]: ...
     def adjust_logits(self, logits: Rows) -> Any:
         """Calibrated logits, [N, C] float32, as the kind that was given."""
-        return like(logits, self._adjust_logits(self._batch(None, logits, None).logits))
+        batch = self._batch(None, logits, None)
+        return self._handed_back(logits, self._adjust_logits(batch.logits), "logits")
 
     @abstractmethod
     def _transform(self, features: Features) -> Features:
@@ -225,7 +225,7 @@ class Normaliser(Entry[C], ABC):
             A tensor on the device of `scores` if they are a tensor, else a NumPy array.
 
         Raises:
-            DataError: If a shape does not fit or a number is not finite.
+            DataError: If a shape does not fit, or a number or a score is not finite.
             MissingNeedError: If an array is missing that this normaliser reads.
             NotFittedError: If `fit` has not run and the normaliser learns something.
         """
@@ -240,7 +240,7 @@ class Normaliser(Entry[C], ABC):
             raise DataError(
                 f"there are {len(rows)} scores for {len(batch)} rows; give one score per row."
             )
-        return like(scores, self._normalise(rows.float(), batch))
+        return self._handed_back(scores, self._normalise(rows.float(), batch), "scores")
 
     @abstractmethod
     def _normalise(self, scores: Scores, batch: FeatureBatch) -> Scores:

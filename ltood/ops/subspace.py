@@ -140,11 +140,17 @@ def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) ->
         residual_basis: Orthonormal columns, [D, D - dim] float64.
     """
     centre, basis = origin.float(), residual_basis.float()
-    norms = [
-        torch.linalg.vector_norm((rows - centre) @ basis, dim=1)
-        for rows in torch.split(features, WIDE_ROWS)
-    ]
-    return torch.cat(norms).double()
+    norms = [_lengths((rows - centre) @ basis) for rows in torch.split(features, WIDE_ROWS)]
+    return torch.cat(norms)
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """Length of each row, [N] float64; float32 need not hold its square."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1).double()
+    too_long = lengths.isinf()
+    if too_long.any():
+        lengths[too_long] = torch.linalg.vector_norm(rows[too_long].double(), dim=1)
+    return lengths
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import DIM
 from reference import scores as reference
 
 from ltood.calibrators.patt import PATT, Config, head_weighted, label_sums, rescale
@@ -183,3 +184,10 @@ def test_overflow_of_the_recursion_is_refused(patt_golden):
 def test_ranges(settings, message):
     with pytest.raises(ConfigError, match=message):
         Config(**settings)
+
+
+def test_calibrated_features_that_float32_does_not_hold_are_refused(toy):
+    calibrator = PATT().fit(toy.inputs)
+    refusal = r"^features of PATT hold NaN or infinity in 1 of 2 rows \(first in row 1\)"
+    with pytest.raises(DataError, match=refusal):
+        calibrator.transform(torch.tensor([[1.0], [3e38]]).expand(2, DIM))

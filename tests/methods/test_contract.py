@@ -39,6 +39,10 @@ TAKE_ANY_LOGITS = {
 }
 
 
+#: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
+SQUARED = ("class_gaussian", "gmm", "mahalanobis", "relative_mahalanobis")
+
+
 def fitted(name: str, inputs: FitInputs) -> Method:
     module = load("methods", name)
     settings = SETTINGS.get(name, {})
@@ -295,6 +299,22 @@ def refuses_features(method: Method, toy, width: int) -> None:
 def refuses_logits(method: Method, toy, width: int) -> None:
     with pytest.raises(DataError, match=rf"{width} columns .* fitted on {len(COUNTS)}"):
         method.score(FeatureBatch.of(toy.id_batch.features[:5], torch.rand(5, width)))
+
+
+@pytest.mark.parametrize("scale", [1e19, 1e30, 1e37])
+def test_scores_of_huge_rows_are_finite_or_refused(name, toy, scale):
+    method, known = fitted(name, toy.inputs), toy.id_batch
+    batch = FeatureBatch.of(known.features * scale, local=known.local * scale, head=toy.head)
+    if torch.isfinite(method._score(batch)).all():
+        assert torch.isfinite(method.score(batch)).all()
+        return
+    assert scale == 1e37 or name in SQUARED
+    refusal = rf"^scores of {type(method).__name__} hold NaN or infinity in 40 of 40 rows .* check"
+    with pytest.raises(DataError, match=refusal):
+        method.score(batch)
+    if name in SQUARED:
+        with pytest.raises(DataError, match=refusal):
+            method.score(batch.features.numpy())
 
 
 def test_settings_are_taken_by_name_and_shown(name):

@@ -91,3 +91,13 @@ def test_dim_must_leave_a_residual_space(rng, dim):
         ConfigError, match=f"methods.residual.dim is {dim} but the features are 10 wide.*most 9"
     ):
         Residual(Config(dim=dim)).fit(inputs_of(*made(rng)[:-1]))
+
+
+def test_lengths_whose_squares_float32_does_not_hold(rng):
+    *learned, rows = made(rng)
+    detector = Residual(Config(dim=4)).fit(inputs_of(*learned))
+    rows = np.concatenate([rows, rows * np.float32(1e25)])
+    train, _, weight, bias = learned
+    got = detector.score(rows)
+    np.testing.assert_allclose(got, reference(rows, train, weight, bias, 4), rtol=1e-5)
+    assert np.array_equal(got[:12], detector.score(rows[:12]))

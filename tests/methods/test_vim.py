@@ -94,3 +94,12 @@ def test_dim_must_leave_a_residual_space(rng, dim):
         ConfigError, match=f"methods.vim.dim is {dim} but the features are 10 wide.*most 9"
     ):
         fitted(*made(rng)[:-1], dim=dim)
+
+
+def test_lengths_whose_squares_float32_does_not_hold(rng):
+    *learned, rows = made(rng)
+    detector, _ = fitted(*learned, dim=4)
+    rows = rows * np.float32(1e25)
+    train, _, weight, bias = learned
+    expected = reference(rows, train, weight, bias, 4)
+    np.testing.assert_allclose(detector.score(rows), expected, rtol=1e-4)

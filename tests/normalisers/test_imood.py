@@ -255,3 +255,10 @@ def test_a_restored_gamma_layer_tells_the_width_of_features():
     twin = ImOOD(Config(gamma="stored"), base="energy").restore(normaliser.state())
     with pytest.raises(DataError, match="5 columns but ImOOD was fitted on 4"):
         twin.normalise(torch.rand(2), torch.rand(2, 5), logits=torch.rand(2, 3))
+
+
+def test_normalised_scores_that_float32_does_not_hold_are_refused():
+    head = ClassifierHead(torch.eye(2), torch.zeros(2), energy_map=torch.tensor([4.0, 0.0]))
+    normaliser = ImOOD(Config(detector="stored"), base="energy").fit(head=head)
+    with pytest.raises(DataError, match=r"^scores of ImOOD hold NaN or infinity in 1 of 2 rows"):
+        normaliser.normalise([1.0, 3e38], logits=torch.zeros(2, 2))
