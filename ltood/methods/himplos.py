@@ -150,7 +150,7 @@ class HIMPLoS(Method[Config]):
         return scores
 
     def restore(self, state: Mapping[str, Tensor]) -> Self:
-        """See `Fitted.restore`; takes masks, too, which earlier versions saved."""
+        """See `Entry.restore`; takes masks, too, which earlier versions saved."""
         learned = dict(state)
         if (mask := learned.pop("mask_", None)) is not None:
             # The least weight that is kept of each class gives the same mask.

@@ -8,9 +8,9 @@ of a batch once, block by block, and hands each block to all.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -142,10 +142,10 @@ class PairMethod(Method[C]):
     def consumer(self) -> Consumer[Any] | None:
         """What the fitted method makes of similarities; None where it finds them otherwise."""
 
-    def restore(self, state: Mapping[str, Tensor]) -> Self:
-        """See `Fitted.restore`; the next `consumer` is made of the restored tensors."""
+    def _forget(self) -> None:
+        """See `Entry._forget`; the next `consumer` is made of what is learned then."""
+        super()._forget()
         self._consumer = None
-        return super().restore(state)
 
     @classmethod
     def score_many(cls, detectors: Sequence[Any], batch: FeatureBatch) -> ManyScores:

@@ -251,6 +251,15 @@ def test_a_second_fit_forgets_the_first(name, toy):
     assert torch.equal(restored.score(toy.id_batch), once.score(toy.id_batch))
 
 
+def test_a_fit_that_failed_leaves_nothing_of_the_last(name, toy):
+    method = fitted(name, toy.inputs)
+    if method.state():
+        with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
+            method.fit(FitInputs())
+        with pytest.raises(NotFittedError, match=f"{name} is not fitted: call fit"):
+            method.score(toy.id_batch)
+
+
 def test_copies_and_pickles_score_alike(name, toy):
     method = fitted(name, toy.inputs)
     expected = method.score(toy.id_batch)
