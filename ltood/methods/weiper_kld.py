@@ -14,7 +14,7 @@ that scores neither change from run to run nor with the order of the classes.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor
@@ -74,10 +74,11 @@ class WeiPerKLD(Method[Config]):
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
     arrays: tuple[str, ...] = ("features",)
+    _perturbed: tuple[Tensor, Tensor] | None = None
 
-    def _configure(self) -> None:
-        """Take the settings."""
-        self._perturbed: tuple[Tensor, Tensor] | None = None
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: not the noisy heads, which the seed gives again."""
+        return {**vars(self), "_perturbed": None}
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn the ranges of the bins, then the mean histograms of the training rows.

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,12 @@ def test_weights_must_not_be_negative(name, value):
 def test_seed_must_be_a_seed():
     with pytest.raises(ConfigError, match=r"methods.weiper_kld.seed is -1"):
         Config(seed=-1)
+
+
+def test_pickles_hold_what_was_learned_and_not_the_noisy_heads(rng):
+    detector, batch = fitted(made(rng), repeats=1000)
+    expected = detector.score(batch)
+    noisy = 1000 * 3 * 8 * 8
+    pickled = pickle.dumps(detector)
+    assert len(pickled) < noisy / 10
+    assert torch.equal(pickle.loads(pickled).score(batch), expected)
