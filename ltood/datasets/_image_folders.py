@@ -21,7 +21,7 @@ from ltood.images.fewshot import few_shot_rows, listed_paths, report_shots
 from ltood.images.files import ImageFiles, OnError
 from ltood.images.folders import Listing, folders_of, images_below, list_images
 from ltood.images.lists import read_text
-from ltood.images.longtail import long_tail_counts, long_tail_rows
+from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
 from ltood.runtime.workspace import locate
@@ -167,13 +167,12 @@ class ImageFolderDataset:
             )
             report_shots(train.labels[rows], config.shots, config.section)
             return train.take(rows)
-        if config.imbalance == "none":
-            return train
-        num_max = int(np.bincount(train.labels).max())
-        counts = long_tail_counts(
-            num_max, len(self.class_names), ratio=config.imbalance_ratio, kind=config.imbalance
+        return cut_long_tail(
+            train,
+            len(self.class_names),
+            ratio=config.imbalance_ratio,
+            profile=config.imbalance,
         )
-        return train.take(long_tail_rows(train.labels, counts.tolist()))
 
     def _chosen(self, train: ImageFiles, where: str) -> ImageFiles:
         config = self._config

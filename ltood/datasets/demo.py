@@ -18,7 +18,7 @@ from ltood.core.errors import DataError
 from ltood.core.limits import Share
 from ltood.core.settings import Settings
 from ltood.images.arrays import ImageSplit
-from ltood.images.longtail import long_tail_counts, long_tail_rows
+from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.shipped import shipped
 from ltood.runtime.workspace import locate
@@ -106,13 +106,15 @@ class Dataset:
         if name not in SPLITS:
             raise DataError(f"demo has no split {name!r}; it has {', '.join(SPLITS)}.")
         images = _read(_checked(self._root, f"{name}.npz"))
-        kind = self._config.imbalance
-        if name != "train" or kind == "none":
+        if name != "train":
             return images
-        counts = long_tail_counts(
-            TRAIN_PER_CLASS, len(CLASS_NAMES), ratio=self._config.imbalance_ratio, kind=kind
+        return cut_long_tail(
+            images,
+            len(CLASS_NAMES),
+            ratio=self._config.imbalance_ratio,
+            profile=self._config.imbalance,
+            num_max=TRAIN_PER_CLASS,
         )
-        return images.take(long_tail_rows(images.labels, counts.tolist()))
 
     def watched(self) -> dict[str, WatchedFiles]:
         """The archives of all splits and their recorded checksums."""

@@ -8,17 +8,19 @@ truncated, not rounded, as there; the official tables follow only so.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.images.arrays import ImageSplit
+from ltood.images.files import ImageFiles
 
 Imbalance = Literal["exponential", "step"]
 Profile = Literal["exponential", "step", "none"]
-_PROFILES = ("exponential", "step", "none")
+#: A split in memory or in files; the cut is of the same kind.
+Split = TypeVar("Split", ImageSplit, ImageFiles)
 
 
 def long_tail_counts(
@@ -89,13 +91,13 @@ def long_tail_rows(labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[
 
 
 def cut_long_tail(
-    train: ImageSplit,
+    train: Split,
     num_classes: int,
     *,
     ratio: float,
     profile: Profile,
     num_max: int | None = None,
-) -> ImageSplit:
+) -> Split:
     """Keep the first rows of each class, as many as the profile gives it.
 
     Args:
