@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +79,7 @@ class FileHashes:
         base = os.path.abspath(root)  # noqa: PTH100 - many joins of plain text follow
         pending: list[tuple[int, str, str, _State]] = []
         with self._opened() as database:
-            for folder, group in groupby(enumerate(paths), lambda item: _parent(item[1])):
+            for folder, rows in _by_folder(paths).items():
                 where = f"{base}/{folder}" if folder else base
                 known = {
                     name: (_State(*state), digest)
@@ -90,8 +89,8 @@ class FileHashes:
                         (where,),
                     )
                 }
-                for row, path in group:
-                    name = path[len(folder) + 1 :] if folder else path
+                for row in rows:
+                    name = paths[row][len(folder) + 1 :] if folder else paths[row]
                     state = _state(f"{where}/{name}")
                     before = known.get(name)
                     if before is not None and before[0] == state:
@@ -193,8 +192,12 @@ def _with_table(where: str) -> sqlite3.Connection:
     return connection
 
 
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
+def _by_folder(paths: Sequence[str]) -> dict[str, list[int]]:
+    """Rows of the paths by their folder, whatever order a list names them in."""
+    found: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        found.setdefault(path.rpartition("/")[0], []).append(row)
+    return found
 
 
 def _state(path: str) -> _State:

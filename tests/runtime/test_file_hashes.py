@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -48,6 +49,24 @@ def test_what_has_not_changed_is_not_read_again(root, tmp_path, reads):
     assert len(reads) == 4
     assert FileHashes(known).digests(root, NAMES[::-1]) == wanted(root, NAMES[::-1])
     assert len(reads) == 4
+
+
+def test_each_folder_is_looked_up_once_in_whatever_order_paths_come(root, tmp_path, monkeypatch):
+    asked = []
+
+    def traced(database):
+        connection = sqlite3.connect(database)
+        connection.set_trace_callback(
+            lambda query: asked.append(query) if query.startswith("select name") else None
+        )
+        return contextlib.closing(connection)
+
+    known = FileHashes(tmp_path / "known.sqlite")
+    known.digests(root, NAMES)
+    monkeypatch.setattr(FileHashes, "_opened", lambda self: traced(self._database))
+    names = [*NAMES, *NAMES[::-1], *NAMES]
+    assert known.digests(root, names) == wanted(root, names)
+    assert len(asked) == 3
 
 
 def replaced(path):
