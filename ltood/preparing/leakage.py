@@ -6,6 +6,7 @@ should hear of it.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,16 +15,16 @@ from ltood.images.sources import ImageSource
 
 
 class KnownImages:
-    """Remembers the images of some splits and counts those that come again.
+    """The images of a split by their digests, which are computed once.
 
     Example:
         >>> from ltood.images.arrays import ImageSplit
         >>> images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
         >>> labels, ids = np.array([0, 1]), np.arange(2)
         >>> known = KnownImages(ImageSplit(images, labels, ids))
-        >>> known.repeats(ImageSplit(images[::-1] + 1, labels, ids))
+        >>> known.repeated_by(KnownImages(ImageSplit(images[::-1] + 1, labels, ids)))
         0
-        >>> known.repeats(ImageSplit(images[::-1], labels, ids))
+        >>> known.repeated_by(KnownImages(ImageSplit(images[::-1], labels, ids)))
         2
     """
 
@@ -33,15 +34,15 @@ class KnownImages:
         Args:
             split: Arrays, or files with their digests.
         """
-        self._digests = set(_digests(split))
+        self._counts = Counter(_digests(split))
 
-    def repeats(self, split: ImageSource) -> int:
-        """Number of images of `split` that are known; an array never equals a file.
+    def repeated_by(self, other: "KnownImages") -> int:
+        """Number of images of `other` that are known here; an array never equals a file.
 
         Args:
-            split: Arrays, or files with their digests.
+            other: The images of another split.
         """
-        return sum(digest in self._digests for digest in _digests(split))
+        return sum(num for digest, num in other._counts.items() if digest in self._counts)
 
 
 def _digests(split: ImageSource) -> Iterator[bytes]:

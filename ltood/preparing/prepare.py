@@ -113,14 +113,15 @@ def _write_splits(
             _check_rows(split_name, split, len(dataset.class_names))
             if split_name == "train":
                 class_counts = _class_counts(split, dataset.class_names)
-            for other, images in known.items():
-                if repeats := images.repeats(split):
+            images = KnownImages(split)
+            for other, earlier in known.items():
+                if repeats := earlier.repeated_by(images):
                     log(
                         f"{split_name}: {repeats:,} of {len(split):,} images are images of {other} "
                         f"too, byte for byte; {_CONSEQUENCE[other]}"
                     )
             if split_name in _CONSEQUENCE:
-                known[split_name] = KnownImages(split)
+                known[split_name] = images
             entries[split_name] = write_split(split, folder / split_name)
             advance(1)
     return {"class_counts": class_counts, "splits": entries}

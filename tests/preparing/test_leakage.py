@@ -27,17 +27,17 @@ def test_arrays_against_a_loop():
     other = rng.integers(0, 2, (40, 2, 2, 1), dtype=np.uint8)
     wanted = sum(any((row == known).all() for known in train) for row in other)
     assert 0 < wanted < 40
-    assert KnownImages(arrays(train)).repeats(arrays(other)) == wanted
+    assert KnownImages(arrays(train)).repeated_by(KnownImages(arrays(other))) == wanted
 
 
 def test_files_are_equal_where_their_bytes_are(tmp_path):
     # Two texts with one CRC-32.
     same = [b"plumless", b"buckeroo"]
     known = KnownImages(files(tmp_path / "a", [same[0], b"other"]))
-    assert known.repeats(files(tmp_path / "b", [same[1]])) == 0
-    assert known.repeats(files(tmp_path / "c", [b"new", same[0]])) == 1
+    assert known.repeated_by(KnownImages(files(tmp_path / "b", [same[1]]))) == 0
+    assert known.repeated_by(KnownImages(files(tmp_path / "c", [b"new", same[0]]))) == 1
 
 
 def test_arrays_are_no_files(tmp_path):
     train = KnownImages(arrays(np.zeros((2, 2, 2, 1), dtype=np.uint8)))
-    assert train.repeats(files(tmp_path / "a", [b"x"])) == 0
+    assert train.repeated_by(KnownImages(files(tmp_path / "a", [b"x"]))) == 0
