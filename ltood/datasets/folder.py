@@ -53,6 +53,8 @@ class Dataset(ImageFolderDataset):
         self._root = locate(config.root)
         self._folder_config = config
         self._rows = cache(self._read_manifest)
+        # The class names are those of its folders, so it is walked once for both.
+        self._train = cache(partial(class_folders, self._root / "train", None, config.on_error))
         has_val = (self._root / "val").is_dir()
         if config.manifest is not None and (self._root / config.manifest).is_file():
             has_val = any(split == "val" for _, _, split in self._rows())
@@ -63,15 +65,15 @@ class Dataset(ImageFolderDataset):
     def _class_names(self) -> tuple[str, ...]:
         if self._folder_config.manifest is not None:
             return tuple(sorted({label for _, label, split in self._rows() if split == "train"}))
-        return class_folders(self._root / "train", None, "raise")[1]
+        return self._train()[1]
 
     def _files(self, name: str) -> ImageFiles:
         on_error = self._folder_config.on_error
         if self._folder_config.manifest is None:
-            files = class_folders(self._root / name, self.class_names, on_error)[0]
-            return (
-                replace(files, notes=(*files.notes, *self._unread())) if name == "train" else files
-            )
+            if name == "train":
+                files = self._train()[0]
+                return replace(files, notes=(*files.notes, *self._unread()))
+            return class_folders(self._root / name, self.class_names, on_error)[0]
         where = self._root / self._folder_config.manifest
         chosen = [(path, label) for path, label, split in self._rows() if split == name]
         if not chosen:

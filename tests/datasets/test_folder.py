@@ -4,6 +4,8 @@ from PIL import Image
 
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.settings import parse
+from ltood.datasets import folder
+from ltood.datasets._image_folders import class_folders
 from ltood.datasets.folder import Config, Dataset
 from ltood.images.fewshot import split_table
 from ltood.images.files import ImageFiles
@@ -41,6 +43,21 @@ def test_class_folders_become_classes_in_sorted_order(root):
     assert isinstance(train, ImageFiles)
     assert np.bincount(train.labels).tolist() == [8, 4, 3]
     assert train.paths[8] == "dog/0.png"
+
+
+def test_the_folder_of_each_split_is_walked_once(root, monkeypatch):
+    walked = []
+
+    def counted(folder, *rest):
+        walked.append(folder.name)
+        return class_folders(folder, *rest)
+
+    monkeypatch.setattr(folder, "class_folders", counted)
+    data = dataset(root)
+    assert data.class_names == ("cat", "dog", "eel")
+    data.watched()
+    assert len(data.split("train")) == 15
+    assert walked == ["train", "test"]
 
 
 def test_a_size_brings_images_into_memory(root):
