@@ -9,6 +9,7 @@ this form.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -92,8 +93,8 @@ class Dataset:
             if self._config.class_names is not None:
                 self._class_names = _read_names(self._root / self._config.class_names)
             else:
-                train = read_archive(self._root / "train.npz", outliers=False)
-                self._class_names = tuple(str(label) for label in range(train.labels.max() + 1))
+                _, num_classes = self._training
+                self._class_names = tuple(str(label) for label in range(num_classes))
         return self._class_names
 
     def splits(self) -> tuple[str, ...]:
@@ -153,13 +154,19 @@ class Dataset:
             found["class_names"] = WatchedFiles.of(self._root / self._config.class_names)
         return {**found, **watched_outliers(self._outliers, stay=False)}
 
+    @cached_property
+    def _training(self) -> tuple[tuple[int, int, int], int]:
+        """Shape of the training images and number of their classes, for which they are read once.
+
+        The images are not kept.
+        """
+        train = read_archive(self._root / "train.npz", outliers=False)
+        return train.shape, int(train.labels.max()) + 1
+
     def _from_elsewhere(self, name: str) -> ImageSplit:
         """Outliers of the settings, at the size of the training images."""
-        train = read_archive(self._root / "train.npz", outliers=False)
-        height, width, channels = train.images.shape[1:]
-        found = open_outliers(
-            self._outliers, name, (height, width, channels), on_error=self._config.on_error
-        )
+        shape, _ = self._training
+        found = open_outliers(self._outliers, name, shape, on_error=self._config.on_error)
         assert isinstance(found, ImageSplit)  # a shape was asked for
         return found
 

@@ -5,7 +5,9 @@ import pytest
 
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.settings import parse
+from ltood.datasets import npz
 from ltood.datasets.npz import Config, Dataset
+from ltood.images.archives import read_archive
 from ltood.images.prepared import open_prepared
 from ltood.preparing.prepare import prepare
 
@@ -69,6 +71,22 @@ def test_outliers_from_elsewhere_take_the_size_of_the_training_images(folder, tm
     assert found.images.shape == (5, 6, 7, 3)
     assert (found.images == 9).all()
     assert len(data.split("aux")) == 2
+
+
+def test_training_images_are_read_once_for_all_outliers(folder, tmp_path, monkeypatch):
+    np.save(tmp_path / "grey.npy", np.full((5, 12, 14), 9, np.uint8))
+    read = []
+
+    def counted(path, *, outliers):
+        read.append(path.stem)
+        return read_archive(path, outliers=outliers)
+
+    monkeypatch.setattr(npz, "read_archive", counted)
+    data = dataset(folder, ood=[f"{name}={tmp_path / 'grey.npy'}" for name in "abc"])
+    assert len(data.class_names) == 3
+    for name in ("ood_a", "ood_b", "ood_c"):
+        data.split(name)
+    assert read == ["train"]
 
 
 def test_a_split_cannot_come_from_two_places(folder):
