@@ -12,6 +12,7 @@ from typing import Any
 
 from ltood.images.sources import PLACES, ImageDataset, WatchedFiles
 from ltood.runtime.file_hashes import FileHashes
+from ltood.runtime.workspace import below_workspace
 
 SCHEMA = 1
 
@@ -54,5 +55,5 @@ def _described(files: WatchedFiles, known: FileHashes) -> dict[str, Any]:
         "files": len(files.paths),
         "sha256": found.hexdigest(),
         **({"rows": files.first} if files.first is not None else {}),
-        **({"root": str(files.root)} if files.stay else {}),
+        **({"root": below_workspace(files.root)} if files.stay else {}),
     }

@@ -22,7 +22,7 @@ from ltood.images.prepared import (
     training_inputs,
 )
 from ltood.runtime.files import building_folder, write_atomically, writing
-from ltood.runtime.workspace import origin
+from ltood.runtime.workspace import below_workspace, origin
 
 
 @contextmanager
@@ -84,7 +84,4 @@ def _is_ours(out: Path) -> bool:
 
 def _root(root: Path) -> str:
     """Where files lie, as it reads in the workspace too if this is a copy for an experiment."""
-    workspace = origin()
-    if workspace is not None and root.is_relative_to(workspace):
-        return str(root.relative_to(workspace))
-    return str(root)
+    return str(root) if origin() is None else below_workspace(root)

@@ -39,3 +39,16 @@ def locate(path: Path | str) -> Path:
     if root is None or path.is_absolute() or path.exists() or not (root / path).exists():
         return path
     return root / path
+
+
+def below_workspace(path: Path) -> str:
+    """A path that `locate` gave, as text that is the same in the workspace and in an experiment.
+
+    Args:
+        path: Absolute, or relative to the current folder.
+
+    Returns:
+        The path from the workspace on where it lies there, else as it is.
+    """
+    root = origin() or Path.cwd()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

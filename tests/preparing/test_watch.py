@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,22 @@ def test_a_data_set_elsewhere_is_the_same_once_its_images_are_arrays(data, tmp_p
     assert watched(data, size=8) == watched(there, size=8)
     # Image files are read where they lie, so prepared data must learn the place.
     assert changed(watched(data), watched(there)) == {"train", "test", "ood_far", "ood_near"}
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_the_folder_of_an_experiment_sees_the_images_of_the_workspace(
+    data, monkeypatch, is_absolute
+):
+    inner = data.parent / ".dvc" / "tmp" / "exps" / "tmpabc"
+    inner.mkdir(parents=True)
+    base = data if is_absolute else Path("data")
+    settings = {"root": str(base / "set"), "ood": [f"far={base / 'far'}"], "aux": None}
+    found = []
+    for folder in (data.parent, inner):
+        monkeypatch.chdir(folder)
+        found.append(watched(data, **settings))
+    assert found[0] == found[1]
+    assert found[0]["files"]["train"]["root"] == "data/set/train"
 
 
 def test_ood_sets_come_and_go_by_name(data):
