@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltood.core.errors import DataError
-from ltood.library.tapping import Reader, unwrapped
+from ltood.library.tapping import Reader, kind_of, unwrapped
 from ltood.runtime.devices import Precision, autocast, choose_device, deterministic, no_tf32
 from ltood.runtime.provenance import minor_version
 
@@ -105,11 +105,6 @@ def identity_of(model: nn.Module) -> dict[str, Any]:
         "state_sha256": _state_digest(unwrapped(model)),
         "libraries": {**versions, "torch": minor_version("torch")},
     }
-
-
-def kind_of(model: nn.Module) -> str:
-    """Class name of a model, for messages."""
-    return type(unwrapped(model)).__name__
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

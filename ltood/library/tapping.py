@@ -46,7 +46,7 @@ class Tap:
         modules = dict(self._model.named_modules())
         if layer is not None and (not layer or layer not in modules):
             raise ConfigError(
-                f"layer is {layer!r}, which {_kind(model)} does not have; its last modules are "
+                f"layer is {layer!r}, which {kind_of(model)} does not have; its last modules are "
                 f"{', '.join(list(modules)[-5:])}."
             )
         self.layer = _returned_layer(self._model, images) if layer is None else layer
@@ -159,18 +159,18 @@ def _returned_layer(model: nn.Module, images: Tensor) -> str:
         return fitting[0]
     if not ran:
         raise DataError(
-            f"{_kind(model)} ran no linear layer, so it has no head that ltood can take; name "
+            f"{kind_of(model)} ran no linear layer, so it has no head that ltood can take; name "
             "the module whose input are the features with layer= (and pool= for maps), such as "
             "the last convolution. The store is then without head and logits."
         )
     listed = ", ".join(list(ran)[-5:])
     if fitting:
         raise DataError(
-            f"{_kind(model)} returns the outputs of several linear layers "
+            f"{kind_of(model)} returns the outputs of several linear layers "
             f"({', '.join(fitting)}); name the one that gives the class logits with layer=."
         )
     raise DataError(
-        f"{_kind(model)} returns what none of its linear layers gives (the last ones are "
+        f"{kind_of(model)} returns what none of its linear layers gives (the last ones are "
         f"{listed}), such as probabilities or outputs of a convolution; name the layer whose "
         "input are the features with layer=."
     )
@@ -215,5 +215,6 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return value
 
 
-def _kind(model: nn.Module) -> str:
+def kind_of(model: nn.Module) -> str:
+    """Class name of a model, for messages."""
     return type(unwrapped(model)).__name__
