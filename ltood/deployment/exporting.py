@@ -102,11 +102,7 @@ def fit_slots(
     classes = class_statistics(session.inputs())
     description = {
         "method": method.record(),
-        "calibrator": {
-            "name": calibration.name,
-            "settings": calibration.settings,
-            "in_use": calibration.derived,
-        },
+        "calibrator": calibration.record(),
         "normaliser": normaliser.record(),
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),

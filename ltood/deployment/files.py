@@ -7,7 +7,6 @@ Neither can execute code. The description holds the SHA-256 of the tensors and o
 written last: files that do not belong together, or were changed by hand, are refused.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -139,16 +138,11 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
     """Everything learned, by slot and name; each in memory of its own."""
-    head = {
-        field.name: value
-        for field in dataclasses.fields(detector.head)
-        if (value := getattr(detector.head, field.name)) is not None
-    }
     groups = {
         "method": detector.method.state(),
         "calibrator": _state(detector.calibrator),
         "normaliser": _state(detector.normaliser),
-        "head": head,
+        "head": detector.head.arrays(),
         "classes": {"means": detector.class_means, "rows": detector.class_rows},
     }
     return {

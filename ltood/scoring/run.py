@@ -113,11 +113,7 @@ def write_scores(
     detector = fit_method(session, method)
     attributes = {
         "method": method.record(),
-        "calibrator": {
-            "name": calibration.name,
-            "settings": calibration.settings,
-            "in_use": calibration.derived,
-        },
+        "calibrator": calibration.record(),
         "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
         "class_counts": session.store.prior().counts.tolist(),
         "class_names": session.store.class_names,

@@ -41,6 +41,10 @@ class FittedEntry:
     derived: dict[str, float] = field(default_factory=dict)
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
+    def record(self) -> dict[str, Any]:
+        """Name, settings and derived values, as files keep them."""
+        return {"name": self.name, "settings": self.settings, "in_use": self.derived}
+
 
 def write_fitted(folder: Path, entry: FittedEntry) -> None:
     """Write `entry` to `folder` in one rename, replacing what was there.
@@ -53,10 +57,8 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
     raw = save({name: np.asarray(values, order="C") for name, values in entry.state.items()})
     document = {
         "schema": SCHEMA,
-        "name": entry.name,
-        "settings": entry.settings,
+        **entry.record(),
         "features_fingerprint": entry.features_fingerprint,
-        "in_use": entry.derived,
         "crc32c": checksum(raw),
     }
     write_folder(folder, {_STATE: raw, _DOCUMENT: sealed_json(document)})
