@@ -15,7 +15,7 @@ import numpy as np
 
 from ltood.core.errors import LtoodError, StoreError
 from ltood.core.prior import GROUPS
-from ltood.metrics import columns_of
+from ltood.metrics import columns_of, mean_over
 from ltood.runtime.files import replace_together, to_json_bytes
 
 NAMES = ("title", "calibrator", "method", "normaliser")
@@ -29,14 +29,13 @@ def mean_of(per_set: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             is None and counts for no set.
     """
     sets = list(per_set.values())
-    keys = [key for key in sets[0] if key != "false_alarms"]
+    plain = [{k: v for k, v in values.items() if k != "false_alarms"} for values in sets]
     alarms = {}
     for group in sets[0]["false_alarms"]:
         found = [values["false_alarms"][group] for values in sets]
         found = [value for value in found if value is not None]
         alarms[group] = float(np.mean(found)) if found else None
-    means = {key: float(np.mean([values[key] for values in sets])) for key in keys}
-    return {**means, "false_alarms": alarms}
+    return {**mean_over(plain), "false_alarms": alarms}
 
 
 def refuse_store(folder: Path) -> None:

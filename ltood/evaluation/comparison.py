@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS, ClassPrior
-from ltood.metrics import METRICS, Ranking, accuracy, fpr_at_tpr, ood_rows, rank
+from ltood.metrics import Ranking, accuracy, fpr_at_tpr, measure, ood_rows, rank
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 
@@ -77,7 +77,7 @@ class Comparison:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All metrics in fractions, and the numbers of rows compared."""
-        values = {key: metric.function(self.ranking) for key, metric in METRICS.items()}
+        values = measure(self.ranking)
         values["num_id"] = self.ranking.num_id
         values["num_ood"] = self.ranking.num_ood
         values["num_relabelled"] = len(self.relabelled)

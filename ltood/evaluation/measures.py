@@ -14,7 +14,7 @@ import numpy as np
 from ltood.core.errors import StoreError
 from ltood.core.prior import ClassPrior
 from ltood.evaluation.comparison import Comparison, Shares
-from ltood.metrics import accuracy
+from ltood.metrics import accuracy, mean_over
 from ltood.metrics.accuracy import Classes
 from ltood.runtime.provenance import digest
 from ltood.store.layout import OOD_PREFIX
@@ -125,9 +125,7 @@ class Evaluation:
             DataError: If scores or labels break a rule.
         """
         per_set = {comparison.name: comparison.metrics for comparison in self.comparisons}
-        keys = next(iter(per_set.values()))
-        means = {key: float(np.mean([values[key] for values in per_set.values()])) for key in keys}
-        return {"id": self.id_metrics, "ood": per_set, "mean": means}
+        return {"id": self.id_metrics, "ood": per_set, "mean": mean_over(per_set.values())}
 
     @cached_property
     def false_alarms(self) -> dict[str, Shares]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ltood.core.arrays import Rows, as_array
 from ltood.core.errors import DataError
-from ltood.metrics import METRICS, rank
+from ltood.metrics import mean_over, measure, rank
 
 
 class Metrics(Mapping[str, float]):
@@ -73,13 +73,11 @@ def evaluate(id_scores: Rows, ood_scores: Rows | Mapping[str, Rows]) -> Metrics:
     if not ood_scores:
         raise DataError("ood_scores name no OOD set; give the scores of at least one.")
     per_set = {name: _metrics(known, rows, name) for name, rows in ood_scores.items()}
-    means = {key: float(np.mean([values[key] for values in per_set.values()])) for key in METRICS}
-    return Metrics(means, per_set)
+    return Metrics(mean_over(per_set.values()), per_set)
 
 
 def _metrics(known: NDArray[np.floating], rows: Rows, what: str) -> dict[str, float]:
-    ranking = rank(known, _scores(rows, what))
-    return {key: metric.function(ranking) for key, metric in METRICS.items()}
+    return measure(rank(known, _scores(rows, what)))
 
 
 def _scores(values: Rows, what: str) -> NDArray[np.floating]:

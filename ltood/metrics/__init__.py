@@ -3,6 +3,17 @@
 from ltood.metrics._columns import COLUMNS, columns_of
 from ltood.metrics._ranking import Ranking, rank, redraw
 from ltood.metrics._sides import ood_rows
-from ltood.metrics._table import METRICS, Metric
+from ltood.metrics._table import METRICS, Metric, mean_over, measure
 
-__all__ = ["COLUMNS", "METRICS", "Metric", "Ranking", "columns_of", "ood_rows", "rank", "redraw"]
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "Metric",
+    "Ranking",
+    "columns_of",
+    "mean_over",
+    "measure",
+    "ood_rows",
+    "rank",
+    "redraw",
+]

@@ -4,11 +4,13 @@ A new metric is its file, its test and one row here; evaluation, the report, swe
 comparisons read this table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from ltood.metrics import aupr, auroc, average_precision, fpr_at_tpr
 from ltood.metrics._ranking import Ranking
@@ -152,3 +154,14 @@ _ROWS = (
 
 #: Metrics by their key in metrics.json, in the order in which tables show them.
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _ROWS}
+
+
+def measure(ranking: Ranking) -> dict[str, float]:
+    """Every metric of one OOD set by its key."""
+    return {key: metric.function(ranking) for key, metric in METRICS.items()}
+
+
+def mean_over(sets: Collection[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each value over OOD sets, of which each has the same weight."""
+    keys = next(iter(sets))
+    return {key: float(np.mean([values[key] for values in sets])) for key in keys}
