@@ -15,6 +15,7 @@ import numpy as np
 
 from ltood.core.errors import LtoodError, StoreError
 from ltood.core.prior import GROUPS
+from ltood.evaluation.tables import aligned, markdown, percent
 from ltood.metrics import columns_of, mean_over
 from ltood.runtime.files import replace_together, to_json_bytes
 
@@ -68,11 +69,11 @@ def write_leaderboard(
     """
     folder = Path(folder)
     refuse_store(folder)
-    markdown = markdown_table(board, columns)
+    page = markdown_table(board, columns)
     replace_together(
         {
             folder / "leaderboard.csv": board_csv(board),
-            folder / "leaderboard.md": markdown.encode(),
+            folder / "leaderboard.md": page.encode(),
             folder / "timings.csv": _csv(timings),
             folder / "leaderboard.json": to_json_bytes(board),
         }
@@ -98,11 +99,8 @@ def markdown_table(board: Mapping[str, Any], columns: str = "pascl") -> str:
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    heading, *rows = table_cells(board, columns)
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    lines = [f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows)]
+    table = markdown(table_cells(board, columns))
     notes = "".join(f"- {note}\n" for note in table_notes(board, columns))
-    table = "\n".join(lines)
     return f"# Leaderboard\n\n{table}\n\n{notes}"
 
 
@@ -126,11 +124,8 @@ def text_table(
             else ["", ""]
         )
         table.append([*row, *seconds])
-    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
-    lines = [
-        "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in table
-    ]
-    return "\n".join([*(line.rstrip() for line in lines), *table_notes(board, columns)])
+    lines = [line.rstrip() for line in aligned(table)]
+    return "\n".join([*lines, *table_notes(board, columns)])
 
 
 def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
@@ -148,7 +143,7 @@ def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
         values = [row["mean"][key] for _, key in shown]
         values += [row["ood"][name]["auroc"] for name in sets]
         values += [row["mean"]["false_alarms"][group] for group in GROUPS]
-        table.append([row["title"], *map(_percent, values)])
+        table.append([row["title"], *map(percent, values)])
     return table
 
 
@@ -161,7 +156,7 @@ def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
         "over the OOD sets",
     ]
     for row in {row["calibrator"]: row for row in board["rows"] if "id" in row}.values():
-        id_metrics = ", ".join(f"{key} {_percent(value)}" for key, value in row["id"].items())
+        id_metrics = ", ".join(f"{key} {percent(value)}" for key, value in row["id"].items())
         notes.append(f"ID with calibrator {row['calibrator']}: {id_metrics}")
     for kind in ("failed", "left out"):
         # Many methods share a reason, which may name the method: it is said for the first.
@@ -209,7 +204,3 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,6 +1,6 @@
 """Metrics as tables, in percent, with the columns of the papers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltood.metrics import columns_of
@@ -14,7 +14,7 @@ def table_rows(metrics: Mapping[str, Any], columns: str = "pascl") -> list[list[
     """
     shown = columns_of(columns)
     lines = {**metrics["ood"], "mean": metrics["mean"]}
-    rows = [[name, *(_percent(values[key]) for _, key in shown)] for name, values in lines.items()]
+    rows = [[name, *(percent(values[key]) for _, key in shown)] for name, values in lines.items()]
     return [["OOD set", *(title for title, _ in shown)], *rows]
 
 
@@ -24,9 +24,7 @@ def markdown_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    heading, *rows = table_rows(metrics, columns)
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
+    return markdown(table_rows(metrics, columns))
 
 
 def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
@@ -35,15 +33,25 @@ def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    rows = table_rows(metrics, columns)
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    lines = [
-        "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
-    ]
-    id_values = ", ".join(f"{key} {_percent(value)}" for key, value in metrics["id"].items())
+    lines = aligned(table_rows(metrics, columns))
+    id_values = ", ".join(f"{key} {percent(value)}" for key, value in metrics["id"].items())
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     return "\n".join([*lines, f"ID: {id_values}", f"percent; {meaning}"])
 
 
-def _percent(value: float | None) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A heading and rows of cells as a Markdown table; all columns but the first are numbers."""
+    heading, *others = rows
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *others))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines for a terminal; all columns but the first are numbers."""
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return ["  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows]
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent with two decimals; "-" where there is none."""
     return "-" if value is None else f"{100 * value:.2f}"

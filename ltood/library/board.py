@@ -14,6 +14,7 @@ from ltood.comparing.leaderboard import (
     text_table,
 )
 from ltood.core.errors import ConfigError
+from ltood.library.markup import html_table
 from ltood.metrics import METRICS
 from ltood.runtime.extras import require
 
@@ -129,16 +130,9 @@ class Board:
 
     def _repr_html_(self) -> str:
         """The table for notebooks."""
-        heading, *rows = table_cells(self.content, self.columns)
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        said = "".join(
-            f"<li>{html.escape(note)}</li>" for note in table_notes(self.content, self.columns)
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
+        table = html_table(table_cells(self.content, self.columns))
+        notes = table_notes(self.content, self.columns)
+        return f"{table}<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in notes)}</ul>"
 
 
 _SPECIAL = {

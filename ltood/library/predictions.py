@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ltood.core.arrays import Rows, like
 from ltood.deployment.detector import Predictions as Found
+from ltood.library.markup import html_table
 from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
@@ -115,15 +116,8 @@ class Predictions:
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
-        heading, *rows = self._cells()
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
         rest = "".join(f"<p>{line}</p>" for line in self._rest())
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"<p>{html.escape(self._summary())}</p>{table}{rest}"
+        return f"<p>{html.escape(self._summary())}</p>{html_table(self._cells())}{rest}"
 
     def _summary(self) -> str:
         return (
