@@ -187,7 +187,7 @@ def _arrays(views: Sequence[View]) -> list[str]:
     arrays = {"logits", "labels", "ids"}
     for view in views:
         session = view.session
-        if session.calibrator is not None or not session.store.head_is_given:
+        if session.calibrator is not None or session.own_head is None:
             arrays.add("features")  # The head makes logits of them.
         for method in view.methods:
             arrays |= set(method.slot.entry.arrays)

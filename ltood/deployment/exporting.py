@@ -106,7 +106,7 @@ def fit_slots(
         "normaliser": normaliser.record(),
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
-        "num_features": plain.head.dim,
+        "num_features": session.head.dim,
         "features_fingerprint": store.fingerprint,
         "preprocessing": store.provenance.get("preprocessing"),
         "provenance": store.provenance,

@@ -1,6 +1,7 @@
 """A feature store opened for stage two: what is fitted on it, and its rows as batches."""
 
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 
@@ -28,21 +29,22 @@ class ScoringSession:
         store: Feature store.
         device: Where tensors live.
         calibrator: Fitted calibrator, or None.
-        head: Classifier head, with its bias as the calibrator adjusts it.
+        own_head: Classifier head, with its bias as the calibrator adjusts it; None where the
+            store has none.
     """
 
     def __init__(
         self,
         store: StoreReader,
-        stored_head: ClassifierHead,
+        stored_head: ClassifierHead | None,
         device: torch.device,
         calibrator: Calibrator | None = None,
     ) -> None:
         """See `store` through `calibrator`; use `open`."""
         self.store, self.device, self.calibrator = store, device, calibrator
-        self.head = self._stored_head = stored_head
-        if calibrator is not None and store.head_is_given:
-            self.head = replace(stored_head, bias=calibrator._adjust_logits(stored_head.bias))
+        self.own_head = self._stored_head = stored_head
+        if calibrator is not None and stored_head is not None:
+            self.own_head = replace(stored_head, bias=calibrator._adjust_logits(stored_head.bias))
         self._splits: dict[str, SplitReader] = {}
         self._inputs: dict[str, FitInputs] = {}
 
@@ -50,15 +52,19 @@ class ScoringSession:
     def open(cls, store: StoreReader, device: str = "auto") -> "ScoringSession":
         """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1")."""
         chosen = choose_device(device)
-        return cls(store, ClassifierHead.from_arrays(store.head_arrays(), chosen), chosen)
+        head = store.head_arrays()
+        return cls(store, ClassifierHead.from_arrays(head, chosen) if head else None, chosen)
 
     def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
         """The same store and its own head, seen through this calibrator alone."""
         seen = ScoringSession(self.store, self._stored_head, self.device, calibrator)
         seen._splits = self._splits
-        if not self.store.head_is_given:
-            seen.head = _nearest_mean_head(seen.inputs())
         return seen
+
+    @cached_property
+    def head(self) -> ClassifierHead:
+        """The head that predicts classes: the own one, or that of the nearest class mean."""
+        return _nearest_mean_head(self.inputs()) if self.own_head is None else self.own_head
 
     def split(self, name: str) -> SplitReader:
         """One stored split, whose markers and checksums are read once.
@@ -73,15 +79,19 @@ class ScoringSession:
 
     def source(self, split: str) -> StoredSource:
         """Rows of one split, as the calibrator shows them."""
-        return StoredSource(self.split(split), self.head, self.device, self.calibrator)
+        return self.source_of(self.split(split))
+
+    def source_of(self, split: SplitReader) -> StoredSource:
+        """Rows of a split, which may be of another store, as the calibrator shows them."""
+        num_classes = len(self.store.class_names)
+        return StoredSource(split, num_classes, self.own_head, self.device, self.calibrator)
 
     def inputs(self, train_split: str = "train") -> FitInputs:
         """Everything an entry may learn from; splits that the store lacks are None."""
         if train_split not in self._inputs:
             train = self.source(train_split) if train_split in self.store.splits else None
             aux = self.source("aux") if "aux" in self.store.splits else None
-            head = self.head if self.store.head_is_given else None
-            self._inputs[train_split] = FitInputs(train, aux, head, self.store.prior())
+            self._inputs[train_split] = FitInputs(train, aux, self.own_head, self.store.prior())
         return self._inputs[train_split]
 
     def check_needs(self, what: str, entry: Entry, train_split: str = "train") -> None:
@@ -99,7 +109,7 @@ class ScoringSession:
         reads_logits = bool({"logits", "aux_outputs"} & set(entry.arrays))
         if isinstance(entry, Calibrator):  # It changes logits by a method of its own.
             reads_logits = type(entry)._adjust_logits is not Calibrator._adjust_logits
-        if reads_logits and not self.store.head_is_given:
+        if reads_logits and self.own_head is None:
             needs |= {Need.HEAD}
         inputs = self.inputs(train_split)
         check_needs(what, needs, inputs, self.has_local(), self.store.remedies)

@@ -34,7 +34,7 @@ def to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
 def calibrated(
     batch: FeatureBatch,
     calibrator: Calibrator | None,
-    head: ClassifierHead,
+    head: ClassifierHead | None,
     *,
     logits: bool = True,
 ) -> FeatureBatch:
@@ -43,7 +43,7 @@ def calibrated(
     Args:
         batch: Raw rows; without a calibrator their own logits, where they have some, are kept.
         calibrator: Fitted calibrator, or None.
-        head: Classifier head, with its bias as the calibrator adjusts it.
+        head: Classifier head, with its bias as the calibrator adjusts it; None makes no logits.
         logits: Whether somebody reads the logits or the auxiliary outputs.
     """
     if calibrator is None and "logits" in batch.arrays:
@@ -57,7 +57,7 @@ def calibrated(
         if "local" in arrays:
             arrays["local"] = calibrator._transform_local(batch.local)
     features = arrays.get("features")
-    if logits and features is not None:
+    if logits and head is not None and features is not None:
         arrays |= {"logits": head.logits(features), "aux_outputs": head.aux_outputs(features)}
     return FeatureBatch(arrays)
 
@@ -68,12 +68,23 @@ class StoredSource:
     def __init__(
         self,
         split: SplitReader,
-        head: ClassifierHead,
+        num_classes: int,
+        head: ClassifierHead | None,
         device: torch.device,
         calibrator: Calibrator | None = None,
     ) -> None:
-        """Wrap a split; `calibrator` None leaves features and logits as stored."""
+        """Wrap a split.
+
+        Args:
+            split: Rows.
+            num_classes: Number of classes C.
+            head: Classifier head, with its bias as the calibrator adjusts it; without one there
+                are no logits.
+            device: Where tensors live.
+            calibrator: Fitted calibrator; None leaves features and logits as stored.
+        """
         self._split = split
+        self._num_classes = num_classes
         self._head = head
         self._device = device
         self._calibrator = calibrator
@@ -86,7 +97,7 @@ class StoredSource:
     @property
     def num_classes(self) -> int:
         """Number of classes C."""
-        return self._head.num_classes
+        return self._num_classes
 
     @property
     def has_local(self) -> bool:
@@ -114,7 +125,7 @@ class StoredSource:
             outputs = tensors.get("logits")
             if outputs is not None:
                 tensors["logits"] = outputs[:, : self.num_classes]
-                if self._head.num_aux_outputs:
+                if outputs.shape[1] > self.num_classes:
                     tensors["aux_outputs"] = outputs[:, self.num_classes :]
             batch = FeatureBatch(tensors)
             if self._calibrator is not None:

@@ -145,7 +145,6 @@ class FeatureStore(OpenedStore):
     """A feature store opened for reading; keeps the splits that were opened."""
 
     KIND: ClassVar[str] = KIND
-    head_is_given = True
 
     def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
         """Wrap a store whose attributes were read; use `open`."""

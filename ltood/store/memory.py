@@ -153,8 +153,6 @@ class MemoryStore:
     Attributes:
         path: How messages call it.
         class_names: Names of the ID classes in label order.
-        head_is_given: Whether there is a head. If not, the head is a stand-in that predicts the
-            class with the nearest mean, and entries that read a head or logits are refused.
         provenance: Says that the arrays came from memory.
         remedies: How to give what an entry misses.
     """
@@ -173,7 +171,7 @@ class MemoryStore:
 
         Args:
             splits: Rows by split: train, with labels, and any of val, test, aux and ood_<name>.
-            head: Classifier head.
+            head: Classifier head; without one there are no logits.
             prior: Class counts; counted from the training labels where not given.
             class_names: Names of the C classes; their numbers where not given.
 
@@ -205,9 +203,8 @@ class MemoryStore:
                 raise DataError(
                     f"there are {count} {what} but {num_classes} classes; give as many."
                 )
-        self.head_is_given = head is not None
         self.provenance: dict[str, Any] = {"source": "memory"}
-        self._head = head if head is not None else _placeholder(num_classes, dim)
+        self._head = {} if head is None else _arrays_of(head)
 
     @property
     def splits(self) -> list[str]:
@@ -229,7 +226,7 @@ class MemoryStore:
     def fingerprint(self) -> str:
         """SHA-256 of all arrays, the head, class names and counts."""
         digest = hashlib.sha256(repr((self.class_names, self._prior.counts.tolist())).encode())
-        for name, array in self.head_arrays().items() if self.head_is_given else ():
+        for name, array in self._head.items():
             digest.update(f"head/{name} {array.shape}\n".encode() + array.tobytes())
         for name in self.splits:
             self._splits[name].hash_into(digest)
@@ -251,8 +248,8 @@ class MemoryStore:
         return spec, spec.rows
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the classifier head by name."""
-        return {name: tensor.cpu().numpy() for name, tensor in self._head.arrays().items()}
+        """Arrays of the classifier head by name; none where no head was given."""
+        return dict(self._head)
 
     def prior(self) -> ClassPrior:
         """Class counts of the training set."""
@@ -272,15 +269,13 @@ def _num_classes(
     return len(class_names) if class_names else int(labels.max(initial=0)) + 1
 
 
-def _placeholder(num_classes: int, dim: int) -> ClassifierHead:
-    import torch
-
-    return ClassifierHead(torch.zeros(num_classes, dim), torch.zeros(num_classes))
+def _arrays_of(head: ClassifierHead) -> dict[str, NDArray[Any]]:
+    return {name: tensor.cpu().numpy() for name, tensor in head.arrays().items()}
 
 
 def _outputs(head: ClassifierHead) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight [C + e, D] and bias [C + e] that make the stored logits."""
-    arrays = {name: tensor.cpu().numpy() for name, tensor in head.arrays().items()}
+    arrays = _arrays_of(head)
     if "extra_weight" not in arrays:
         return arrays["weight"], arrays["bias"]
     weight = np.concatenate([arrays["weight"], arrays["extra_weight"]])

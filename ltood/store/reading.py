@@ -73,10 +73,6 @@ class StoreReader(Protocol):
         """Digest of everything that the features are."""
 
     @property
-    def head_is_given(self) -> bool:
-        """Whether the head is the network's own, and no stand-in that only names classes."""
-
-    @property
     def remedies(self) -> "Mapping[Need, str]":
         """What a caller does about something that an entry needs and that is missing."""
 
@@ -87,7 +83,10 @@ class StoreReader(Protocol):
         """Open one split."""
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the classifier head by name; weight [C, D] and bias [C] always."""
+        """Arrays of the classifier head by name, weight [C, D] and bias [C] among them.
+
+        None where a caller in Python gave no head; a store that has none raises MissingNeedError.
+        """
 
     def prior(self) -> ClassPrior:
         """Class counts of the training set."""

@@ -107,8 +107,7 @@ def open_validation(
         return
     with _opened(session.store, Path(ood)) as split:
         _refuse_copies(session.store, split, ood)
-        unknown = StoredSource(split, session.head, session.device, session.calibrator)
-        yield Validation(known, unknown, ID_SPLIT, ood)
+        yield Validation(known, session.source_of(split), ID_SPLIT, ood)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltood.calibrators.none import NoCalibration
 from ltood.calibrators.patt import PATT
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
@@ -28,6 +29,7 @@ from ltood.scoring.sources import calibrated
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
+from ltood.store.memory import Given, MemoryStore
 from ltood.store.scores import ScoreStore, copy_scores
 
 
@@ -345,3 +347,26 @@ run.score_store(FeatureStore.open(sys.argv[1]), Path(sys.argv[2]), *slots)
     assert [path.name[0] for path in out.parent.iterdir()] == ["."]
     score_store(store, out, *slots)
     assert [path.name for path in out.parent.iterdir()] == ["s.zarr"]
+
+
+class Squeezed(NoCalibration):
+    """Changes features and needs nothing."""
+
+    def _transform(self, features):
+        return features.tanh()
+
+
+@pytest.mark.parametrize("calibrator", [None, Squeezed()])
+def test_without_a_head_nobody_is_given_logits(calibrator):
+    rng = np.random.default_rng(0)
+    train, outliers = np.abs(rng.normal(size=(2, 40, 6))).astype(np.float32)
+    store = MemoryStore({"train": Given(train, np.arange(40) % 4), "aux": Given(outliers)})
+    session = ScoringSession.open(store, "cpu").with_calibrator(calibrator)
+    assert session.own_head is None
+    assert session.inputs().head is None
+    (batch,) = session.source("train").batches(arrays=("features", "logits", "labels"))
+    with pytest.raises(MissingNeedError, match="logits"):
+        _ = batch.logits
+    means = torch.stack([batch.features[batch.labels == label].mean(0) for label in range(4)])
+    nearest = torch.cdist(batch.features.double(), means.double()).argmin(1)
+    assert torch.equal(session.head.logits(batch.features).argmax(1), nearest)

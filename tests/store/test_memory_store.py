@@ -54,6 +54,14 @@ def test_logits_hold_auxiliary_outputs():
     np.testing.assert_allclose(block["logits"][:, -1], given().features.sum(1), rtol=1e-5)
 
 
+def test_without_a_head_there_are_no_logits():
+    store = MemoryStore({"train": given()})
+    assert store.head_arrays() == {}
+    assert store.split("train").arrays == ["features", "ids", "labels"]
+    with pytest.raises(StoreError, match="no logits"):
+        next(store.split("train").batches(8, ["logits"]))
+
+
 def test_nothing_is_copied(tmp_path):
     features = given().features
     features.flags.writeable = False
