@@ -16,6 +16,7 @@ from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.errors import DataError
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.lengths import unit
 from ltood.ops.statistics import class_statistics
 
 
@@ -60,7 +61,7 @@ class Cosine(Method[Config]):
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1, 1]; 0 for a zero feature; higher means more OOD."""
         prototypes = self.learned("prototypes_")
-        directions = normalize(batch.features - self.learned("centre_"), dim=1)
+        directions = unit(batch.features - self.learned("centre_"))
         return -(directions @ prototypes.T).amax(dim=1)
 
 

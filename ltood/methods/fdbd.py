@@ -16,6 +16,7 @@ from torch import Tensor
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.lengths import lengths
 from ltood.ops.statistics import class_statistics
 
 #: Weights closer together than this share of the largest weight norm count as equal: their
@@ -68,7 +69,7 @@ class FDBD(Method[Config]):
         inverse = self.learned("inverse_gaps_")[predicted]
         distances = ((top[:, None] - batch.logits) * inverse).sum(dim=1)
         boundaries = (inverse > 0).sum(dim=1).clamp(min=1)
-        spread = torch.linalg.vector_norm(batch.features - self.learned("centre_"), dim=1)
+        spread = lengths(batch.features - self.learned("centre_"))
         relative: Tensor = distances / boundaries / spread.clamp(min=SMALLEST_SPREAD)
         return -relative
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
 from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.lengths import unit
 from ltood.ops.statistics import class_statistics
 
 
@@ -47,7 +47,7 @@ class NCI(Method[Config]):
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of the head's weights; higher means more OOD."""
         own_weight = self.learned("weight_")[batch.logits.argmax(dim=1)]
-        directions = normalize(batch.features - self.learned("mean_"), dim=1)
+        directions = unit(batch.features - self.learned("mean_"))
         closeness = torch.einsum("nd,nd->n", own_weight, directions)
         return -(closeness + self.config.alpha * batch.features.abs().sum(dim=1))
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ltood.core.batches import FitInputs
 from ltood.core.errors import DataError
+from ltood.ops.lengths import unit
 from ltood.ops.pairs import SimilarityBank
 
 
@@ -48,7 +48,7 @@ def training_features(inputs: FitInputs, *, normalise: bool) -> SimilarityBank:
             features = batch.features
             if bank is None:
                 bank = features.new_empty((len(source), source.dim))
-            bank[done : done + len(batch)] = normalize(features, dim=1) if normalise else features
+            bank[done : done + len(batch)] = unit(features) if normalise else features
             done += len(batch)
         if bank is None:
             bank = torch.empty((0, source.dim))
@@ -87,7 +87,7 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
             # Whole numbers only: a product with the fraction would round at the edges.
             chosen = ((ranks + 1) * kept // total > ranks * kept // total).to(batch.logits.device)
             if kept < total:
-                features.append(normalize(batch.features[chosen], dim=1))
+                features.append(unit(batch.features[chosen]))
             logits.append(batch.logits[chosen])
             start += len(batch)
         if whole is None:

@@ -7,9 +7,9 @@ rounding of stored half-precision embeddings, or a head that does not come from 
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Scores
+from ltood.ops.lengths import unit
 
 #: Most cosines [rows, patches, classes] held at once; bounds memory, not results.
 CHUNK_VALUES = 2**24
@@ -22,7 +22,7 @@ def class_directions(inputs: FitInputs) -> Tensor:
         MissingNeedError: If there is no head.
     """
     head = inputs.require_head()
-    return inputs.cached("class_directions", lambda: normalize(head.weight.float(), dim=-1))
+    return inputs.cached("class_directions", lambda: unit(head.weight.float()))
 
 
 def cosines(features: Features, directions: Tensor) -> Logits:
@@ -35,7 +35,7 @@ def cosines(features: Features, directions: Tensor) -> Logits:
     Returns:
         Cosines, [..., C] in [-1, 1].
     """
-    return normalize(features, dim=-1) @ directions.T
+    return unit(features) @ directions.T
 
 
 def global_confidence(batch: FeatureBatch, directions: Tensor, temperature: float) -> Scores:

@@ -14,11 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 
 from ltood.core.batches import FeatureBatch, Features
 from ltood.core.entry import C
 from ltood.core.slots import ManyScores, Method
+from ltood.ops.lengths import unit
 
 #: Query rows and bank rows of one block of products (32 MiB).
 QUERY_ROWS = 512
@@ -73,7 +74,7 @@ class SimilarityBank:
         features = batch.features
         if not self.normalise:
             return features
-        return batch.cached("unit_features", lambda: normalize(features, dim=1))
+        return batch.cached("unit_features", lambda: unit(features))
 
 
 class Queries:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ltood.core.batches import Features, FitInputs
 from ltood.core.limits import Limits
+from ltood.ops.lengths import remeasured
 from ltood.ops.statistics import activations, row_percentile
 
 #: A number, a percentile of the training activations, or no clip.
@@ -131,7 +132,7 @@ def prototype_cosine(features: Features, prototypes: Tensor) -> Tensor:
         features: [N, D].
         prototypes: Prototype of the class predicted for each row, [N, D].
     """
-    norms = features.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
+    norms = remeasured(features.square().sum(dim=1).sqrt(), features).clamp(min=SMALLEST_NORM)
     prototype_norms = prototypes.square().sum(dim=1).sqrt().clamp(min=SMALLEST_NORM)
     cosine: Tensor = (features * prototypes).sum(dim=1) / (norms * prototype_norms)
     return cosine

@@ -19,6 +19,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.core.limits import Count
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
+from ltood.ops.lengths import lengths
 from ltood.ops.statistics import WIDE_ROWS
 
 #: Number of principal directions, or the paper's choice by feature width.
@@ -140,17 +141,8 @@ def residual_norm(features: Features, origin: Tensor, residual_basis: Tensor) ->
         residual_basis: Orthonormal columns, [D, D - dim] float64.
     """
     centre, basis = origin.float(), residual_basis.float()
-    norms = [_lengths((rows - centre) @ basis) for rows in torch.split(features, WIDE_ROWS)]
-    return torch.cat(norms)
-
-
-def _lengths(rows: Tensor) -> Tensor:
-    """Length of each row, [N] float64; float32 need not hold its square."""
-    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1).double()
-    too_long = lengths.isinf()
-    if too_long.any():
-        lengths[too_long] = torch.linalg.vector_norm(rows[too_long].double(), dim=1)
-    return lengths
+    norms = [lengths((rows - centre) @ basis) for rows in torch.split(features, WIDE_ROWS)]
+    return torch.cat(norms).double()
 
 
 @dataclass(frozen=True)

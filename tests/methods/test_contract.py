@@ -39,6 +39,12 @@ TAKE_ANY_LOGITS = {
 }
 
 
+#: Methods that divide features by their lengths and then see no other trace of these.
+DIRECTIONS = (
+    *("cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "neco"),
+    "relation",
+)
+
 #: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
 SQUARED = ("class_gaussian", "gmm", "mahalanobis", "relative_mahalanobis")
 
@@ -324,6 +330,18 @@ def test_scores_of_huge_rows_are_finite_or_refused(name, toy, scale):
     if name in SQUARED:
         with pytest.raises(DataError, match=refusal):
             method.score(batch.features.numpy())
+
+
+@pytest.mark.parametrize("scale", [1e19, 1e30])
+def test_scores_of_directions_do_not_change_with_the_unit(name, toy, scale):
+    method, known = fitted(name, toy.inputs), toy.id_batch
+    # From about 1e10 on, bias and mean are below the rounding of what they are added to.
+    expected, got = (
+        method._score(FeatureBatch.of(known.features * s, local=known.local * s, head=toy.head))
+        for s in (1e10, scale)
+    )
+    if name in DIRECTIONS:
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_settings_are_taken_by_name_and_shown(name):
