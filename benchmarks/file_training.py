@@ -10,7 +10,7 @@ two views as a transform that is called twice on the opened picture. Both give f
 the processor and train nothing. They run in turn with equally many workers, the threads that
 compute held to one. Processor seconds (user and system) are those of all threads and of all
 worker processes, and are what the two are compared by. Wall time says how well the work runs side
-by side only where the machine is free: *processors* tells how many of them a side had, and a busy
+by side only where the machine is free: *processors* shows how many of them a side had, and a busy
 machine grants both the same few. The table goes to docs/results/file-training.md.
 """
 
@@ -156,7 +156,7 @@ class Several:
 
 
 def plain(root: Path, kind: Augmentation, views: int, batch: int, workers: int) -> int:
-    """Likewise with ImageFolder and DataLoader."""
+    """The same with ImageFolder and DataLoader."""
     steps: list[Any] = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
     if kind == "jitter":
         jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)

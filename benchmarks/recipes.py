@@ -1,4 +1,4 @@
-"""Train with every recipe, score with the detector each was made for, and tell what helps.
+"""Train with every recipe, score with the detector each was made for, and show what helps.
 
     python benchmarks/recipes.py demo --seeds 0 1 2
     python benchmarks/recipes.py cifar10 --root CIFAR_FOLDER --ood svhn=svhn.npz ... \

@@ -1,4 +1,4 @@
-"""Which regions of an image show something else than its class, drawn over the image.
+"""Draw the regions of an image that do not show its class.
 
 LoCoOp (Miyai, Yu, Irie and Aizawa, NeurIPS 2023, arXiv:2306.01293) takes a patch for irrelevant
 to the class where the class is not among its K likeliest. As in the official figure the relevant
@@ -49,7 +49,7 @@ class Regions:
 
     Attributes:
         rows: Row numbers, [n] int64.
-        labels: Classes that were asked about, [n] int64.
+        labels: Class of each row, for which regions were found, [n] int64.
         irrelevant: Whether K classes or more are likelier than that class, [n, P] bool.
         grid: Rows and columns of patches; their product is P.
         topk: The K that was used.
@@ -74,13 +74,13 @@ def find_regions(
     """Irrelevant patches of some rows.
 
     Args:
-        store: Features with local ones, seen through the head that is to be asked.
+        store: Features with local ones, seen through the head to use.
         split: Name of the split.
         rows: Row numbers, at least one.
         topk: K, 1 or more; None takes the one that the head was learned with, and a fifth of the
             classes where it was learned without.
-        label: Class to ask about; None takes the row's own, and where it has none the likeliest
-            one of the whole image.
+        label: Class whose regions are found; None takes the row's own, and without one the
+            likeliest class of the whole image.
         view: Which view of a split of several.
 
     Raises:
@@ -105,19 +105,19 @@ def find_regions(
     if chosen < 1:
         raise ConfigError(f"topk is {chosen}; set it to 1 or more (LoCoOp: 200 of 1,000 classes).")
     if label is not None and not 0 <= label < classes:
-        raise ConfigError(f"the class {label} is none of 0 to {classes - 1}.")
+        raise ConfigError(f"the class {label} is not in 0 to {classes - 1}.")
     labels, masks = [], []
     for row in rows:
         if not 0 <= row < len(source):
-            raise ConfigError(f"row {row} is none of 0 to {len(source) - 1} of split {split}.")
+            raise ConfigError(f"row {row} is not in 0 to {len(source) - 1} of split {split}.")
         local = source.read("local", row, row + 1)[0].astype(np.float32)
         whole = source.read("features", row, row + 1)[0].astype(np.float32)
         if local.ndim == 3:
             if not 0 <= view < len(local):
-                raise ConfigError(f"view {view} is none of 0 to {len(local) - 1}.")
+                raise ConfigError(f"view {view} is not in 0 to {len(local) - 1}.")
             local, whole = local[view], whole[view]
         elif view:
-            raise ConfigError(f"view {view} is asked for but rows of split {split} have one view.")
+            raise ConfigError(f"view {view} was requested but rows of split {split} have one view.")
         own = int(source.read("labels", row, row + 1)[0]) if label is None else label
         own = own if own >= 0 else int((whole @ weight.T).argmax())
         logits = local @ weight.T
@@ -134,7 +134,7 @@ def find_regions(
 
 
 def prompt_classes(store: FeatureStore) -> list[str]:
-    """Class names as the prompts of the head speak them; those of the store where it has none."""
+    """Class names as used in the prompts of the head; without prompts, those of the store."""
     return list(store.provenance.get("head", {}).get("names") or store.class_names)
 
 
@@ -250,10 +250,10 @@ def contact_sheet(
 
 
 def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
-    """Test images with their regions, for the report, or a sentence that says why none.
+    """Test images with their regions, for the report, or the reason why there are none.
 
     Args:
-        store: Features, seen through the head that is to be asked.
+        store: Features, seen through the head to use.
         data: Prepared images that they were made from.
 
     Returns:

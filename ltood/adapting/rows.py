@@ -97,7 +97,7 @@ def training_rows(
 
     Raises:
         MissingNeedError: If the store lacks the split or its local features.
-        DataError: If the listed rows cannot be read or are none of the store's, if views and
+        DataError: If the listed rows cannot be read or are not in the store, if views and
             training rows differ in number, or if a label has no class name.
     """
     name = VIEWS_SPLIT if VIEWS_SPLIT in store.splits else "train"

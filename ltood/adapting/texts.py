@@ -16,9 +16,9 @@ from ltood.core.errors import DataError
 from ltood.runtime.extras import require
 from ltood.runtime.workspace import locate
 
-#: Stands for what open_clip brings along, in the place of a file or a template.
+#: In place of a file or a template: the names and templates that come with open_clip.
 BUNDLED = "imagenet"
-#: A WordNet id, which nobody speaks, and CoOp's way of listing it before the name.
+#: A WordNet id, which is not a word for a prompt, and CoOp's lines that begin with one.
 _WNID = re.compile(r"n\d{8}")
 _LISTED = re.compile(rf"({_WNID.pattern})\s+(.*\S.*)")
 #: Prompts that go through the encoder at once.

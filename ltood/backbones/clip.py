@@ -252,7 +252,7 @@ class Clip(Backbone, Pretrained):
             )
 
     def _untold(self) -> dict[str, Any]:
-        """What decides the features and cannot be seen from shapes of tensors."""
+        """Settings that affect the features but not the shapes of tensors."""
         spec = self.spec
         return {
             "activation": spec.activation,

@@ -57,7 +57,7 @@ class Config(Settings):
 
 
 class TimmNetwork(Protocol):
-    """What timm promises of its classifiers."""
+    """Interface of timm's classifiers."""
 
     pretrained_cfg: Mapping[str, Any]
     num_classes: int

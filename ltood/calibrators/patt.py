@@ -6,7 +6,7 @@ inference stage. Departures from the authors' code, each with a switch back:
 `official_recursive` (their running sum multiplies by the batch number and overflows;
 ours is the mean, in the expectation of class-balanced sampling, so free of chance) and
 `official_test_leak` (their CIFAR script learns from labelled test images; ours from the
-training split the paper names). Their random crops and sampling are left out.
+training split the paper names). Their random crops and sampling are omitted.
 """
 
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def head_weighted(sums: Tensor, weight: Tensor, class_weights: Tensor) -> Tensor
 def rescale(importance: Tensor, low: float, high: float) -> Tensor:
     """Map the smallest entry to `low` and the largest to `high`, linearly, [D].
 
-    Equal entries say nothing about any dimension, so all become 1.
+    Equal entries favour no dimension, so all become 1.
     """
     smallest, largest = importance.min(), importance.max()
     if smallest == largest:

@@ -91,6 +91,6 @@ def _run(folder: Path, *command: str) -> None:
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         name = " ".join(part for part in command if part[0] != "-" and part != sys.executable)
         raise StoreError(f"`{name}` failed in {folder} ({said[-1]}); mend that and try again.")

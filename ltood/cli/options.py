@@ -104,7 +104,7 @@ def open_features(store: Path, head: Path | None) -> "FeatureStore":
 
 
 def echo_for(out: Path) -> Callable[[str], None]:
-    """How to print what is not the result: to standard error where the result goes to output."""
+    """Printer of messages: to standard error if the result goes to standard output."""
     return functools.partial(typer.echo, err=out == _STDOUT)
 
 
@@ -122,12 +122,12 @@ def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
 
 
 def _check_file(param: typer.CallbackParam, path: Path | None) -> Path | None:
-    """As `_check_named`, with `-` as a name of standard output."""
+    """Like `_check_named`, with `-` as a name of standard output."""
     return _STDOUT if path == Path("-") else _check_named(param, path)
 
 
 def _check_folder(param: typer.CallbackParam, path: Path | None) -> Path | None:
-    """As `_check_named`, and refuse a folder where a file is in its way."""
+    """Like `_check_named`; also refuse a folder whose path is a file."""
     from ltood.core.errors import ConfigError
 
     if _check_named(param, path) is not None and path is not None:

@@ -17,7 +17,7 @@ class Format(enum.StrEnum):
 
 
 class OnError(enum.StrEnum):
-    """What to do about an unusable image or row."""
+    """Policy for an unusable image or row."""
 
     RAISE = "raise"
     SKIP = "skip"

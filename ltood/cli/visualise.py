@@ -10,7 +10,7 @@ from ltood.cli.options import Head, Store, file_option, open_features
 
 
 class Style(enum.StrEnum):
-    """How regions are drawn."""
+    """Style of the drawn regions."""
 
     HIDE = "hide"
     FRAME = "frame"

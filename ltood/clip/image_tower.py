@@ -73,14 +73,14 @@ def _last_block(
 
 
 def _rest(block: Any, tokens: Tensor, mixed: Tensor) -> Tensor:  # noqa: ANN401
-    """What a block does after its attention has mixed the values."""
+    """The part of a block after its attention."""
     tokens = tokens + block.attn.out_proj(mixed)
     rest: Tensor = tokens + block.mlp(block.ln_2(tokens))
     return rest
 
 
 def _pooled(pool: Any, maps: Tensor, *, local: bool) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
-    """Features of attention pooling over maps [N, W, h, w]; only the mean token asks."""
+    """Features of attention pooling over maps [N, W, h, w]; only the mean token is a query."""
     patches = maps.flatten(2).transpose(1, 2)
     tokens = torch.cat([patches.mean(dim=1, keepdim=True), patches], dim=1)
     tokens = tokens + pool.positional_embedding.to(tokens.dtype)

@@ -1,12 +1,12 @@
-"""Plain CLIP models of open_clip: which there are, building one, and reading its weights.
+"""Plain CLIP models of open_clip: list them, build one, and read its weights.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
 ICML 2021 (arXiv:2103.00020); Ilharco et al., "OpenCLIP", https://doi.org/10.5281/zenodo.5143773
 (the package open_clip).
 
 The class `CLIP` is built directly and filled with float32 tensors: open_clip's own way from
-OpenAI's state dicts rounds every weight to half precision first. What a model computes with
-(QuickGELU or GELU) is no tensor and no file tells it, so it follows from the model's name and
+OpenAI's state dicts rounds every weight to half precision first. The activation
+(QuickGELU or GELU) is not stored with the weights, so it follows from the model's name and
 the tag of its published weights, or from a setting.
 """
 
@@ -60,7 +60,7 @@ Interpolation = Literal["bicubic", "bilinear"]
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What decides a CLIP model except for its weights.
+    """Architecture and settings of a CLIP model, without its weights.
 
     Attributes:
         name: What messages call the model.
@@ -95,7 +95,7 @@ class ClipSpec:
 
     @property
     def activation(self) -> str:
-        """What lies between the two layers of an MLP."""
+        """Activation between the two layers of an MLP."""
         return "quick_gelu" if self.quick_gelu else "gelu"
 
 
@@ -212,7 +212,7 @@ def _from_text(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _tag(model: str, pretrained: str) -> dict[str, Any]:
-    """What open_clip knows of published weights."""
+    """Open_clip's record of published weights."""
     open_clip = _open_clip()
     found: dict[str, Any] = open_clip.get_pretrained_cfg(model, pretrained)
     if not found:

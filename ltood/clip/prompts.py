@@ -25,7 +25,7 @@ TextMode = Literal["prefix", "cut", "full"]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How text becomes token ids.
+    """Conversion of text to token ids.
 
     Attributes:
         encode: Ids of a text, without start and end.

@@ -5,7 +5,7 @@ Supervision", ICML 2021 (arXiv:2103.00020), for the encoder; Zhou, Yang, Loy and
 to Prompt for Vision-Language Models", IJCV 2022 (arXiv:2109.01134), for embeddings in the place
 of tokens.
 
-The mask is causal, which allows two exact savings: what follows the end token is left out, and a
+The mask is causal, which allows two exact savings: what follows the end token is skipped, and a
 beginning that all prompts share is computed once, its keys and values being kept for every
 layer. The parameters are frozen; gradients flow to the embeddings only.
 """
@@ -291,7 +291,7 @@ class TextTower:
         return query, key, value
 
     def _rest(self, layer: int, x: Tensor, mixed: Tensor) -> Tensor:
-        """What a block does after its attention has mixed the values."""
+        """The part of a block after its attention."""
         at = f"{_BLOCK}.{layer}"
         p = self.parameters
         x = x + F.linear(mixed, p[f"{at}.attn.out_proj.weight"], p[f"{at}.attn.out_proj.bias"])

@@ -1,4 +1,4 @@
-"""How long methods take on this machine for features of a given size.
+"""Time methods on this machine for features of a given size.
 
 Features are drawn around one random centre for each class, the head is that of the nearest
 centre. Every method is fitted and scores by itself, so that its time is its own; `ltood compare`
@@ -72,7 +72,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class MethodTiming:
-    """What one method took.
+    """Timing of one method.
 
     Attributes:
         method: Its name.
@@ -157,7 +157,7 @@ class _Data:
         self.device = device
 
     def batches(self) -> Iterator[FeatureBatch]:
-        """Test rows as they come from a store, logits included."""
+        """Test rows as read from a store, logits included."""
         for rows in torch.split(self.test, BATCH_ROWS):
             local = None if self.local is None else self.local[: len(rows)]
             yield FeatureBatch.of(rows, self.head.logits(rows), local=local, head=self.head)

@@ -71,7 +71,7 @@ class View:
     time: Timing
 
     def without(self, failures: Failures) -> "View":
-        """The same without the rows that failed, and the methods that nobody reads then."""
+        """The same without the rows that failed and the methods that no remaining row uses."""
         kept = [
             replace(method, rows=[row for row in method.rows if row.combination not in failures])
             for method in self.methods
@@ -94,7 +94,7 @@ class View:
         return {**self.calibration["settings"], **own}
 
     def derived(self, method: FittedMethod, row: FittedRow) -> dict[str, Any]:
-        """What fitting derived from data for one row, by slot."""
+        """Values derived from data while fitting one row, by slot."""
         found = dict(self.calibration["in_use"])
         if not row.slot.is_none:
             found["normaliser"] = row.slot.entry.derived()

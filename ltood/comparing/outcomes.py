@@ -1,4 +1,4 @@
-"""What became of each row of a comparison: a result, or why there is none."""
+"""Outcome of each row of a comparison: a result, or the reason why there is none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ def leaderboard(
     """Rows in the order of `compare`'s result.
 
     Args:
-        outcomes: What became of each combination.
-        named: Combinations that somebody asked for, so that one that does not fit has failed.
+        outcomes: Outcome of each combination.
+        named: Combinations that the user named; of these, one that does not fit has failed.
     """
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What to compare: methods times calibrators times normalisers, with their settings.
+"""Plan of a comparison: methods times calibrators times normalisers, with their settings.
 
 Needs no torch, so that a wrong name is refused before anything slow is loaded.
 """
@@ -27,7 +27,7 @@ class Combination(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Names in the order of work, such as "patt+knn"; "none" is left out."""
+        """Names in the order of work, such as "patt+knn"; "none" is omitted."""
         calibrator, method, normaliser = self
         parts = (
             "" if calibrator == "none" else f"{calibrator}+",
@@ -39,7 +39,7 @@ class Combination(NamedTuple):
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """Which entries to combine.
+    """Entries to combine.
 
     Attributes:
         methods: Names, or "all".

@@ -183,7 +183,7 @@ def _score_split(
 
 
 def _arrays(views: Sequence[View]) -> list[str]:
-    """Everything that a method, normaliser or calibrator which is still at work reads."""
+    """Arrays read by the methods, normalisers and calibrators that have not failed."""
     arrays = {"logits", "labels", "ids"}
     for view in views:
         session = view.session

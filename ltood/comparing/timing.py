@@ -1,6 +1,6 @@
-"""Whose seconds they are: an entry's own, or those of a value that others share.
+"""Split measured seconds into an entry's own and those of values that entries share.
 
-Shared values are computed by the first entry that asks. If the two were not kept apart, the
+Shared values are computed by the first entry that needs them. If the two were not kept apart, the
 first method with class means would look slow and the second one fast.
 """
 

@@ -108,7 +108,7 @@ def as_rows(values: Rows | None, what: str, shape: str, width: int | None = None
         values: Rows, or None.
         what: Their name, such as "features".
         shape: Shape they must have, such as "[N, D]".
-        width: Size of the last dimension, where the head says it.
+        width: Size of the last dimension, if the head determines it.
 
     Raises:
         DataError: If they are not numbers or have another shape.

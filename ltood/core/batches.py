@@ -30,7 +30,7 @@ BATCH_ROWS = 8192
 
 
 class Need(enum.Enum):
-    """What a method needs beyond the rows it scores; checked before reading anything."""
+    """Parts that a method may need beyond the rows it scores; checked before reading anything."""
 
     TRAIN = "training features"
     AUX = "auxiliary outlier features (split aux)"
@@ -83,7 +83,7 @@ class FeatureBatch:
         """Build a batch from plain arrays; logits come from `head` where not given.
 
         Whether all numbers are finite is seen when an array is first read: a score of logits
-        alone need not wait until all features have been looked at.
+        alone need not wait until all features have been checked.
 
         Raises:
             DataError: If a shape does not fit, or logits are to be made of NaN or infinity.
@@ -369,7 +369,7 @@ def _num_classes(
     labels: Tensor | None,
     prior: ClassPrior | None,
 ) -> int:
-    """C as the first of these that is there says it; 0 where nothing does."""
+    """C from the first of these that is given; 0 if none is."""
     if head is not None:
         return head.num_classes
     if logits is not None:

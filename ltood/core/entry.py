@@ -1,4 +1,4 @@
-"""What every entry of stage two is: settings, learned tensors and a public `fit`.
+"""Base of all entries of stage two: settings, learned tensors and a public `fit`.
 
 No entry sees an image, a model, a path, a device name or `params.yaml`. What an entry learns in
 `fit` it keeps in tensor attributes whose names end in an underscore, so that a fitted entry can
@@ -103,7 +103,7 @@ class Entry(Generic[C]):
             raise ConfigError(text) from None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Settings by name, as scikit-learn asks for them.
+        """Settings by name, for scikit-learn.
 
         Args:
             deep: Makes no difference; settings hold no other entries.
@@ -215,7 +215,7 @@ class Entry(Generic[C]):
         return batch
 
     def _learned_widths(self) -> dict[str, int]:
-        """Last size of each array as learned tensors tell it, which are all that is restored."""
+        """Last size of each array, from the learned tensors, which are all that is restored."""
         state, widths = self.state(), {}
         axes = {"features": self.dim_axis, "local": self.dim_axis, "logits": self.classes_axis}
         for name, (learned, axis) in axes.items():
@@ -245,19 +245,19 @@ class Entry(Generic[C]):
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> Self:
-        """Take over learned tensors that `state()` of a fitted twin gave, and nothing else."""
+        """Load learned tensors given by `state()` of a fitted entry of the same settings."""
         self._forget()
         for name, value in state.items():
             setattr(self, name, value)
         return self
 
     def _forget(self) -> None:
-        """Drop all that was learned: what one fit leaves out, another may have set."""
+        """Drop all learned values, since one fit may set what the next does not."""
         for name in [*self.state(), "_head", "_widths"]:
             vars(self).pop(name, None)
 
     def learned(self, name: str) -> Tensor:
-        """Learned tensor `name`, or an error that says to fit first.
+        """Learned tensor `name`; an error if not fitted.
 
         Raises:
             NotFittedError: If `fit` has not run.
@@ -274,7 +274,7 @@ class Entry(Generic[C]):
 
 
 def _widths(inputs: FitInputs, needs: frozenset[Need]) -> dict[str, int]:
-    """Last size of each array that was fitted on; an array of unknown size is left out."""
+    """Last size of each array that was fitted on; an array of unknown size is skipped."""
     widths: dict[str, int] = {}
     if inputs.head is not None:
         widths = {"features": inputs.head.dim, "local": inputs.head.dim}

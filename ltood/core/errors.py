@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with a message that says what to do next.
+"""Errors that users can meet; each message names the next step.
 
 Commands turn every `LtoodError` into one line and exit code 1; anything else is
 a fault of ours and keeps its traceback.
@@ -38,7 +38,7 @@ class DataError(LtoodError, ValueError):
 
 
 class StoreError(LtoodError):
-    """A store cannot be opened, created or read as asked."""
+    """A store cannot be opened, created or read as requested."""
 
 
 class CorruptStoreError(StoreError):
@@ -54,7 +54,7 @@ class FingerprintError(StoreError):
 
 
 class MissingNeedError(LtoodError):
-    """A method asks for something the store does not hold."""
+    """A method needs something the store does not hold."""
 
 
 class MissingPackageError(MissingNeedError, ImportError):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ClassifierHead:
     """Last linear layer and the statistics that travel with it.
 
-    Parameters of a network, and numbers of any floating type, are taken as they come: they are
-    kept as float32 and without their history of gradients.
+    Parameters of a network, and numbers of any floating type, are accepted; they are
+    stored as float32, detached from the graph of gradients.
 
     Attributes:
         weight: Class weights, [C, D]; for CLIP the unit text embeddings.
@@ -109,7 +109,7 @@ class ClassifierHead:
         return cls(**tensors)
 
     def arrays(self) -> dict[str, Tensor]:
-        """Tensors by name; absent ones are left out."""
+        """Tensors by name, without absent ones."""
         named = ((name, getattr(self, name)) for name in HEAD_SHAPES)
         return {name: tensor for name, tensor in named if tensor is not None}
 

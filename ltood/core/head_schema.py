@@ -1,4 +1,4 @@
-"""Which arrays a classifier head may have, and how their shapes fit; needs no torch."""
+"""Arrays of a classifier head and their shapes; needs no torch."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "mahalanobis_map": (2,),
 }
 
-#: Arrays of which one says nothing without the other.
+#: Arrays that are only valid together.
 HEAD_PAIRS = (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias"))
 
 

@@ -1,4 +1,4 @@
-"""What a setting may be, as part of its type: `k: Count` is a whole number of 1 or more.
+"""Limits of a setting as part of its type: `k: Count` is a whole number of 1 or more.
 
 A value is converted to its type or refused in one place, whether it comes from a file, from the
 command line or from Python. All numbers are finite unless their limits say otherwise.
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 
 class RefusedValueError(ValueError):
-    """A value does not fit its type; the text says what it must be."""
+    """A value does not fit its type; the text describes valid values."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Settings:
     section: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
-        """Settings of an entry, `ltood/methods/knn.py`, stand in the section `methods.knn`."""
+        """Settings of an entry, `ltood/methods/knn.py`, are in the section `methods.knn`."""
         super().__init_subclass__()
         if "section" not in vars(cls):
             cls.section = ".".join(cls.__module__.split(".")[1:3])
@@ -127,7 +127,7 @@ def to_section(config: object) -> dict[str, Any]:
 
 
 def describe(config: type) -> dict[str, dict[str, Any]]:
-    """What each setting may be, as plain values.
+    """Types, limits and defaults of all settings, as plain values.
 
     Returns:
         For each setting `type` (in words, with its limits), `default`, `limits` (at_least,

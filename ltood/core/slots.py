@@ -182,7 +182,7 @@ class Normaliser(Entry[C], ABC):
         super().__init__(config, **settings)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Settings and `base` by name, as scikit-learn asks for them; see `Entry`."""
+        """Settings and `base` by name, for scikit-learn; see `Entry`."""
         return {"base": self.base, **super().get_params(deep)}
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the entries `cifar10` and `cifar100` share: their settings and the dataset itself."""
+"""Base of the entries `cifar10` and `cifar100`: their settings and the dataset itself."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -37,8 +37,8 @@ class ImageFolderConfig(Settings):
             that fit into memory and backbones without a size of their own. Null leaves them on
             disk.
         mode: How: "squash" the whole image, or a "centre_crop".
-        on_error: "skip" lists files that cannot be decoded and leaves them out; "raise"
-            refuses them.
+        on_error: "skip" lists and skips files that cannot be decoded; "raise" refuses
+            them.
         imbalance: Profile of the training class counts; "none" keeps every image.
         imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
             effect where `imbalance` is "none".
@@ -77,7 +77,7 @@ class ImageFolderConfig(Settings):
         if self.imbalance != "none" and (self.shots is not None or self.shots_list is not None):
             raise self.fault(
                 "imbalance",
-                f"is {self.imbalance!r} and shots are asked for too; choose one of them.",
+                f"is {self.imbalance!r} and shots are set too; choose one of them.",
             )
 
 
@@ -243,7 +243,7 @@ def class_folders(
 
 
 def _splits_hint(root: Path) -> str:
-    """What to do about class folders that are not sorted into splits."""
+    """Hint for class folders that are not sorted into splits."""
     parent = root.parent
     classes = folders_of(parent) if parent.is_dir() else ()
     if not classes or {"train", "test", "val"} & set(classes):
@@ -274,7 +274,7 @@ def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles
 def check_counts(
     files: ImageFiles, num_classes: int, expected: tuple[int, ...], where: str
 ) -> None:
-    """Say when a published set has other numbers of images than it should."""
+    """Log when a published set has other numbers of images than published."""
     if len(files) not in expected:
         numbers = " or ".join(f"{number:,}" for number in expected)
         log(f"{where} has {len(files):,} images, the published set {numbers}.")

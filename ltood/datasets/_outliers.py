@@ -52,7 +52,7 @@ _BLOCK = 4096
 
 
 class _Place(NamedTuple):
-    """Where a source lies.
+    """Location of a source.
 
     Attributes:
         path: A file of a known form, or a folder of images.
@@ -201,7 +201,7 @@ def _parts(source: str, name: str) -> tuple[str, int | None]:
 
 
 def _place(text: str, name: str) -> _Place:
-    """Where a source lies, a bare name looked up among the known sets."""
+    """Location of a source; a bare name is looked up among the known sets."""
     file, _, folder = text.partition(_ROOT_MARK)
     if locate(text).exists():
         file, folder = text, ""
@@ -220,7 +220,7 @@ def _place(text: str, name: str) -> _Place:
 
 
 def _known(folder: Path, name: str) -> _Place:
-    """What is read of the folder of a known set."""
+    """Files to read from the folder of a known set."""
     parts = known_sets()[folder.name].parts if folder.name in known_sets() else ()
     found = [part for part in parts if (folder / part.path).exists()]
     if not found:

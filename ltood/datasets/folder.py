@@ -97,7 +97,7 @@ class Dataset(ImageFolderDataset):
         return {**listed, **super().watched()}
 
     def _unread(self) -> tuple[str, ...]:
-        """A note about folders that are no splits."""
+        """A note about folders that are not splits."""
         others = [name for name in folders_of(self._root) if name not in _SPLITS]
         if not others:
             return ()

@@ -35,14 +35,14 @@ class NotFiniteScoresError(LtoodError):
     """
 
     def __init__(self, message: str, rows: Sequence[int]) -> None:
-        """Say `message`, and remember the rows."""
+        """Take the message and the row numbers."""
         super().__init__(message)
         self.rows = list(rows)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the detector says about N rows.
+    """Predictions of the detector for N rows.
 
     Attributes:
         scores: OOD scores, [N] float32; higher means more OOD.

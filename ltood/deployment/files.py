@@ -137,7 +137,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
-    """Everything learned, by slot and name; each in memory of its own."""
+    """All learned tensors by slot and name, without shared memory."""
     groups = {
         "method": detector.method.state(),
         "calibrator": _state(detector.calibrator),

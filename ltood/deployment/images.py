@@ -114,7 +114,7 @@ class Embedder:
 
     @property
     def spec(self) -> ImageSpec:
-        """What the images must look like."""
+        """Required form of the images."""
         return self._backbone.images
 
     @property

@@ -59,7 +59,7 @@ class Verdict:
         }
 
     def cells(self) -> list[str]:
-        """Texts in the order of `COLUMNS`; empty where there is nothing to say."""
+        """Texts in the order of `COLUMNS`; empty where a value is absent."""
         cells = [
             self.path,
             "" if self.id is None else str(self.id),
@@ -75,10 +75,10 @@ class Verdict:
 
 @dataclass
 class BadInputs:
-    """What happens to images and rows that cannot be judged.
+    """Policy for images and rows that cannot be scored.
 
     Attributes:
-        skip: Say so and go on, instead of stopping at the first.
+        skip: Report each and continue, instead of stopping at the first.
         count: Images and rows skipped so far.
     """
 

@@ -1,4 +1,4 @@
-"""Result files that say what they were made from, so that no other result passes for them.
+"""Result files that record what they were made from, so that they cannot be mixed up.
 
 A file carries `made_from`, a list of names with digests: of its inputs, and of its own
 content. It is a list because `dvc metrics` shows every text of a dictionary as a metric.

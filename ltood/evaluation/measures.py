@@ -20,7 +20,7 @@ from ltood.runtime.provenance import digest
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 
-#: Attributes of scores that say what made them, as far as metrics and report show it.
+#: Provenance attributes of scores that metrics and report show.
 _RECORDED = (
     "method",
     "calibrator",
@@ -134,7 +134,7 @@ class Evaluation:
 
     @cached_property
     def breakdown(self) -> dict[str, Any]:
-        """Where the long tail pays: per class, and errors at the FPR95 threshold by group.
+        """Results per class, and errors at the FPR95 threshold by class group.
 
         Returns:
             `classes`: name, group, training and test rows and accuracy of each class;

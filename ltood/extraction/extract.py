@@ -223,7 +223,7 @@ def _settings(config: ExtractionConfig) -> dict[str, Any]:
 
 
 def _geometry_of(source: ImageSource, backbone: "Backbone") -> dict[str, Any] | None:
-    """How images of one split are brought to size, where they are."""
+    """Resizing of the images of one split; None if they keep their size."""
     geometry = backbone.geometry
     if geometry is None or (source.shape is not None and not backbone.fixed_size):
         return None
@@ -247,7 +247,7 @@ def _report(
     work: Iterable[tuple[str, tuple[int, int]]],
     writers: Mapping[str, SplitWriter],
 ) -> None:
-    """Say how an older store differs, and what is computed where earlier runs left something."""
+    """Log how an older store differs, and what is computed where earlier runs left something."""
     with suppress(StoreError):
         if out.exists() and (differing := what_differs(out, inputs)):
             log(f"{out} was made from other inputs ({'; '.join(differing[:3])}).")

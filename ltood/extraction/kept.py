@@ -36,8 +36,8 @@ def kept_splits(kept: Path, spec: StoreSpec) -> dict[str, SplitWriter]:
 def keep_splits(store: Path, kept: Path) -> None:
     """Keep the finished splits of a feature store, such as one that DVC has brought back.
 
-    Only their markers are looked at; extraction verifies the bytes before it uses them. What is
-    no feature store of this version, or damaged, is passed over.
+    Only their markers are read; extraction verifies the bytes before it uses them. A store that
+    is damaged or not a feature store of this version is skipped.
 
     Args:
         store: Feature store; may be missing.

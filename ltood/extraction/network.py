@@ -1,4 +1,4 @@
-"""A backbone at work: images of a chunk in, rows of a store out."""
+"""Run a backbone: images of a chunk in, rows of a store out."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def training_views(data: ImageData, backbone: "Backbone") -> "RandomViews | None":
-    """How views of the training images are made, where the backbone wants some."""
+    """Random views of the training images, if the backbone needs them."""
     if "train" not in data.splits():
         return None
     return backbone.training_views(np.array(data.source("train").ids))
@@ -54,7 +54,7 @@ class Part:
         return self.stop - self.start
 
     def loads(self) -> list[Callable[[], NDArray[np.uint8]]]:
-        """What gives the pixels of each batch, [n, H, W, C], or [n, V, H, W, C] for views."""
+        """Loaders of the pixels of each batch, [n, H, W, C], or [n, V, H, W, C] for views."""
         firsts = range(self.start, self.stop, self.step)
         return [partial(self._load, first, min(first + self.step, self.stop)) for first in firsts]
 

@@ -21,7 +21,7 @@ class ImageSplit:
         images: Pixels, [N, H, W, C] uint8 with C 1 (grey) or 3 (RGB), N at least 1.
         labels: Classes, [N] int64; -1 for images outside the ID classes.
         ids: Row numbers in the source, [N] int64, none negative.
-        skipped: What was wrong with each image that was left out.
+        skipped: Reason for each skipped image.
     """
 
     images: NDArray[np.uint8]

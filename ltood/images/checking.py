@@ -46,7 +46,7 @@ class Checked(NamedTuple):
     num_animated: int
 
     def report(self, name: str) -> None:
-        """Say what is odd about the files, which messages call `name`."""
+        """Log what is unusual about the files; messages call them `name`."""
         skipped = self.files.skipped
         for text in (*self.files.notes, *(f"skipped: {text}" for text in skipped[:_SHOWN])):
             log(f"{name}: {text}")
@@ -59,7 +59,7 @@ class Checked(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What reading one file gave.
+    """Result of reading one file.
 
     Attributes:
         fault: Why it cannot be decoded; "" if it can.

@@ -54,7 +54,7 @@ class Decodable(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image becomes an array of a fixed size.
+    """Conversion of an image to an array of a fixed size.
 
     Attributes:
         size: Height and width of the result in pixels.
@@ -268,5 +268,5 @@ def decode(
 
 
 def decoding_threads() -> int:
-    """Threads that decode where nobody says how many: one a processor, at most 16."""
+    """Default number of decoding threads: one per processor, at most 16."""
     return min(16, os.cpu_count() or 1)

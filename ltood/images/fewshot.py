@@ -52,11 +52,11 @@ def few_shot_rows(
 
 
 def report_shots(drawn: NDArray[np.int64], shots: int, where: str) -> None:
-    """Say how many classes have fewer images than were asked for.
+    """Log how many classes have fewer images than requested.
 
     Args:
         drawn: Classes of the drawn rows.
-        shots: Rows asked for of each class.
+        shots: Requested rows of each class.
         where: What messages call the draw, such as the section of the settings.
     """
     counts = np.bincount(drawn)

@@ -1,4 +1,4 @@
-"""Images that stay in files until somebody needs their pixels.
+"""Images that stay in files until their pixels are needed.
 
 `ImageFiles` is a split whose images are files; `decoding` reads them.
 """
@@ -36,10 +36,10 @@ class ImageFiles:
         ids: Row numbers in the source, [N] int64, none negative.
         digests: SHA-256 of each file when the split was prepared, [N, 32] uint8; None before
             that.
-        on_error: What preparing does about a file that cannot be decoded: refuse, or list it
-            and leave it out.
-        notes: What whoever prepares the files should hear about them, one sentence each.
-        skipped: What was wrong with each file that was left out.
+        on_error: What preparing does about a file that cannot be decoded: refuse, or list and
+            skip it.
+        notes: Remarks about the files for whoever prepares them, one sentence each.
+        skipped: Reason for each skipped file.
     """
 
     root: Path
@@ -104,7 +104,7 @@ class ImageFiles:
         return decode_image(self.content(row), str(self.path(row)))
 
     def path(self, row: int) -> Path:
-        """Where image `row` lies."""
+        """Path of image `row`."""
         return self.root / self.paths[row]
 
     def content(self, row: int) -> bytes:

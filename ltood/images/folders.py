@@ -1,8 +1,8 @@
 """Image files of a folder and the folders in it.
 
 Links to folders are followed, as torchvision and timm do; one that leads back to a folder above
-it is not. Hidden folders and those that network drives and archives add are passed over. What a
-walk did not take is counted, so that whoever prepares the images can report it.
+it is not. Hidden folders and those that network drives and archives add are skipped. What a walk
+skipped is counted and can be reported.
 """
 
 import os
@@ -42,7 +42,7 @@ class Listing:
             getattr(self, name).extend(f"{below}/{path}" for path in getattr(other, name))
 
     def notes(self) -> tuple[str, ...]:
-        """What was not taken, one sentence each."""
+        """Skipped files and folders, one sentence each."""
         notes = []
         if self.endings:
             shown = ", ".join(
@@ -107,7 +107,7 @@ def images_below(root: Path) -> Listing:
 
 
 def folders_of(root: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, sorted; hidden and added ones are left out."""
+    """Names of the folders in a folder, sorted; hidden and added ones are skipped."""
     return tuple(
         sorted(
             path.name

@@ -128,7 +128,7 @@ def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
 
 
 def _advice(line: str) -> str:
-    """What to write in the place of a line that is not understood."""
+    """Advice on how to correct a line that cannot be parsed."""
     right = "write the path, a blank and the class as a whole number (-1 outside the ID classes)."
     if line.startswith("#"):
         return "lists have no comments. Remove the line."

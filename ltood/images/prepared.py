@@ -121,7 +121,7 @@ class PreparedData:
         return self._verified[name]
 
     def verify(self) -> None:
-        """Compare every array with its digest, image files left out.
+        """Compare every array with its digest; image files are not read.
 
         Raises:
             CorruptStoreError: If a file is missing or its content was changed.
@@ -271,7 +271,7 @@ def _paths(path: Path, rows: int) -> tuple[str, ...]:
 
 
 def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Map one array read-only and compare it with what the manifest says."""
+    """Map one array read-only and compare it with the manifest."""
     try:
         mapped = np.lib.format.open_memmap(path, mode="r")
         trailing = path.stat().st_size - mapped.offset - mapped.nbytes

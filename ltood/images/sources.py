@@ -1,4 +1,4 @@
-"""What dataset entries offer, and what training and extraction read.
+"""Interfaces of dataset entries, and of images that training and extraction read.
 
 A dataset entry (`ltood/datasets/<name>.py`) holds a frozen dataclass `Config`, the text
 `SOURCE` (where the images come from, under which licence) and a class `Dataset` that is an
@@ -34,7 +34,7 @@ class ImageSource(Decodable, Protocol):
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What was wrong with each image that was left out."""
+        """Reason for each skipped image."""
 
     @property
     def shape(self) -> tuple[int, int, int] | None:

@@ -31,7 +31,7 @@ _STREAM = 7
 
 @dataclass(frozen=True)
 class RandomViews:
-    """How several views are made of every image of a split.
+    """Creation of several views of every image of a split.
 
     Attributes:
         num: Views V of an image.

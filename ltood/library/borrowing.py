@@ -1,4 +1,4 @@
-"""A model of somebody else at work: on a device, in evaluation mode, and afterwards as it was."""
+"""Run a model of the caller on a device in evaluation mode, and restore its state afterwards."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Arrays that are read when somebody looks at their rows."""
+"""Arrays whose rows are read on access."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _BLOCK = 1024
 
 
 class Column(Sequence[Any]):
-    """One array of a split, of which only the rows are read that are asked for.
+    """One array of a split; only the requested rows are read.
 
     It slices as a NumPy array does, and `numpy.asarray` reads it whole.
 

@@ -111,7 +111,7 @@ def extract(
 def _class_names(
     given: Sequence[str] | None, train: Loader | None, head: Mapping[str, NDArray[Any]]
 ) -> list[str] | None:
-    """Class names in label order; None where nothing says how many classes there are."""
+    """Class names in label order; None if the number of classes is unknown."""
     classes = len(head["bias"]) if head else None
     if given is None:
         given = getattr(getattr(train, "dataset", None), "classes", None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Split:
-    """Rows of one split; arrays are read when somebody looks at them.
+    """Rows of one split; arrays are read on first access.
 
     Attributes:
         name: Name of the split.
@@ -78,7 +78,7 @@ class Features(Mapping[str, Split]):
         path: Where they lie, for commands; None for arrays.
         class_names: C names in label order.
         head_arrays: Arrays of the head by name; none where there is no head.
-        counts: C training counts, or None where nobody knows them.
+        counts: C training counts, or None if they are unknown.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Features(Mapping[str, Split]):
             splits: Rows by split.
             head: Arrays of the head by name; none where there is no head.
             class_names: C names.
-            class_counts: C training counts, or None where nobody knows them.
+            class_counts: C training counts, or None if they are unknown.
             path: Store that they were read from.
         """
         self.path, self.class_names = path, list(class_names)
@@ -129,7 +129,7 @@ class Features(Mapping[str, Split]):
         """Class counts of the training set.
 
         Raises:
-            MissingNeedError: If nobody knows them.
+            MissingNeedError: If they are unknown.
         """
         if self.counts is None:
             raise MissingNeedError(f"{self._where()} without a split train to count classes in.")
@@ -165,7 +165,7 @@ class Features(Mapping[str, Split]):
 
         Raises:
             StoreError: If it exists or cannot be written.
-            MissingNeedError: If nobody knows the class counts.
+            MissingNeedError: If the class counts are unknown.
         """
         from ltood.library.saving import save_features
 
@@ -197,7 +197,7 @@ class Features(Mapping[str, Split]):
 
 
 def _with_logits(split: Split, head: Mapping[str, NDArray[Any]]) -> Split:
-    """The split with logits that are computed, where it has none and there is a head."""
+    """The split, with logits computed by the head if it has none of its own."""
     if not head or "logits" in split.columns:
         return split
     weight, bias = (

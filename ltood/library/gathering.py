@@ -1,4 +1,4 @@
-"""Features of one split, kept as they come: how many there are is known at the end.
+"""Features of one split, stored while they are computed; the number of rows is known at the end.
 
     features.zarr.extracting/<key>/<array>/    chunks, as in the store
     features.zarr.extracting/<key>/.read/      for each chunk its rows, its checksums, and a

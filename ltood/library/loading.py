@@ -109,11 +109,11 @@ def starts_again(loader: Loader) -> bool:
 
 
 def rewindable(loaders: Mapping[str, Loader], first: str) -> tuple[dict[str, Loader], Any]:
-    """Loaders of which one batch was looked at without losing it, and that batch.
+    """Peek at the first batch of a loader: loaders that still yield it, and the batch.
 
     Args:
         loaders: By split.
-        first: Split whose first batch is looked at.
+        first: Split whose first batch is returned.
 
     Raises:
         DataError: If it gives none.

@@ -60,7 +60,7 @@ def open_features(
             by side, without a head, if not given.
 
     Returns:
-        Splits by name, head and classes; arrays are read when somebody looks at them.
+        Splits by name, head and classes; arrays are read on first access.
 
     Raises:
         StoreError: If there is no such store.
@@ -101,7 +101,7 @@ def _with(found: Features, head: HeadArrays | None, names: Sequence[str] | None)
                 f"the head has a weight of shape {list(head['weight'].shape)}; these features need "
                 f"[{classes}, {width}]. Features and head must come from the same kind of network."
             )
-        # Logits of another head are none of this one.
+        # Stored logits came from another head.
         splits = {name: split.without("logits") for name, split in found.items()}
     return found.replaced(splits, head, names)
 

@@ -67,7 +67,7 @@ class Pipeline:
         self.method, self.calibrator, self.normaliser = method, calibrator, normaliser
         self.head, self.class_names, self.device = head, class_names, device
         self._detector: DeployedDetector | None = None
-        self._slots()  # What is wrong is said here, and not after a long fit.
+        self._slots()  # Invalid settings fail here, not after a long fit.
 
     def _slots(self) -> tuple[Any, Any, Any]:
         base = method_slot(self.method)
@@ -216,8 +216,8 @@ class Pipeline:
         for entry in (detector.method, detector.calibrator, detector.normaliser):
             if entry is not None and not type(entry).__module__.startswith("ltood."):
                 raise ConfigError(
-                    f"{type(entry).__name__} is not an entry of ltood, so nobody could load it; "
-                    "put its file into ltood, or pickle the pipeline."
+                    f"{type(entry).__name__} is not an entry of ltood and could not be "
+                    "loaded; put its file into ltood, or pickle the pipeline."
                 )
         save_detector(Path(path), detector, overwrite=overwrite)
 
@@ -230,7 +230,7 @@ class Pipeline:
         return self.detector
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What the pipeline was made with, as scikit-learn asks for it.
+        """Constructor arguments of the pipeline, for scikit-learn.
 
         Args:
             deep: Whether settings of entries come too, such as `method__k`.

@@ -1,4 +1,4 @@
-"""What a pipeline says about rows: verdict, score, class and nearest training classes."""
+"""Predictions of a pipeline for rows: verdict, score, class and nearest training classes."""
 
 import html
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Predictions:
     def of(
         cls, found: Found, rows: Rows, threshold: float, class_names: Sequence[str]
     ) -> "Predictions":
-        """What a detector found, as the kind of array that `rows` are."""
+        """Predictions of a detector, as the kind of array that `rows` are."""
 
         def given(column: Tensor) -> Any:  # noqa: ANN401 - a tensor or a NumPy array
             return like(rows, column)

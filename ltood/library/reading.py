@@ -1,4 +1,4 @@
-"""What `ltood.open_features` gives, as fitting and comparing read it."""
+"""Adapter of `ltood.open_features` results for fitting and comparing."""
 
 from pathlib import Path
 from typing import Any, cast

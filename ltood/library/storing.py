@@ -116,7 +116,7 @@ class Storing:
         """Make the store of all splits.
 
         Raises:
-            DataError: If labels are no classes, or a class has no training image.
+            DataError: If a label is not a valid class, or a class has no training image.
             StoreError: If another store is there and `overwrite` is off.
         """
         names = self._names or _numbered(self._labels, counts)
@@ -190,7 +190,7 @@ def _class_counts(
 
 
 def _check_labels(labels: Mapping[str, NDArray[np.int64]], classes: int) -> None:
-    """Refuse labels of ID splits that are no classes, where the model does not say how many."""
+    """Refuse labels of ID splits that are not valid classes; the model does not give C."""
     for name in labels.keys() & set(ID_SPLITS):
         if (largest := labels[name].max()) >= classes:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Where features and logits of a network come from: the input and output of its last linear layer.
+"""Capture features and logits of a network: the input and output of its last linear layer.
 
 Nothing is assumed about the network's class or the names of its layers: images go through it
 once, and the layer is taken whose output the network returns.

@@ -3,7 +3,7 @@
 Source: Wang, Zhang, Zhu, Zheng, Chen, Smola and Wang, "Partial and Asymmetric Contrastive
 Learning for Out-of-Distribution Detection in Long-Tailed Recognition", ICML 2022
 (arXiv:2207.01160), section 3.2. Partial: the caller passes rows of tail classes only.
-Asymmetric: outliers are negatives, never anchors, because they are no class of their own.
+Asymmetric: outliers are negatives, never anchors, because they do not form a class.
 Departure: no class weights, since the official ones are 1 for every tail class.
 """
 

@@ -15,7 +15,7 @@ def binary_discrimination_loss(id_node: Tensor, aux_node: Tensor) -> Tensor:
     """Mean over all rows of -log sigmoid(g) for ID rows and -log sigmoid(-g) for outliers.
 
     Args:
-        id_node: Detector logits g of ID rows, [N]; high says ID.
+        id_node: Detector logits g of ID rows, [N]; high means ID.
         aux_node: Detector logits of outliers, [M]; N + M is at least 1.
 
     Returns:

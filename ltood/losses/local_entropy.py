@@ -19,12 +19,12 @@ _EPSILON = 1e-5
 
 
 def irrelevant_patches(local_logits: Tensor, labels: Tensor, *, topk: int) -> Tensor:
-    """Patches whose `topk` best classes leave the image's label out.
+    """Patches whose `topk` best classes do not include the image's label.
 
     Args:
         local_logits: Class logits of P patches of each image, [N, P, C].
         labels: Classes of the images, [N] int64.
-        topk: K, at least 1; from K = C on no patch is left out.
+        topk: K, at least 1; from K = C on no patch is irrelevant.
 
     Returns:
         Whether at least K classes have a greater logit than the label, [N, P] bool.

@@ -1,4 +1,4 @@
-"""Cross entropy between the uniform distribution and what the net says of outliers.
+"""Cross entropy between the uniform distribution and the softmax output for outliers.
 
 Source: Hendrycks, Mazeika and Dietterich, "Deep Anomaly Detection with Outlier Exposure", ICLR
 2019 (arXiv:1812.04606), section 4, the term for classifiers.

@@ -64,7 +64,7 @@ def gamma_loss(log_betas: Tensor, nodes: Tensor) -> Tensor:
 
 
 def log_delta(log_betas: Tensor, nodes: Tensor, *, is_id: bool) -> Tensor:
-    """What separates the balanced from the imbalanced logit, [N], without a gradient.
+    """Difference of the balanced and the imbalanced logit, [N], without a gradient.
 
     Args:
         log_betas: Natural logarithms of beta, [N].

@@ -70,7 +70,7 @@ def activation_thresholds(importance: Tensor, percentile: float) -> Tensor:
 
 
 def weight_thresholds(importance: Tensor, weight: Tensor, percentile: float) -> Tensor:
-    """Percentile of the contributions of all head weights seen from each class, [C] float64.
+    """Percentile of the contributions of all head weights to each class, [C] float64.
 
     Args:
         importance: Importance of each neuron to each class, [C, D] float64.
@@ -127,12 +127,12 @@ class LINe(Method[Config]):
         predictions = linear(clipped, weight, bias).argmax(dim=1)
         logits = clipped.new_empty((len(clipped), len(bias)))
         for class_number in torch.bincount(predictions).nonzero()[:, 0].tolist():
-            neurons, pruned = self._part_of(class_number)
+            neurons, pruned = self._class_submatrix(class_number)
             rows = predictions == class_number
             logits[rows] = linear(clipped[rows][:, neurons], pruned, bias)
         return logits
 
-    def _part_of(self, class_number: int) -> tuple[Tensor, Tensor]:
+    def _class_submatrix(self, class_number: int) -> tuple[Tensor, Tensor]:
         """Neurons that matter to a class, [D'] int64, and their pruned weights, [C, D']."""
         importance = self.learned("importance_")[class_number]
         neurons = (importance > self.learned("activation_thresholds_")[class_number]).nonzero()[

@@ -65,7 +65,7 @@ class NNGuide(PairMethod[Config]):
         return self
 
     def consumer(self) -> "Similarities":
-        """What finds the largest products with the training rows."""
+        """Finds the largest products with the training rows."""
         if self._consumer is None:
             bank = SimilarityBank(self.learned("bank_"), normalise=True)
             self._consumer = Similarities(bank, self.learned("confidence_"), self.config.k)

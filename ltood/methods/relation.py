@@ -59,7 +59,7 @@ class Relation(PairMethod[Config]):
         return self
 
     def consumer(self) -> "Edges":
-        """What adds up the edges to the training rows."""
+        """Adds up the edges to the training rows."""
         if self._consumer is None:
             bank = SimilarityBank(self.learned("bank_"), normalise=True)
             self._consumer = Edges(bank, self.learned("probabilities_"), self.config)

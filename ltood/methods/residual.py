@@ -2,7 +2,7 @@
 
 Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
 CVPR 2022 (arXiv:2203.10807), section 3. Departures: features less than 768 wide, which
-the paper has none of, get half of their width as principal dimension; the cut-off of
+the paper does not use, get half of their width as principal dimension; the cut-off of
 the pseudo-inverse is relative (see `ltood.ops.subspace`); no more directions are principal
 than the training rows span, as further ones are arbitrary.
 """

@@ -3,7 +3,7 @@
 Source: Wang, Li, Feng and Zhang, "ViM: Out-Of-Distribution with Virtual-logit Matching",
 CVPR 2022 (arXiv:2203.10807), equations 5 to 7. Departures: the score is the logit of the
 paper's probability, which orders rows alike and never saturates; features less than 768
-wide, which the paper has none of, get half of their width as principal dimension; the
+wide, which the paper does not use, get half of their width as principal dimension; the
 scale comes from all training rows, not from a sample; the cut-off of the pseudo-inverse
 is relative (see `ltood.ops.subspace`).
 """

@@ -1,4 +1,4 @@
-"""What every backbone offers: images to features and logits, and a head to take along.
+"""Base of all backbones: images to features and logits, and a head to store.
 
 A backbone entry (`ltood/backbones/<name>.py`) holds a frozen dataclass `Config` and a class
 `Entry` that is a `Backbone` and is built as `Entry(config, images)`, where `images` says what
@@ -30,7 +30,7 @@ _SAMPLE = 1024
 
 
 class BackboneOutput(NamedTuple):
-    """What a backbone says about a batch.
+    """Output of a backbone for a batch.
 
     Attributes:
         pooled: Features that the head reads, [N, D].
@@ -45,7 +45,7 @@ class BackboneOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a backbone must know of the data it is built for.
+    """Form of the images that a backbone is built for.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
@@ -143,7 +143,7 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def preprocessing(self) -> Mapping[str, Any]:
-        """What happens to an image before the first layer, as plain values."""
+        """Preprocessing of an image before the first layer, as plain values."""
 
     @abstractmethod
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -169,7 +169,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def entry_name(self) -> str:
-        """Name of the file it stands in, such as "cifar_resnet"."""
+        """Name of its module, such as "cifar_resnet"."""
         return type(self).__module__.rpartition(".")[2]
 
     @property

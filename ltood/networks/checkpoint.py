@@ -52,7 +52,7 @@ def write_checkpoint(
 
 
 def read_head_extras(path: Path) -> dict[str, NDArray[np.float32]]:
-    """What the recipe of the checkpoint in the folder `path` learned for stage two.
+    """Arrays for stage two learned by the recipe of the checkpoint in the folder `path`.
 
     Returns:
         Arrays by their name in a `ClassifierHead`; none for most recipes.

@@ -141,7 +141,7 @@ def recorded_weights_digest(path: Path) -> str:
 
 
 def _taken_over(meta: Mapping[str, Any]) -> str:
-    """Digest of the weights and of what the recipe learned besides them."""
+    """Digest of the weights and of other arrays that the recipe learned."""
     return digest({key: meta.get(key) for key in ("weights_sha256", "head_extras_sha256")})
 
 

@@ -1,4 +1,4 @@
-"""What official repositories keep besides the tensors of the network, by their names.
+"""Tensors that official repositories store besides those of the network, by their names.
 
 Sources: the released code of PASCL (Wang et al., ICML 2022), PATT (He et al., AAAI 2025) and ImOOD
 (Liu et al., NeurIPS 2024). A backbone lists the repositories whose files it reads.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Repository:
-    """What training left in the files of one repository.
+    """Extra tensors in the weight files of one repository.
 
     Attributes:
         title: Its name.

@@ -1,4 +1,4 @@
-"""What most image networks share: scaled channels in front, one linear layer at the end."""
+"""Base of most image networks: scaled channels in front, one linear layer at the end."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ class ScaledBackbone(Backbone):
         }
 
     def scaled(self, images: Tensor) -> Tensor:
-        """What the first layer sees, of images [N, channels, H, W] in [0, 1]."""
+        """Input of the first layer for images [N, channels, H, W] in [0, 1]."""
         return (images.expand(-1, self.channels, -1, -1) - self.mean) / self.std
 
     def classify(self, pooled: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
 
 @dataclass
 class Progress(Generic[_Row]):
-    """How far a run has come; plain values that a saved state holds.
+    """Progress of a run; plain values of a saved state.
 
     Attributes:
         epoch: Epochs done.

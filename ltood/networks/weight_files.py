@@ -177,7 +177,7 @@ def _reason(error: Exception) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What a NumPy number in a file is made of; ImOOD keeps accuracies of this kind."""
+    """Types needed to unpickle NumPy numbers; ImOOD's files hold accuracies of this kind."""
     rebuild: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
     return [(rebuild, "numpy.core.multiarray.scalar"), rebuild, np.dtype, *kinds]

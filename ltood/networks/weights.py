@@ -28,7 +28,7 @@ from ltood.runtime.console import log
 #: as it is, "fresh" always leaves it.
 HeadPolicy = Literal["given", "if_fitting", "fresh"]
 
-#: Ours to keep where a file has none: scaling is a setting, the counters steer nothing.
+#: Tensors that a file may lack; ours are kept: scaling is a setting, the counters are unused.
 _OPTIONAL = re.compile(r"(mean|std|.*\.num_batches_tracked)$")
 _SCALING = ("mean", "std")
 #: Of two networks in one file, the momentum copy of self-supervised training is the second choice.
@@ -132,17 +132,17 @@ class _Match:
         return len(self.missing) + len(self.unknown) + len(self.shapes)
 
     def report(self, kept: list[str]) -> list[str]:
-        """What a user should know of weights that fit."""
+        """Remarks for the user about weights that fit."""
         lines = []
         if self.prefix:
             lines.append(f"{self.prefix!r} is taken off the names")
         if self.others:
-            lines.append(f"left out, as they are not under {self.prefix!r}: {_some(self.others)}")
+            lines.append(f"skipped, as they are not under {self.prefix!r}: {_some(self.others)}")
         if kept:
             lines.append(f"{', '.join(kept)} kept as ImOOD's gamma layer")
         dropped = [name for name in self.unused if name not in kept]
         if dropped:
-            lines.append(f"left out, as neither features nor logits need it: {', '.join(dropped)}")
+            lines.append(f"skipped, as neither features nor logits need it: {', '.join(dropped)}")
         if self.head:
             lines.append(f"{self.head}; the head starts afresh")
         return lines
@@ -290,7 +290,7 @@ def _some(names: list[str]) -> str:
 
 
 def _hint(wanted: Mapping[str, Tensor], missing: list[str], unknown: list[str]) -> str:
-    """What the difference means, where it is a head that no linear layer can stand for."""
+    """Explanation if the file's head cannot be represented by a linear layer; "" otherwise."""
     normalised = any(re.search(r"weight_[gv]$|\.parametrizations\.", name) for name in unknown)
     weight = missing[0].removesuffix("bias") + "weight" if len(missing) == 1 else ""
     if normalised or (weight in wanted and wanted[weight].ndim == 2):

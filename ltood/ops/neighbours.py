@@ -74,7 +74,7 @@ class Neighbours(Consumer[Nearest]):
         self._resources: StandardGpuResources | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold; resources of a GPU stay with their process."""
+        """State for copies and pickles; resources of a GPU stay with their process."""
         return {**vars(self), "_resources": None}
 
     @property

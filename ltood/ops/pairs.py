@@ -41,7 +41,7 @@ class SimilarityBank:
     """
 
     def __init__(self, rows: Tensor, *, normalise: bool) -> None:
-        """Wrap rows that are normalised already where `normalise` says so."""
+        """Wrap rows; with `normalise` they must be unit vectors already."""
         self.rows = rows.contiguous()
         self.normalise = normalise
 
@@ -50,7 +50,7 @@ class SimilarityBank:
         return len(self.rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: nothing that can be computed again."""
+        """State for copies and pickles, without values that can be recomputed."""
         return {"rows": self.rows, "normalise": self.normalise}
 
     @cached_property
@@ -99,17 +99,17 @@ class Queries:
 
 
 class Accumulator(Protocol[T_co]):
-    """What one consumer makes of the similarities of one batch."""
+    """Accumulates a result over the blocks of similarities of one batch."""
 
     def add(self, rows: slice, columns: slice, similarity: Tensor) -> None:
         """Take one block of what `similarities` yields, and leave it unchanged."""
 
     def result(self) -> T_co:
-        """What was accumulated, after the last block."""
+        """The accumulated result, after the last block."""
 
 
 class Consumer(ABC, Generic[T]):
-    """What a fitted method makes of similarities: a T for each batch.
+    """Computes a T for each batch from its similarities to a bank.
 
     Attributes:
         bank: The bank it reads.
@@ -141,7 +141,7 @@ class PairMethod(Method[C]):
 
     @abstractmethod
     def consumer(self) -> Consumer[Any] | None:
-        """What the fitted method makes of similarities; None where it finds them otherwise."""
+        """Consumer of similarities of the fitted method; None if it computes them by itself."""
 
     def _forget(self) -> None:
         """See `Entry._forget`; the next `consumer` is made of what is learned then."""

@@ -51,12 +51,12 @@ def roots(stage: str, params: Params) -> list[str]:
 
 
 def code_of(stage: str, params: Params) -> dict[str, Any]:
-    """What of the code of a stage can change a number; see `ltood.runtime.provenance`."""
+    """Code of a stage that can change a number; see `ltood.runtime.provenance`."""
     return code_parts(*roots(stage, params))
 
 
 def compared(params: Params) -> dict[str, Any]:
-    """What the leaderboard shows: `rows` of three names, and `settings` by package and name.
+    """Content of the leaderboard: `rows` of three names, and `settings` by package and name.
 
     The row of the chosen entries is always among them.
 
@@ -81,10 +81,10 @@ def compared(params: Params) -> dict[str, Any]:
 
 
 def recorded(stage: str, file: str) -> dict[str, Any] | None:
-    """What DVC will record in one of the files of `INPUTS`; None outside of DVC.
+    """Content of one of the files of `INPUTS` as DVC records it; None outside of DVC.
 
     Args:
-        stage: The stage that asks.
+        stage: The running stage.
         file: Name without suffix, such as "code/train".
     """
     path = INPUTS / f"{file}.json"

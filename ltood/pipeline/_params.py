@@ -51,10 +51,10 @@ class Chosen:
 
 
 class Params:
-    """Values of `params.yaml` in the current folder, read once, when the first one is asked for.
+    """Values of `params.yaml` in the current folder, read once, on first access.
 
     Attributes:
-        used: Values that were asked for, by path such as "methods.knn".
+        used: Values that were read, by path such as "methods.knn".
     """
 
     def __init__(self) -> None:

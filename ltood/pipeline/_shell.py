@@ -1,4 +1,4 @@
-"""What the stages share: paths, errors, and the comparison at the end."""
+"""Shared parts of the stages: paths, errors, and the comparison at the end."""
 
 import functools
 from collections.abc import Callable

@@ -16,7 +16,7 @@ _BUNDLED = "imagenet"
 
 
 def data(params: Params) -> dict[str, Any]:
-    """What the stage prepare would read.
+    """Inputs of the stage prepare.
 
     Raises:
         DataError: If a file is missing or unusable.
@@ -32,7 +32,7 @@ def data(params: Params) -> dict[str, Any]:
 
 
 def weights(params: Params) -> dict[str, Any]:
-    """What the stage train would read besides the data: weights, and files of the backbone.
+    """Inputs of the stage train besides the data: weights, and files of the backbone.
 
     Raises:
         DataError: If a file is missing or unusable.

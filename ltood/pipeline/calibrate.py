@@ -6,7 +6,7 @@ from ltood.pipeline._shell import CALIBRATION, Params, stage
 
 @stage("calibrate")
 def run(params: Params) -> None:
-    """Read features, write what the calibrator learned."""
+    """Fit the calibrator on features and write it."""
     from ltood.store.fitted import FittedEntry, write_fitted
 
     store = features()

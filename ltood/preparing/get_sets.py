@@ -38,7 +38,7 @@ def get_set(known: KnownSet, root: Path, *, keep: bool = False) -> Path:
         elif not folder.is_dir() or not any(folder.iterdir()):
             archive = downloads.fetch(offer.source, root)
             if folder.is_dir():
-                folder.rmdir()  # Empty: somebody made it as a place to put things.
+                folder.rmdir()  # Empty: made in advance as a place for the files.
             downloads.unpack(archive, folder)
             if not keep:
                 archive.unlink()

@@ -1,8 +1,8 @@
 """Images of other splits that are training images too, byte for byte.
 
 Test images that also occur in training inflate every metric; OOD images that occur in training
-are not OOD. Neither is an error, since published sets hold a few, but whoever made the splits
-should hear of it.
+are not OOD. Neither is an error, since published sets hold a few, but it should
+be reported.
 """
 
 import hashlib

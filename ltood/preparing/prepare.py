@@ -46,7 +46,7 @@ def prepare(
     Args:
         dataset: Gives the splits; they are read one after another.
         name: Dataset name for the manifest, such as "demo".
-        settings: Dataset settings for the manifest, plain values; places are left out.
+        settings: Dataset settings for the manifest, plain values without places.
         out: Folder to write.
         hashes: Database of what is known about files, so that image files that were decoded
             before are not read again; None reads all of them.
@@ -130,7 +130,7 @@ def _write_splits(
 def _checked(
     name: str, split: ImageSplit | ImageFiles, known: FileHashes | None
 ) -> ImageSplit | ImageFiles:
-    """A split all of whose images can be decoded, the others left out."""
+    """The split without images that cannot be decoded."""
     if isinstance(split, ImageSplit):
         return split
     try:

@@ -1,4 +1,4 @@
-"""What whoever prepares images should read about them: counts, groups, and what is missing."""
+"""Summary of prepared images: counts, groups, and what is missing."""
 
 from collections.abc import Mapping, Sequence
 

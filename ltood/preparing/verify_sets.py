@@ -17,7 +17,7 @@ from ltood.sets.downloads import digest
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one file or part of a set.
+    """Result of checking one file or part of a set.
 
     Attributes:
         what: Path below the folder of the set.

@@ -1,4 +1,4 @@
-"""What a dataset is made of, as a small manifest: the digests of all files that `prepare` reads.
+"""Manifest of a dataset's inputs: the digests of all files that `prepare` reads.
 
 The pipeline writes it before anything else and lets `prepare` depend on it by content, so that
 an image added, removed, renamed or replaced in place reruns exactly what it must. Nothing is

@@ -1,4 +1,4 @@
-"""What every recipe offers: what becomes of the backbone, and the loss terms of one step.
+"""Base classes of recipes: treatment of the backbone, and the loss terms of one step.
 
 A recipe entry (`ltood/recipes/<name>.py`) holds a frozen dataclass `Config` and a class `Entry`
 that is built as `Entry(config, prior)`. It is a `TrainingRecipe`, whose terms the loop sums, steps
@@ -23,7 +23,7 @@ from ltood.networks.backbone import Backbone, BackboneOutput
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one step of training sees.
+    """Images and labels of one training step.
 
     Attributes:
         views: One or more augmented versions of the same images, each [B, channels, H, W]
@@ -53,7 +53,7 @@ class StepBatch:
 
 
 class Recipe(nn.Module, ABC):
-    """What becomes of a backbone; see `TrainingRecipe` and `FrozenRecipe`."""
+    """Base of all recipes; see `TrainingRecipe` and `FrozenRecipe`."""
 
     def __init__(self, prior: ClassPrior) -> None:
         """Take the class counts of the training images."""
@@ -100,7 +100,7 @@ class TrainingRecipe(Recipe):
         backbone.train()
 
     def head_extras(self) -> dict[str, NDArray[np.float32]]:
-        """What training learned besides the head that stage two may use; empty by default.
+        """Learned arrays for stage two besides the head; empty by default.
 
         Returns:
             Arrays that a `ClassifierHead` has and the backbone does not give, such as

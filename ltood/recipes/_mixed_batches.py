@@ -14,7 +14,7 @@ from ltood.recipes._base import StepBatch, TrainingRecipe
 
 @dataclass(frozen=True)
 class MixedOutput:
-    """What a backbone says about a batch with outliers; N counts the rows of all views.
+    """Output of a backbone for a batch with outliers; N counts the rows of all views.
 
     Attributes:
         labels: Classes of the ID rows, view after view, [N] int64.

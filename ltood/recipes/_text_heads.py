@@ -1,7 +1,7 @@
 """Bases of recipes that make the head from text, by templates or by learned prompts.
 
 Such a recipe leaves the backbone as it is; the stage `adapt` makes the head from the feature
-store. Its module says so by the line `ADAPTS_HEAD = True`, which is read without importing it.
+store. Its module is marked by the line `ADAPTS_HEAD = True`, which is read without importing it.
 """
 
 import math
@@ -57,12 +57,12 @@ class PromptConfig(Settings):
         rows: CSV file with the column id, and optionally seed and shots, of the training rows
             (`ltood data few-shot` writes one); null draws them.
         epochs: Passes over the rows; the last context is kept.
-        batch_size: Rows of one step; the incomplete last batch of an epoch is left out.
+        batch_size: Rows of one step; the incomplete last batch of an epoch is dropped.
         learning_rate: Of SGD, from the second epoch on, falling by a cosine.
         warmup_learning_rate: In the first epoch.
         momentum: Of SGD, 0 to below 1.
         weight_decay: L2 penalty, 0 or more.
-        text_mode: "prefix" encodes what all prompts begin with once, "cut" leaves out what
+        text_mode: "prefix" encodes what all prompts begin with once, "cut" omits what
             follows their end, "full" does neither. They agree to rounding.
     """
 

@@ -32,7 +32,7 @@ class Config(PromptConfig):
 
     Attributes:
         entropy_weight: Lambda, of the entropy on patches that leave the label out, 0 or more.
-        topk: A patch leaves the label out where K classes or more are likelier; "auto" is a
+        topk: A patch is irrelevant if its label is not among its K likeliest classes; "auto" is a
             fifth of the classes, 200 for ImageNet.
     """
 

@@ -1,7 +1,7 @@
 """Take published weights as they are: nothing is trained.
 
 Source: no single paper; DICE, HIMPLoS and most detectors of the OOD literature are applied to
-classifiers that somebody else trained, such as Huang, Liu, van der Maaten and Weinberger,
+classifiers that others trained, such as Huang, Liu, van der Maaten and Weinberger,
 "Densely Connected Convolutional Networks", CVPR 2017 (arXiv:1608.06993).
 
 The weights come from `training.weights` or, where the backbone can fetch its own, from its

@@ -1,4 +1,4 @@
-"""What a reader should know before trusting the figures of a report."""
+"""Warnings about the figures of a report."""
 
 from collections.abc import Mapping
 from typing import Any

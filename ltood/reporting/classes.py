@@ -15,7 +15,7 @@ from ltood.reporting.tables import ABSENT, Cell, Row, percent
 
 @dataclass(frozen=True)
 class ClassPanel:
-    """What is shown of the class groups.
+    """Panel of the class groups.
 
     Attributes:
         groups: Per group: classes, training images, accuracy.

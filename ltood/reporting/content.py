@@ -1,4 +1,4 @@
-"""What a report holds, put into one value for the template."""
+"""Content of a report, as one value for the template."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class RegionFigure:
-    """An image that stands in the page itself.
+    """An image embedded in the page.
 
     Attributes:
         address: The PNG file as a data address.
@@ -128,7 +128,7 @@ def build(
 
 
 def region_figure(sheet: "RegionSheet", fingerprint: object) -> RegionFigure:
-    """A sheet of regions as it stands in the page.
+    """A sheet of regions, embedded in the page.
 
     Raises:
         DataError: If it was drawn from other features than the scores.
@@ -173,7 +173,7 @@ def slots(attributes: Mapping[str, Any]) -> list[Slot]:
 
 
 def _origin(kind: str, provenance: Mapping[str, Any]) -> Slot:
-    """What the provenance says of a dataset, backbone or recipe; a name alone or a record."""
+    """Provenance of a dataset, backbone or recipe; a name alone or a record."""
     for path in _ORIGINS[kind]:
         found: Any = provenance
         for key in path:

@@ -26,7 +26,7 @@ class Leaderboard:
         headings: Headings of the other columns.
         rows: One per combination that was scored, best mean AUROC first; the report's own is
             marked.
-        constant: Columns left out because all rows agree, such as "Calibrator none".
+        constant: Columns omitted because all rows agree, such as "Calibrator none".
         without_result: Title and reason of each row that failed or was left out.
         best: Names and mean AUROC (a fraction) of the best row.
     """

@@ -29,7 +29,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class SetPanel:
-    """What is shown of one OOD set: headline and three figures."""
+    """Panel of one OOD set: headline and three figures."""
 
     name: str
     summary: str

@@ -1,6 +1,6 @@
-"""What the report says in words: metric names, conventions and where to compare.
+"""Texts of the report: metric names, conventions and where to compare.
 
-What is said of a metric stands in the one table of metrics, `ltood.metrics.METRICS`.
+Texts about a single metric are in the one table of metrics, `ltood.metrics.METRICS`.
 """
 
 from dataclasses import dataclass

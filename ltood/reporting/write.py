@@ -39,10 +39,10 @@ def write_report(
     Args:
         out: The .html file.
         evaluation: Scores with their metrics.
-        intervals: What `bootstrap` gives for the same evaluation; None leaves intervals out.
-        leaderboard: What `compare` gives for the same features; None leaves it out.
+        intervals: What `bootstrap` gives for the same evaluation; None omits intervals.
+        leaderboard: What `compare` gives for the same features; None omits it.
         title: Heading of the page; the chosen entries by default.
-        regions: Images with the regions that do not show their class; None leaves them out.
+        regions: Images with the regions that do not show their class; None omits them.
 
     Raises:
         DataError: If the scores lack a part, or a piece was made from other features.

@@ -1,1 +1,1 @@
-"""What every process needs: console, devices, ranks, files and digests."""
+"""Process-level support: console, devices, ranks, files and digests."""

@@ -1,4 +1,4 @@
-"""What every command does alike: one-line errors, exit codes and progress bars.
+"""Shared behaviour of commands: one-line errors, exit codes and progress bars.
 
 Exit codes: 0 done, 1 expected failure, 2 a command line that is not understood,
 130 interrupted. Progress goes to standard error and only to a terminal, so logs
@@ -20,10 +20,10 @@ EXIT_INTERRUPT = 130
 
 
 class Advance(Protocol):
-    """What a block that shows its progress calls."""
+    """Callback that reports progress."""
 
     def __call__(self, amount: int, note: str = "") -> None:
-        """Say that `amount` steps were done, and what else there is to see."""
+        """Report `amount` finished steps, with a note."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _of_system(error: OSError) -> str:
-    """What the system refused, such as writing to a folder that is a file."""
+    """Format an OSError as one line."""
     # Of two names the second is where something was to end up.
     path = error.filename2 or error.filename
     where = "" if path is None else f"{os.fsdecode(path)}: "

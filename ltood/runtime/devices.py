@@ -41,7 +41,7 @@ def choose_device(name: str) -> torch.device:
 def deterministic(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
     """Choose algorithms that give equal bits for equal input while the block runs.
 
-    Global random state is put back afterwards, so that a block which seeds it disturbs nobody. A
+    Global random state is put back afterwards, so that a block may seed it without side effects. A
     GPU is the current one meanwhile: else pinned memory, for one, would take room on the first.
 
     Args:

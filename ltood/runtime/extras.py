@@ -25,13 +25,13 @@ def is_there(module: str) -> bool:
 
 
 def command(module: str) -> str:
-    """What installs a package: the extra that brings it, or itself where none does."""
+    """Command that installs a package: with the extra it belongs to, or by itself."""
     extras = [extra for extra, packages in EXTRAS.items() if module in packages]
     return f'pip install "ltood[{extras[0]}]"' if extras else f"pip install {module}"
 
 
 def require(module: str, what: str) -> None:
-    """Refuse to begin what a missing package would stop.
+    """Refuse work that needs a missing package.
 
     Args:
         module: Top-level module, such as "PIL".

@@ -34,7 +34,7 @@ _BLOCK = 512
 
 
 class _State(NamedTuple):
-    """What shows that a file may have changed."""
+    """Metadata of a file; it differs if the file may have changed."""
 
     size: int
     modified: int
@@ -106,7 +106,7 @@ class FileHashes:
         return self.digests(path.parent, [path.name])[0].hex()
 
     def notes(self, about: str, digests: Sequence[bytes]) -> dict[bytes, int]:
-        """What was remembered about contents, by digest.
+        """Recorded notes about contents, by digest.
 
         Args:
             about: What was found out, and by which code.

@@ -365,7 +365,7 @@ def _is_running(process: int) -> bool:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Name the path in errors of the system, which a full disk leaves out."""
+    """Add the path to OSErrors that lack it, such as those of a full disk."""
     try:
         yield
     except (BrokenPipeError, io.UnsupportedOperation):

@@ -11,7 +11,7 @@ from ltood import __version__
 from ltood.runtime.source import closure, companions
 
 #: Modules that cannot change a number, each with its reason. They count in no digest, nor does
-#: what only they import. Never a whole room: a module that nobody has judged counts.
+#: what only they import. Never a whole room: a module counts unless it is listed here.
 WITHOUT_EFFECT = {
     "ltood": "public names, imported on demand; stages name modules in full",
     "ltood.core.errors": "texts and kinds of errors",
@@ -63,7 +63,7 @@ def code_digest(*roots: str) -> str:
 
 
 def code_parts(*roots: str) -> dict[str, dict[str, str]]:
-    """What can change a number when modules run. The source is read, not run.
+    """Code that can change a number when modules run. The source is read, not run.
 
     Comments, docstrings and blank lines do not count, and it is the same on every Python.
 

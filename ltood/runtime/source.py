@@ -1,4 +1,4 @@
-"""What Python source does, read and not run: its normal form, its imports, the code behind it.
+"""Analysis of Python source without running it: normal form, imports, imported modules.
 
 The normal form is the text without comments, docstrings, blank lines and trailing blanks. It is
 cut out of the text by position, because what `ast.unparse` and `ast.dump` write differs from one
@@ -109,7 +109,7 @@ def closure(roots: tuple[str, ...], without: frozenset[str] = frozenset()) -> di
 
     Args:
         roots: Full names, such as "ltood.training.train".
-        without: Modules that are left out, with what only they import.
+        without: Modules to skip, with what only they import.
 
     Returns:
         Sources by name, in the order of names.

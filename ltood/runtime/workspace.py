@@ -1,4 +1,4 @@
-"""Where files that git does not know lie while DVC runs an experiment in a folder of its own.
+"""Location of files outside git while DVC runs an experiment in a folder of its own.
 
 `dvc exp run --temp` and `--queue` copy what git tracks to `.dvc/tmp/exps/<name>` and run there.
 Data sets and weights stay in the workspace, so a relative path is looked up there as well.
@@ -13,7 +13,7 @@ def origin(folder: Path | None = None) -> Path | None:
     """The workspace that an experiment was started from.
 
     Args:
-        folder: Folder to ask about; the current one if not given.
+        folder: Folder of the experiment; the current one if not given.
 
     Returns:
         Root of the workspace, or None outside of a folder that DVC made for an experiment.

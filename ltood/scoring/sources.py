@@ -44,7 +44,7 @@ def calibrated(
         batch: Raw rows; without a calibrator their own logits, where they have some, are kept.
         calibrator: Fitted calibrator, or None.
         head: Classifier head, with its bias as the calibrator adjusts it; None makes no logits.
-        logits: Whether somebody reads the logits or the auxiliary outputs.
+        logits: Whether the logits or the auxiliary outputs are read.
     """
     if calibrator is None and "logits" in batch.arrays:
         return batch

@@ -91,13 +91,13 @@ class KnownSet:
 
     @property
     def origin(self) -> str:
-        """How it is had: "download", "made" or "by hand"."""
+        """How to obtain it: "download", "made" or "by hand"."""
         if self.made_by:
             return "made"
         return "download" if self.files else "by hand"
 
     def is_there(self, root: Path) -> bool:
-        """Whether something of it can be read, whole or not, below the folder of all sets."""
+        """Whether any of its files, complete or not, is readable below the folder of all sets."""
         return any((root / self.folder / part.path).exists() for part in self.parts)
 
 

@@ -66,13 +66,13 @@ class Source:
 
 
 class _Body(Protocol):
-    """What is read of an answer."""
+    """Readable body of an HTTP response."""
 
     def read(self, amount: int, /) -> bytes: ...
 
 
 class _Passing(Exception):
-    """A failure that may be gone at the next attempt."""
+    """A temporary failure, worth another attempt."""
 
 
 def fetch(source: Source, folder: Path, *, attempts: int = 5, pause: float = 1.0) -> Path:
@@ -238,7 +238,7 @@ def _complete(file: IO[bytes], source: Source, folder: Path, attempts: int, paus
 
 
 def _append(file: IO[bytes], source: Source, folder: Path) -> None:
-    """Ask once for what is missing and append it."""
+    """Request the missing bytes once and append them."""
     have = file.tell()
     headers = {"User-Agent": "ltood", "Accept-Encoding": "identity"}
     if have:

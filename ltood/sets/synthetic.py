@@ -73,8 +73,7 @@ def first_of_each(labels: NDArray[np.int64], num_each: int) -> NDArray[np.int64]
         rows = np.flatnonzero(labels == label)
         if len(rows) < num_each:
             raise DataError(
-                f"label {label} has {len(rows)} images, {num_each} are asked for; take the full "
-                "file."
+                f"label {label} has {len(rows)} images, {num_each} are needed; take the full file."
             )
         kept.append(rows[:num_each])
     return np.sort(np.concatenate(kept))

@@ -101,7 +101,7 @@ def read_adapted(folder: Path) -> AdaptedHead | None:
 
 
 def _arrays(folder: Path, content: Mapping[str, Any]) -> AdaptedHead:
-    """Verified arrays, with what the document says of them."""
+    """Verified arrays, with their description in the document."""
     from safetensors.numpy import load
 
     raw = read_regular(folder / ARRAYS)

@@ -116,7 +116,7 @@ def _digest(path: Path) -> str:
 
 
 def _new_place(store: Path) -> Path:
-    """Where a store is written that is to replace another one."""
+    """Folder in which a store is written before it replaces another one."""
     return store.with_name(f".{store.name}.new")
 
 

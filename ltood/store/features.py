@@ -153,12 +153,12 @@ class FeatureStore(OpenedStore):
 
     @property
     def remedies(self) -> "Mapping[Need, str]":
-        """Nothing: what a store lacks is said in the usual words."""
+        """Empty: messages about missing parts use the standard advice."""
         return {}
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the features were made from."""
+        """Provenance of the features."""
         return dict(self.attributes["provenance"])
 
     @property

@@ -1,4 +1,4 @@
-"""What a slot has learned, kept as plain arrays with the settings that gave it.
+"""Learned state of a slot as plain arrays, with the settings it was fitted with.
 
 A folder with `fitted.json` and `state.safetensors`; nothing in it can execute code,
 and reading or writing it needs no torch.

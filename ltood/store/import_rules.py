@@ -128,7 +128,7 @@ def _name_of(path: Path) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What an array of a split must be.
+    """Required form of an array of a split.
 
     Attributes:
         kinds: NumPy kinds of its type.

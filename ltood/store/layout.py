@@ -60,7 +60,7 @@ class ArraySpec:
 
     @property
     def fill_value(self) -> float | int:
-        """What an unwritten row would show: NaN or -1, never a plausible value."""
+        """Fill value of unwritten rows: NaN or -1, never a plausible value."""
         return float("nan") if np.dtype(self.dtype).kind == "f" else -1
 
 

@@ -65,7 +65,7 @@ class MemorySplit:
         Args:
             name: Split name.
             given: Its rows.
-            head: Head that makes the logits; None where nobody can read them.
+            head: Head that makes the logits; None if no method reads them.
             dim: Feature width D.
 
         Raises:

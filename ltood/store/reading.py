@@ -1,4 +1,4 @@
-"""What stage two reads of features: a stored feature store, or arrays in memory."""
+"""Interface for reading features in stage two, from a store or from memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +46,7 @@ class StoreReader(Protocol):
 
     @property
     def path(self) -> Path | str:
-        """Where they lie, for messages."""
+        """Their location, for messages."""
 
     @property
     def splits(self) -> list[str]:
@@ -66,7 +66,7 @@ class StoreReader(Protocol):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the features were made from."""
+        """Provenance of the features."""
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +74,7 @@ class StoreReader(Protocol):
 
     @property
     def remedies(self) -> "Mapping[Need, str]":
-        """What a caller does about something that an entry needs and that is missing."""
+        """Advice for messages about missing needs of an entry."""
 
     def split_spec(self, name: str) -> tuple[SplitSpec, int]:
         """Specification and rows per chunk of one split."""

@@ -28,12 +28,12 @@ class RegionSheet:
     """Images of one split and the patches that do not show their class.
 
     Attributes:
-        features_fingerprint: Fingerprint of the features, seen through the head that was asked.
+        features_fingerprint: Fingerprint of the features, seen through the head in use.
         split: Name of the split.
         rows: Row numbers, in the order of the sheet.
-        class_names: Class that was asked about, for each row.
+        class_names: Class whose regions are shown, for each row.
         shares: Share of irrelevant patches of each row, 0 to 1.
-        topk: A patch is irrelevant where this many classes or more are likelier.
+        topk: A patch is irrelevant if its class is not among its K likeliest classes.
         num_classes: Number of classes C.
         png: The sheet as a PNG file.
     """

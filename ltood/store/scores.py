@@ -216,7 +216,7 @@ def _buffers(rows: int) -> dict[str, NDArray[Any]]:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to replace anything else than a score store, whatever --overwrite says."""
+    """Refuse to replace anything but a score store, even with --overwrite."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:

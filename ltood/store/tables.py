@@ -1,4 +1,4 @@
-"""Arrays by name, of which rows are read on demand, whatever file they come from."""
+"""Arrays by name whose rows are read on demand, from files of any format."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Lazy:
-    """An array of which rows are read on demand.
+    """An array whose rows are read on demand.
 
     Attributes:
         shape: Its shape.
@@ -157,5 +157,5 @@ def lazy(table: Table, name: str) -> Lazy:
 
 
 def damaged(path: Path, what: str, error: Exception) -> DataError:
-    """What to raise for a file that cannot be read."""
+    """Error for a file that cannot be read."""
     return DataError(f"{path} is damaged or not a {what} ({error}); write it again.")

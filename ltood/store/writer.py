@@ -98,7 +98,7 @@ class SplitWriter:
 
 @dataclass(frozen=True)
 class StoreInputs:
-    """What a feature store is made from, but for its rows.
+    """Description of a feature store without its rows.
 
     Attributes:
         spec: Splits and arrays; splits without a fingerprint get one from the provenance.

@@ -73,7 +73,7 @@ def chosen_candidates(
     draws: int | None,
     seed: int = 0,
 ) -> list[Settings]:
-    """Candidates as a command line asks for them: a full grid, or `draws` random ones.
+    """Candidates for the options of a command line: a full grid, or `draws` random ones.
 
     Args:
         method: Method name.
@@ -153,7 +153,7 @@ def _halves(item: str, option: str, example: str, known: Mapping[str, Any]) -> t
 
 
 def _identity(value: object) -> Hashable:
-    """What two equal values of a list share; lists themselves cannot be looked up."""
+    """Hashable key of a value, since lists cannot be hashed."""
     return value if isinstance(value, Hashable) else repr(value)
 
 

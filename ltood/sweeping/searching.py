@@ -269,7 +269,7 @@ def _best(candidates: Sequence[Candidate], metric: str) -> int:
 
 
 def _notes(method: str, candidates: Sequence[Candidate], best: int) -> list[str]:
-    """What is suspicious about the winner."""
+    """Warnings about the best candidate."""
     notes = []
     failed = [item for item in candidates if item.problem is not None]
     if failed:

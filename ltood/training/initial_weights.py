@@ -124,7 +124,7 @@ def build(
 
 
 def inputs_of_given(recipe: Recipe) -> dict[str, Any]:
-    """What decides weights that are taken as they are: neither recipe, loop nor seed."""
+    """Inputs that determine weights used without training: no recipe, loop or seed."""
     return {
         "recipe": {"name": "pretrained", "settings": {"num_aux_outputs": recipe.num_aux_outputs}},
         "training": {},

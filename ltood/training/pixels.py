@@ -2,7 +2,7 @@
 
 Small images lie on the device as one uint8 tensor. Image files, and arrays that must come to
 another size, are decoded and cut by threads while the device computes (Pillow works outside
-Python's lock); what waits is at most the batches that were asked for. Every random part depends
+Python's lock); at most the requested batches wait. Every random part depends
 on the counters of its step, the row and the view alone, never on threads or on what was decoded
 before.
 """
@@ -37,7 +37,7 @@ _EVAL_IMAGES = 128
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """Which pixels a step needs.
+    """Rows and views whose pixels a step needs.
 
     Attributes:
         rows: Rows of the split, n at least 1.
@@ -65,7 +65,7 @@ class ImageProvider(Protocol):
         """Number of rows N."""
 
     def prefetch(self, wanted: BatchRequest) -> None:
-        """Say what `views` will soon be asked for, in that order."""
+        """Start loading the images of a batch that `views` will soon request, in that order."""
 
     def views(self, wanted: BatchRequest) -> tuple[Tensor, ...]:
         """Each view of the rows, [n, channels, H, W] uint8 on the device."""
@@ -207,7 +207,7 @@ class PrefetchedImages:
             alone.close()
 
     def close(self) -> None:
-        """End the threads after the images at hand."""
+        """Finish the images being decoded and stop the threads."""
         self._waiting.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What is to be trained: settings of the loop, and the names that go with them; no torch."""
+"""Training plan: settings of the loop, backbone and recipe; no torch."""
 
 import math
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, in plain values.
+    """Everything that defines a training run, in plain values.
 
     Attributes:
         backbone: Name of the backbone entry.

@@ -1,4 +1,4 @@
-"""Where training keeps its work, finished and unfinished, next to the checkpoint; no torch.
+"""Folders in which training keeps finished and unfinished work; no torch.
 
     work/state/         state of an unfinished run
     work/history.csv    epochs of it that are done

@@ -110,7 +110,7 @@ def test_images_are_those_that_were_extracted(store, work):
 def test_views_have_regions_too(store):
     first = find_regions(store, "train_views", [3], topk=1, view=0)
     assert first.irrelevant.shape == (1, 4)
-    with pytest.raises(ConfigError, match="view 4 is none of 0 to 3"):
+    with pytest.raises(ConfigError, match="view 4 is not in 0 to 3"):
         find_regions(store, "train_views", [3], view=4)
 
 
@@ -160,10 +160,10 @@ def test_rows_are_spread_over_the_split():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"rows": [99]}, "row 99 is none of 0 to 19"),
+        ({"rows": [99]}, "row 99 is not in 0 to 19"),
         ({"rows": [0], "topk": 0}, "topk is 0"),
-        ({"rows": [0], "label": 3}, "the class 3 is none of 0 to 2"),
-        ({"rows": [0], "view": 1}, "view 1 is asked for but rows of split test have one view"),
+        ({"rows": [0], "label": 3}, "the class 3 is not in 0 to 2"),
+        ({"rows": [0], "view": 1}, "view 1 was requested but rows of split test have one view"),
     ],
 )
 def test_what_is_out_of_range_is_refused(store, settings, sentence):

@@ -136,7 +136,7 @@ def test_official_layouts_are_translated(variant, head, capsys):
     assign_weights(net, state, "published")
     for name, value in published.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
-    assert "left out, as neither features nor logits need it: finalScore" in capsys.readouterr().err
+    assert "skipped, as neither features nor logits need it: finalScore" in capsys.readouterr().err
 
 
 def test_shortcuts_may_have_the_name_of_torchvision():

@@ -221,7 +221,7 @@ def test_an_unknown_split_is_refused(root):
         ({"root": ""}, "root is empty"),
         ({"size": 0}, "size is 0"),
         ({"shots": 0}, "shots is 0"),
-        ({"shots": 1, "imbalance": "step"}, "imbalance is 'step' and shots are asked for too"),
+        ({"shots": 1, "imbalance": "step"}, "imbalance is 'step' and shots are set too"),
         ({"ood": ["x="]}, "ood holds 'x='"),
     ],
 )

@@ -96,7 +96,7 @@ def test_svhn(tmp_path):
     savemat(tmp_path / "test_32x32.mat", content)
     found = opened(tmp_path / "test_32x32.mat")
     assert np.array_equal(found.images, images)
-    assert found.labels.tolist() == [-1] * 5  # digits are no ID classes
+    assert found.labels.tolist() == [-1] * 5  # digits are not ID classes
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -247,7 +247,7 @@ def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
 
 
 def test_threads_leave_the_warnings_of_others_alone(tmp_path):
-    # A palette with transparent entries makes Pillow warn, which is no fault of the image.
+    # A palette with transparent entries makes Pillow warn, although the image is valid.
     files = folder_of(tmp_path)
     palette = Image.fromarray(noise(9, 8)).quantize(16)
     palette.save(files.path(0), "PNG", transparency=bytes(range(16)))

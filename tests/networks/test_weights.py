@@ -90,7 +90,7 @@ def test_leftovers_are_named_and_left_out(source, capsys):
     assign_weights(target, bare(source) | {name: torch.zeros(2) for name in extra}, "file")
     assert same(target, source)
     assert capsys.readouterr().err == (
-        f"file: left out, as neither features nor logits need it: {', '.join(extra)}.\n"
+        f"file: skipped, as neither features nor logits need it: {', '.join(extra)}.\n"
     )
 
 
@@ -107,7 +107,7 @@ def test_the_gamma_layer_of_imood_is_handed_on(source, capsys):
         assign_weights(build(), bare(source) | layer, "file")
     layer["lambda_linear.bias"] = torch.rand(4)
     assert assign_weights(build(), bare(source) | layer, "file") == {}
-    assert "left out" in capsys.readouterr().err
+    assert "skipped" in capsys.readouterr().err
 
 
 def test_what_lies_beside_the_head_in_a_folder_is_handed_on(source, tmp_path):

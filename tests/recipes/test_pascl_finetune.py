@@ -27,7 +27,7 @@ def test_only_batch_norms_and_head_are_tuned(tmp_path, stage_one):
     before, after = (load_file(folder / WEIGHTS) for folder in (stage_one, tmp_path / "two"))
     changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
     kept = set(before) - changed
-    # A batch norm has statistics, a convolution has not.
+    # A batch norm has statistics, a convolution does not.
     norms = {name.rpartition(".")[0] for name in before if name.endswith("running_mean")}
     assert {name for name in kept if name.rpartition(".")[0] in norms} == set()
     assert {"head.weight", "head.bias"} <= changed

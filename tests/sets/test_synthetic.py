@@ -53,7 +53,7 @@ def test_an_archive_that_is_there_is_kept(tmp_path):
 def test_the_first_rows_of_each_label_are_kept_in_file_order():
     labels = np.array([2, 1, 2, 2, 1, 1, 2])
     assert first_of_each(labels, 2).tolist() == [0, 1, 2, 4]
-    with pytest.raises(DataError, match=r"label 1 has 3 images, 4 are asked for"):
+    with pytest.raises(DataError, match=r"label 1 has 3 images, 4 are needed"):
         first_of_each(labels, 4)
 
 

@@ -31,7 +31,7 @@ def test_divergence_names_term_epoch_and_step_and_saves_nothing_bad(tmp_path, mo
 
 
 class Breaking(TrainingRecipe):
-    """The second epoch has a loss of 0 whose gradient is no number."""
+    """The second epoch has a loss of 0 whose gradient is NaN."""
 
     def losses(self, batch):
         nothing = (batch.forward(batch.images).logits * 0).sum()
