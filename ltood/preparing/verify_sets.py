@@ -11,6 +11,7 @@ from ltood.datasets import CIFAR10, CIFAR100, open_outliers
 from ltood.images.arrays import ImageSplit
 from ltood.images.checking import check_files
 from ltood.images.files import ImageFiles
+from ltood.images.lists import read_text
 from ltood.sets.catalogue import SETS, KnownSet, Part
 from ltood.sets.downloads import digest
 
@@ -124,8 +125,5 @@ def _looked_at(split: ImageSplit | ImageFiles) -> tuple[list[str], list[str]]:
 
 
 def _num_lines(path: Path) -> int:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list {path} cannot be read ({error}); put it there.") from error
+    lines = read_text(path, f"the list {path}", "put it there").splitlines()
     return sum(bool(line.strip()) for line in lines)
