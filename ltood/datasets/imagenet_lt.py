@@ -11,6 +11,7 @@ The lists are the user's: one image a line, path from the root on and class numb
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -65,44 +66,33 @@ class Dataset(ImageFolderDataset):
 
     def __init__(self, config: Config) -> None:
         """Take the settings; lists are read when a split is asked for."""
-        self._lists = config
-        names = {"train": config.train_list, "val": config.val_list, "test": config.test_list}
-        listings = {
-            name: partial(self._files, name, path)
-            for name, path in names.items()
-            if path is not None
-        }
+        self._root, self._lt_config = locate(config.root), config
+        lists = {"train": config.train_list, "val": config.val_list, "test": config.test_list}
+        self._lists = {name: self._root / path for name, path in lists.items() if path is not None}
+        listings = {name: partial(self._files, name, path) for name, path in self._lists.items()}
         super().__init__(config, self._class_names, listings)
 
     def watched(self) -> dict[str, WatchedFiles]:
         """The lists, all images in them, and those of the outliers."""
-        config = self._lists
-        root = locate(config.root)
-        lists = {"train": config.train_list, "val": config.val_list, "test": config.test_list}
-        found = {
-            f"{name} list": WatchedFiles.of(root / path)
-            for name, path in lists.items()
-            if path is not None
-        }
-        return {**found, **super().watched()}
+        lists = {f"{name} list": WatchedFiles.of(path) for name, path in self._lists.items()}
+        return {**lists, **super().watched()}
 
     def _class_names(self) -> tuple[str, ...]:
         """The classes by number: the lists know no names."""
         return tuple(f"{number:04d}" for number in range(NUM_CLASSES))
 
-    def _files(self, name: str, path: str) -> ImageFiles:
-        root = locate(self._lists.root)
-        where = str(root / path)
-        files = read_list(root / path, root, on_error=self._lists.on_error)
+    def _files(self, name: str, path: Path) -> ImageFiles:
+        where, config = str(path), self._lt_config
+        files = read_list(path, self._root, on_error=config.on_error)
         check_classes(files, NUM_CLASSES, where)
-        if self._lists.official_counts and len(files) != LINES[name]:
+        if config.official_counts and len(files) != LINES[name]:
             raise DataError(
                 f"{where} lists {len(files):,} images, the published list {LINES[name]:,}; take "
                 "that, or set datasets.imagenet_lt.official_counts to false."
             )
         counts = np.bincount(files.labels, minlength=NUM_CLASSES)
         extremes = (int(counts.max()), int(counts.min()))
-        if name == "train" and self._lists.official_counts and extremes != (_LARGEST, _SMALLEST):
+        if name == "train" and config.official_counts and extremes != (_LARGEST, _SMALLEST):
             raise DataError(
                 f"{where} has {extremes[0]} images of its largest class and {extremes[1]} of its "
                 f"smallest, the published list {_LARGEST} and {_SMALLEST}; take that, or set "
