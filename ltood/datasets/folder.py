@@ -8,8 +8,6 @@ or, with `manifest`, a CSV file with the columns path (from the root on), label 
 split (train, val or test). Classes are numbered in the order of their sorted names.
 """
 
-import csv
-import io
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -19,7 +17,7 @@ from ltood.core.errors import DataError
 from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, class_folders
 from ltood.images.files import ImageFiles
 from ltood.images.folders import folders_of
-from ltood.images.lists import check_paths, read_text
+from ltood.images.lists import check_paths, parse_table, read_text
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.workspace import locate
 
@@ -106,14 +104,9 @@ class Dataset(ImageFolderDataset):
     def _read_manifest(self) -> list[tuple[str, str, str]]:
         where = self._root / str(self._folder_config.manifest)
         text = read_text(where, f"the list {where}", "correct datasets.folder.manifest")
-        try:
-            reader = csv.DictReader(io.StringIO(text, newline=""))
-            rows, columns = list(reader), list(reader.fieldnames or ())
-        except csv.Error as error:
-            raise DataError(
-                f"the list {where} is not a CSV file ({error}); correct it, or "
-                "datasets.folder.manifest."
-            ) from error
+        columns, rows = parse_table(
+            text, f"the list {where}", "correct it, or datasets.folder.manifest"
+        )
         missing = [name for name in _COLUMNS if name not in columns]
         if columns and missing:
             raise DataError(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.images.lists import parse_table
 from ltood.runtime.console import log
 
 #: Columns of a list of splits.
@@ -112,9 +113,9 @@ def listed_paths(content: str, where: str, *, shots: int | None, seed: int | Non
         seed: Seed to take, where the table has this column; None takes all.
 
     Raises:
-        DataError: If there is no column path or no such row.
+        DataError: If it is not a table, or there is no column path or no such row.
     """
-    rows = list(csv.DictReader(io.StringIO(content)))
+    _, rows = parse_table(content, where, "correct the file or the setting")
     if not rows or "path" not in rows[0]:
         raise DataError(f"{where} has no column path; its columns are {', '.join(COLUMNS)}.")
     asked = {"seed": seed, "shots": shots}

@@ -8,9 +8,12 @@ has no classes. Paths may hold blanks: the class is what stands behind the last 
 """
 
 import ast
+import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +109,28 @@ def read_text(path: Path, what: str, remedy: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{what} cannot be read ({error}); {remedy}.") from error
+
+
+def parse_table(text: str, what: str, remedy: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Parse comma-separated text whose first line names the columns.
+
+    Args:
+        text: The table.
+        what: What messages call it.
+        remedy: What to do if it cannot be parsed.
+
+    Returns:
+        Names of the columns, and by name the fields of each row; None where a row is short.
+
+    Raises:
+        DataError: If it is not comma-separated text.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows: list[dict[str, Any]] = list(reader)
+    except csv.Error as error:
+        raise DataError(f"{what} is not a CSV file ({error}); {remedy}.") from error
+    return list(reader.fieldnames or ()), rows
 
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:

@@ -88,6 +88,13 @@ def test_lists_without_rows_are_refused():
         listed_paths("split,path\nval,a\n", "x.csv", shots=None, seed=None)
 
 
+def test_what_is_not_a_table_is_refused():
+    with pytest.raises(
+        DataError, match=r"x\.csv is not a CSV file \(field larger than .*; correct"
+    ):
+        listed_paths(f"path\n{'a' * 200_000}\n", "x.csv", shots=None, seed=None)
+
+
 def test_no_rows_at_all():
     assert few_shot_rows(np.zeros(0, np.int64), [], shots=1, seed=1).tolist() == []
 
