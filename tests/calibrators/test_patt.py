@@ -35,7 +35,7 @@ def test_golden_of_the_official_recursion(patt_golden, rho, name):
     inputs = inputs_of(g)
     calibrator = PATT(Config(rho, **OFFICIAL)).fit(inputs)
     np.testing.assert_allclose(
-        calibrator.state()["attention_"], g[f"{name}_attention_f64"], rtol=1e-5, atol=1e-5
+        calibrator.state()["attention_"], g[f"{name}_attention_f64"], rtol=1e-5, atol=5e-7
     )
     for split in ("id", "ood"):
         features = calibrator.transform(torch.tensor(g[f"test_feat_{split}"]))

@@ -78,24 +78,25 @@ def test_statistics_and_logits_equal_the_published_ones(losses, kind):
     torch.testing.assert_close(module.mean, golden["ave"], rtol=1e-9, atol=1e-12)
     assert torch.equal(found["count"], golden["amount"])
     torch.testing.assert_close(found["kappa"], golden["kappa"], rtol=1e-9, atol=0)
-    near = {"rtol": 1e-7, "atol": 1e-7}
+    near = {"rtol": 1e-7, "atol": 0}
     torch.testing.assert_close(found["logits"], golden["logits_exact_last"], **near)
     torch.testing.assert_close(found["loss"][-1], golden["isac_loss_exact_last"], **near)
     # The published recurrence itself is off by this much for large concentrations.
     tolerance = 1e-7 if kind == "norm" else 1e-3
-    torch.testing.assert_close(found["logits"], golden["logits"], rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(found["loss"], golden["isac_loss"], rtol=tolerance, atol=tolerance)
-    scale = golden["grad_rows"].abs().max().item()
-    torch.testing.assert_close(
-        found["grad"][::3], golden["grad_rows"], rtol=0, atol=tolerance * scale
-    )
+    torch.testing.assert_close(found["logits"], golden["logits"], rtol=tolerance, atol=0)
+    torch.testing.assert_close(found["loss"], golden["isac_loss"], rtol=tolerance, atol=0)
+    # Its smallest gradients are mostly that error, so they are measured by the largest one.
+    near = {"rtol": 0, "atol": tolerance * golden["grad_rows"].abs().max().item()}
+    if kind == "norm":
+        near = {"rtol": tolerance, "atol": 0}
+    torch.testing.assert_close(found["grad"][::3], golden["grad_rows"], **near)
 
 
 def test_exact_normalisers_are_met(losses):
     golden = arrays("norm")
     module, _ = after_all_batches({**golden, "log_prior": losses["log_prior"]})
     found = log_bessel_ratio(module.kappa() ** 2, module.order)
-    torch.testing.assert_close(found, golden["logc_exact_last"], rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(found, golden["logc_exact_last"], rtol=1e-9, atol=0)
 
 
 def test_bessel_functions_are_exact_where_the_published_ones_are_not(losses):

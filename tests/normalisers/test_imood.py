@@ -40,7 +40,7 @@ def test_golden_from_our_own_scores(imood_golden, split, suffix):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     # Their MSP is centred at 1/C, a constant.
     got = corrected(g, split, "msp", MSP().score(batch), tau=tau) + 1 / 7
-    np.testing.assert_allclose(got, g[f"f64_score_ada_msp{suffix}_{split}"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got, g[f"f64_score_ada_msp{suffix}_{split}"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -49,9 +49,7 @@ def test_golden_from_published_scores(imood_golden, split, suffix):
     g, tau = imood_golden, TAUS[suffix]
     outside = g[f"{split}_feats"].astype(np.float64) @ g["W_extra"][0] + g["b_extra"][0]
     got = corrected(g, split, "bin_disc", -outside, tau=tau)
-    np.testing.assert_allclose(
-        got, g[f"f64_score_ada_bin_disc{suffix}_{split}"], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(got, g[f"f64_score_ada_bin_disc{suffix}_{split}"], rtol=1e-4)
     got = corrected(g, split, "gradnorm", g[f"f64_score_gradnorm_{split}"], tau=tau)
     np.testing.assert_allclose(got, g[f"f64_score_ada_gradnorm{suffix}_{split}"], rtol=1e-5)
     # Theirs is -distance - 0.01 log beta, upside down; the correction itself is right.
@@ -67,7 +65,7 @@ def test_golden_log_beta(imood_golden, split):
     state = ImOOD(base="energy").fit(inputs_of(g)).state()
     logits = g[f"{split}_feats"].astype(np.float64) @ g["W_in"].T.astype(np.float64) + g["b_in"]
     got = log_beta(torch.tensor(logits), state["log_prior_"], state["log_gamma_"])
-    np.testing.assert_allclose(got, g[f"f64_logbeta_posthoc_{split}"], rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(got, g[f"f64_logbeta_posthoc_{split}"], rtol=1e-8)
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.7, 2.0])
@@ -195,7 +193,7 @@ def test_a_stored_detector_is_the_trained_one(imood_golden, base):
     else:
         scores = (Energy() if base == "energy" else MSP()).score(batch)
     normaliser = ImOOD(Config(detector="stored"), base=base).fit(FitInputs(head=head))
-    np.testing.assert_allclose(normaliser.normalise(scores, batch), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(normaliser.normalise(scores, batch), expected, rtol=1e-5, atol=1e-6)
     twin = ImOOD(Config(detector="stored"), base=base).restore(normaliser.state())
     assert torch.equal(twin.normalise(scores, batch), normaliser.normalise(scores, batch))
     assert normaliser.derived() == {"scale": 0.0}
