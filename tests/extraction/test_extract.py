@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from image_samples import (
     train_tiny,
     tree,
 )
+from rank_samples import run_ranks
 
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
 from ltood.core.settings import parse
@@ -276,26 +276,8 @@ with ranks_from_environment() as ranks:
 
 
 def test_two_processes_share_one_store(tmp_path, checkpoint, undisturbed):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     out = tmp_path / "features.zarr"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, checkpoint, out],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-            },
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    run_ranks(PROGRAM, checkpoint, out)
     assert tree(out) == tree(undisturbed)
 
 

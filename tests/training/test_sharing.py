@@ -1,13 +1,9 @@
 """Two ranks train what one does, up to rounding, with losses over the whole batch."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 import torch
 from image_samples import make_plan, train_tiny
+from rank_samples import run_ranks
 from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 from torch import nn
@@ -30,28 +26,6 @@ recipe = sys.argv[2]
 with ranks_from_environment() as ranks:
     train_tiny(sys.argv[1], make_plan(recipe=recipe, epochs=2, batch_size=9), ranks=ranks)
 """
-
-
-def run_ranks(program, *arguments, world=2):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(world),
-            },
-        )
-        for rank in range(world)
-    ]
-    assert [process.wait(200) for process in processes] == [0] * world
 
 
 @pytest.mark.parametrize("recipe", ["cross_entropy", "patt"])
