@@ -11,7 +11,7 @@ with text, which the recipes zero_shot, coop and locoop provide.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -84,6 +84,7 @@ class Clip(Backbone, Pretrained):
         clip: The open_clip model.
     """
 
+    has_head: ClassVar[bool] = False  # it is made of text
     description: Tensor
     mean: Tensor
     std: Tensor
@@ -120,11 +121,6 @@ class Clip(Backbone, Pretrained):
     def feature_dim(self) -> int:
         """Joint width D of images and text."""
         return self.spec.embed_dim
-
-    @property
-    def has_head(self) -> bool:
-        """Never: a head is made of text."""
-        return False
 
     @property
     def local_shape(self) -> tuple[int, int] | None:

@@ -126,9 +126,12 @@ class Backbone(nn.Module, ABC):
     Attributes:
         images: What it was built for.
         repositories: Whose files it reads, and what they hold besides its tensors.
+        has_head: Whether `classify` gives logits; where not, it raises and heads come from
+            elsewhere.
     """
 
     repositories: ClassVar[tuple["Repository", ...]] = ()
+    has_head: ClassVar[bool] = True
 
     def __init__(self, images: ImageSpec) -> None:
         """Take what the images look like."""
@@ -181,11 +184,6 @@ class Backbone(nn.Module, ABC):
     def fixed_size(self) -> bool:
         """Whether arrays of another size than `geometry` gives cannot be fed either."""
         return False
-
-    @property
-    def has_head(self) -> bool:
-        """Whether `classify` gives logits; where not, it raises and heads come from elsewhere."""
-        return True
 
     @property
     def local_shape(self) -> tuple[int, int] | None:
