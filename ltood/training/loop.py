@@ -58,16 +58,15 @@ class Run:
         self.recipe = recipe.to(device)
         self.val = _validation(data, backbone, device)
         self.check_steps = _CHECK_STEPS if on_gpu else 1
+        # First, because it replaces batch norms where there are several ranks.
+        self.forward = Forward(backbone, device, precision, self.ranks)
         self.trained = list(recipe.trainable(backbone))
         chosen = {id(parameter) for parameter in self.trained}
         for parameter in backbone.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
-        self.forward = Forward(backbone, device, precision, self.ranks)
         self.batches = Batches(
             plan, data, recipe, backbone, device, self.layout, self.ranks, self.forward
         )
-        if self.ranks.world_size > 1:  # batch norms were replaced
-            self.trained = [value for value in backbone.parameters() if value.requires_grad]
         if self.config.compile:
             backbone.compile()
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
