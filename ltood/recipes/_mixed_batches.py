@@ -1,15 +1,19 @@
 """Base of recipes with outliers: one pass over ID images and outliers, and adjusted logits."""
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ltood.core.errors import MissingNeedError
+from ltood.core.limits import Limits
 from ltood.core.prior import ClassPrior
 from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.recipes._base import StepBatch, TrainingRecipe
+
+#: Outliers for each image of a batch.
+AuxPerImage = Annotated[float, Limits(above=0, at_most=1000)]
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,14 @@ with bin_disc.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 from torch import Tensor
 
-from ltood.core.limits import Limits, NonNegative
+from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.losses.binary_discrimination import binary_discrimination_loss
 from ltood.recipes._base import StepBatch
-from ltood.recipes._mixed_batches import MixedRecipe
+from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Config(Settings):
     """
 
     detector_weight: NonNegative = 0.5
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 0.0
 
 

@@ -10,17 +10,16 @@ features with energy.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
-from ltood.core.limits import Limits, NonNegative
+from ltood.core.limits import NonNegative
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
 from ltood.losses.energy_margin import energy_margin_loss
 from ltood.recipes._base import StepBatch
-from ltood.recipes._mixed_batches import MixedRecipe
+from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Config(Settings):
     energy_weight: NonNegative = 0.1
     margin_in: float | None = None
     margin_out: float = -5.0
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 0.0
 
     def check(self) -> None:

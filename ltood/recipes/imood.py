@@ -40,15 +40,11 @@ from ltood.losses.posterior_prior import (
 from ltood.networks.backbone import Backbone
 from ltood.recipes._base import StepBatch
 from ltood.recipes._class_pool import ClassPool
-from ltood.recipes._mixed_batches import MixedOutput, MixedRecipe
-from ltood.recipes._tail import (
-    tail_classes,
-)
+from ltood.recipes._mixed_batches import AuxPerImage, MixedOutput, MixedRecipe
+from ltood.recipes._tail import tail_classes
 from ltood.runtime.console import log
 
-_BASES = ("oe", "energy", "bin_disc", "maha")
 _METHODS = {"oe": "msp", "energy": "energy", "maha": "mahalanobis"}
-_AUXILIARIES = ("none", "pascl", "simclr")
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Config(Settings):
     temperature: Positive = 0.07
     tail_share: Share = 0.4
     dim: Annotated[int, Limits(at_least=1, at_most=65_536)] = 128
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 1.0
     pool_rows: Annotated[int, Limits(at_least=2, at_most=10**9)] | None = None
     official_pool: bool = False

@@ -9,15 +9,14 @@ two views per image are one here. Score its features with msp or energy.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 from torch import Tensor
 
-from ltood.core.limits import Limits, NonNegative
+from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.recipes._base import StepBatch
-from ltood.recipes._mixed_batches import MixedRecipe
+from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Config(Settings):
     """
 
     outlier_weight: NonNegative = 0.5
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 0.0
 
 

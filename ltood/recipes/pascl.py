@@ -26,10 +26,8 @@ from ltood.losses.asymmetric_contrastive import asymmetric_contrastive_loss
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.networks.backbone import Backbone
 from ltood.recipes._base import StepBatch
-from ltood.recipes._mixed_batches import MixedRecipe
-from ltood.recipes._tail import (
-    tail_classes,
-)
+from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
+from ltood.recipes._tail import tail_classes
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Config(Settings):
     tail_share: Share = 0.4
     official_tail: bool = False
     dim: Annotated[int, Limits(at_least=1, at_most=65_536)] = 128
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 1.0
+    aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 0.0
 
 

@@ -13,13 +13,12 @@ does neither, as the released code. docs/recipes/patt.md has what was measured.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ltood.core.limits import Limits, NonNegative, Positive
+from ltood.core.limits import NonNegative, Positive
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
 from ltood.losses.implicit_semantic_augmentation import ImplicitSemanticAugmentation
@@ -27,7 +26,7 @@ from ltood.losses.logit_adjusted import logit_adjusted_cross_entropy
 from ltood.losses.outlier_exposure import uniform_cross_entropy
 from ltood.networks.backbone import Backbone
 from ltood.recipes._base import StepBatch, TrainingRecipe
-from ltood.recipes._mixed_batches import mixed_pass
+from ltood.recipes._mixed_batches import AuxPerImage, mixed_pass
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Config(Settings):
     la_weight: NonNegative = 0.5
     logit_temperature: Positive = 0.9
     temperature: Positive = 0.1
-    aux_per_image: Annotated[float, Limits(above=0, at_most=1000)] = 2.0
+    aux_per_image: AuxPerImage = 2.0
 
 
 class Patt(TrainingRecipe):
