@@ -16,6 +16,7 @@ from ltood.networks.checkpoint_files import (
     META,
     WEIGHTS,
     CheckpointFiles,
+    read_extras,
     read_files,
     write_files,
 )
@@ -59,11 +60,11 @@ def read_head_extras(path: Path) -> dict[str, NDArray[np.float32]]:
 
     Raises:
         StoreError: If there is no checkpoint or another version wrote it.
-        CorruptStoreError: If a file is unreadable or was changed.
+        CorruptStoreError: If their file or the description is unreadable or was changed.
     """
     from safetensors.numpy import load
 
-    extras = read_files(path).extras
+    extras = read_extras(path)
     return load(extras) if extras else {}
 
 

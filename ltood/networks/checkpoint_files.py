@@ -96,15 +96,17 @@ def read_files(path: Path) -> CheckpointFiles:
         CorruptStoreError: If a file is unreadable or was changed.
     """
     meta = _description(path)
-    contents = {}
-    for key, name in _DIGESTS.items():
-        if key in meta:
-            try:
-                contents[key] = (path / name).read_bytes()
-            except OSError as error:
-                raise _unreadable(path, error) from error
-            _compare(path / name, contents[key], meta[key])
-    return CheckpointFiles(meta, *(contents.get(key, b"") for key in _DIGESTS))
+    return CheckpointFiles(meta, *(_content(path, meta, key) for key in _DIGESTS))
+
+
+def read_extras(path: Path) -> bytes:
+    """Verified bytes of what the recipe learned for stage two; the weights are not read.
+
+    Raises:
+        StoreError: If there is no checkpoint or another version wrote it.
+        CorruptStoreError: If its description or this file is unreadable or was changed.
+    """
+    return _content(path, _description(path), "head_extras_sha256")
 
 
 def weights_digest(source: Path) -> str:
@@ -171,11 +173,19 @@ def _unreadable(path: Path, error: Exception) -> CorruptStoreError:
     return CorruptStoreError(f"{path} cannot be read ({type(error).__name__}: {error}); {_RERUN}.")
 
 
-def _compare(path: Path, content: bytes, recorded: str) -> None:
-    """Refuse a file whose bytes are not those that were recorded."""
+def _content(path: Path, meta: Mapping[str, Any], key: str) -> bytes:
+    """Bytes of the file whose digest is `key`, as they were recorded; none where it is not."""
+    if key not in meta:
+        return b""
+    file, recorded = path / _DIGESTS[key], meta[key]
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     found = hashlib.sha256(content).hexdigest()
     if found != recorded:
         raise CorruptStoreError(
-            f"{path} has SHA-256 {found[:12]}… but {recorded[:12]}… is recorded: it was changed "
+            f"{file} has SHA-256 {found[:12]}… but {recorded[:12]}… is recorded: it was changed "
             f"after training; {_RERUN}."
         )
+    return content
