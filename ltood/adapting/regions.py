@@ -168,11 +168,9 @@ def original_images(
     if split != VIEWS_SPLIT:
         return decode(source, rows, geometry)
     views = described["views"]
-    made = RandomViews(
-        views["num"], geometry.size[0], views["seed"], np.asarray(source.ids),
-        geometry.interpolation,
-    )  # fmt: skip
-    return np.stack([made.view(source.image(row), int(source.ids[row]), view) for row in rows])
+    ids = np.asarray(source.ids)
+    made = RandomViews(views["num"], geometry.size[0], views["seed"], ids, geometry.interpolation)
+    return np.stack([made.view(source.image(row), int(ids[row]), view) for row in rows])
 
 
 def painted(
