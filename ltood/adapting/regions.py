@@ -88,8 +88,8 @@ def find_regions(
         ConfigError: If a row, K, the class or the view is out of range.
     """
     source = store.split(split)
-    grid = store.provenance.get("preprocessing", {}).get("grid")
-    if "local" not in source.spec.arrays or not grid:
+    grid = _grid(store, split)
+    if grid is None:
         raise StoreError(
             f"split {split} of {store.path} has no local features, which the regions come from; "
             "extract with backbone: clip and backbones.clip.local true."
@@ -128,9 +128,17 @@ def find_regions(
         np.array(rows, dtype=np.int64),
         np.array(labels, dtype=np.int64),
         np.stack(masks),
-        (int(grid[0]), int(grid[1])),
+        grid,
         chosen,
     )
+
+
+def _grid(store: FeatureStore, split: str) -> tuple[int, int] | None:
+    """Rows and columns of the patches that a split has features of; None where it has none."""
+    grid = store.provenance.get("preprocessing", {}).get("grid")
+    if not grid or "local" not in store.split(split).spec.arrays:
+        return None
+    return int(grid[0]), int(grid[1])
 
 
 def prompt_classes(store: FeatureStore) -> list[str]:
@@ -263,12 +271,9 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
     """
     if store.provenance.get("head") is None:
         return "The head is not made of text, which patches could be compared with."
-    split = store.split("test")
-    if "local" not in split.spec.arrays or not store.provenance.get("preprocessing", {}).get(
-        "grid"
-    ):
+    if _grid(store, "test") is None:
         return "The features hold none of patches."
-    rows = spaced_rows(len(split), _SHOWN)
+    rows = spaced_rows(len(store.split("test")), _SHOWN)
     found = find_regions(store, "test", rows)
     images = original_images(store, data, "test", rows)
     times = math.ceil(_LEAST_WIDTH / images.shape[2])
