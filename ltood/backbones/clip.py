@@ -97,7 +97,7 @@ class Clip(Backbone, Pretrained):
             images: Channels; size and numbers of outputs do not matter.
 
         Raises:
-            ConfigError: If there is no such model or tag, or it is no plain CLIP.
+            ConfigError: If there is no such model or tag, or it is not a plain CLIP.
             MissingPackageError: If open_clip is not installed.
         """
         super().__init__(images)

@@ -260,7 +260,7 @@ def _create(model: str, **settings: Any) -> nn.Module:  # noqa: ANN401
 
 
 def _data_config(net: nn.Module) -> dict[str, Any]:
-    """What images the model was published for: size, mean, std, interpolation, crop."""
+    """Image settings that the model was published with: size, mean, std, interpolation, crop."""
     from timm.data.config import resolve_model_data_config
 
     resolve: Callable[[nn.Module], dict[str, Any]] = resolve_model_data_config

@@ -63,7 +63,7 @@ class ClipSpec:
     """Architecture and settings of a CLIP model, without its weights.
 
     Attributes:
-        name: What messages call the model.
+        name: Name of the model in messages.
         embed_dim: Joint width D of images and text.
         vision: Settings of the image tower, as open_clip names them.
         text: Settings of the text tower.
@@ -287,7 +287,7 @@ def clip_layout(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
 
 
 def published_file(model: str, pretrained: str) -> Path:
-    """Where published weights lie, from open_clip's cache or the network.
+    """Path of published weights, from open_clip's cache or the network.
 
     Raises:
         ConfigError: If the model has no weights of that tag.

@@ -167,7 +167,7 @@ class TextTower:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """Device of the parameters."""
         return self.parameters["positional_embedding"].device
 
     @property
@@ -313,6 +313,6 @@ class TextTower:
 
 
 def _last_tokens(shapes: Sequence[Sequence[int]]) -> Tensor:
-    """Where each prompt ends in the row of packed tokens, [C] int64."""
+    """Index of the last token of each prompt in the packed tokens, [C] int64."""
     counts = torch.cat([torch.full((num,), length) for num, length in shapes])
     return counts.cumsum(0) - 1

@@ -148,7 +148,7 @@ def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
 
 
 def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
-    """What the columns mean, the ID accuracy by calibrator, and what is missing and why."""
+    """Notes on the columns, the ID accuracy by calibrator, and missing rows with reasons."""
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
         f"percent; {meaning}; the columns of single OOD sets are AUROC",

@@ -157,7 +157,7 @@ def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: s
     Args:
         source: Images in memory or on disk.
         shape: Height, width and channels.
-        name: What messages call it.
+        name: Its name in messages.
     """
     height, width, channels = shape
     geometry = Geometry((height, width))

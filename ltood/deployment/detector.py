@@ -95,7 +95,7 @@ class DeployedDetector:
 
     @property
     def device(self) -> torch.device:
-        """Where scores are computed."""
+        """Device that computes the scores."""
         return self.head.weight.device
 
     @property

@@ -119,7 +119,7 @@ class Embedder:
 
     @property
     def geometry(self) -> Geometry | None:
-        """How images are brought to the size of the backbone; None to that of its images."""
+        """Resizing to the size of the backbone; None to use that of its images."""
         backbone = self._backbone
         return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
 
@@ -163,7 +163,7 @@ def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) ->
     """Decode one image file into the shape of `spec` or of `geometry`, [H, W, C] uint8.
 
     Raises:
-        DataError: If the file is missing, damaged, too large or no image of 8 bits per channel.
+        DataError: If the file is missing, damaged, too large or not an image of 8 bits per channel.
     """
     with open_image(_content(path), str(path)) as image:
         try:

@@ -36,7 +36,7 @@ def predict_files(
     batch_size: int = 256,
     bad: BadInputs | None = None,
 ) -> Iterator[Verdict]:
-    """Judge every image and every archived row of `inputs`.
+    """Classify every image and every archived row of `inputs` as ID or OOD.
 
     Args:
         detector: A loaded detector.

@@ -1,4 +1,4 @@
-"""Verdicts of a deployed detector, and what happens to rows that cannot be judged."""
+"""Verdicts of a deployed detector, and the policy for rows that cannot be scored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ def verdicts(
     local: Tensor | NDArray[Any] | None,
     bad: BadInputs,
 ) -> Iterator[Verdict]:
-    """Judge rows of features.
+    """Classify rows of features as ID or OOD.
 
     Args:
         detector: A loaded detector.

@@ -32,7 +32,7 @@ _RECORDED = (
 
 
 class ScoreSource(Protocol):
-    """What evaluation reads: a score store, or the same held in memory."""
+    """Input of evaluation: a score store, or the same held in memory."""
 
     @property
     def splits(self) -> list[str]:

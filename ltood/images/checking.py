@@ -106,7 +106,7 @@ def load(files: ImageFiles, geometry: Geometry, name: str) -> ImageSplit:
     Args:
         files: The files.
         geometry: How each comes to the size.
-        name: What messages call them, such as the name of the split.
+        name: Their name in messages, such as the name of the split.
 
     Raises:
         DataError: As `check_files` raises it.

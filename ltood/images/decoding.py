@@ -122,7 +122,7 @@ def decode_image(content: bytes, name: str) -> "Image":
 
     Args:
         content: Its bytes.
-        name: What messages call it, such as its path.
+        name: Its name in messages, such as its path.
 
     Raises:
         DataError: If it is not an image, or a truncated or otherwise damaged one.

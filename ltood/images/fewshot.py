@@ -58,7 +58,7 @@ def report_shots(drawn: NDArray[np.int64], shots: int, where: str) -> None:
     Args:
         drawn: Classes of the drawn rows.
         shots: Requested rows of each class.
-        where: What messages call the draw, such as the section of the settings.
+        where: Name of the draw in messages, such as the section of the settings.
     """
     counts = np.bincount(drawn)
     short = int((counts < shots).sum())
@@ -108,7 +108,7 @@ def listed_paths(content: str, where: str, *, shots: int | None, seed: int | Non
 
     Args:
         content: The table; columns other than path may be missing.
-        where: What messages call it.
+        where: Its name in messages.
         shots: Number of shots to take, where the table has this column; None takes all rows.
         seed: Seed to take, where the table has this column; None takes all.
 

@@ -64,7 +64,7 @@ def check_paths(root: Path, names: Sequence[str], what: str) -> None:
     Args:
         root: Folder that the paths start from.
         names: The paths.
-        what: What messages call the list.
+        what: Name of the list in messages.
 
     Raises:
         DataError: On the first such path.
@@ -92,7 +92,7 @@ def read_text(path: Path, what: str, remedy: str) -> str:
 
     Args:
         path: A regular file.
-        what: What messages call it.
+        what: Its name in messages.
         remedy: What to do if it cannot be read.
 
     Raises:

@@ -202,7 +202,7 @@ def open_prepared(path: Path) -> PreparedData:
 
 
 def training_inputs(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """All that training sees of prepared data, as plain values: training.json.
+    """Everything in prepared data that training reads, as plain values: training.json.
 
     Args:
         manifest: That of prepared data.

@@ -55,7 +55,7 @@ def read_svhn(path: Path) -> NDArray[np.uint8]:
 
 
 def read_svhn_digits(path: Path) -> NDArray[np.int64]:
-    """What SVHN's images show in their order, [N]; 10 stands for the digit 0.
+    """Digits of SVHN's images, in their order, [N]; 10 means the digit 0.
 
     Raises:
         DataError: If it is not a file of SVHN's cropped form.

@@ -65,7 +65,7 @@ def _joined(parts: Sequence[Split], take: int | None) -> Split:
 def _rows_of(
     wanted: NDArray[np.int64], ids: NDArray[np.int64], number: int, split: str
 ) -> NDArray[np.int64]:
-    """Where the wanted ids are, [N]."""
+    """Row numbers of the wanted ids, [N]."""
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     if (ordered[1:] == ordered[:-1]).any():

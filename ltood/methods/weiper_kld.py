@@ -77,7 +77,7 @@ class WeiPerKLD(Method[Config]):
     _perturbed: tuple[Tensor, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: not the noisy heads, which the seed gives again."""
+        """State for copies and pickles, without the noisy heads, which the seed reproduces."""
         return {**vars(self), "_perturbed": None}
 
     def _fit(self, inputs: FitInputs) -> Self:

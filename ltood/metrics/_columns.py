@@ -1,4 +1,4 @@
-"""Which columns the tables of the papers print, as their official code computes them."""
+"""Columns of the papers' tables, as their official code computes them."""
 
 import difflib
 from dataclasses import dataclass

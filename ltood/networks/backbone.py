@@ -177,12 +177,12 @@ class Backbone(nn.Module, ABC):
 
     @property
     def geometry(self) -> "Geometry | None":
-        """How images are brought to the size that the network expects; None for any size."""
+        """Resizing of images to the size that the network expects; None for any size."""
         return None
 
     @property
     def fixed_size(self) -> bool:
-        """Whether arrays of another size than `geometry` gives cannot be fed either."""
+        """Whether the network accepts only images of the size that `geometry` gives."""
         return False
 
     @property

@@ -2,7 +2,7 @@
 
 Published files differ in wrapping and naming only: `ltood/networks/weight_files.py` unwraps them,
 each backbone knows by `Backbone.translate` how the official repositories name its tensors, and a
-prefix such as Lightning's "model." is taken off where it is all that differs. Parts that only
+prefix such as Lightning's "model." is removed where it is all that differs. Parts that only
 training needed are left out by name; any other difference is refused, but for a head that is to be
 trained anyhow, which starts afresh where that of the file does not fit.
 """
@@ -102,10 +102,10 @@ def assign_weights(
 
 @dataclass
 class _Match:
-    """How the tensors of a file fit a backbone once a prefix is taken off.
+    """Comparison of the tensors of a file with those of a backbone, after removing a prefix.
 
     Attributes:
-        prefix: What is taken off the names; empty for the names as they are.
+        prefix: Prefix to remove from the names; empty for none.
         state: Tensors of the network, as the file names them.
         others: Names of tensors without the prefix.
         given: Tensors that the backbone takes, by its own names.
@@ -128,14 +128,14 @@ class _Match:
 
     @property
     def problems(self) -> int:
-        """How many tensors do not fit."""
+        """Number of tensors that do not fit."""
         return len(self.missing) + len(self.unknown) + len(self.shapes)
 
     def report(self, kept: list[str]) -> list[str]:
         """Remarks for the user about weights that fit."""
         lines = []
         if self.prefix:
-            lines.append(f"{self.prefix!r} is taken off the names")
+            lines.append(f"{self.prefix!r} is removed from the names")
         if self.others:
             lines.append(f"skipped, as they are not under {self.prefix!r}: {_some(self.others)}")
         if kept:
@@ -155,7 +155,7 @@ class _Match:
             *self.shapes[:3],
         ]
         its = "it " if self.missing or self.unknown else ""
-        under = f" once {self.prefix!r} is taken off the names" if self.prefix else ""
+        under = f" once {self.prefix!r} is removed from the names" if self.prefix else ""
         hint = _hint(backbone.state_dict(), self.missing, self.unknown)
         return (
             f"{source} does not hold the weights of {backbone.entry_name} as it is set{under}: "

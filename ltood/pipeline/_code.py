@@ -1,4 +1,4 @@
-"""Which code a stage runs: its module, all that it imports, and the entries it loads by name."""
+"""Code that a stage runs: its module, all that it imports, and the entries it loads by name."""
 
 import json
 import os

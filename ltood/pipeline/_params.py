@@ -177,7 +177,7 @@ class Params:
         return parse(self.used[key], config, key)
 
     def changes(self) -> list[str]:
-        """What was used and stands otherwise in the file now, one clause each."""
+        """Used values that differ in the file now, one clause each."""
         if not self.used or (text := params_text(FILE)) == self._text:
             return []
         now = parse_params(text, FILE)

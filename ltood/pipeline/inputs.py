@@ -94,7 +94,7 @@ def _is_normalised(params: Params) -> bool:
 
 
 def decisive(params: Params, code: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What decides how the check ends.
+    """Everything that decides the result of the check.
 
     A method that the leaderboard shows has been checked with it. So it does not count which of
     them is chosen, and trying one after the other needs no torch here.

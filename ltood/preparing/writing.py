@@ -83,5 +83,5 @@ def _is_ours(out: Path) -> bool:
 
 
 def _root(root: Path) -> str:
-    """Where files lie, as it reads in the workspace too if this is a copy for an experiment."""
+    """Root of the files, as a path that is also valid in the workspace of an experiment."""
     return str(root) if origin() is None else below_workspace(root)

@@ -43,7 +43,7 @@ class Slot:
 
     @property
     def variant(self) -> str | None:
-        """Which of several networks a backbone is, such as timm's "resnet18"."""
+        """Name of the network of a backbone that has several, such as timm's "resnet18"."""
         found = self.settings.get("model", self.settings.get("variant"))
         return found if isinstance(found, str) and self.kind == "backbone" else None
 

@@ -197,7 +197,7 @@ def _parsed(raw: bytes, package: str) -> list[str]:
 
 @cache
 def _rule() -> list[str]:
-    """What decides what is found in the same bytes: this file, and Python's grammar."""
+    """Version of the analysis: this file, and Python's grammar."""
     return [hashlib.sha256(Path(__file__).read_bytes()).hexdigest(), sys.version]
 
 

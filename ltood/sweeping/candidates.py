@@ -1,4 +1,4 @@
-"""Which settings a sweep tries: a full grid, or random draws from lists and ranges."""
+"""Settings that a sweep tries: a full grid, or random draws from lists and ranges."""
 
 import itertools
 import math

@@ -59,7 +59,7 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> No
 
 
 def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Rows of all ranks in order, [N, ...]; no gradient goes back.
+    """All-gather the rows of all ranks in order, [N, ...], without a gradient.
 
     Args:
         rows: Those of this rank, [n, ...].
@@ -74,7 +74,7 @@ def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
 
 
 class AllGather(torch.autograd.Function):
-    """Rows of all ranks in order; going back, each rank keeps the gradient of its own."""
+    """All-gather whose backward gives each rank the gradient of its own rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: list[int], rank: int) -> Tensor:  # noqa: ANN401

@@ -217,7 +217,7 @@ def test_the_command(work):
 
 
 def test_classes_are_called_as_the_prompts_speak_them(work, store):
-    # ImageNet's store knows WordNet ids; nobody asks for those.
+    # ImageNet's store holds WordNet ids, which users do not type.
     spoken = ["tench", "goldfish", "great white shark"]
     head = dataclasses.replace(read_adapted(work / "head"), inputs={"names": spoken})
     write_adapted(work / "spoken", head)

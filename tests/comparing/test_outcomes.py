@@ -93,7 +93,7 @@ def test_a_failing_calibrator_ends_only_the_rows_behind_it(store, monkeypatch):
     rows = by_title(board)
     assert set(board["auroc"]) == {"energy", "msp"}
     assert rows["patt+energy"]["reason"] == rows["patt+msp"]["reason"] == "RuntimeError: too wide"
-    assert len(seen) == 1  # nobody looks through it again
+    assert len(seen) == 1  # it is not searched again
 
 
 def test_a_fault_in_a_shared_pass_ends_its_own_row(store, monkeypatch):

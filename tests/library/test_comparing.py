@@ -112,7 +112,7 @@ def test_latex_is_escaped():
 
 
 def test_data_frames(board, monkeypatch):
-    # pandas is nobody's dependency; its constructor is all that is used.
+    # pandas need not be installed; only its constructor is used.
     found = types.SimpleNamespace(DataFrame=list)
     monkeypatch.setitem(sys.modules, "pandas", found)
     assert [row["title"] for row in board.to_pandas()] == [row["title"] for row in board.rows]

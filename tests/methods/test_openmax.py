@@ -68,7 +68,7 @@ def test_rows_without_spread_stay_finite():
     scores = fitted(logits, np.arange(3).repeat(4)).score(
         FeatureBatch.of(logits=torch.tensor([[0.0, 0.0, 0.0], [1e30, -1e30, 0.0]]))
     )
-    # No class can tell near from far, so the unknown class keeps the logit 0.
+    # No class separates near from far, so the unknown class keeps the logit 0.
     assert scores.tolist() == pytest.approx([-np.log(3), -1e30])
 
 

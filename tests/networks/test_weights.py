@@ -177,7 +177,7 @@ def test_a_prefix_that_is_all_that_differs_comes_off(source, capsys, prefix):
     assign_weights(target, state, "file")
     assert same(target, source)
     said = capsys.readouterr().err
-    assert f"'{prefix}' is taken off the names" in said
+    assert f"'{prefix}' is removed from the names" in said
     assert "criterion.weight, queue" in said
 
 
@@ -188,7 +188,7 @@ def test_of_a_network_and_its_momentum_copy_the_network_is_taken(source, capsys)
     target = build()
     assign_weights(target, state, "file")
     assert same(target, source)
-    assert "'encoder_q.' is taken off" in capsys.readouterr().err
+    assert "'encoder_q.' is removed" in capsys.readouterr().err
 
 
 def test_two_networks_in_one_file_are_ambiguous(source):
@@ -202,7 +202,7 @@ def test_two_networks_in_one_file_are_ambiguous(source):
 def test_what_differs_beside_a_prefix_is_named_without_it(source):
     state = {f"model.{name}": value for name, value in bare(source).items()}
     del state["model.stem.1.bias"]
-    with pytest.raises(DataError, match=r"once 'model\.' is taken off.*lacks stem\.1\.bias\."):
+    with pytest.raises(DataError, match=r"once 'model\.' is removed.*lacks stem\.1\.bias\."):
         assign_weights(build(), state, "file")
 
 
