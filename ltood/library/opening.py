@@ -27,7 +27,7 @@ from ltood.store.import_rules import (
 )
 from ltood.store.layout import check_split_name, full_split_name
 from ltood.store.pooling import Pool, pooled
-from ltood.store.tables import Columns, Lazy, Table, joined, lazy
+from ltood.store.tables import Lazy, Table, joined
 
 if TYPE_CHECKING:
     from ltood.core.head import Head
@@ -155,7 +155,7 @@ def _tables_of(given: Mapping[str, Any]) -> dict[str, Table]:
         if isinstance(value, tuple | list) and len(value) == 2:
             value = {"features": value[0], "labels": value[1]}
         arrays = dict(value) if isinstance(value, Mapping) else {"features": value}
-        tables[split] = Columns(
+        tables[split] = Table(
             Path(split),
             {
                 key: Lazy.of(as_array(array, f"{key} of {split}"))
@@ -230,7 +230,7 @@ def _width(table: Table, head: HeadArrays | None) -> int:
 def _column(table: Table, key: str, split: str) -> Column:
     """One array of a table; files that are only read from their beginning are kept in memory."""
     name, shape, dtype = f"{key} of {split}", table.shape(key), table.dtype(key)
-    array = lazy(table, key)
+    array = table.array(key)
     if array.stream is None:
         return Column(name, shape, dtype, array.read)
     whole = cache(lambda: table.load(key))

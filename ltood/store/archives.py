@@ -8,19 +8,22 @@ reported by name.
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.runtime.files import writing
+from ltood.store.tables import Lazy, Table
+
+#: Shape, type, and whether columns lie one after another instead of rows.
+Header = tuple[tuple[int, ...], np.dtype[Any], bool]
 
 
-class Archive:
+class Archive(Table):
     """An `.npz` file whose arrays are read in row blocks."""
 
     def __init__(self, path: Path) -> None:
@@ -29,90 +32,55 @@ class Archive:
         Raises:
             DataError: If the file is missing, damaged or holds pickled objects.
         """
-        self.path = path
-        self._shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any], bool]] = {}
+        headers: dict[str, Header] = {}
         if not path.is_file():
             raise DataError(f"{path} does not exist.")
         try:
             self._zip = zipfile.ZipFile(path)
             for member in self._zip.namelist():
                 with self._zip.open(member) as stream:
-                    self._shapes[member.removesuffix(".npy")] = _read_header(stream)
+                    headers[member.removesuffix(".npy")] = _read_header(stream)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
             raise DataError(
                 f"{path} is damaged, truncated or no NumPy archive ({error}); "
                 "write it again with numpy.savez."
             ) from None
-        for name, (_, dtype, _) in self._shapes.items():
+        for name, (_, dtype, _) in headers.items():
             if dtype.hasobject:
                 raise DataError(
                     f"{path}: array {name!r} holds Python objects, which could execute code; "
                     "store plain numbers."
                 )
+        super().__init__(path, {name: self._lazy(name, of) for name, of in headers.items()})
 
-    def __enter__(self) -> Self:
-        """Use the archive in a `with` block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self._zip.close()
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the arrays."""
-        return sorted(self._shapes)
+    def _lazy(self, name: str, header: Header) -> Lazy:
+        """One array, which is streamed in row blocks where its rows lie one after another."""
+        shape, dtype, fortran = header
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, without reading it."""
-        return self._entry(name)[0]
+        def whole() -> NDArray[Any]:
+            with self._member(name) as stream:
+                size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                values: NDArray[Any] = np.frombuffer(_read_exactly(stream, size, self), dtype=dtype)
+            return values.reshape(shape, order="F" if fortran else "C")
 
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """Type of an array, without reading it."""
-        return self._entry(name)[1]
+        def blocks(sizes: Sequence[int]) -> Iterator[NDArray[Any]]:
+            if fortran and len(shape) > 1:
+                yield from np.split(whole(), np.cumsum(sizes))[: len(sizes)]
+                return
+            row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+            with self._member(name) as stream:
+                for size in sizes:
+                    raw = _read_exactly(stream, size * row_bytes, self)
+                    yield np.frombuffer(raw, dtype=dtype).reshape(size, *shape[1:])
 
-    def _entry(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-        if name not in self._shapes:
-            raise DataError(
-                f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}."
-            )
-        return self._shapes[name]
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return whole()[start:stop] if shape else whole()
 
-    def load(self, name: str) -> NDArray[Any]:
-        """Read a whole array; for heads, labels and other small things."""
-        shape, dtype, fortran = self._entry(name)
-        with self._member(name) as stream:
-            raw = _read_exactly(stream, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self)
-        values: NDArray[Any] = np.frombuffer(raw, dtype=dtype)
-        return values.reshape(shape, order="F" if fortran else "C")
-
-    def blocks(self, name: str, sizes: list[int]) -> Iterator[NDArray[Any]]:
-        """Yield consecutive row blocks of an array.
-
-        Args:
-            name: Array name.
-            sizes: Rows of each block, adding up to the array's rows.
-
-        Raises:
-            DataError: If the archive ends early or is damaged.
-        """
-        shape, dtype, fortran = self._entry(name)
-        if fortran and len(shape) > 1:
-            whole, start = self.load(name), 0
-            for size in sizes:
-                yield whole[start : start + size]
-                start += size
-            return
-        row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        with self._member(name) as stream:
-            for size in sizes:
-                raw = _read_exactly(stream, size * row_bytes, self)
-                yield np.frombuffer(raw, dtype=dtype).reshape(size, *shape[1:])
+        return Lazy(shape, dtype, read, blocks)
 
     def _member(self, name: str) -> IO[bytes]:
         stream = self._zip.open(f"{name}.npy")
@@ -120,7 +88,7 @@ class Archive:
         return stream
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+def _read_header(stream: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError
 from ltood.store.archives import Archive
 from ltood.store.arrow import arrow_columns, data_set_columns, parquet_columns
-from ltood.store.tables import Columns, Lazy, Table, damaged
+from ltood.store.tables import Lazy, Table, damaged
 
 
 def open_table(path: Path, array: str = "features") -> Table:
@@ -39,7 +39,7 @@ def open_table(path: Path, array: str = "features") -> Table:
         MissingPackageError: If the package that reads it is not installed.
     """
     if path.is_dir():
-        return Columns(path, data_set_columns(path))
+        return Table(path, data_set_columns(path))
     if not path.is_file():
         raise DataError(f"{path} does not exist.")
     if path.suffix == ".npz":
@@ -49,7 +49,7 @@ def open_table(path: Path, array: str = "features") -> Table:
             f"{path} is not read; known endings are .npz, {', '.join(READERS)}, written small. "
             "Convert, rename or remove the file."
         )
-    return Columns(path, READERS[path.suffix](path, array))
+    return Table(path, READERS[path.suffix](path, array))
 
 
 def _numpy(path: Path, array: str) -> dict[str, Lazy]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.store.tables import Columns, Lazy, Table, lazy
+from ltood.store.tables import Lazy, Table
 
 Pool = Literal["mean", "max", "cls"]
 
@@ -65,5 +65,5 @@ def pooled(table: Table, dim: int, pool: str) -> Table:
     def read(start: int, stop: int) -> NDArray[Any]:
         return list(stream([start, stop - start] if start else [stop]))[-1]
 
-    arrays = {name: lazy(table, name) for name in table.names}
-    return Columns(table.path, {**arrays, "features": Lazy((shape[0], dim), dtype, read, stream)})
+    arrays = {name: table.array(name) for name in table.names}
+    return Table(table.path, {**arrays, "features": Lazy((shape[0], dim), dtype, read, stream)})

@@ -3,46 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
-
-
-class Table(Protocol):
-    """Arrays by name."""
-
-    path: Path
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the arrays."""
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, without reading it."""
-
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """Type of an array, without reading it."""
-
-    def load(self, name: str) -> NDArray[Any]:
-        """Read a whole array."""
-
-    def blocks(self, name: str, sizes: list[int]) -> Iterator[NDArray[Any]]:
-        """Yield consecutive row blocks of an array."""
-
-    def __enter__(self) -> Self:
-        """Use the table in a `with` block."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close its files."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +34,16 @@ class Lazy:
         return cls(array.shape, array.dtype, lambda a, b: array if whole else array[a:b])
 
 
-class Columns:
-    """A table of arrays that are read on demand."""
+class Table:
+    """Arrays by name that are read on demand; used in a `with` block where files stay open."""
 
     def __init__(self, path: Path, arrays: Mapping[str, Lazy]) -> None:
-        """Take the arrays that were found in a file."""
+        """Take the arrays that were found in a file.
+
+        Args:
+            path: The file, for messages.
+            arrays: Arrays by name.
+        """
         self.path, self._arrays = path, dict(arrays)
 
     @property
@@ -118,13 +89,8 @@ class Columns:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
+    def __exit__(self, *error: object) -> None:
+        """Close what is open; nothing where the arrays hold their files themselves."""
 
 
 def joined(tables: Sequence[Table]) -> Table:
@@ -140,20 +106,8 @@ def joined(tables: Sequence[Table]) -> Table:
         for name in table.names:
             if name in arrays:
                 raise DataError(f"{table.path}: {name} is in another file, too; remove one.")
-            arrays[name] = lazy(table, name)
-    return Columns(tables[0].path, arrays)
-
-
-def lazy(table: Table, name: str) -> Lazy:
-    """One array of a table."""
-    if isinstance(table, Columns):
-        return table.array(name)
-    return Lazy(
-        table.shape(name),
-        table.dtype(name),
-        lambda start, stop: table.load(name)[start:stop] if table.shape(name) else table.load(name),
-        lambda sizes: table.blocks(name, list(sizes)),
-    )
+            arrays[name] = table.array(name)
+    return Table(tables[0].path, arrays)
 
 
 def damaged(path: Path, what: str, error: Exception) -> DataError:
