@@ -26,7 +26,6 @@ from ltood.store.writer import SplitWriter, StoreInputs, assemble, is_finished, 
 
 if TYPE_CHECKING:
     from ltood.networks.backbone import Backbone
-    from ltood.runtime.devices import Precision
 
 #: What the store's provenance takes over from the checkpoint's description.
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
@@ -72,10 +71,16 @@ def extract(
     _check_images(data, backbone, meta)
     precision = resolve_precision(config.amp, device)
     entry = f"ltood.backbones.{meta['backbone']['name']}"
-    code = code_digest("ltood.extraction.extract", entry)
+    made_with = {
+        "checkpoint": {key: meta[key] for key in ("weights_sha256", "fingerprint")},
+        "preprocessing": backbone.preprocessing,
+        "extraction": _settings(config),
+        "precision": precision,
+        "code_sha256": code_digest("ltood.extraction.extract", entry),
+    }
     inputs = StoreInputs(
-        _store_spec(data, backbone, meta, config, precision, code),
-        _provenance(data, backbone, meta, config, precision, code),
+        _store_spec(data, backbone, config, made_with),
+        _provenance(data, backbone, meta, made_with),
         {**backbone.head_arrays(), **read_head_extras(checkpoint)},
         data.class_names,
         data.class_counts,
@@ -139,23 +144,14 @@ def _some(names: Iterator[str] | tuple[str, ...] | list[str]) -> str:
 def _store_spec(
     data: ImageData,
     backbone: "Backbone",
-    meta: Mapping[str, Any],
     config: ExtractionConfig,
-    precision: "Precision",
-    code: str,
+    made_with: Mapping[str, Any],
 ) -> StoreSpec:
     """Splits of the store, each with the digest of all that decides its rows but not its name."""
     images = backbone.images
     arrays = {"features": ArraySpec(config.dtype, (backbone.feature_dim,))}
     if backbone.local_shape is not None:
         arrays["local"] = ArraySpec("float16", backbone.local_shape)
-    made_with = {
-        "checkpoint": _checkpoint(meta),
-        "preprocessing": backbone.preprocessing,
-        "extraction": _settings(config),
-        "precision": precision,
-        "code_sha256": code,
-    }
 
     def fingerprint(name: str, *, views: bool) -> str:
         return digest(
@@ -187,9 +183,7 @@ def _provenance(
     data: ImageData,
     backbone: "Backbone",
     meta: Mapping[str, Any],
-    config: ExtractionConfig,
-    precision: "Precision",
-    code: str,
+    made_with: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that decides the features, as plain values; no host and no time."""
     geometries = [_geometry_of(data.source(name), backbone) for name in data.splits()]
@@ -201,20 +195,13 @@ def _provenance(
             "sha256": digest(data.manifest),
         },
         **{key: meta[key] for key in _FROM_CHECKPOINT},
-        "checkpoint": _checkpoint(meta),
+        **made_with,
         "preprocessing": {
             **backbone.preprocessing,
             **next(({"geometry": geometry} for geometry in geometries if geometry), {}),
         },
-        "extraction": _settings(config),
-        "precision": precision,
         "libraries": library_versions(),
-        "code_sha256": code,
     }
-
-
-def _checkpoint(meta: Mapping[str, Any]) -> dict[str, str]:
-    return {"weights_sha256": meta["weights_sha256"], "fingerprint": meta["fingerprint"]}
 
 
 def _settings(config: ExtractionConfig) -> dict[str, Any]:
