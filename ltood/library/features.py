@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.prior import ClassPrior
 from ltood.library.columns import Column, linear
+from ltood.store.head import output_layer
 from ltood.store.layout import OOD_PREFIX, in_order
 
 if TYPE_CHECKING:
@@ -200,9 +201,5 @@ def _with_logits(split: Split, head: Mapping[str, NDArray[Any]]) -> Split:
     """The split, with logits computed by the head if it has none of its own."""
     if not head or "logits" in split.columns:
         return split
-    weight, bias = (
-        np.concatenate([head[key], head.get(f"extra_{key}", head[key][:0])], dtype=np.float32)
-        for key in ("weight", "bias")
-    )
-    logits = linear(f"logits of {split.name}", split.features, weight, bias)
+    logits = linear(f"logits of {split.name}", split.features, *output_layer(head))
     return Split(split.name, {**split.columns, "logits": logits})

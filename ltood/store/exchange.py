@@ -23,6 +23,7 @@ from ltood.runtime.files import remove_folder, replace_folder
 from ltood.store.archives import file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
 from ltood.store.formats import open_table
+from ltood.store.head import output_layer
 from ltood.store.import_rules import (
     HEAD,
     as_float32,
@@ -164,8 +165,7 @@ def _write_split(
         for key in ("features", "logits", "local")
         if key in archive.names
     }
-    weight = np.concatenate([head["weight"], head.get("extra_weight", head["weight"][:0])])
-    bias = np.concatenate([head["bias"], head.get("extra_bias", head["bias"][:0])])
+    weight, bias = output_layer(head)
     with progress(f"import {name}", spec.rows) as advance:
         for start, stop in ranges:
             block = {key: next(stream) for key, stream in streams.items()}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.prior import ClassPrior
-from ltood.store.head import read_head
+from ltood.store.head import output_layer, read_head
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 from ltood.store.opened import OpenedStore
 from ltood.store.rows import StoredRows
@@ -210,7 +210,4 @@ class FeatureStore(OpenedStore):
     @cached_property
     def _layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weight and bias of all outputs: classes, then extra ones."""
-        head = self.head_arrays()
-        weights = [head[name] for name in ("weight", "extra_weight") if name in head]
-        biases = [head[name] for name in ("bias", "extra_bias") if name in head]
-        return np.concatenate(weights, dtype=np.float32), np.concatenate(biases, dtype=np.float32)
+        return output_layer(self.head_arrays())

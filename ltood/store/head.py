@@ -14,6 +14,18 @@ from ltood.store.chunks import checksum, chunk_path, raw_bytes
 GROUP = "head"
 
 
+def output_layer(head: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Weight [C + e, D] and bias [C + e] of all outputs, classes first, in float32.
+
+    Args:
+        head: Arrays of the head by name.
+    """
+    weights, biases = (
+        [head[key] for key in (name, f"extra_{name}") if key in head] for name in ("weight", "bias")
+    )
+    return np.concatenate(weights, dtype=np.float32), np.concatenate(biases, dtype=np.float32)
+
+
 def read_head(root: Path, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Read the head's arrays after checking their checksums.
 

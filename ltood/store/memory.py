@@ -18,6 +18,7 @@ from ltood.core.batches import BATCH_ROWS, Need
 from ltood.core.errors import DataError, StoreError
 from ltood.core.head import ClassifierHead
 from ltood.core.prior import ClassPrior
+from ltood.store.head import output_layer
 from ltood.store.layout import (
     AUX_SPLIT,
     ID_SPLITS,
@@ -25,9 +26,11 @@ from ltood.store.layout import (
     ArraySpec,
     SplitSpec,
     check_split_name,
+    in_order,
 )
 
-_ORDER = (*ID_SPLITS, AUX_SPLIT)
+#: Weight [C + e, D] and bias [C + e] of a linear layer.
+Layer = tuple[NDArray[Any], NDArray[Any]]
 _HEAD = "head=, the network's last linear layer or its (weight, bias)"
 #: How a caller in Python gives what is missing.
 REMEDIES: Mapping[Need, str] = {
@@ -59,13 +62,13 @@ class Given:
 class MemorySplit:
     """Rows of one split: arrays as they were given, logits from the head when they are read."""
 
-    def __init__(self, name: str, given: Given, head: ClassifierHead | None, dim: int) -> None:
+    def __init__(self, name: str, given: Given, layer: Layer | None, dim: int) -> None:
         """Check the arrays of one split.
 
         Args:
             name: Split name.
             given: Its rows.
-            head: Head that makes the logits; None if no method reads them.
+            layer: Weight and bias of the head that makes the logits; None if no method reads them.
             dim: Feature width D.
 
         Raises:
@@ -96,10 +99,9 @@ class MemorySplit:
             key: ArraySpec(array.dtype.name, array.shape[1:]) for key, array in self._arrays.items()
         }
         specs["ids"] = ArraySpec("int64")
-        self._weight = self._bias = None
-        if head is not None:
-            self._weight, self._bias = _outputs(head)
-            specs["logits"] = ArraySpec("float32", self._bias.shape)
+        self._layer = layer
+        if layer is not None:
+            specs["logits"] = ArraySpec("float32", layer[1].shape)
         self.spec = SplitSpec(rows, specs)
 
     def __len__(self) -> int:
@@ -128,9 +130,10 @@ class MemorySplit:
         """Rows [start, stop) of one array, in the byte order and layout that torch takes."""
         if array == "ids":
             return np.arange(start, stop, dtype=np.int64)
-        if array == "logits" and self._weight is not None:
+        if array == "logits" and self._layer is not None:
+            weight, bias = self._layer
             features = self._read("features", start, stop).astype(np.float32, copy=False)
-            logits: NDArray[Any] = features @ self._weight.T + self._bias
+            logits: NDArray[Any] = features @ weight.T + bias
             return logits
         if array not in self._arrays:
             raise StoreError(f"{self.name} has no {array}; it has {', '.join(self.arrays)}.")
@@ -185,7 +188,9 @@ class MemoryStore:
         if labels is None:
             raise DataError("train has no labels; give the class of every row, 0 to C - 1.")
         dim = _width(splits["train"].features) if head is None else head.dim
-        self._splits = {name: MemorySplit(name, given, head, dim) for name, given in splits.items()}
+        self._head = {} if head is None else _arrays_of(head)
+        layer = output_layer(self._head) if self._head else None
+        self._splits = {name: MemorySplit(name, rows, layer, dim) for name, rows in splits.items()}
         counted = _labels(labels, "train labels")
         num_classes = _num_classes(head, prior, class_names, counted)
         for name in ID_SPLITS:
@@ -204,13 +209,11 @@ class MemoryStore:
                     f"there are {count} {what} but {num_classes} classes; give as many."
                 )
         self.provenance: dict[str, Any] = {"source": "memory"}
-        self._head = {} if head is None else _arrays_of(head)
 
     @property
     def splits(self) -> list[str]:
         """Names: train, val, test and aux where present, then OOD sets by name."""
-        known = [name for name in _ORDER if name in self._splits]
-        return known + sorted(set(self._splits) - set(_ORDER))
+        return in_order(self._splits)
 
     @property
     def image_splits(self) -> list[str]:
@@ -271,15 +274,6 @@ def _num_classes(
 
 def _arrays_of(head: ClassifierHead) -> dict[str, NDArray[Any]]:
     return {name: tensor.cpu().numpy() for name, tensor in head.arrays().items()}
-
-
-def _outputs(head: ClassifierHead) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Weight [C + e, D] and bias [C + e] that make the stored logits."""
-    arrays = _arrays_of(head)
-    if "extra_weight" not in arrays:
-        return arrays["weight"], arrays["bias"]
-    weight = np.concatenate([arrays["weight"], arrays["extra_weight"]])
-    return weight, np.concatenate([arrays["bias"], arrays["extra_bias"]])
 
 
 def _width(features: Rows) -> int:
