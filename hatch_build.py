@@ -5,7 +5,10 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/plots/*", "data/demo/*")
+FILES = (
+    *("dvc.yaml", "params.yaml", "params.schema.json"),
+    *(".dvcignore", ".dvc/config", ".dvc/plots/*", "data/demo/*"),
+)
 
 
 class Shipped(BuildHookInterface):

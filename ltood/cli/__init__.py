@@ -19,6 +19,7 @@ from ltood.cli import (
     new,
     predict,
     report,
+    schema,
     score,
     stage,
     store,
@@ -57,6 +58,7 @@ app.command(
 )(stage.stage)
 app.command("new")(new.new)
 app.command("init")(init.init)
+app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 #: Files of ltood's repository that the new one takes as they are.
-_COPIED = (".dvcignore", ".dvc/config", ".dvc/plots/by_set.json")
+_COPIED = (".dvcignore", ".dvc/config", ".dvc/plots/by_set.json", "params.schema.json")
 #: What differs in the others: (file, pattern, replacement). Stages run from the installed
 #: package, and the demo images stay in it.
 _CHANGED = (

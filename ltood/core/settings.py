@@ -89,7 +89,7 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
     section = {} if section is None else section
     if not isinstance(section, Mapping):
         raise ConfigError(f"{where} is {quoted(section)}; it must be a section of settings.")
-    known = list(_hints(config))
+    known = list(setting_types(config))
     for key in section:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
@@ -106,7 +106,7 @@ def parse(section: Mapping[str, Any] | None, config: type[C], where: str) -> C:
 
 def _converted(config: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Values as the types of `config` have them."""
-    hints, converted = _hints(config), {}
+    hints, converted = setting_types(config), {}
     for name, value in values.items():
         try:
             converted[name] = convert(value, hints[name])
@@ -141,7 +141,7 @@ def describe(config: type) -> dict[str, dict[str, Any]]:
             "limits": limits(hint).plain(),
             "meaning": said.get(name, ""),
         }
-        for name, hint in _hints(config).items()
+        for name, hint in setting_types(config).items()
     }
 
 
@@ -152,13 +152,13 @@ def meanings(config: type) -> dict[str, str]:
         text = inspect.cleandoc(vars(base).get("__doc__") or "").partition("\nAttributes:\n")[2]
         for entry in re.split(r"\n(?= {4}\w)", f"\n{text}")[1:]:
             name, _, meaning = entry.strip().partition(": ")
-            if name in _hints(config):
+            if name in setting_types(config):
                 found[name] = " ".join(meaning.split())
     return found
 
 
-def _hints(config: type) -> dict[str, Any]:
-    """Type of each setting, in the order of the settings."""
+def setting_types(config: type) -> dict[str, Any]:
+    """Type of each setting with its limits, in the order of the settings."""
     if config not in _KNOWN_HINTS:
         assert dataclasses.is_dataclass(config)  # a fault of ours, not of the user's
         hints = typing.get_type_hints(config, include_extras=True)

@@ -46,7 +46,7 @@ def test_git_and_dvc_know_it(made):
 
     assert set(git("ls-files").splitlines()) >= {
         ".dvc/config", ".dvc/plots/by_set.json", ".dvcignore", ".gitignore", "README.md",
-        "dvc.yaml", "params.yaml",
+        "dvc.yaml", "params.schema.json", "params.yaml",
     }  # fmt: skip
     (made / "data/work").mkdir(parents=True)
     (made / "data/work/x").write_text("")
