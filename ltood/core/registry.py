@@ -1,7 +1,8 @@
 """Names are file names: list and load the entries of a plug-in package.
 
 `ltood/methods/knn.py` is the method `knn`. Nothing is registered by hand and
-nothing is imported before it is asked for.
+nothing is imported before it is asked for. Files in a folder such as `methods/` beside
+`params.yaml` are entries too; see `ltood.core.own_entries`.
 """
 
 import ast
@@ -11,7 +12,8 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from ltood.core.errors import UnknownNameError, quoted
+from ltood.core.errors import ConfigError, UnknownNameError, quoted
+from ltood.core.own_entries import check_own, import_own, own_file, own_names
 
 #: What one entry of each package is called in a sentence.
 KINDS = {
@@ -30,10 +32,26 @@ def _folder(package: str) -> Path:
     return Path(__file__).resolve().parent.parent / package
 
 
+def source_file(package: str, name: str) -> Path:
+    """File of an entry that is known to exist."""
+    return own_file(package, name) or _folder(package) / f"{name}.py"
+
+
 def available(package: str) -> list[str]:
-    """List the entries of `package` (such as "methods") in alphabetical order."""
-    names = (entry.name for entry in pkgutil.iter_modules([str(_folder(package))]))
-    return sorted(name for name in names if not name.startswith("_"))
+    """List the entries of `package` (such as "methods") in alphabetical order.
+
+    Raises:
+        ConfigError: If an own entry has the name of a shipped one.
+    """
+    found = (entry.name for entry in pkgutil.iter_modules([str(_folder(package))]))
+    shipped = {name for name in found if not name.startswith("_")}
+    own = own_names(package)
+    if taken := sorted(shipped.intersection(own)):
+        raise ConfigError(
+            f"{package}/{taken[0]}.py has the name of a {KINDS[package]} that ltood brings; "
+            "rename the file."
+        )
+    return sorted(shipped.union(own))
 
 
 def check_name(package: str, name: str) -> None:
@@ -41,9 +59,12 @@ def check_name(package: str, name: str) -> None:
 
     Raises:
         UnknownNameError: With the nearest names and the full list.
+        ConfigError: If it is the name of an own file that cannot be an entry.
     """
     known = available(package)
     if name in known:
+        if (own := own_file(package, name)) is not None:
+            check_own(own)
         return
     kind = KINDS.get(package, package)
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
@@ -56,8 +77,11 @@ def load(package: str, name: str) -> ModuleType:
 
     Raises:
         UnknownNameError: With the nearest names and the full list.
+        ConfigError: If it is the name of an own file that cannot be an entry.
     """
     check_name(package, name)
+    if (own := own_file(package, name)) is not None:
+        return import_own(package, own)
     return importlib.import_module(f"ltood.{package}.{name}")
 
 
@@ -68,8 +92,7 @@ def summary(package: str, name: str) -> str:
         UnknownNameError: If there is no such entry.
     """
     check_name(package, name)
-    text = (_folder(package) / f"{name}.py").read_text(encoding="utf-8")
-    docstring = ast.get_docstring(ast.parse(text)) or ""
+    docstring = ast.get_docstring(ast.parse(source_file(package, name).read_bytes())) or ""
     return docstring.partition("\n")[0]
 
 
@@ -80,11 +103,10 @@ def flag(package: str, name: str, constant: str) -> bool:
         UnknownNameError: If there is no such entry.
     """
     check_name(package, name)
-    text = (_folder(package) / f"{name}.py").read_text(encoding="utf-8")
     return any(
         isinstance(line, ast.Assign)
         and [target.id for target in line.targets if isinstance(target, ast.Name)] == [constant]
         and isinstance(line.value, ast.Constant)
         and line.value.value is True
-        for line in ast.parse(text).body
+        for line in ast.parse(source_file(package, name).read_bytes()).body
     )

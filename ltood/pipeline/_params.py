@@ -118,12 +118,13 @@ class Params:
             )
         package, root = PACKAGES[key], origin()
         if root is not None:
-            new = Path("ltood", package, f"{found}.py")
-            if not new.exists() and (root / new).is_file():
-                raise ConfigError(
-                    f"params.yaml: {key} is {found!r}, and git does not know {new}; experiments "
-                    f"of their own run on what git knows, so `git add {new}` and queue it again."
-                )
+            for new in (Path("ltood", package, f"{found}.py"), Path(package, f"{found}.py")):
+                if not new.exists() and (root / new).is_file():
+                    raise ConfigError(
+                        f"params.yaml: {key} is {found!r}, and git does not know {new}; "
+                        "experiments of their own run on what git knows, so "
+                        f"`git add {new}` and queue it again."
+                    )
         check_name(package, found)
         return found
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from ltood.core.own_entries import own_file
 from ltood.runtime.files import to_json_bytes, write_atomically
 
 #: Folder that holds the packages below.
@@ -98,10 +99,23 @@ def read_source(path: Path) -> Source:
 
 
 def module_file(name: str) -> Path | None:
-    """File of a module of `PACKAGES`, or None where there is none of this name."""
-    path = ROOT.joinpath(*name.split("."))
+    """File of a module of `PACKAGES`, or None where there is none of this name.
+
+    Entries of the user's own count as modules of `PACKAGES`, which is how they are imported.
+    """
+    parts = name.split(".")
+    path = ROOT.joinpath(*parts)
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return file if name.partition(".")[0] in PACKAGES and file.is_file() else None
+    if parts[0] not in PACKAGES or file.is_file():
+        return file if parts[0] in PACKAGES else None
+    return own_file(*parts[1:]) if len(parts) == 3 else None
+
+
+def _place(path: Path) -> Path:
+    """Place of a module's file below `ROOT`, such as ltood/methods/knn.py; an own entry's too."""
+    if any(path.is_relative_to(ROOT / package) for package in PACKAGES):
+        return path.relative_to(ROOT)
+    return Path(PACKAGES[0], path.parent.name, path.name)
 
 
 def closure(roots: tuple[str, ...], without: frozenset[str] = frozenset()) -> dict[str, Source]:
@@ -140,7 +154,7 @@ def companions(name: str, source: Source) -> dict[str, Path]:
     """
     path = module_file(name)
     assert path is not None
-    package = "/".join(name.split(".")[: len(path.relative_to(ROOT).parent.parts)])
+    package = "/".join(name.split(".")[: len(_place(path).parent.parts)])
     return {
         f"{package}/{file.name}": file
         for file in path.parent.iterdir()
@@ -173,7 +187,7 @@ def remember(path: Path) -> None:
 def _read(path: Path, size: int, mtime_ns: int) -> Source:
     del size, mtime_ns
     raw = path.read_bytes()
-    place = path.relative_to(ROOT)
+    place = _place(path)
     key = hashlib.sha256(b"%s\n%s" % (place.as_posix().encode(), raw)).hexdigest()
     _found[key] = _recalled.get(key) or _parsed(raw, ".".join(place.parent.parts))
     digest, *names = _found[key]
