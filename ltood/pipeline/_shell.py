@@ -30,6 +30,7 @@ RAW_SCORES = WORK / "scores" / "raw.zarr"
 FINAL_SCORES = WORK / "scores" / "final.zarr"
 LEADERBOARD = RESULTS / "leaderboard.json"
 METRICS = RESULTS / "metrics.json"
+SUMMARY = RESULTS / "summary.json"
 REPORT = RESULTS / "report.html"
 PLOTS = RESULTS / "plots"
 #: Unfinished work of a stage; no output, so that DVC leaves it to a killed run.

@@ -40,8 +40,10 @@ def test_metrics_plots_and_report_are_there(workspace):
     assert {row["status"] for row in rows.values()} == {"ok"}
     chosen = read_params(workspace.path / "params.yaml")["method"]
     assert rows[chosen]["mean"]["auroc"] == pytest.approx(metrics["mean"]["auroc"], abs=1e-6)
-    shown = workspace.run("dvc", "metrics", "show").stdout
-    assert "auroc" in shown
+    shown = json.loads(workspace.run("dvc", "metrics", "show", "--json").stdout)
+    [values] = [file["data"] for file in shown[""]["data"].values()]
+    assert values["auroc"] == metrics["mean"]["auroc"]
+    assert len(values) == 7
     workspace.run("dvc", "plots", "show")
 
 

@@ -1,0 +1,23 @@
+"""The few figures by which runs are told apart in `dvc exp show` and in editors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ltood.metrics import METRICS
+
+#: ID metrics by the name that they have without the section "id".
+_ID = {"accuracy": "accuracy", "accuracy_few": "few"}
+
+
+def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Main metrics, mean over the OOD sets, and the accuracies of all and of rare classes.
+
+    Args:
+        metrics: Content of metrics.json.
+
+    Returns:
+        Fractions by name. An accuracy is absent where no row has a label of its group.
+    """
+    chosen = {key: metrics["mean"][key] for key, metric in METRICS.items() if metric.is_main}
+    chosen |= {name: metrics["id"].get(key) for name, key in _ID.items()}
+    return {name: value for name, value in chosen.items() if value is not None}
