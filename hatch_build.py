@@ -6,7 +6,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FILES = (
-    *("dvc.yaml", "params.yaml", "params.schema.json"),
+    *("dvc.yaml", "params.yaml", "params.schema.json", "docs/skill/SKILL.md"),
     *(".dvcignore", ".dvc/config", ".dvc/plots/*", "data/demo/*"),
 )
 

@@ -21,6 +21,7 @@ from ltood.cli import (
     report,
     schema,
     score,
+    skill,
     stage,
     store,
     sweep,
@@ -59,6 +60,7 @@ app.command(
 app.command("new")(new.new)
 app.command("init")(init.init)
 app.command("schema")(schema.schema)
+app.command("skill")(skill.skill)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")
