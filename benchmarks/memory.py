@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from ltood.core.building import EntrySpec, build_method
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession, fit_method
-from ltood.scoring.slots import EntrySpec, build_method
 from ltood.store.features import FeatureStore, FeatureWriter
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
 

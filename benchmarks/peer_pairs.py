@@ -95,7 +95,8 @@ def ours(method: str, data: Data) -> Runner:
     import torch
 
     from ltood.core import registry
-    from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs, Need
+    from ltood.core.batches import BATCH_ROWS, FeatureBatch
+    from ltood.core.inputs import FitInputs, Need
 
     settings = dict(_SETTINGS.get(method, {}))
     if method == "vim":

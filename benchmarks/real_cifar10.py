@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from ltood.core import registry
-from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs
+from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.metrics.auroc import auroc
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 

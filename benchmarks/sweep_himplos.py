@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from ltood.core.building import EntrySpec
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping.candidates import grid_candidates

@@ -131,8 +131,9 @@ def beside_others() -> float:
     import torch
 
     try:
-        from ltood.core.batches import FeatureBatch, FitInputs
+        from ltood.core.batches import FeatureBatch
         from ltood.core.head import ClassifierHead
+        from ltood.core.inputs import FitInputs
     except ModuleNotFoundError:  # an older checkout
         from ltood.core.heads import ClassifierHead
         from ltood.core.types import FeatureBatch, FitInputs

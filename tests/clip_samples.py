@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 
 
 def golden(case):

@@ -8,8 +8,9 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.runtime.params import read_params
 
@@ -64,14 +65,17 @@ def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) ->
 
     train = batch(torch.repeat_interleave(torch.arange(num_classes), torch.tensor(counts)))
     aux = batch(torch.full((50,), -1))
+    id_batch = batch(torch.arange(40) % num_classes)
+    ood_batch = batch(torch.full((40,), -1))
     inputs = FitInputs(
         TensorSource(train, num_classes),
         TensorSource(aux, num_classes),
         head,
         ClassPrior(np.array(counts)),
+        # Drawn last, so that the rows above are those of earlier times.
+        TensorSource(batch(torch.arange(120) % num_classes), num_classes),
     )
-    id_batch = batch(torch.arange(40) % num_classes)
-    return Toy(inputs, id_batch, batch(torch.full((40,), -1)), head)
+    return Toy(inputs, id_batch, ood_batch, head)
 
 
 @pytest.fixture

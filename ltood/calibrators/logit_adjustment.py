@@ -13,7 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import Features, FitInputs, Logits, Need
+from ltood.core.batches import Features, Logits
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.core.slots import Calibrator

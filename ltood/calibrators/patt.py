@@ -16,8 +16,9 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Features, FeatureSource, FitInputs, Labels, Need
+from ltood.core.batches import FeatureBatch, Features, FeatureSource, Labels
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count
 from ltood.core.settings import Settings
 from ltood.core.slots import Calibrator

@@ -10,7 +10,7 @@ import typer
 from ltood.cli.completion import calibrators, methods, normalisers
 
 if TYPE_CHECKING:
-    from ltood.scoring.slots import EntrySpec
+    from ltood.core.building import EntrySpec
     from ltood.store.features import FeatureStore
 
 Store = Annotated[Path, typer.Option(help="Feature store.")]
@@ -86,7 +86,7 @@ def entry_specs(
         known = published_settings(published, name) if published and package == "methods" else {}
         chosen.append((name, {**known, **parse_assignments(given or [], _SET[package])}))
 
-    from ltood.scoring.slots import EntrySpec
+    from ltood.core.building import EntrySpec
 
     return [EntrySpec(name, settings) for name, settings in chosen]
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ltood.core import registry
-from ltood.core.batches import BATCH_ROWS, FeatureBatch, FitInputs
+from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.slots import Method, check_needs
 from ltood.runtime.devices import choose_device
 

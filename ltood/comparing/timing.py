@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import torch
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
+from ltood.core.inputs import FitInputs
 
 T = TypeVar("T")
 
@@ -85,7 +86,8 @@ class TimedInputs(FitInputs):
     @classmethod
     def of_inputs(cls, inputs: FitInputs, timer: Timer) -> "TimedInputs":
         """The same inputs, of which nothing is computed yet."""
-        return cls(inputs.train, inputs.aux, inputs.head, inputs.prior, timer=timer)
+        parts = (inputs.train, inputs.aux, inputs.head, inputs.prior, inputs.val)
+        return cls(*parts, timer=timer)
 
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """See `FitInputs.cached`."""

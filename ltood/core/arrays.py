@@ -147,8 +147,8 @@ def as_labels(values: Rows, what: str = "labels") -> Tensor:
     return labels.long()
 
 
-def check_classes(labels: Tensor, num_classes: int) -> None:
-    """Refuse training labels that are not a class, [N] int64.
+def check_classes(labels: Tensor, num_classes: int, rows: str = "training") -> None:
+    """Refuse labels of training rows, or other `rows`, that are not a class, [N] int64.
 
     Raises:
         DataError: With the first such row.
@@ -157,8 +157,8 @@ def check_classes(labels: Tensor, num_classes: int) -> None:
     if bad.any():
         row = int(bad.nonzero()[0, 0])
         raise DataError(
-            f"row {row} of the training rows holds the label {int(labels[row])}; labels of "
-            f"training rows are 0 to {num_classes - 1}. Leave out rows without a class."
+            f"row {row} of the {rows} rows holds the label {int(labels[row])}; labels of "
+            f"{rows} rows are 0 to {num_classes - 1}. Leave out rows without a class."
         )
 
 

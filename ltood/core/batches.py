@@ -3,18 +3,15 @@
 Shapes: N rows, D features, C classes, P local patches, e auxiliary outputs of the head.
 """
 
-import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Protocol, Self, TypeVar
 
-import torch
 from torch import Tensor
 
-from ltood.core.arrays import Rows, as_labels, as_rows, check_classes, check_finite
+from ltood.core.arrays import Rows, as_labels, as_rows, check_finite
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.core.head import ClassifierHead, Head
-from ltood.core.prior import ClassPrior, Counts
+from ltood.core.head import ClassifierHead
 
 Features = Annotated[Tensor, "[N, D] float32"]
 Logits = Annotated[Tensor, "[N, C] float32"]
@@ -27,18 +24,6 @@ T = TypeVar("T")
 
 #: Rows that are read and scored at once; bounds memory, not results.
 BATCH_ROWS = 8192
-
-
-class Need(enum.Enum):
-    """Parts that a method may need beyond the rows it scores; checked before reading anything."""
-
-    TRAIN = "training features"
-    AUX = "auxiliary outlier features (split aux)"
-    HEAD = "the classifier head"
-    PRIOR = "class counts of the training set"
-    LOCAL = "local features"
-    AUX_OUTPUTS = "an auxiliary output of the head, such as a detector node (extra_weight)"
-    NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,127 +244,3 @@ class TensorSource:
         del arrays
         for start in range(0, len(self._batch), rows):
             yield self._batch.slice(start, start + rows)
-
-
-@dataclass(frozen=True, eq=False)
-class FitInputs:
-    """Everything a method may learn from; absent parts are None.
-
-    Attributes:
-        train: Training rows of the ID classes.
-        aux: Auxiliary outliers, never an OOD test set.
-        head: Classifier head.
-        prior: Training class counts.
-    """
-
-    train: FeatureSource | None = None
-    aux: FeatureSource | None = None
-    head: ClassifierHead | None = None
-    prior: ClassPrior | None = None
-    _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        features: Rows | None = None,
-        labels: Rows | None = None,
-        *,
-        head: Head | None = None,
-        prior: Counts | None = None,
-        aux: Rows | None = None,
-        logits: Rows | None = None,
-        local: Rows | None = None,
-        num_classes: int | None = None,
-    ) -> "FitInputs":
-        """Build inputs from plain arrays.
-
-        Args:
-            features: Training features, [N, D].
-            labels: Their classes, [N] whole numbers.
-            head: Classifier head, a linear layer, or its weight and bias; gives the logits
-                where they are not given.
-            prior: Class counts; counted from `labels` where not given.
-            aux: Auxiliary outlier features, [M, D].
-            logits: Training logits, [N, C].
-            local: Local training features, [N, P, D].
-            num_classes: C; taken from the head, the logits or the largest label where not given.
-
-        Raises:
-            DataError: If a shape does not fit, a number is NaN or infinite, a label is not a
-                class, or the prior has another number of classes.
-        """
-        head = None if head is None else ClassifierHead.of(head)
-        prior = None if prior is None else ClassPrior.of(prior)
-        labels = None if labels is None else as_labels(labels)
-        logits = as_rows(logits, "logits", "[N, C]")
-        if num_classes is None:
-            num_classes = _num_classes(head, logits, labels, prior)
-        if labels is not None:
-            check_classes(labels, num_classes)
-        if prior is not None and num_classes not in (0, prior.num_classes):
-            raise DataError(
-                f"the prior has {prior.num_classes} classes but there are {num_classes}; give one "
-                "count for each class."
-            )
-        train = None
-        if any(rows is not None for rows in (features, logits, local)):
-            batch = FeatureBatch.of(features, logits, labels=labels, local=local, head=head)
-            train = TensorSource(batch.validate(), num_classes)
-        if prior is None and labels is not None and len(labels):
-            prior = ClassPrior(torch.bincount(labels.cpu(), minlength=num_classes).numpy())
-        outliers = None
-        if aux is not None:
-            aux = as_rows(aux, "aux", "[M, D]", None if head is None else head.dim)
-            outliers = TensorSource(FeatureBatch.of(aux, head=head).validate(), num_classes)
-        return cls(train, outliers, head, prior)
-
-    def require_train(self) -> FeatureSource:
-        """Training rows, or a clear error."""
-        return _given(self.train, Need.TRAIN)
-
-    def require_aux(self) -> FeatureSource:
-        """Auxiliary outlier rows, or a clear error."""
-        return _given(self.aux, Need.AUX)
-
-    def require_head(self) -> ClassifierHead:
-        """Classifier head, or a clear error."""
-        return _given(self.head, Need.HEAD)
-
-    def require_prior(self) -> ClassPrior:
-        """Class counts, or a clear error."""
-        return _given(self.prior, Need.PRIOR)
-
-    def cached(self, key: object, compute: Callable[[], T]) -> T:
-        """Compute a statistic of these inputs once and share it among methods.
-
-        Args:
-            key: Names the statistic and every parameter it depends on, so that a
-                changed parameter can never meet a stale value.
-            compute: Gives the value; called at most once per key.
-        """
-        if key not in self._shared:
-            self._shared[key] = compute()
-        shared: T = self._shared[key]
-        return shared
-
-
-def _num_classes(
-    head: ClassifierHead | None,
-    logits: Tensor | None,
-    labels: Tensor | None,
-    prior: ClassPrior | None,
-) -> int:
-    """C from the first of these that is given; 0 if none is."""
-    if head is not None:
-        return head.num_classes
-    if logits is not None:
-        return logits.shape[1]
-    if prior is not None:
-        return prior.num_classes
-    return int(labels.max()) + 1 if labels is not None and len(labels) else 0
-
-
-def _given(value: T | None, need: Need) -> T:
-    if value is None:
-        raise MissingNeedError(f"fit needs {need.value}, which it was not given.")
-    return value

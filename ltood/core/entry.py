@@ -14,12 +14,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, get_args
 
+import torch
 from torch import Tensor
 
 from ltood.core.arrays import Rows, as_tensor, check_finite, like
-from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
+from ltood.core.batches import FeatureBatch, Ids, Labels, TensorSource
 from ltood.core.errors import ConfigError, DataError, NotFittedError
 from ltood.core.head import ClassifierHead, Head
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.prior import Counts
 from ltood.core.settings import parse, to_section
 
@@ -141,6 +143,8 @@ class Entry(Generic[C]):
         aux: Rows | None = None,
         logits: Rows | None = None,
         local: Rows | None = None,
+        val: Rows | FeatureBatch | None = None,
+        val_labels: Rows | None = None,
     ) -> Self:
         """Learn from training rows, forgetting what an earlier fit has learned.
 
@@ -154,19 +158,30 @@ class Entry(Generic[C]):
             aux: Auxiliary outlier features, [M, D].
             logits: Training logits, [N, C]; made by the head where not given.
             local: Local training features, [N, P, D].
+            val: Features of ID rows held out of training, [V, D], for entries that need them; or
+                a `FeatureBatch`, where they read more of these rows than features.
+            val_labels: Classes of these rows, [V] whole numbers.
 
         Raises:
             DataError: If a shape does not fit, a number is not finite or a label is not a class.
             MissingNeedError: If something is missing that this entry learns from.
         """
-        others = (labels, head, prior, aux, logits, local)
+        others = (labels, head, prior, aux, logits, local, val, val_labels)
         if isinstance(features, FitInputs):
             if any(value is not None for value in others):
                 raise DataError("FitInputs hold all that fit learns from; give nothing else.")
             inputs = features
         else:
             inputs = FitInputs.of(
-                features, labels, head=head, prior=prior, aux=aux, logits=logits, local=local
+                features,
+                labels,
+                head=head,
+                prior=prior,
+                aux=aux,
+                logits=logits,
+                local=local,
+                val=val,
+                val_labels=val_labels,
             )
         self._forget()
         with nullcontext() if inputs is features else self._in_own_words():
@@ -271,6 +286,22 @@ class Entry(Generic[C]):
     def derived(self) -> dict[str, float]:
         """Values that `fit` derived from data and a reader should see, such as a clip."""
         return {}
+
+    def findings(self) -> dict[str, Any]:
+        """Facts that `fit` found and a reader should see, as JSON holds them; none by default."""
+        return {}
+
+    def learned_rows(self, ids: Ids, labels: Labels) -> Tensor:
+        """Which held-out rows `fit` has learned from, [N] bool; none by default.
+
+        A promise about new rows, such as a threshold, must rest on the others.
+
+        Args:
+            ids: Ids of rows of the split val, [N].
+            labels: Their classes, [N].
+        """
+        del labels
+        return torch.zeros_like(ids, dtype=torch.bool)
 
 
 def _widths(inputs: FitInputs, needs: frozenset[Need]) -> dict[str, int]:

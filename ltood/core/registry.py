@@ -9,8 +9,10 @@ import ast
 import difflib
 import importlib
 import pkgutil
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ltood.core.errors import ConfigError, UnknownNameError, quoted
 from ltood.core.own_entries import check_own, import_own, own_file, own_names
@@ -96,17 +98,30 @@ def summary(package: str, name: str) -> str:
     return docstring.partition("\n")[0]
 
 
-def flag(package: str, name: str, constant: str) -> bool:
-    """Whether an entry's module holds the line `constant = True`, read without importing it.
+def flag(package: str, name: str, key: str) -> bool:
+    """Whether an entry's module holds the line `key = True`, read without importing it.
+
+    Raises:
+        UnknownNameError: If there is no such entry.
+    """
+    return constant(package, name, key) is True
+
+
+def constant(package: str, name: str, key: str) -> Any:  # noqa: ANN401 - any literal
+    """Literal of the line `key = ...` of an entry's module, read without importing it.
+
+    Returns:
+        Its value; None where there is no such line, or it holds no literal.
 
     Raises:
         UnknownNameError: If there is no such entry.
     """
     check_name(package, name)
-    return any(
-        isinstance(line, ast.Assign)
-        and [target.id for target in line.targets if isinstance(target, ast.Name)] == [constant]
-        and isinstance(line.value, ast.Constant)
-        and line.value.value is True
-        for line in ast.parse(source_file(package, name).read_bytes()).body
-    )
+    text = source_file(package, name).read_bytes()
+    for line in ast.parse(text).body if key.encode() in text else ():
+        if not isinstance(line, ast.Assign):
+            continue
+        if [target.id for target in line.targets if isinstance(target, ast.Name)] == [key]:
+            with suppress(ValueError):
+                return ast.literal_eval(line.value)
+    return None

@@ -10,18 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.arrays import Rows, as_rows, check_finite
-from ltood.core.batches import (
-    BATCH_ROWS,
-    FeatureBatch,
-    Features,
-    FitInputs,
-    LocalFeatures,
-    Logits,
-    Need,
-    Scores,
-)
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, Features, LocalFeatures, Logits, Scores
 from ltood.core.entry import C, Entry
 from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.inputs import FitInputs, Need
 
 ManyScores = Annotated[Tensor, "[S, N] float32, one row per setting, higher means more OOD"]
 
@@ -85,6 +77,15 @@ class Method(Entry[C], ABC):
     @abstractmethod
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores of the rows of `batch`, [N] float32; higher means more OOD."""
+
+    def explain(self, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Columns that say what a score comes from, [N] each, by name; none by default.
+
+        Args:
+            batch: Rows that are scored; holds the method's `arrays`.
+        """
+        del batch
+        return {}
 
     @classmethod
     def score_many(cls, methods: Sequence[Self], batch: FeatureBatch) -> ManyScores:
@@ -274,6 +275,7 @@ def check_needs(
     head = inputs.head
     present = {
         Need.TRAIN: inputs.train is not None,
+        Need.VAL: inputs.val is not None,
         Need.AUX: inputs.aux is not None,
         Need.HEAD: head is not None,
         Need.PRIOR: inputs.prior is not None,

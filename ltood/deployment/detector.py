@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ltood.core.arrays import Rows, as_array, as_tensor
-from ltood.core.batches import BATCH_ROWS, FeatureBatch
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, Ids, Labels
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
-from ltood.scoring.sources import calibrated, to_tensor
+from ltood.ops.calibrated import calibrated
+from ltood.scoring.sources import to_tensor
 
 #: Training classes that are named with a verdict.
 NUM_NEAREST = 3
@@ -102,6 +103,14 @@ class DeployedDetector:
     def needs_local(self) -> bool:
         """Whether the method reads local features."""
         return "local" in self.method.arrays
+
+    def learned_rows(self, ids: Ids, labels: Labels) -> Tensor:
+        """Which rows of the split val a slot has learned from, [N] bool; see `Entry`."""
+        learned = self.method.learned_rows(ids, labels)
+        for entry in (self.calibrator, self.normaliser):
+            if entry is not None:
+                learned = learned | entry.learned_rows(ids, labels)
+        return learned
 
     def score(self, features: Rows, *, local: Rows | None = None) -> Tensor:
         """OOD scores, [N] float32; higher means more OOD.

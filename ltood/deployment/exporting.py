@@ -11,14 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ltood.core.errors import ConfigError, DataError, StoreError
-from ltood.core.slots import Calibrator, Method, Normaliser
-from ltood.deployment.detector import DeployedDetector
-from ltood.ops.statistics import class_statistics
-from ltood.runtime.console import progress
-from ltood.runtime.provenance import library_versions
-from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
-from ltood.scoring.slots import (
+from ltood.core.building import (
     NONE,
     EntrySpec,
     Slot,
@@ -26,7 +19,14 @@ from ltood.scoring.slots import (
     build_method,
     build_normaliser,
 )
-from ltood.store.layout import ID_SPLITS
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.deployment.detector import DeployedDetector
+from ltood.ops.statistics import class_statistics
+from ltood.runtime.console import progress
+from ltood.runtime.provenance import library_versions
+from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.store.layout import ID_SPLITS, VAL_SPLIT
 from ltood.store.reading import StoreReader
 
 DEFAULT_TPR = 0.95
@@ -186,16 +186,32 @@ def _check_tpr(tpr: float) -> None:
 def _with_threshold(
     fitted: DeployedDetector, plain: ScoringSession, split: str, tpr: float
 ) -> DeployedDetector:
-    """The same detector with its threshold, found by scoring `split` as new rows are scored."""
+    """The same detector with its threshold, found by scoring `split` as new rows are scored.
+
+    Rows that `fit` has learned from set no threshold: they score lower than new ones.
+
+    Raises:
+        DataError: If it has learned from all.
+    """
     source = plain.source(split)
-    arrays = ("features", "local") if fitted.needs_local else ("features",)
+    arrays = ["features", "ids", "labels", *(["local"] if fitted.needs_local else [])]
     parts = []
     with progress(f"score {split}", len(source)) as advance:
         for batch in source.batches(arrays=arrays):
             local = batch.arrays.get("local")
-            parts.append(fitted.score(batch.features, local=local).cpu().numpy())
+            scores = fitted.score(batch.features, local=local)
+            if split == VAL_SPLIT:
+                scores = scores[~fitted.learned_rows(batch.ids, batch.labels)]
+            parts.append(scores.cpu().numpy())
             advance(len(batch))
-    return with_threshold(fitted, np.concatenate(parts), tpr, split)
+    found = np.concatenate(parts)
+    if not len(found):
+        raise DataError(
+            f"method {fitted.description['method']['name']} has learned from all {len(source)} "
+            f"rows of {split}, so that none is left for the threshold; lower its share of these "
+            "rows, or pass another --threshold-split."
+        )
+    return with_threshold(fitted, found, tpr, split)
 
 
 def with_threshold(

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.core.entry import Entry
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.core.head import ClassifierHead
@@ -23,7 +24,6 @@ from ltood.deployment.detector import DeployedDetector
 from ltood.runtime.devices import choose_device
 from ltood.runtime.files import replace_together, to_json_bytes
 from ltood.runtime.provenance import digest
-from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 
 KIND = "ltood detector"
 SCHEMA = 1

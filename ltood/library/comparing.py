@@ -35,6 +35,7 @@ def compare(
     ood: Mapping[str, Rows | Pair] | None = None,
     head: Head | None = None,
     aux: Rows | None = None,
+    val: Rows | Pair | None = None,
     prior: Counts | None = None,
     local: Mapping[str, Rows] | None = None,
     class_names: Sequence[str] | None = None,
@@ -54,8 +55,10 @@ def compare(
             for rows that show an ID class and -1 for the others.
         head: Last linear layer: a `torch.nn.Linear`, a `ClassifierHead` or (weight, bias).
         aux: Features of auxiliary outliers, which some calibrators learn from.
+        val: Features of ID rows held out of training, or a pair with their classes; some methods
+            need them.
         prior: Class counts; counted from the training labels where not given.
-        local: Local features, [N, P, D], by "train", "test" and the names of the OOD sets.
+        local: Local features, [N, P, D], by "train", "val", "test" and the names of the OOD sets.
         class_names: Names of the classes in label order.
         methods: "all", or names and objects, each of another kind.
         calibrators: "all", or names and objects; "none" leaves the features as they are.
@@ -82,7 +85,7 @@ def compare(
         )
     }
     store: StoreReader
-    given = (train, test, ood, head, aux, prior, local, class_names)
+    given = (train, test, ood, head, aux, val, prior, local, class_names)
     if features is not None:
         if any(value is not None for value in given):
             raise DataError("opened features hold all that is compared; give no arrays too.")
@@ -95,7 +98,7 @@ def compare(
     else:
         assert train is not None
         assert test is not None
-        store = _store(train, test, ood, aux, local or {}, head, prior, class_names)
+        store = _store(train, test, ood, aux, val, local or {}, head, prior, class_names)
     config = parse(names, Config, "compare:")
     board, timings = run(store, config, settings, device=device)
     return Board(_in_own_words(board, store.fingerprint), timings)
@@ -110,21 +113,24 @@ def _store(
     test: Pair,
     ood: Mapping[str, Rows | Pair],
     aux: Rows | None,
+    val: Rows | Pair | None,
     local: Mapping[str, Rows],
     head: Head | None,
     prior: Counts | None,
     class_names: Sequence[str] | None,
 ) -> MemoryStore:
-    if unknown := local.keys() - {"train", "test", *ood}:
-        raise DataError(
-            f"local names {sorted(unknown)[0]!r}; it takes train, test, {', '.join(ood)}."
-        )
+    taken = ["train", "test", *(["val"] if val is not None else []), *ood]
+    if unknown := local.keys() - set(taken):
+        raise DataError(f"local names {sorted(unknown)[0]!r}; it takes {', '.join(taken)}.")
     splits = {
         "train": Given(*train, local.get("train")),
         "test": Given(*test, local.get("test")),
     }
     if aux is not None:
         splits["aux"] = Given(aux)
+    if val is not None:
+        seen, labels = val if isinstance(val, tuple) else (val, None)
+        splits["val"] = Given(seen, labels, local.get("val"))
     for name, rows in ood.items():
         seen, labels = rows if isinstance(rows, tuple) else (rows, None)
         splits[f"{OOD_PREFIX}{name}"] = Given(seen, labels, local.get(name))

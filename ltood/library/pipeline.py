@@ -81,6 +81,9 @@ class Pipeline:
         aux: Rows | None = None,
         prior: Counts | None = None,
         local: Rows | None = None,
+        val: Rows | None = None,
+        val_labels: Rows | None = None,
+        val_local: Rows | None = None,
     ) -> Self:
         """Learn from training rows; a threshold that was set is forgotten.
 
@@ -92,6 +95,10 @@ class Pipeline:
             aux: Features of auxiliary outliers, [M, D].
             prior: Class counts, [C]; counted from `labels` where not given.
             local: Local training features, [N, P, D], for methods that read them.
+            val: Features of ID rows held out of training, [V, D], for methods that need them.
+                `set_threshold` takes other rows.
+            val_labels: Classes of these rows, [V]; the predicted ones count where not given.
+            val_local: Local features of these rows, [V, P, D].
 
         Raises:
             DataError: If a shape does not fit, a number is not finite or a label is not a
@@ -103,14 +110,18 @@ class Pipeline:
         from ltood.scoring.session import ScoringSession
 
         if is_features(features):
-            given = (labels, aux, prior, local, self.head, self.class_names)
-            if any(value is not None for value in given):
+            rows = (labels, aux, prior, local, val, val_labels, val_local)
+            if any(value is not None for value in (*rows, self.head, self.class_names)):
                 raise DataError("opened features hold all that fit learns from; give nothing else.")
             store = reader_of(cast("StoreReader | Path", features))
         else:
             splits = {"train": Given(cast(Rows, features), labels, local)}
             if aux is not None:
                 splits["aux"] = Given(aux)
+            if val is not None:
+                splits["val"] = Given(val, val_labels, val_local)
+            elif val_labels is not None or val_local is not None:
+                raise DataError("val_labels and val_local are those of val=, which is missing.")
             head = None if self.head is None else ClassifierHead.of(self.head)
             counts = None if prior is None else ClassPrior.of(prior)
             store = MemoryStore(splits, head, counts, self.class_names)

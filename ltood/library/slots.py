@@ -1,11 +1,6 @@
 """From what a caller gives for a slot, a name or an entry, to an entry that is not fitted."""
 
-from ltood.core.entry import Entry
-from ltood.core.errors import ConfigError
-from ltood.core.registry import KINDS, load
-from ltood.core.settings import to_section
-from ltood.core.slots import Calibrator, Method, Normaliser
-from ltood.scoring.slots import (
+from ltood.core.building import (
     NONE,
     EntrySpec,
     Slot,
@@ -13,6 +8,11 @@ from ltood.scoring.slots import (
     build_method,
     build_normaliser,
 )
+from ltood.core.entry import Entry
+from ltood.core.errors import ConfigError
+from ltood.core.registry import KINDS, load
+from ltood.core.settings import to_section
+from ltood.core.slots import Calibrator, Method, Normaliser
 
 #: Class of the entries of each package, and how a caller may give one.
 _GIVEN: dict[str, tuple[type[Entry], str]] = {

@@ -15,7 +15,8 @@ from typing import Literal, Self
 import torch
 from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

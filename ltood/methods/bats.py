@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
 from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

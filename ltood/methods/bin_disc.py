@@ -9,7 +9,8 @@ the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, whic
 
 from dataclasses import dataclass
 
-from ltood.core.batches import FeatureBatch, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 

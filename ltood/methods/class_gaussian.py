@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
-from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -9,7 +9,8 @@ Departure: float32, where the code of LoCoOp compares in half precision and rows
 from dataclasses import dataclass
 from typing import Self
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import NonNegative, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Scores
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Positive, Seed
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

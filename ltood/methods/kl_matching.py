@@ -13,8 +13,9 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Logits, Need, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Logits, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.statistics import check_labels

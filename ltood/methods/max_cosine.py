@@ -9,7 +9,8 @@ with the head as it is, where the first paper trains with a cosine head.
 from dataclasses import dataclass
 from typing import Self
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions, cosines

@@ -10,7 +10,8 @@ Departure: float32, where some codes compare in half precision and rows tie.
 from dataclasses import dataclass
 from typing import Self
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -15,8 +15,9 @@ from typing import Annotated, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, Logits, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, Positive, Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -10,7 +10,8 @@ classes without training rows are left out.
 from dataclasses import dataclass
 from typing import Self
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.gaussian import min_squared_distance

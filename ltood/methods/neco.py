@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import max_logit

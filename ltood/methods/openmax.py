@@ -20,8 +20,9 @@ from typing import Annotated, Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Limits, Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.blas import add_gram, symmetric

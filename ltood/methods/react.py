@@ -13,7 +13,8 @@ from typing import Self
 import torch
 from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

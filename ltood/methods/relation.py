@@ -15,7 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Decay, Positive, Share
 from ltood.core.settings import Settings
 from ltood.ops.banks import training_bank

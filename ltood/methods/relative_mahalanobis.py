@@ -12,7 +12,8 @@ from typing import Self
 
 from torch.nn.functional import normalize
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Method
 from ltood.ops.gaussian import (
     GaussianConfig,

@@ -13,8 +13,9 @@ from typing import Self
 
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FeatureSource, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import energy

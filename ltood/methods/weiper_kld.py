@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, normalize, pad
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, Scores
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, NonNegative, Seed
 from ltood.core.settings import Settings
 from ltood.core.slots import Method

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Need, Scores
+from ltood.core.batches import FeatureBatch, Features, Logits, Scores
 from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import NonNegative, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Normaliser

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FitInputs
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.ops.lengths import unit
 from ltood.ops.pairs import SimilarityBank
 

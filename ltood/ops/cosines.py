@@ -8,7 +8,8 @@ rounding of stored half-precision embeddings, or a head that does not come from 
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Features, FitInputs, Logits, Scores
+from ltood.core.batches import FeatureBatch, Features, Logits, Scores
+from ltood.core.inputs import FitInputs
 from ltood.ops.lengths import unit
 
 #: Most cosines [rows, patches, classes] held at once; bounds memory, not results.

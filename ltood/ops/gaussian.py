@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltood.core.batches import Features, FitInputs
+from ltood.core.batches import Features
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.ops.blas import add_gram, symmetric, times_upper

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from ltood.core.batches import Features, FitInputs
+from ltood.core.batches import Features
+from ltood.core.inputs import FitInputs
 from ltood.core.limits import Limits
 from ltood.ops.lengths import remeasured
 from ltood.ops.statistics import activations, row_percentile

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.core.batches import Features, FeatureSource, FitInputs, Labels
+from ltood.core.batches import Features, FeatureSource, Labels
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 
 #: Most training activations that are kept and sorted for exact percentiles (256 MiB).
 EXACT_VALUES = 2**26

@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ltood.core.batches import Features, FitInputs
+from ltood.core.batches import Features
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.limits import Count
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
 from ltood.ops.lengths import lengths

@@ -1,4 +1,7 @@
-"""Code that a stage runs: its module, all that it imports, and the entries it loads by name."""
+"""Code that a stage runs: its module, all that it imports, and the entries it loads by name.
+
+An entry that holds others, such as an ensemble, loads these by name too.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltood.core.holding import held
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.runtime.provenance import code_parts
 
@@ -39,15 +43,15 @@ def roots(stage: str, params: Params) -> list[str]:
     Raises:
         ConfigError: If an entry is not named properly, or is unknown.
     """
-    entries = [f"ltood.{PACKAGES[key]}.{params.name(key)}" for key in STAGES[stage]]
+    entries = [(PACKAGES[key], params.name(key)) for key in STAGES[stage]]
     if stage == "compare":
-        entries = [
-            f"ltood.{package}.{name}"
-            for package, names in compared(params)["settings"].items()
-            for name in names
-        ]
+        settings = compared(params)["settings"]
+        entries = [(package, name) for package in settings for name in settings[package]]
+    for package, name in list(entries):
+        entries += held(package, name, (params.content.get(package) or {}).get(name))
+    names = dict.fromkeys(f"ltood.{package}.{name}" for package, name in entries)
     # Settings are read on the way to every stage, by a module that does not count.
-    return [f"ltood.pipeline.{stage}", "ltood.core.settings", *entries]
+    return [f"ltood.pipeline.{stage}", "ltood.core.settings", *names]
 
 
 def code_of(stage: str, params: Params) -> dict[str, Any]:

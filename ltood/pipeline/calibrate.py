@@ -13,8 +13,8 @@ def run(params: Params) -> None:
     if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
+    from ltood.core.building import EntrySpec, build_calibrator
     from ltood.scoring.session import ScoringSession, fit_calibrator
-    from ltood.scoring.slots import EntrySpec, build_calibrator
 
     chosen = params.chosen("calibrator")
     session = ScoringSession.open(store, params.device)

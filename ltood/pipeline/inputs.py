@@ -73,7 +73,7 @@ def check(params: Params) -> None:
     if not _is_normalised(params):
         return
 
-    from ltood.scoring.slots import EntrySpec, build_method, build_normaliser
+    from ltood.core.building import EntrySpec, build_method, build_normaliser
 
     method, normaliser = (
         EntrySpec(chosen.name, chosen.settings) for chosen in map(params.chosen, _PAIR)

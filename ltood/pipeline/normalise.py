@@ -15,9 +15,9 @@ def run(params: Params) -> None:
         return
     chosen = params.chosen("normaliser")
 
+    from ltood.core.building import EntrySpec, build_normaliser
     from ltood.scoring.run import base_of, normalise_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
-    from ltood.scoring.slots import EntrySpec, build_normaliser
     from ltood.store.fitted import read_fitted
 
     session = ScoringSession.open(features(), params.device)

@@ -11,9 +11,9 @@ def run(params: Params) -> None:
 
     method = params.chosen("method")
 
+    from ltood.core.building import EntrySpec, build_method
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
-    from ltood.scoring.slots import EntrySpec, build_method
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)

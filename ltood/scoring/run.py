@@ -12,13 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch
-from ltood.core.errors import DataError, LtoodError, StoreError
-from ltood.core.slots import Method, Normaliser
-from ltood.runtime.console import progress
-from ltood.runtime.files import temporary_folder
-from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
-from ltood.scoring.slots import (
+from ltood.core.batches import FeatureBatch, FeatureSource
+from ltood.core.building import (
     NONE,
     EntrySpec,
     Slot,
@@ -26,7 +21,12 @@ from ltood.scoring.slots import (
     build_method,
     build_normaliser,
 )
-from ltood.scoring.sources import StoredSource, to_tensor
+from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.core.slots import Method, Normaliser
+from ltood.runtime.console import progress
+from ltood.runtime.files import temporary_folder
+from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.scoring.sources import to_tensor
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.scores import ScoreSplit, ScoreStore, ScoreWriter
@@ -130,7 +130,7 @@ def write_scores(
 
 
 def score_batches(
-    detector: Method, method: str, source: StoredSource, split: str
+    detector: Method, method: str, source: FeatureSource, split: str
 ) -> Iterator[ScoreSplit]:
     """Score a split batch by batch.
 

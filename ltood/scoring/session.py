@@ -1,21 +1,23 @@
 """A feature store opened for stage two: what is fitted on it, and its rows as batches."""
 
-from dataclasses import replace
 from functools import cached_property
 
 import torch
 
-from ltood.core.batches import FitInputs, Need
+from ltood.core.batches import FeatureSource
+from ltood.core.building import NONE, EntrySpec, Slot, build_calibrator
 from ltood.core.entry import Entry
 from ltood.core.errors import StoreError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
+from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
-from ltood.scoring.slots import NONE, EntrySpec, Slot, build_calibrator
 from ltood.scoring.sources import StoredSource
 from ltood.store.fitted import FittedEntry
+from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
 from ltood.store.reading import SplitReader, StoreReader
 
 
@@ -44,7 +46,7 @@ class ScoringSession:
         self.store, self.device, self.calibrator = store, device, calibrator
         self.own_head = self._stored_head = stored_head
         if calibrator is not None and stored_head is not None:
-            self.own_head = replace(stored_head, bias=calibrator._adjust_logits(stored_head.bias))
+            self.own_head = calibrated_head(stored_head, calibrator)
         self._splits: dict[str, SplitReader] = {}
         self._inputs: dict[str, FitInputs] = {}
 
@@ -77,21 +79,26 @@ class ScoringSession:
             self._splits[name] = self.store.split(name)
         return self._splits[name]
 
-    def source(self, split: str) -> StoredSource:
+    def source(self, split: str) -> FeatureSource:
         """Rows of one split, as the calibrator shows them."""
         return self.source_of(self.split(split))
 
-    def source_of(self, split: SplitReader) -> StoredSource:
+    def source_of(self, split: SplitReader) -> FeatureSource:
         """Rows of a split, which may be of another store, as the calibrator shows them."""
-        num_classes = len(self.store.class_names)
-        return StoredSource(split, num_classes, self.own_head, self.device, self.calibrator)
+        source = StoredSource(split, len(self.store.class_names), self.device)
+        if self.calibrator is None:
+            return source
+        return CalibratedSource(source, self.calibrator, self.own_head)
 
     def inputs(self, train_split: str = "train") -> FitInputs:
         """Everything an entry may learn from; splits that the store lacks are None."""
         if train_split not in self._inputs:
-            train = self.source(train_split) if train_split in self.store.splits else None
-            aux = self.source("aux") if "aux" in self.store.splits else None
-            self._inputs[train_split] = FitInputs(train, aux, self.own_head, self.store.prior())
+            train, aux, val = (
+                self.source(name) if name in self.store.splits else None
+                for name in (train_split, AUX_SPLIT, VAL_SPLIT)
+            )
+            prior = self.store.prior()
+            self._inputs[train_split] = FitInputs(train, aux, self.own_head, prior, val)
         return self._inputs[train_split]
 
     def check_needs(self, what: str, entry: Entry, train_split: str = "train") -> None:

@@ -23,7 +23,7 @@ from ltood.store.rows import StoredRows
 from ltood.store.writer import KIND, FeatureWriter
 
 if TYPE_CHECKING:
-    from ltood.core.batches import Need
+    from ltood.core.inputs import Need
 
 #: Largest amount that `FeatureSplit.load` puts into memory.
 LOAD_LIMIT_GIB = 8.0

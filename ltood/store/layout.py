@@ -29,6 +29,7 @@ SCHEMA = 2
 CHUNK_BYTES = 16 * 2**20
 OOD_PREFIX = "ood_"
 ID_SPLITS = ("train", "val", "test")
+VAL_SPLIT = "val"
 AUX_SPLIT = "aux"
 #: Training images again, each row several augmented views; only extraction writes it.
 VIEWS_SPLIT = "train_views"

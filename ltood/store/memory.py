@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.arrays import Rows, as_array
-from ltood.core.batches import BATCH_ROWS, Need
+from ltood.core.batches import BATCH_ROWS
 from ltood.core.errors import DataError, StoreError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import Need
 from ltood.core.prior import ClassPrior
 from ltood.store.head import output_layer
 from ltood.store.layout import (
@@ -35,6 +36,7 @@ _HEAD = "head=, the network's last linear layer or its (weight, bias)"
 #: How a caller in Python gives what is missing.
 REMEDIES: Mapping[Need, str] = {
     Need.TRAIN: "give training features",
+    Need.VAL: "give val=, features of ID rows that were held out of training",
     Need.AUX: "give aux=, features of auxiliary outliers",
     Need.HEAD: f"give {_HEAD}",
     Need.PRIOR: "give prior=, the class counts",

@@ -10,7 +10,7 @@ from ltood.core.prior import ClassPrior
 from ltood.store.layout import SplitSpec
 
 if TYPE_CHECKING:
-    from ltood.core.batches import Need
+    from ltood.core.inputs import Need
 
 
 class SplitReader(Protocol):

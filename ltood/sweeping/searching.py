@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch, FeatureSource
+from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method
 from ltood.core.errors import ConfigError, UnknownNameError
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Method, check_needs
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
 from ltood.scoring.outcomes import Failed, attempt
 from ltood.scoring.session import ScoringSession, calibrate
-from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method
-from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT
 from ltood.sweeping.candidates import Settings
@@ -217,7 +217,7 @@ def _score_portion(
 
 
 def _score_side(
-    detectors: Sequence[Method], source: StoredSource, advance: Advance
+    detectors: Sequence[Method], source: FeatureSource, advance: Advance
 ) -> tuple[Scores, NDArray[np.int64], dict[int, Failed]]:
     """Scores of all rows, [S, N], their labels, [N], and the candidates that failed, by place."""
     scores = np.empty((len(detectors), len(source)), dtype=np.float32)

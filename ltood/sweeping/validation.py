@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ltood.core.batches import FeatureSource
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.scoring.session import ScoringSession
-from ltood.scoring.sources import StoredSource
 from ltood.store.exchange import import_folder
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX
+from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_SPLIT
 from ltood.store.reading import SplitReader, StoreReader
 
-ID_SPLIT = "val"
+ID_SPLIT = VAL_SPLIT
 TEST_SPLIT = "test"
 
 #: Share of rows that may equal test rows by accident, such as plain black images.
@@ -39,8 +39,8 @@ class Validation:
         ood_name: Split or archive of the OOD rows.
     """
 
-    id_rows: StoredSource
-    ood_rows: StoredSource
+    id_rows: FeatureSource
+    ood_rows: FeatureSource
     id_name: str
     ood_name: str
 

@@ -8,11 +8,11 @@ from ltood.adapting import adapt as module
 from ltood.adapting.adapt import adapt
 from ltood.adapting.texts import TextEncoder, template_head
 from ltood.clip.prompts import PromptBatch, learned_prompts
+from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.settings import to_section
 from ltood.recipes import locoop, zero_shot
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 from ltood.store.adapted import with_adapted_head
 from ltood.store.scores import ScoreStore
 from tests import prompt_samples

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import COUNTS, DIM, make_toy
 
-from ltood.core.batches import FitInputs
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
+from ltood.core.inputs import FitInputs
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, check_needs

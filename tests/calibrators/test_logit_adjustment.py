@@ -8,13 +8,13 @@ from reference.logit_adjustment import adjusted
 
 from ltood.calibrators.logit_adjustment import Config, LogitAdjustment
 from ltood.calibrators.none import NoCalibration
-from ltood.core.batches import FitInputs
+from ltood.core.building import EntrySpec, build_calibrator
 from ltood.core.errors import ConfigError, DataError, NotFittedError
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.deployment.images import _compare_heads
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession, fit_calibrator, restore_calibrator
-from ltood.scoring.slots import EntrySpec, build_calibrator
 from ltood.store.exchange import import_folder
 
 COUNTS = (60, 25, 10, 5)

@@ -5,9 +5,10 @@ from conftest import DIM
 from reference import scores as reference
 
 from ltood.calibrators.patt import PATT, Config, head_weighted, label_sums, rescale
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.ops.logits import energy
 

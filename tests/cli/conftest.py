@@ -69,8 +69,8 @@ def store(folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def scores(store, tmp_path_factory) -> Path:
     """Energy scores of that store."""
+    from ltood.core.building import EntrySpec
     from ltood.scoring.run import score_store
-    from ltood.scoring.slots import EntrySpec
     from ltood.store.features import FeatureStore
 
     path = tmp_path_factory.mktemp("scores") / "scores.zarr"

@@ -12,9 +12,9 @@ from tests.deployment.detector_samples import make_image_samples
 @pytest.fixture(scope="module")
 def detector(store, tmp_path_factory):
     """A deployed detector of the store."""
+    from ltood.core.building import EntrySpec
     from ltood.deployment.exporting import fit_detector
     from ltood.deployment.files import save_detector
-    from ltood.scoring.slots import EntrySpec
     from ltood.store.features import FeatureStore
 
     path = tmp_path_factory.mktemp("detector") / "detector.safetensors"

@@ -7,12 +7,12 @@ import pytest
 
 from ltood.comparing.plan import Combination, Config
 from ltood.comparing.running import compare
+from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError, StoreError
 from ltood.core.registry import available
 from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 from tests.comparing.compare_samples import SETTINGS, by_title, count_reads, make_store
 
 

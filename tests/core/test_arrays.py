@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ltood.core.arrays import check_finite
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 
 HEAD = ClassifierHead(torch.ones(3, 4), torch.zeros(3))

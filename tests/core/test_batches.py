@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.prior import ClassPrior
 from ltood.core.slots import Method, check_needs
 from ltood.methods.himplos import HIMPLoS
@@ -68,9 +69,41 @@ def test_inputs_from_tensors(head):
     assert FitInputs.of(logits=torch.zeros(3, 5), labels=labels).require_train().num_classes == 5
 
 
+def test_held_out_rows_have_ids_and_what_the_head_makes(head):
+    train, labels = torch.randn(3, 4), torch.tensor([0, 0, 2])
+    features = torch.randn(5, 4)
+    inputs = FitInputs.of(train, labels, head=head, val=features, val_labels=[2, 1, 0, 0, 1])
+    (rows,) = inputs.require_val().batches()
+    assert rows.ids.tolist() == [0, 1, 2, 3, 4]
+    assert rows.labels.tolist() == [2, 1, 0, 0, 1]
+    assert torch.equal(rows.features, features)
+    torch.testing.assert_close(rows.logits, head.logits(features))
+    batch = FeatureBatch.of(features, labels=labels[[0] * 5], ids=[9, 3, 2, 8, 1])
+    (own,) = FitInputs.of(train, labels, val=batch).require_val().batches()
+    assert own.ids.tolist() == [9, 3, 2, 8, 1]
+    (numbered,) = FitInputs.of(train, labels, val=FeatureBatch.of(features)).val.batches()
+    assert numbered.ids.tolist() == [0, 1, 2, 3, 4]
+    assert FitInputs.of(train, labels).val is None
+
+
+def test_held_out_rows_that_break_a_rule_are_refused(head):
+    train, labels, rows = torch.randn(3, 4), torch.tensor([0, 0, 2]), torch.randn(2, 4)
+    with pytest.raises(DataError, match=r"row 1 of the held-out rows holds the label 3"):
+        FitInputs.of(train, labels, head=head, val=rows, val_labels=[0, 3])
+    with pytest.raises(DataError, match="val_labels without rows"):
+        FitInputs.of(train, labels, val_labels=[0, 1])
+    with pytest.raises(DataError, match="holds its labels"):
+        FitInputs.of(train, labels, val=FeatureBatch.of(rows), val_labels=[0, 1])
+    with pytest.raises(DataError, match="val have shape"):
+        FitInputs.of(train, labels, head=head, val=torch.randn(2, 5))
+    with pytest.raises(DataError, match="NaN"):
+        FitInputs.of(train, labels, val=torch.full((2, 4), torch.nan))
+
+
 def test_missing_inputs_are_named():
     empty = FitInputs.of()
-    for require in (empty.require_train, empty.require_aux, empty.require_head):
+    required = (empty.require_train, empty.require_aux, empty.require_head, empty.require_val)
+    for require in required:
         with pytest.raises(MissingNeedError, match=r"fit needs .*, which it was not given"):
             require()
 
@@ -85,9 +118,8 @@ def test_met_needs_pass(head):
     full = ClassifierHead(
         head.weight, head.bias, torch.zeros(1, 4), torch.zeros(1), torch.ones(4), torch.zeros(4)
     )
-    inputs = FitInputs.of(
-        torch.randn(3, 4), torch.tensor([0, 1, 2]), head=full, aux=torch.ones(1, 4)
-    )
+    parts = {"head": full, "aux": torch.ones(1, 4), "val": torch.ones(2, 4)}
+    inputs = FitInputs.of(torch.randn(3, 4), torch.tensor([0, 1, 2]), **parts)
     check_needs("method toy", frozenset(Need), inputs, has_local=True)
 
 
@@ -227,3 +259,11 @@ def test_inputs_are_taken_from_lists_and_arrays(labels):
 def test_outliers_of_another_width_are_named(head):
     with pytest.raises(DataError, match="aux"):
         FitInputs.of(torch.ones(2, head.dim), [0, 1], head=head, aux=torch.ones(3, head.dim + 1))
+
+
+def test_an_entry_says_nothing_of_itself_by_default(toy):
+    method = HIMPLoS().fit(toy.inputs)
+    assert method.findings() == {}
+    assert method.explain(toy.id_batch) == {}
+    learned = method.learned_rows(torch.arange(4), torch.zeros(4, dtype=torch.int64))
+    assert learned.tolist() == [False] * 4

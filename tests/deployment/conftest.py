@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ltood.core.building import EntrySpec
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.files import save_detector
-from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from tests.deployment.detector_samples import ImageSamples, make_image_samples, write_folder
 

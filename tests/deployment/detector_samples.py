@@ -9,10 +9,10 @@ import torch
 from conftest import COUNTS, make_toy
 from PIL import Image
 
+from ltood.core.building import EntrySpec
 from ltood.deployment.exporting import fit_detector
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.checkpoint import write_checkpoint
-from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 
 NAMES = [str(number) for number in range(len(COUNTS))]

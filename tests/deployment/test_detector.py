@@ -9,6 +9,7 @@ import torch
 from conftest import COUNTS, DIM
 from torch.nn.functional import normalize
 
+from ltood.core.building import EntrySpec
 from ltood.core.errors import (
     DataError,
     LtoodError,
@@ -20,7 +21,6 @@ from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.files import load_detector, save_detector
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 
 #: Methods steeper than one, whose scores amplify the rounding of logits that are computed for
 #: other numbers of rows at once: here a Weibull distribution of shape 66.

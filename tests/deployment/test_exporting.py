@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import COUNTS
 
+from ltood.core.building import EntrySpec
 from ltood.core.errors import (
     ConfigError,
     DataError,
     StoreError,
 )
 from ltood.deployment.exporting import choose_threshold_split, fit_detector, threshold_at
-from ltood.scoring.slots import EntrySpec
+from ltood.methods import energy
+from ltood.methods.energy import Energy
+from ltood.scoring.session import ScoringSession
 from ltood.store.exchange import import_folder
 from tests.deployment.detector_samples import write_folder
 
@@ -41,6 +45,31 @@ def test_threshold_and_verdict(detector, rows):
     assert recorded["accepted"] >= recorded["tpr"] == 0.9
     assert detector.threshold in found.scores.tolist()
     assert torch.equal(found.is_ood, found.scores > detector.threshold)
+
+
+class Learned(Energy):
+    """Has learned from some rows of split val: all below a limit."""
+
+    limit = 30
+
+    def learned_rows(self, ids, labels):
+        assert labels.tolist() == (ids % len(COUNTS)).tolist()
+        return ids < self.limit
+
+
+def test_rows_that_were_learned_from_set_no_threshold(store, monkeypatch):
+    monkeypatch.setattr(energy, "Entry", Learned)
+    found = fit_detector(store, EntrySpec("energy"), tpr=0.8, device="cpu")
+    (val,) = ScoringSession.open(store, "cpu").source("val").batches()
+    scores = found.score(val.features)
+    assert found.description["threshold"]["rows"] == len(scores) - 30
+    assert found.threshold == threshold_at(scores[30:], 0.8)
+    # They are rows of split val; a row of another split may have the same id.
+    named = fit_detector(store, EntrySpec("energy"), threshold_split="test", device="cpu")
+    assert named.description["threshold"]["rows"] == len(scores)
+    monkeypatch.setattr(Learned, "limit", 1000)
+    with pytest.raises(DataError, match="has learned from all 40 rows of val"):
+        fit_detector(store, EntrySpec("energy"), device="cpu")
 
 
 @pytest.mark.parametrize("tpr", [0.0, -1.0, 1.01, math.nan])

@@ -7,6 +7,7 @@ import pytest
 from image_samples import extract_tiny, make_plan, train_tiny
 from PIL import Image
 
+from ltood.core.building import EntrySpec
 from ltood.datasets.folder import Config, Dataset
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.images import fit_image, fit_pixels
@@ -15,7 +16,6 @@ from ltood.images.decoding import Geometry
 from ltood.images.prepared import open_prepared
 from ltood.networks.backbone import ImageSpec
 from ltood.preparing.prepare import prepare
-from ltood.scoring.slots import EntrySpec
 from ltood.store.features import FeatureStore
 
 #: Wide, high and odd ones; what is squashed differs from what is cropped.

@@ -12,6 +12,7 @@ import ltood
 from ltood.comparing.plan import Config
 from ltood.comparing.running import compare as run
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
+from ltood.core.inputs import Need
 from ltood.core.registry import available
 from ltood.evaluation.binding import read_bound
 from ltood.metrics import METRICS
@@ -197,3 +198,29 @@ def test_relabelled_rows_and_local_features():
 def test_what_is_refused(changed, error, match):
     with pytest.raises(error, match=match):
         ltood.compare(**sets() | {"methods": ["energy"]} | changed)
+
+
+def test_held_out_rows_reach_the_methods(monkeypatch):
+    seen = []
+
+    class Watching(ltood.Energy):
+        needs = frozenset({Need.VAL})
+
+        def _fit(self, inputs):
+            seen.extend(inputs.require_val().batches())
+            return self
+
+    monkeypatch.setattr("ltood.methods.energy.Entry", Watching)
+    given = sets()
+    without = ltood.compare(**given, methods=["energy"])
+    assert "give val=" in without.content["rows"][0]["reason"]
+    features, labels = given["test"]
+    for val in (features, (features, labels)):
+        seen.clear()
+        assert ltood.compare(**given, val=val, methods=["energy"]).rows[0]["status"] == "ok"
+        assert np.array_equal(seen[0].features, features)
+        known = labels if isinstance(val, tuple) else np.full(len(features), -1)
+        assert np.array_equal(seen[0].labels, known)
+    local = {"val": np.ones((3, 2, 2), np.float32)}
+    with pytest.raises(DataError, match="local names 'val'"):
+        ltood.compare(**given, local=local)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 import ltood
 from ltood.core.batches import BATCH_ROWS
+from ltood.core.building import EntrySpec
 from ltood.core.errors import (
     ConfigError,
     DataError,
@@ -17,9 +18,9 @@ from ltood.core.errors import (
     NotFittedError,
     StoreError,
 )
+from ltood.core.inputs import Need
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.files import save_detector
-from ltood.scoring.slots import EntrySpec
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 
@@ -378,3 +379,36 @@ def test_opened_features_in_memory(data):
     assert np.array_equal(pipe.score(column), pipe.score(arrays["ood"]))
     with pytest.raises(DataError, match="give nothing else"):
         ltood.Pipeline("energy", head=head).fit(opened)
+
+
+class Watching(ltood.Energy):
+    """Needs held-out rows, and keeps what it was given of them."""
+
+    needs = frozenset({Need.VAL})
+    seen: tuple[torch.Tensor, ...] = ()
+
+    def _fit(self, inputs):
+        rows = list(inputs.require_val().batches(arrays=("features", "logits", "labels", "local")))
+        names = ("features", "labels", "local", "logits")
+        type(self).seen = tuple(torch.cat([row.arrays[name] for row in rows]) for name in names)
+        return self
+
+
+def test_held_out_rows_reach_the_method_that_needs_them(data, toy):
+    arrays, head = data
+    pipe = ltood.Pipeline(Watching(), head=head, device="cpu")
+    with pytest.raises(MissingNeedError, match="give val="):
+        pipe.fit(arrays["x"], arrays["y"])
+    with pytest.raises(DataError, match="val=, which is missing"):
+        pipe.fit(arrays["x"], arrays["y"], val_labels=arrays["val_y"])
+    val, local = toy.id_batch.features, toy.id_batch.local
+    train = next(iter(toy.inputs.train.batches()))
+    pipe.fit(
+        *(train.features, train.labels),
+        **{"local": train.local, "val": val, "val_labels": arrays["val_y"], "val_local": local},
+    )
+    given = (val, torch.tensor(arrays["val_y"]), local, head.logits(val))
+    for seen, expected in zip(Watching.seen, given, strict=True):
+        torch.testing.assert_close(seen, expected)
+    with pytest.raises(DataError, match="val holds the label 4"):
+        pipe.fit(arrays["x"], arrays["y"], val=val[:1], val_labels=[4])

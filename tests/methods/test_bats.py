@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference.bats import bats as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.bats import BATS, Config
 from ltood.methods.energy import Energy
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference import bin_disc as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.methods.bin_disc import BinDisc
 from ltood.normalisers.imood import ImOOD

@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference.class_gaussian import class_gaussian as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods import class_gaussian
 from ltood.methods.class_gaussian import ClassGaussian, Config
 from ltood.methods.mahalanobis import Mahalanobis

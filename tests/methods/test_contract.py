@@ -10,9 +10,10 @@ import pytest
 import torch
 from conftest import COUNTS, DIM, make_toy
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, NotFittedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section
@@ -103,13 +104,31 @@ def test_batches_and_order_do_not_matter(name, toy):
     torch.testing.assert_close(shuffled, whole[order], rtol=1e-5, atol=1e-5)
 
 
+def test_held_out_rows_are_read_by_those_who_say_so(name, toy):
+    class Forbidden(TensorSource):
+        def batches(self, rows=11, arrays=()):
+            raise AssertionError("rows of split val were read")
+
+    val = Forbidden(next(iter(toy.inputs.val.batches())), toy.head.num_classes)
+    inputs = dataclasses.replace(toy.inputs, val=val)
+    if Need.VAL in load("methods", name).Entry().needs:
+        with pytest.raises(AssertionError, match="split val"):
+            fitted(name, inputs)
+    else:
+        expected = fitted(name, toy.inputs).score(joined(toy))
+        assert torch.equal(fitted(name, inputs).score(joined(toy)), expected)
+
+
 def test_fit_does_not_depend_on_batches(name, toy):
     class Small(TensorSource):
         def batches(self, rows=11, arrays=()):
             return super().batches(min(rows, 11), arrays)
 
-    train = Small(next(iter(toy.inputs.train.batches())), toy.head.num_classes)
-    inputs = FitInputs(train, toy.inputs.aux, toy.head, toy.inputs.prior)
+    train, val = (
+        Small(next(iter(source.batches())), toy.head.num_classes)
+        for source in (toy.inputs.train, toy.inputs.val)
+    )
+    inputs = FitInputs(train, toy.inputs.aux, toy.head, toy.inputs.prior, val)
     expected = fitted(name, toy.inputs).score(joined(toy))
     got = fitted(name, inputs).score(joined(toy))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
@@ -132,13 +151,10 @@ def test_class_order_does_not_matter(name, toy):
         labels = torch.where(batch.labels < 0, -1, back[batch.labels.clamp(min=0)])
         return FeatureBatch({**batch.arrays, "logits": batch.logits[:, order], "labels": labels})
 
-    train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
-    inputs = FitInputs(
-        TensorSource(permuted(train), 4),
-        TensorSource(permuted(aux), 4),
-        head,
-        ClassPrior(toy.inputs.prior.counts[order.numpy()]),
-    )
+    sources = (toy.inputs.train, toy.inputs.aux, toy.inputs.val)
+    train, aux, val = (TensorSource(permuted(next(iter(s.batches()))), 4) for s in sources)
+    prior = ClassPrior(toy.inputs.prior.counts[order.numpy()])
+    inputs = FitInputs(train, aux, head, prior, val)
     batch = joined(toy)
     expected = fitted(name, toy.inputs).score(batch)
     got = fitted(name, inputs).score(permuted(batch))
@@ -160,7 +176,7 @@ def test_scores_repeat(name, toy):
     detector = fitted(name, toy.inputs)
     first = detector.score(joined(toy))
     assert torch.equal(detector.score(joined(toy)), first)
-    fresh = FitInputs(toy.inputs.train, toy.inputs.aux, toy.head, toy.inputs.prior)
+    fresh = dataclasses.replace(toy.inputs)
     assert torch.equal(fitted(name, fresh).score(joined(toy)), first)
 
 
@@ -219,8 +235,11 @@ def test_what_was_learned_can_be_saved(name, toy):
 
 def plain(name: str, toy) -> tuple[Method, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """A method, what its public `fit` takes, and what its public `score` takes."""
-    train, aux = (next(iter(s.batches())) for s in (toy.inputs.train, toy.inputs.aux))
+    sources = (toy.inputs.train, toy.inputs.aux, toy.inputs.val)
+    train, aux, val = (next(iter(source.batches())) for source in sources)
     learned = {"features": train.features, "labels": train.labels, "aux": aux.features}
+    if Need.VAL in load("methods", name).Entry().needs:
+        learned |= {"val": val.features, "val_labels": val.labels}
     method = type(fitted(name, toy.inputs))(fitted(name, toy.inputs).config)
     rows = {"features": toy.id_batch.features}
     if "local" in method.arrays:

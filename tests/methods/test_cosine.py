@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference.cosine import cosine
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.cosine import Config, Cosine
 
 

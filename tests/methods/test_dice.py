@@ -4,9 +4,10 @@ import torch
 from reference.dice import dice as reference
 from reference.dice import sparse_head
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.dice import DICE, Config
 from ltood.methods.energy import Energy
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference.dice_react import dice_react as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.dice import DICE
 from ltood.methods.dice import Config as DiceConfig
 from ltood.methods.dice_react import Config, DICEReAct

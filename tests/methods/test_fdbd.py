@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference.fdbd import fdbd
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.methods.fdbd import FDBD, Config
 
 

@@ -5,8 +5,9 @@ from reference.gmm import em
 from reference.gmm import gmm as reference
 from sklearn.mixture import GaussianMixture as Oracle
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods import gmm
 from ltood.methods.gmm import GMM, Config, k_means
 

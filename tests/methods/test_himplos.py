@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import scores as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.methods.energy import Energy
 from ltood.methods.himplos import Config, HIMPLoS, head_mask
 from ltood.ops.statistics import row_percentile

@@ -5,8 +5,9 @@ import pytest
 import torch
 from reference import kl_matching as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.kl_matching import Config, KLMatching
 
 

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import scores as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
+from ltood.core.inputs import FitInputs
 from ltood.methods.knn import KNN, Config
 from ltood.ops.neighbours import Neighbours
 

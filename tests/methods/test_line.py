@@ -5,9 +5,10 @@ from reference.line import importance_of
 from reference.line import line as reference
 from reference.scores import class_means
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.line import Config, LINe
 
 PARTS = {

@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference import scores as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.mahalanobis import Config, Mahalanobis
 
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference import nac as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.nac import NAC, Config, neuron_states
 
 

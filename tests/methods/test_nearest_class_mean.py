@@ -3,7 +3,8 @@ import pytest
 import torch
 from reference.nearest_class_mean import nearest_class_mean
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
+from ltood.core.inputs import FitInputs
 from ltood.methods.nearest_class_mean import Config, NearestClassMean
 
 

@@ -5,8 +5,9 @@ from reference.neco import neco as reference
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
+from ltood.core.inputs import FitInputs
 from ltood.methods.neco import NECO, Config
 
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference.nnguide import nnguide
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.nnguide import Config, NNGuide
 from ltood.ops import pairs
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference import openmax as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.openmax import Config, OpenMax
 
 NUM = 6

@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference.pnml import pnml
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.pnml import PNML, regret
 
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference import scores as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, Need
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs, Need
 from ltood.methods.energy import Energy
 from ltood.methods.react import Config, ReAct
 

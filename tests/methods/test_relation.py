@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference.relation import relation
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError
+from ltood.core.inputs import FitInputs
 from ltood.methods.relation import Config, Relation
 from ltood.ops import pairs
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from reference import rp_msp as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.methods.msp import MSP
 from ltood.methods.rp_msp import RPMSP, Config

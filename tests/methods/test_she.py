@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference.she import she
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.she import SHE
 
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 from reference import temperature_scaling as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.methods.msp import MSP
 from ltood.methods.msp import Config as MSPConfig
 from ltood.methods.temperature_scaling import TemperatureScaling

@@ -3,9 +3,10 @@ import pytest
 import torch
 from reference.vim import vim as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.vim import Config, ViM
 
 

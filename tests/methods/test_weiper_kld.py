@@ -5,9 +5,10 @@ import pytest
 import torch
 from reference import weiper_kld as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods import weiper_kld as module
 from ltood.methods.weiper_kld import Config, WeiPerKLD, divergence, perturbed_weights
 

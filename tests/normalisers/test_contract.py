@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import COUNTS
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import DataError, MissingNeedError, NotFittedError
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
 from ltood.core.settings import to_section

@@ -4,9 +4,10 @@ import torch
 from conftest import load_golden
 from reference import scores as reference
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.methods.energy import Energy
 from ltood.methods.msp import MSP

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.inputs import FitInputs
 from ltood.ops.banks import training_bank, training_features
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.ops import cosines as ops
 
 

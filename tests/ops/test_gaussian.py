@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.batches import FitInputs
 from ltood.core.errors import DataError
+from ltood.core.inputs import FitInputs
 from ltood.ops import gaussian
 from ltood.ops.gaussian import (
     mahalanobis,

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.methods.energy import Energy
 from ltood.methods.knn import KNN, Config
 from ltood.methods.nnguide import Config as GuideConfig

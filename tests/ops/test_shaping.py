@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltood.core.batches import FitInputs
 from ltood.core.errors import MissingNeedError
+from ltood.core.inputs import FitInputs
 from ltood.ops.shaping import (
     LARGEST_EXPONENT,
     clip_above,

@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltood.core.batches import FeatureBatch, FitInputs, TensorSource
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.inputs import FitInputs
 from ltood.core.prior import ClassPrior
 from ltood.ops import statistics
 from ltood.ops.statistics import (

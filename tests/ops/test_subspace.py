@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.core.batches import FitInputs
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 from ltood.ops.subspace import Eigenbasis, eigenbasis, head_origin, principal_dim
 
 

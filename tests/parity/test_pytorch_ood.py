@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ltood.core import registry
-from ltood.core.batches import FeatureBatch, FitInputs
+from ltood.core.batches import FeatureBatch
 from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
 
 pytestmark = pytest.mark.parity
 

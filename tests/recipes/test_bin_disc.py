@@ -5,11 +5,11 @@ import pytest
 import torch
 from outlier_samples import GoldenStep, train_and_extract
 
+from ltood.core.building import EntrySpec, build_method
 from ltood.core.errors import ConfigError
 from ltood.core.settings import parse
 from ltood.recipes.bin_disc import Config, Entry
 from ltood.scoring.session import ScoringSession
-from ltood.scoring.slots import EntrySpec, build_method
 
 
 def test_terms_and_gradients_are_the_published_ones():

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from ltood.calibrators.none import NoCalibration
 from ltood.calibrators.patt import PATT
 from ltood.core.batches import FeatureBatch
+from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError, StoreError
 from ltood.core.head import ClassifierHead
 from ltood.deployment.exporting import fit_detector
 from ltood.ops import statistics
+from ltood.ops.calibrated import calibrated
 from ltood.scoring.run import base_of, normalise_scores, pack_scores, score_store, write_scores
 from ltood.scoring.session import (
     ScoringSession,
@@ -24,8 +26,6 @@ from ltood.scoring.session import (
     fit_method,
     restore_calibrator,
 )
-from ltood.scoring.slots import NONE, EntrySpec, build_calibrator, build_method, build_normaliser
-from ltood.scoring.sources import calibrated
 from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
 from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
@@ -335,7 +335,7 @@ def test_raw_scores_of_a_killed_run_go_with_the_next(store, tmp_path):
 import os, sys
 from pathlib import Path
 from ltood.scoring import run
-from ltood.scoring.slots import EntrySpec
+from ltood.core.building import EntrySpec
 from ltood.store.features import FeatureStore
 run.normalise_scores = lambda *given, **more: os._exit(9)
 slots = [EntrySpec("energy"), EntrySpec("none"), EntrySpec("imood")]

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from ltood.core.building import EntrySpec
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 from ltood.store.adapted import (
     AdaptedHead,
     AdaptedStore,

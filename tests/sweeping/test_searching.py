@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ltood.core.batches import FeatureBatch
+from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError, MissingNeedError, UnknownNameError
 from ltood.core.registry import available, load
 from ltood.core.settings import to_section
@@ -13,7 +14,6 @@ from ltood.metrics.auroc import auroc
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 from ltood.ops.neighbours import Neighbours
 from ltood.scoring.run import score_store
-from ltood.scoring.slots import EntrySpec
 from ltood.sweeping import searching
 from ltood.sweeping.candidates import (
     grid_candidates,

@@ -1,4 +1,4 @@
-"""The three slots of stage two: entries by name, built once from plain settings."""
+"""Entries of the three slots of stage two by name, built once from plain settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,8 +50,10 @@ class Slot(Generic[E_co]):
         return to_section(self.config)
 
     def record(self) -> dict[str, Any]:
-        """Name, settings and what fitting derived from data, as score stores keep them."""
-        return {"name": self.name, "settings": self.settings, "in_use": self.entry.derived()}
+        """Name, settings and what fitting found in data, as score stores keep them."""
+        record = {"name": self.name, "settings": self.settings, "in_use": self.entry.derived()}
+        found = self.entry.findings()
+        return {**record, "findings": found} if found else record
 
 
 def build_method(spec: EntrySpec) -> Slot[Method]:

@@ -1,0 +1,107 @@
+"""Rows as a calibrator shows them: a view, of which no second copy is written.
+
+Methods see calibrated features, and the logits that the head gives for them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource
+from ltood.core.head import ClassifierHead
+from ltood.core.inputs import FitInputs
+from ltood.core.slots import Calibrator
+
+_OUTPUTS = ("logits", "aux_outputs")
+
+
+def calibrated(
+    batch: FeatureBatch,
+    calibrator: Calibrator | None,
+    head: ClassifierHead | None,
+    *,
+    logits: bool = True,
+) -> FeatureBatch:
+    """Rows as methods see them: calibrated, with the logits that the head gives for them.
+
+    Args:
+        batch: Raw rows; without a calibrator their own logits, where they have some, are kept.
+        calibrator: Fitted calibrator, or None.
+        head: Classifier head, with its bias as the calibrator adjusts it; None makes no logits.
+        logits: Whether the logits or the auxiliary outputs are read.
+    """
+    if calibrator is None and "logits" in batch.arrays:
+        return batch
+    arrays = dict(batch.arrays)
+    if calibrator is not None:
+        for raw in _OUTPUTS:
+            arrays.pop(raw, None)
+        if "features" in arrays:
+            arrays["features"] = calibrator._transform(batch.features)
+        if "local" in arrays:
+            arrays["local"] = calibrator._transform_local(batch.local)
+    features = arrays.get("features")
+    if logits and head is not None and features is not None:
+        arrays |= {"logits": head.logits(features), "aux_outputs": head.aux_outputs(features)}
+    return FeatureBatch(arrays)
+
+
+def calibrated_head(head: ClassifierHead | None, calibrator: Calibrator) -> ClassifierHead | None:
+    """The head with its bias as the calibrator adjusts it."""
+    if head is None:
+        return None
+    return replace(head, bias=calibrator._adjust_logits(head.bias))
+
+
+class CalibratedSource:
+    """Rows of a source as a calibrator shows them, calibrated on the way."""
+
+    def __init__(
+        self, source: FeatureSource, calibrator: Calibrator, head: ClassifierHead | None
+    ) -> None:
+        """Wrap a source.
+
+        Args:
+            source: Raw rows.
+            calibrator: Fitted calibrator.
+            head: Classifier head as `calibrated_head` gives it; without one there are no logits.
+        """
+        self._source, self._calibrator, self._head = source, calibrator, head
+
+    @property
+    def dim(self) -> int:
+        """Feature width D."""
+        return self._source.dim
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self._source.num_classes
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self._source)
+
+    def batches(
+        self, rows: int = BATCH_ROWS, arrays: Sequence[str] = ("features", "logits", "labels")
+    ) -> Iterator[FeatureBatch]:
+        """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
+        wanted = set(arrays)
+        outputs = bool(wanted & set(_OUTPUTS))
+        read = (wanted - set(_OUTPUTS)) | ({"features"} if outputs else set())
+        for batch in self._source.batches(rows, sorted(read)):
+            yield calibrated(batch, self._calibrator, self._head, logits=outputs)
+
+
+def calibrated_inputs(inputs: FitInputs, calibrator: Calibrator) -> FitInputs:
+    """Everything an entry may learn from, as a fitted calibrator shows it.
+
+    Args:
+        inputs: What the calibrator was fitted on.
+        calibrator: Fitted calibrator.
+    """
+    head = calibrated_head(inputs.head, calibrator)
+
+    def seen(source: FeatureSource | None) -> FeatureSource | None:
+        return None if source is None else CalibratedSource(source, calibrator, head)
+
+    return FitInputs(seen(inputs.train), seen(inputs.aux), head, inputs.prior, seen(inputs.val))
