@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from benchmarks.ensembles_scores import Scores
 from numpy.typing import NDArray
 from scipy.special import ndtri_exp
 
+from benchmarks.ensembles_scores import Scores
 from ltood.metrics import measure, rank
 from ltood.ops.conformal import RankMap
 from ltood.ops.held_out import first_part
@@ -31,9 +31,7 @@ class Parts:
     ood: Mapping[str, Floats]
 
 
-def parts_of(
-    scores: Scores, members: Sequence[str], share: float = 0.5, seed: int = 0
-) -> Parts:
+def parts_of(scores: Scores, members: Sequence[str], share: float = 0.5, seed: int = 0) -> Parts:
     """Val rows cut in two as the method does it, beside test and OOD rows."""
     places = [scores.row(title) for title in members]
     ids, strata = torch.from_numpy(scores.ids["val"]), torch.from_numpy(scores.labels["val"])
@@ -72,3 +70,29 @@ def fused(log_p_values: Floats, rule: str) -> Floats:
     if rule == "top_half":
         return -np.sort(-normal, axis=0)[: (members + 1) // 2].mean(axis=0)
     raise ValueError(rule)
+
+
+def results(test: Floats, ood: Mapping[str, Floats]) -> Floats:
+    """All measures on all OOD sets, percent, [S, 3]."""
+    found = [measure(rank(test, rows)) for rows in ood.values()]
+    return np.array([[100 * one[name] for name in MEASURES] for one in found])
+
+
+def single_results(scores: Scores) -> dict[str, Floats]:
+    """Results of every single method by its title."""
+    return {
+        title: results(scores.test[k], {name: rows[k] for name, rows in scores.ood.items()})
+        for k, title in enumerate(scores.rows)
+    }
+
+
+def ensemble_scores(parts: Parts, rule: str) -> tuple[Floats, dict[str, Floats]]:
+    """Fused scores of test rows and of every OOD set."""
+    test = fused(log_p(parts.maps, parts.test), rule)
+    return test, {name: fused(log_p(parts.maps, rows), rule) for name, rows in parts.ood.items()}
+
+
+def regret(found: Floats, singles: Mapping[str, Floats]) -> Floats:
+    """AUROC that a detector lacks to the best single method on each set, points, [S]."""
+    best = np.max([one[:, 0] for one in singles.values()], axis=0)
+    return best - found[:, 0]
