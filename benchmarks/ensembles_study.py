@@ -64,6 +64,9 @@ def fused(log_p_values: Floats, rule: str) -> Floats:
     if rule == "simes":
         ordered = np.sort(log_p_values, axis=0)
         return -(ordered - np.log(np.arange(1, members + 1))[:, None]).min(axis=0)
+    if rule == "cauchy":
+        p = np.exp(np.maximum(log_p_values, np.log(1e-15)))
+        return np.tan(np.pi * (0.5 - p)).mean(axis=0)
     normal = -ndtri_exp(np.minimum(log_p_values, -1e-12))
     if rule == "stouffer":
         return normal.mean(axis=0)
