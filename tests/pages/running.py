@@ -4,8 +4,10 @@ import importlib.util
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -28,14 +30,24 @@ def script(name: str) -> ModuleType:
 BLOCKS = script("make_notebooks").blocks
 
 
-def run_page(page: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def run_page(
+    page: str, monkeypatch: pytest.MonkeyPatch, stand_ins: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run all blocks in the current folder; returns the names that Python blocks left.
 
     Blocks with a title are written to that file. Lines with $ in blocks of the console run: those
     that start with `ltood` in this process, others as a program.
+
+    Args:
+        page: Path below docs/.
+        monkeypatch: For the command line.
+        stand_ins: What the tests put in the place of parts of the text, each there once.
     """
     text = (DOCS / page).read_text(encoding="utf-8")
-    names: dict[str, object] = {}
+    for part, stand_in in (stand_ins or {}).items():
+        assert text.count(part) == 1, part
+        text = text.replace(part, stand_in)
+    names: dict[str, Any] = {}
     for block in BLOCKS(text):
         if block.title:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)

@@ -7,31 +7,19 @@ import numpy as np
 import pytest
 
 from ltood.core.registry import load
-from ltood.store.exchange import import_folder
 from tests.pages.running import run_page
 from tests.pipeline.workspace import ROOT
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch, rng):
+def repository(features):
     """A folder with params.yaml and a store of features."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    arrays = tmp_path / "arrays"
-    arrays.mkdir()
-    means = 4 * np.eye(3, 8)
-    np.savez(arrays / "head.npz", weight=means, bias=np.zeros(3))
-    for name in ("train", "val", "test", "ood_far"):
-        labels = np.arange(90) % 3
-        features = rng.normal(size=(90, 8)) + (20 if name == "ood_far" else means[labels])
-        np.savez(arrays / f"{name}.npz", features=features, labels=labels)
-    import_folder(arrays, tmp_path / "features.zarr")
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    shutil.copy(ROOT / "params.yaml", features.parent)
+    yield features.parent
     sys.modules.pop("ltood.methods.mean_distance", None)
 
 
 def test_the_page(repository, monkeypatch, capsys):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     run_page("how-to/own-method.md", monkeypatch)
     assert "power" in capsys.readouterr().out
     assert "  mean_distance:\n    power: 1.0\n" in (repository / "params.yaml").read_text()
