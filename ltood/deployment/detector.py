@@ -1,11 +1,12 @@
 """The deployed detector: all fitted slots, the head and a threshold, ready for new rows.
 
 Rows go the way they go in `ltood score`: calibrate, logits from the head, score,
-normalise. The verdict is exact: a row is ID where `score <= threshold`, else OOD.
+normalise. The verdict is exact: a row is ID where `score <= threshold`, else OOD; or it is that
+of a rule, which keeps a promise by calibration rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,11 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.core.arrays import Rows, as_array, as_tensor
+from ltood.core.arrays import Rows, as_array, as_labels, as_tensor
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, Ids, Labels
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.deployment.calibration import CalibrationRows, surprises
+from ltood.deployment.predictions import Predictions, joined
+from ltood.deployment.promises import Promise
+from ltood.deployment.rules import Judgement, Rule, make_rule
 from ltood.ops.calibrated import calibrated
 from ltood.scoring.sources import to_tensor
 
@@ -42,30 +47,6 @@ class NotFiniteScoresError(LtoodError):
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions of the detector for N rows.
-
-    Attributes:
-        scores: OOD scores, [N] float32; higher means more OOD.
-        is_ood: Verdicts, [N] bool; true where the score is above the threshold.
-        classes: Most likely ID classes, [N] int64; meant for rows that are ID.
-        nearest: The training classes whose mean features are most similar, best first,
-            [N, 3] int64; fewer columns where fewer classes have training rows.
-        similarities: Their cosine similarities, [N, 3] float32, -1 to 1.
-    """
-
-    scores: Tensor
-    is_ood: Tensor
-    classes: Tensor
-    nearest: Tensor
-    similarities: Tensor
-
-    def __len__(self) -> int:
-        """Number of rows N."""
-        return len(self.scores)
-
-
-@dataclass(frozen=True)
 class DeployedDetector:
     """Fitted calibrator, method and normaliser with head, class means and threshold.
 
@@ -78,6 +59,8 @@ class DeployedDetector:
         class_rows: Training rows of each class, [C] int64; may hold zeros.
         threshold: Largest score of a row that counts as ID.
         description: Plain values: names, settings, threshold, provenance and versions.
+        calibration: Held-out ID rows that promises rest on; None where there are none.
+        rule: Decides instead of the threshold; see `promising`.
     """
 
     method: Method
@@ -88,6 +71,8 @@ class DeployedDetector:
     class_rows: Tensor
     threshold: float
     description: Mapping[str, Any]
+    calibration: CalibrationRows | None = None
+    rule: Rule | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -141,7 +126,68 @@ class DeployedDetector:
         """
         with torch.inference_mode():
             parts = [self._predict(batch) for batch in self._batches(features, local, logits=True)]
-        return Predictions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+            return joined(parts, self.rule)
+
+    def promising(self, promise: Promise) -> "DeployedDetector":
+        """The same detector, whose verdicts keep a promise instead of the threshold.
+
+        Raises:
+            MissingNeedError: If it has no calibration rows.
+            ConfigError: If it has too few of them, or a class mix does not fit.
+            DataError: If true classes are needed and not known.
+        """
+        if self.calibration is None:
+            raise MissingNeedError(self._without_calibration())
+        return replace(self, rule=make_rule(promise, self.calibration, self.description))
+
+    def _without_calibration(self) -> str:
+        """Why there are no calibration rows, and what to do."""
+        split = self.description.get("threshold", {}).get("split")
+        if "calibration" not in self.description:
+            why = "was written by a version that kept no calibration rows"
+        else:
+            why = f"has no calibration rows, since a slot has learned from split {split}"
+        return (
+            f"the detector {why}, and fpr, fdr and sets rest on them; export the detector again "
+            "with held-out ID rows (split val), or use its threshold."
+        )
+
+    def calibration_rows(
+        self, features: Rows, labels: Rows | None = None, *, local: Rows | None = None
+    ) -> CalibrationRows:
+        """What the detector says about held-out ID rows, as `promising` needs it.
+
+        Args:
+            features: As for `score`.
+            labels: True classes, [N]; -1 or no array where they are not known.
+            local: As for `score`.
+
+        Raises:
+            DataError: If a shape is wrong, a row holds NaN or a label is not a class.
+            MissingNeedError: If the method reads local features and none are given.
+            NotFiniteScoresError: If a score is not finite.
+        """
+        known = self._known_labels(labels, len(self._shaped(features)))
+        parts = []
+        with torch.inference_mode():
+            for batch in self._batches(features, local, logits=True):
+                own, logits = known[batch.ids], batch.logits
+                columns = self._scores(batch), logits.argmax(dim=1), own, surprises(logits, own)
+                parts.append(CalibrationRows(*columns))
+        return CalibrationRows.of(parts)
+
+    def _known_labels(self, labels: Rows | None, num: int) -> Tensor:
+        """Labels of `num` rows, [num] int64; -1 where they are not known."""
+        if labels is None:
+            return torch.full((num,), -1, device=self.device)
+        known = as_labels(labels).to(self.device)
+        if len(known) != num or not ((known >= -1) & (known < self.head.num_classes)).all():
+            raise DataError(
+                f"there are {len(known)} labels for {num} rows, or one of them is not a class; "
+                f"give one label for each row, 0 to {self.head.num_classes - 1}, or -1 where it "
+                "is not known."
+            )
+        return known
 
     def _batches(
         self, features: Rows, local: Rows | None, *, logits: bool
@@ -161,11 +207,27 @@ class DeployedDetector:
                 arrays["local"] = _finite(part, "local features", self.device, start)
             yield calibrated(FeatureBatch(arrays), self.calibrator, self.head, logits=logits)
 
-    def _predict(self, batch: FeatureBatch) -> tuple[Tensor, ...]:
-        """Columns of `Predictions` for one batch."""
-        scores = self._scores(batch)
+    def _predict(self, batch: FeatureBatch) -> Predictions:
+        """Predictions for one batch, as far as they do not depend on other rows."""
+        scores, classes = self._scores(batch), batch.logits.argmax(dim=1)
         nearest, similarities = self._nearest(batch.features)
-        return scores, scores > self.threshold, batch.logits.argmax(dim=1), nearest, similarities
+        thresholds = scores.new_full((len(batch),), self.threshold, dtype=torch.float64)
+        judged = (
+            Judgement(None, scores > self.threshold, thresholds)
+            if self.rule is None
+            else self.rule.judge(scores, classes, batch.logits)
+        )
+        return Predictions(
+            scores,
+            judged.is_ood,
+            classes,
+            nearest,
+            similarities,
+            judged.thresholds,
+            judged.p_values,
+            judged.sets,
+            self.method.explain(batch) if len(batch) else {},
+        )
 
     def _scores(self, batch: FeatureBatch) -> Tensor:
         """Normalised scores of one batch, [n] float32; higher means more OOD."""

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ltood.core.building import (
     NONE,
@@ -21,6 +22,7 @@ from ltood.core.building import (
 )
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
@@ -198,13 +200,15 @@ def _with_threshold(
     parts = []
     with progress(f"score {split}", len(source)) as advance:
         for batch in source.batches(arrays=arrays):
-            local = batch.arrays.get("local")
-            scores = fitted.score(batch.features, local=local)
+            new: Tensor | slice = slice(None)
             if split == VAL_SPLIT:
-                scores = scores[~fitted.learned_rows(batch.ids, batch.labels)]
-            parts.append(scores.cpu().numpy())
+                new = ~fitted.learned_rows(batch.ids, batch.labels)
+            local = batch.arrays.get("local")
+            rows = batch.features[new], batch.labels[new]
+            held = None if local is None else local[new]
+            parts.append(fitted.calibration_rows(*rows, local=held))
             advance(len(batch))
-    found = np.concatenate(parts)
+    found = CalibrationRows.of(parts)
     if not len(found):
         raise DataError(
             f"method {fitted.description['method']['name']} has learned from all {len(source)} "
@@ -215,13 +219,15 @@ def _with_threshold(
 
 
 def with_threshold(
-    fitted: DeployedDetector, scores: ArrayLike, tpr: float, split: str
+    fitted: DeployedDetector, rows: CalibrationRows, tpr: float, split: str
 ) -> DeployedDetector:
-    """The same detector with the threshold that `threshold_at` finds.
+    """The same detector with the threshold that `threshold_at` finds, and calibration rows.
+
+    The rows are kept as long as no slot has learned from them.
 
     Args:
         fitted: Detector, with or without a threshold.
-        scores: Its scores of ID rows, [N].
+        rows: What it says about held-out ID rows.
         tpr: Share of them to accept, above 0 up to 1.
         split: Where the rows come from, as the description records it.
 
@@ -229,7 +235,8 @@ def with_threshold(
         ConfigError: If `tpr` is out of range.
         DataError: If there are no scores or one is not finite.
     """
-    threshold, values = threshold_at(scores, tpr), np.asarray(scores)
+    values = rows.scores.cpu().numpy()
+    threshold = threshold_at(values, tpr)
     chosen = {
         "value": threshold,
         "rule": "a row is ID where score <= value, else OOD",
@@ -238,6 +245,14 @@ def with_threshold(
         "tpr": tpr,
         "accepted": float((values <= threshold).mean()),
     }
+    learned = {"train", fitted.calibrator.train_split if fitted.calibrator else "train"}
+    kept = None
+    if split not in learned:
+        kept = {"split": split, "rows": len(rows), "labelled": len(rows) - rows.num_unlabelled}
     return dataclasses.replace(
-        fitted, threshold=threshold, description={**fitted.description, "threshold": chosen}
+        fitted,
+        threshold=threshold,
+        description={**fitted.description, "threshold": chosen, "calibration": kept},
+        calibration=rows if kept else None,
+        rule=None,
     )

@@ -1,6 +1,6 @@
 """A deployed detector on disk: one file of tensors and one that describes them.
 
-    detector.safetensors   learned tensors of all slots, head, class means
+    detector.safetensors   learned tensors of all slots, head, class means, calibration rows
     detector.json          names, settings, threshold, preprocessing, provenance, versions
 
 Neither can execute code. The description holds the SHA-256 of the tensors and of itself, and is
@@ -20,13 +20,16 @@ from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method,
 from ltood.core.entry import Entry
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.core.head import ClassifierHead
+from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
 from ltood.runtime.devices import choose_device
 from ltood.runtime.files import replace_together, to_json_bytes
 from ltood.runtime.provenance import digest
 
 KIND = "ltood detector"
-SCHEMA = 1
+SCHEMA = 2
+#: Schema 1 has no calibration rows; all else is the same.
+READABLE = (1, SCHEMA)
 TENSORS = ".safetensors"
 SIDECAR = ".json"
 
@@ -88,6 +91,8 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
         }
         head = ClassifierHead(**_under("head", tensors))
         means, rows = tensors["classes.means"], tensors["classes.rows"]
+        held_out = _under("calibration", tensors)
+        calibration = CalibrationRows.restore(held_out) if description.get("calibration") else None
         if len(description["class_names"]) != head.num_classes:
             raise CorruptStoreError(
                 f"{sidecar_path} names {len(description['class_names'])} classes but the head has "
@@ -106,9 +111,8 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
     if specs["normaliser"].name != NONE.name:
         normaliser = build_normaliser(specs["normaliser"], base).entry
         normaliser.restore(_under("normaliser", tensors))
-    return DeployedDetector(
-        method, calibrator, normaliser, head, means, rows, threshold, description
-    )
+    slots = method, calibrator, normaliser
+    return DeployedDetector(*slots, head, means, rows, threshold, description, calibration)
 
 
 def detector_paths(path: Path) -> tuple[Path, Path]:
@@ -144,6 +148,7 @@ def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
         "normaliser": _state(detector.normaliser),
         "head": detector.head.arrays(),
         "classes": {"means": detector.class_means, "rows": detector.class_rows},
+        "calibration": {} if detector.calibration is None else detector.calibration.tensors(),
     }
     return {
         f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
@@ -183,10 +188,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         ) from error
     if kind != KIND:
         raise StoreError(f"{path} describes a {kind!r}, not a detector; give another file.")
-    if schema != SCHEMA:
+    if schema not in READABLE:
         raise StoreError(
-            f"{path} has schema {schema}, this version reads {SCHEMA}; {_EXPORT_AGAIN}, or use "
-            f"ltood {description.get('versions', {}).get('ltood', 'of that version')}."
+            f"{path} has schema {schema}, this version reads up to {SCHEMA}; {_EXPORT_AGAIN}, or "
+            f"use ltood {description.get('versions', {}).get('ltood', 'of that version')}."
         )
     if not _is_whole(description):
         raise CorruptStoreError(

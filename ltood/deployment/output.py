@@ -25,12 +25,12 @@ def write_rows(file: TextIO, verdicts: Iterable[Verdict], form: Format) -> None:
         for verdict in verdicts:
             file.write(json.dumps(verdict.record(), allow_nan=False, ensure_ascii=False) + "\n")
     else:
-        rows = (verdict.cells() for verdict in verdicts)
+        rows = iter(verdicts)
         first = next(rows, None)  # What is refused at once leaves no header behind.
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(() if first is None else (first,))
-        table.writerows(rows)
+        table.writerow(COLUMNS if first is None else first.columns)
+        table.writerows(() if first is None else (first.cells(),))
+        table.writerows(verdict.cells() for verdict in rows)
     file.flush()
 
 

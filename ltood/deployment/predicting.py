@@ -2,7 +2,8 @@
 
 An `.npz` archive holds `features` [N, D] (with `local` [N, P, D] where the method reads it)
 or `images` [N, H, W, C] uint8, and optionally `ids` [N]; if it holds both, features are
-read. Rows come out in the order they go in, and memory does not grow with their number.
+read. Rows come out in the order they go in, and memory does not grow with their number: where a
+verdict depends on all rows, they wait on disk.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ltood.core.batches import BATCH_ROWS
 from ltood.core.errors import ConfigError, DataError
 from ltood.deployment.detector import DeployedDetector, listed
+from ltood.deployment.discoveries import settled
 from ltood.deployment.images import Embedder, fit_pixels
 from ltood.deployment.verdicts import BadInputs, Verdict, verdicts
 from ltood.images.folders import images_below
@@ -59,6 +61,20 @@ def predict_files(
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}; it must be 1 or more.")
     bad = bad or BadInputs()
+    rows = _verdicts(detector, inputs, checkpoint, batch_size, bad)
+    if detector.rule is not None and detector.rule.is_joint:
+        rows = settled(rows, detector.rule)
+    yield from rows
+
+
+def _verdicts(
+    detector: DeployedDetector,
+    inputs: Sequence[Path],
+    checkpoint: Path | None,
+    batch_size: int,
+    bad: BadInputs,
+) -> Iterator[Verdict]:
+    """Verdicts of all inputs, one after the other."""
     embedder: Embedder | None = None
     for path in inputs:
         if path.suffix.lower() == _ARCHIVE and not path.is_dir():

@@ -21,6 +21,7 @@ from ltood.store.memory import Given, MemoryStore
 
 if TYPE_CHECKING:
     from ltood.deployment.detector import DeployedDetector
+    from ltood.deployment.promises import ClassMix
     from ltood.library.features import Features
     from ltood.store.reading import StoreReader
 
@@ -178,12 +179,20 @@ class Pipeline:
         return like(features, self.detector.score(features, local=local))
 
     def set_threshold(
-        self, features: Rows, *, tpr: float = 0.95, local: Rows | None = None
+        self,
+        features: Rows,
+        labels: Rows | None = None,
+        *,
+        tpr: float = 0.95,
+        local: Rows | None = None,
     ) -> Self:
         """Accept at least the share `tpr` of these ID rows, which `fit` must not have seen.
 
+        The promises of `predict`, such as `fpr`, rest on these rows too.
+
         Args:
             features: Held-out features of ID classes, [N, D]; never OOD rows.
+            labels: Their classes, [N], for `class_mix` and `sets`; -1 where not known.
             tpr: Share to accept, above 0 up to 1.
             local: Their local features, [N, P, D], for methods that read them.
 
@@ -194,20 +203,63 @@ class Pipeline:
         """
         from ltood.deployment.exporting import with_threshold
 
-        scores = self.detector.score(features, local=local).cpu().numpy()
-        self._detector = with_threshold(self.detector, scores, tpr, "val")
+        rows = self.detector.calibration_rows(features, labels, local=local)
+        self._detector = with_threshold(self.detector, rows, tpr, "val")
         return self
 
-    def predict(self, features: Rows, *, local: Rows | None = None) -> Predictions:
+    def predict(
+        self,
+        features: Rows,
+        *,
+        local: Rows | None = None,
+        fpr: float | None = None,
+        confidence: float | None = None,
+        per_group: str | None = None,
+        class_mix: "ClassMix | None" = None,
+        fdr: float | None = None,
+        sets: float | None = None,
+    ) -> Predictions:
         """Verdict, score, class and nearest training classes of each row; see `score`.
+
+        Without further options a row is OOD where its score is above the threshold. One of
+        `fpr`, `fdr` and `sets` promises more about ID rows that are like those of
+        `set_threshold`; see the page on decisions.
+
+        Args:
+            features: Features of the network that the pipeline was fitted for, [N, D].
+            local: Local features, [N, P, D], for methods that read them.
+            fpr: Share of ID rows that may be called OOD.
+            confidence: Share of calibration sets for which `fpr` holds, not only on average.
+            per_group: Keep `fpr` (or use `fdr`) within groups by predicted class: "class_group"
+                (many, medium, few) or "class".
+            class_mix: Shares of the classes at deployment where `set_threshold` had others:
+                "uniform", "train", shares by name or in class order, [C].
+            fdr: Share of ID rows among the rows of this call that are called OOD.
+            sets: Share of the rows of every class that may be called OOD or miss their class in
+                the set of classes of each row.
 
         Raises:
             NotFittedError: If `fit` or `set_threshold` has not run.
-            DataError: If a shape is wrong or a number is not finite.
+            DataError: If a shape is wrong, a number is not finite, or labels are missing.
+            ConfigError: If options are out of range, exclude one another, or ask for more than
+                the calibration rows can hold.
+            MissingNeedError: If the detector has no calibration rows.
         """
+        from ltood.deployment.promises import Promise
+
         detector = self._judging()
+        promise = Promise.asked(
+            fpr=fpr,
+            confidence=confidence,
+            per_group=per_group,
+            class_mix=class_mix,
+            fdr=fdr,
+            sets=sets,
+        )
+        if promise is not None:
+            detector = detector.promising(promise)
         found = detector.predict(features, local=local)
-        return Predictions.of(found, features, detector.threshold, detector.class_names)
+        return Predictions.of(found, features, detector)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write `<name>.safetensors` and `<name>.json`, which `ltood predict` reads too.

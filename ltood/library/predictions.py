@@ -1,19 +1,22 @@
 """Predictions of a pipeline for rows: verdict, score, class and nearest training classes."""
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ltood.core.arrays import Rows, like
-from ltood.deployment.detector import Predictions as Found
+from ltood.deployment.predictions import Predictions as Found
 from ltood.library.markup import html_table
 from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ltood.deployment.detector import DeployedDetector
 
 #: Rows that a printed table shows.
 SHOWN = 10
@@ -30,8 +33,12 @@ class Predictions:
         nearest: Classes whose mean training features are most similar, best first, [N, 3]
             int64; fewer columns where fewer classes have training rows.
         similarities: Their cosine similarities, [N, 3] float32.
-        threshold: Largest score of a row that counts as ID.
+        threshold: Largest score of a row that counts as ID; None where rows have different
+            ones, or where scores alone do not decide.
         class_names: Names of all C classes.
+        p_values: Conformal p-values, [N] float64; None unless a promise was asked for.
+        sets: Classes that are not ruled out, [N, C] bool; None unless `sets` was asked for.
+        explanations: Columns of the method that say what a score comes from, [N] each, by name.
     """
 
     is_ood: Any
@@ -39,18 +46,23 @@ class Predictions:
     classes: Any
     nearest: Any
     similarities: Any
-    threshold: float
+    threshold: float | None
     class_names: Sequence[str]
+    p_values: Any = None
+    sets: Any = None
+    explanations: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, found: Found, rows: Rows, threshold: float, class_names: Sequence[str]
-    ) -> "Predictions":
+    def of(cls, found: Found, rows: Rows, detector: "DeployedDetector") -> "Predictions":
         """Predictions of a detector, as the kind of array that `rows` are."""
 
         def given(column: Tensor) -> Any:  # noqa: ANN401 - a tensor or a NumPy array
             return like(rows, column)
 
+        threshold = None if detector.rule else detector.threshold
+        if threshold is None and found.thresholds is not None:
+            different = set(found.thresholds.tolist())
+            threshold = different.pop() if len(different) == 1 else None
         return cls(
             given(found.is_ood),
             given(found.scores),
@@ -58,7 +70,10 @@ class Predictions:
             given(found.nearest),
             given(found.similarities),
             threshold,
-            class_names,
+            detector.class_names,
+            None if found.p_values is None else given(found.p_values),
+            None if found.sets is None else given(found.sets),
+            {name: given(column) for name, column in found.explanations.items()},
         )
 
     def __len__(self) -> int:
@@ -69,6 +84,13 @@ class Predictions:
     def names(self) -> list[str]:
         """Name of the most likely ID class of each row."""
         return [self.class_names[number] for number in self.classes.tolist()]
+
+    @property
+    def set_names(self) -> list[list[str]]:
+        """Names of the classes in the set of each row; empty lists where no sets were asked for."""
+        if self.sets is None:
+            return [[] for _ in range(len(self))]
+        return [list(compress(self.class_names, row)) for row in self.sets.tolist()]
 
     @property
     def nearest_names(self) -> list[list[str]]:
@@ -91,7 +113,18 @@ class Predictions:
             for rank, (near, cosine) in enumerate(zip(nearest, cosines, strict=True), start=1):
                 record |= {f"nearest_{rank}": self.class_names[near], f"cosine_{rank}": cosine}
             found.append(record)
+        for name, column in self._further().items():
+            for record, value in zip(found, column[part].tolist(), strict=True):
+                record[name] = value
+        if self.sets is not None:
+            for record, names in zip(found, self.set_names, strict=False):
+                record["set"] = names
         return found
+
+    def _further(self) -> dict[str, Any]:
+        """Columns that not every detector and promise has, by name."""
+        own = {} if self.p_values is None else {"p_value": self.p_values}
+        return {**own, **self.explanations}
 
     def to_pandas(self) -> "pd.DataFrame":
         """A data frame with one row for each row.
@@ -120,10 +153,8 @@ class Predictions:
         return f"<p>{html.escape(self._summary())}</p>{html_table(self._cells())}{rest}"
 
     def _summary(self) -> str:
-        return (
-            f"{int(self.is_ood.sum())} of {len(self)} rows are OOD "
-            f"(score above {self.threshold:.6g})"
-        )
+        by = "p-values" if self.threshold is None else f"score above {self.threshold:.6g}"
+        return f"{int(self.is_ood.sum())} of {len(self)} rows are OOD ({by})"
 
     def _rest(self) -> list[str]:
         return [f"… {len(self) - SHOWN} more rows"] if len(self) > SHOWN else []

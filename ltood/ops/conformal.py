@@ -103,6 +103,17 @@ class RankMap:
         """Weight of some calibration rows and the new row, of that of all."""
         return (mass + self.test_weight) / (self.mass[0] + self.test_weight)
 
+    def threshold(self, level: float) -> float:
+        """Score above which, and only above which, p-values are at most `level`."""
+        kept = self._share(self.mass[torch.searchsorted(self.scores, self.scores)]) > level
+        last = float(self.scores[int(kept.sum()) - 1])
+        return torch.inf if self.smallest_p > level else last
+
+    @property
+    def smallest_p(self) -> float:
+        """P-value of a score above all others."""
+        return float(self._share(self.mass[-1]))
+
     def state(self) -> dict[str, Tensor]:
         """Learned tensors by name."""
         names = ("scores", "mass", "test_weight", "tails")
@@ -141,7 +152,8 @@ class GroupedMap:
             scores: Scores of held-out ID rows, [n]; finite.
             groups: Group of each row, [n] from 0 to G - 1.
             num_groups: Number of groups G.
-            minimum: Fewest calibration rows of a part; a level alpha needs 1 / alpha - 1.
+            minimum: Fewest calibration rows of a part; a level alpha needs 1 / alpha - 1. With 0
+                nothing is merged, and p-values of an empty part are 1.
 
         Raises:
             DataError: If there are no rows, a score is not finite or a group does not exist.
@@ -152,7 +164,7 @@ class GroupedMap:
         ordered, order = checked.sort()
         found = parts[groups[order]]
         by_part = found.argsort(stable=True)
-        counts = torch.bincount(found, minlength=int(parts.max()) + 1)
+        counts = torch.bincount(found, minlength=int(parts[-1]) + 1)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         held = ordered[by_part]
         slices = torch.split(held, counts.tolist())
@@ -182,13 +194,32 @@ class GroupedMap:
     def log_p(self, scores: Tensor, groups: Tensor, *, two_sided: bool = False) -> Tensor:
         """Logarithms of p-values for ranking, [N] float64; see `RankMap.log_p`."""
         new, parts = scores.to(self.scores), self._parts(groups)
-        largest, smallest = self.scores[self.starts[1:] - 1], self.scores[self.starts[:-1]]
+        # Tails of empty parts are infinite, so that it does not matter which score these take.
+        last = len(self.scores) - 1
+        largest = self.scores[(self.starts[1:] - 1).clamp(min=0)]
+        smallest = self.scores[self.starts[:-1].clamp(max=last)]
         beyond = (new - largest[parts]).clamp(min=0) / self.tails[parts, 0]
         upper = self._upper(new, parts).log() - beyond
         if not two_sided:
             return upper
         beyond = (smallest[parts] - new).clamp(min=0) / self.tails[parts, 1]
         return log_doubled(upper, self._lower(new, parts).log() - beyond)
+
+    def thresholds(self, levels: Tensor) -> Tensor:
+        """Score of each part above which, and only above which, p-values are at most a level.
+
+        Args:
+            levels: Level of each part, [P]; below 1.
+
+        Returns:
+            [P] float64; infinite where no p-value is that small.
+        """
+        parts = torch.arange(len(self.counts), device=self.starts.device)
+        of_rows = parts.repeat_interleave(self.counts)
+        kept = self._upper(self.scores, of_rows) > levels[of_rows]
+        last = self.starts[:-1] + torch.bincount(of_rows[kept], minlength=len(parts)) - 1
+        reached = 1 / (self.counts + 1).double() <= levels
+        return self.scores[last.clamp(min=0)].masked_fill(~reached, torch.inf)
 
     @cached_property
     def _ordered(self) -> Tensor:
@@ -241,15 +272,15 @@ def merged_parts(counts: Tensor, minimum: int) -> Tensor:
 
     Args:
         counts: Rows of each group, [G].
-        minimum: Fewest rows of a part; an empty part is never made.
+        minimum: Fewest rows of a part; with 0 every group is a part, also an empty one.
     """
     parts, part, rows = [], 0, 0
     for count in counts.tolist():
         parts.append(part)
         rows += count
-        if rows >= max(minimum, 1):
+        if rows >= minimum:
             part, rows = part + 1, 0
-    last = max(part - 1, 0)
+    last = max(part - 1, 0)  # What is left over has no part of its own.
     return torch.tensor([min(p, last) for p in parts], device=counts.device)
 
 

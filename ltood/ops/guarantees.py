@@ -57,6 +57,19 @@ def guaranteed_rank(rows: int, alpha: float, confidence: float) -> int:
     return low
 
 
+def confident_level(rank: int, rows: int, confidence: float) -> float:
+    """Level that the `rank` largest of `rows` calibration scores keep with a confidence.
+
+    Args:
+        rank: Calibration scores that count as alarms, below n + 1.
+        rows: Calibration rows n.
+        confidence: Share of calibration sets for which the level holds.
+    """
+    from scipy.special import betaincinv
+
+    return float(betaincinv(rank, rows + 1 - rank, confidence)) if rank else 0.0
+
+
 def benjamini_hochberg(p_values: Iterable[tuple[float, int]], fdr: float) -> float:
     """Largest p-value that counts as a discovery; 0 where none does.
 

@@ -19,7 +19,7 @@ def tail_scales(ordered: Tensor) -> Tensor:
 
     It is the maximum-likelihood scale of an exponential tail behind the largest (smallest)
     `TAIL_SHARE` of the rows. Where these are all equal, the mean over all rows stands in, and
-    where all rows are equal, 1.
+    where all rows are equal, 1. Without rows it is infinite.
 
     Args:
         ordered: Calibration scores in ascending order, [n] float64.
@@ -29,6 +29,8 @@ def tail_scales(ordered: Tensor) -> Tensor:
 
 def _mean_excess(ordered: Tensor) -> Tensor:
     num = len(ordered)
+    if num == 0:
+        return ordered.new_tensor(torch.inf)
     tail = min(math.ceil(TAIL_SHARE * num), num - 1)
     for rows in (tail, num - 1):
         # Differences before the mean: large scores of small spread keep their digits.

@@ -47,7 +47,7 @@ def fitted(data, *slots, **settings):
     arrays, head = data
     pipe = ltood.Pipeline(*slots, head=head, class_names=NAMES, device="cpu", **settings)
     pipe.fit(arrays["x"], arrays["y"], aux=arrays["aux"])
-    return pipe.set_threshold(arrays["val"], tpr=0.9)
+    return pipe.set_threshold(arrays["val"], arrays["val_y"], tpr=0.9)
 
 
 SLOTS = [

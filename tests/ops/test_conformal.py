@@ -142,7 +142,7 @@ def grouped(draw):
     num_groups = draw(st.integers(1, 5))
     group = st.integers(0, num_groups - 1)
     rows = st.lists(st.tuples(TIED, group), min_size=1, max_size=30)
-    return num_groups, draw(rows), draw(rows), draw(st.integers(1, 8))
+    return num_groups, draw(rows), draw(rows), draw(st.integers(0, 8))
 
 
 @given(grouped())
@@ -196,12 +196,36 @@ def test_other_groups_change_nothing(rng):
         ([30, 5, 30], 19, [0, 1, 1]),
         ([30, 30, 5], 19, [0, 1, 1]),
         ([5, 5, 5], 19, [0, 0, 0]),
-        ([0, 0, 4], 0, [0, 0, 0]),
+        ([0, 0, 4], 1, [0, 0, 0]),
+        ([0, 0, 4], 0, [0, 1, 2]),
+        ([4, 0, 0], 1, [0, 0, 0]),
         ([0], 1, [0]),
     ],
 )
 def test_small_groups_join_the_next(counts, minimum, parts):
     assert merged_parts(torch.tensor(counts), minimum).tolist() == parts
+
+
+def test_an_empty_group_that_is_not_merged_knows_nothing():
+    fitted = GroupedMap.fit(torch.tensor([1.0, 2.0]), torch.tensor([1, 1]), 3, minimum=0)
+    new, groups = torch.tensor([9.0, 9.0, -9.0]), torch.tensor([0, 2, 2])
+    assert fitted.p_values(new, groups, two_sided=True).tolist() == [1.0] * 3
+    assert fitted.log_p(new, groups, two_sided=True).tolist() == [0.0] * 3
+
+
+@given(grouped(), st.floats(0.01, 0.99))
+def test_thresholds_decide_as_p_values_do(case, level):
+    num_groups, calibration, new, minimum = case
+    scores, groups = (torch.tensor(column) for column in zip(*calibration, strict=True))
+    new_scores, new_groups = (torch.tensor(column) for column in zip(*new, strict=True))
+    plain = RankMap.fit(scores)
+    assert torch.equal(new_scores > plain.threshold(level), plain.p_values(new_scores) <= level)
+    heavy = RankMap.fit(scores, weights=1 + groups.double())
+    assert torch.equal(new_scores > heavy.threshold(level), heavy.p_values(new_scores) <= level)
+    fitted = GroupedMap.fit(scores, groups, num_groups, minimum=minimum)
+    limits = fitted.thresholds(torch.full((len(fitted.counts),), level, dtype=torch.float64))
+    flagged = new_scores > limits[fitted.parts[new_groups]]
+    assert torch.equal(flagged, fitted.p_values(new_scores, new_groups) <= level)
 
 
 @given(SCORES)

@@ -19,6 +19,8 @@ def two_sided(score, calibration):
 
 def log_p(score, calibration):
     """Log p-value, and an exponential tail of the mean excess beyond the largest score."""
+    if not calibration:
+        return 0.0
     return log(p_value(score, calibration)) - max(
         0.0, (score - max(calibration)) / mean_excess(calibration)
     )
@@ -44,7 +46,7 @@ def merged(counts, minimum):
     parts, part = [], []
     for group, _ in enumerate(counts):
         part.append(group)
-        if sum(counts[member] for member in part) >= max(minimum, 1):
+        if sum(counts[member] for member in part) >= minimum:
             parts.append(part)
             part = []
     if part and parts:

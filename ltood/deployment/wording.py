@@ -1,0 +1,109 @@
+"""What a rule promises, in sentences: the levels, the rows behind them and the assumption."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ltood.deployment.promises import Promise
+from ltood.ops.guarantees import confident_level
+
+#: Confidence of the second level where the user named none.
+SHOWN_CONFIDENCE = 0.9
+#: Parts that are described one by one.
+_SHOWN_PARTS = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a promise comes from.
+
+    Attributes:
+        rows: Calibration rows.
+        split: Split they belong to.
+        promise: What was asked for.
+    """
+
+    rows: int
+    split: str
+    promise: Promise
+
+    @property
+    def source(self) -> str:
+        """The rows in words."""
+        return f"{self.rows:,} calibration rows of {self.split}"
+
+
+def group_notes(
+    found: Found,
+    counts: Sequence[int],
+    levels: Sequence[float],
+    merged: Sequence[Sequence[str]],
+    needed: int,
+) -> list[str]:
+    """Lines for a rate of false alarms or discoveries, plain or in groups.
+
+    Args:
+        found: Where the promise comes from.
+        counts: Calibration rows of each part.
+        levels: Largest p-value of each part that is OOD.
+        merged: Names of the groups in each part.
+        needed: Fewest rows of a part.
+    """
+    promise = found.promise
+    if promise.fdr is not None:
+        lines = [
+            f"of the rows called OOD in this call, at most {promise.fdr:.4g} are ID on average "
+            f"(from {found.source})."
+        ]
+    else:
+        lines = [f"false alarms among new ID rows, from {found.source}:"]
+        confidence = promise.confidence or SHOWN_CONFIDENCE
+        parts = list(zip(counts, levels, merged, strict=True))
+        for num, level, groups in parts[:_SHOWN_PARTS]:
+            # The level in steps of 1 / (n + 1), which is what is reached.
+            rank = int(level * (num + 1) * (1 + 1e-12))
+            where = f"{' + '.join(groups)} ({num:,} rows): " if promise.per_group else ""
+            lines.append(
+                f"  {where}at most {rank / (num + 1):.4g} on average over calibration sets, and "
+                f"at most {confident_level(rank, num, confidence):.4g} with confidence "
+                f"{confidence:g}."
+            )
+        if len(parts) > _SHOWN_PARTS:
+            lines.append(f"  … {len(parts) - _SHOWN_PARTS} more groups.")
+    joint = [" + ".join(groups) for groups in merged if len(groups) > 1]
+    if joint:
+        lines.append(
+            f"merged, as a group needs {needed} rows: {'; '.join(joint[:_SHOWN_PARTS])}"
+            + (f"; … {len(joint) - _SHOWN_PARTS} more" if len(joint) > _SHOWN_PARTS else "")
+            + "."
+        )
+    mix = "of each group" if promise.per_group else "in the same class mix"
+    return [*lines, f"assumes: the calibration rows are like new ID rows {mix}."]
+
+
+def rate_notes(found: Found, smallest: float) -> list[str]:
+    """Lines for a rate under another class mix.
+
+    Args:
+        found: Where the promise comes from.
+        smallest: Smallest p-value there can be.
+    """
+    return [
+        f"false alarms among new ID rows of the given class mix: at most {found.promise.fpr:.4g} "
+        f"on average, from {found.source}, weighted by class (p-values go down to {smallest:.3g}).",
+        "assumes: within each class, the calibration rows are like new ID rows.",
+    ]
+
+
+def set_notes(found: Found, counts: Sequence[int]) -> list[str]:
+    """Lines for sets of classes.
+
+    Args:
+        found: Where the promise comes from.
+        counts: Calibration rows of each class.
+    """
+    return [
+        f"of the rows of every class, at most {found.promise.sets:.4g} miss it in their set or are "
+        f"called OOD (no class left), on average, from {found.source}, {min(counts):,} to "
+        f"{max(counts):,} per class.",
+        "assumes: within each class, the calibration rows are like new ID rows.",
+    ]
