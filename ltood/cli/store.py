@@ -21,19 +21,7 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
 @app.command("verify")
 def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
     """Read every chunk and compare its checksum."""
-    from ltood.runtime.console import progress
-    from ltood.store.features import FeatureStore
-    from ltood.store.head import read_head
-    from ltood.store.metadata import store_kind
-    from ltood.store.scores import ScoreStore
+    from ltood.store.verifying import verify_store
 
-    opened = (ScoreStore if store_kind(store) == "scores" else FeatureStore).open(store)
-    read_head(store, opened.attributes.get("head", {}))
-    for name in opened.splits:
-        rows, files = opened.rows(name), opened.files(name)
-        with progress(f"verify {name}", len(rows)) as advance:
-            for start, stop in files.ranges:
-                for array in rows.spec.arrays:
-                    rows.read(array, start, stop)
-                advance(stop - start)
-        typer.echo(f"{name:<24}{len(rows):>12,} rows  ok")
+    for name, rows in verify_store(store):
+        typer.echo(f"{name:<24}{rows:>12,} rows  ok")

@@ -20,11 +20,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Protocol
 
 from ltood.core.errors import DataError
+from ltood.runtime.claims import claim
 from ltood.runtime.console import log, progress
+from ltood.runtime.names import leads_out
 
 _BLOCK = 1 << 20
 #: Answers after which the same request may succeed a moment later.
@@ -186,7 +188,7 @@ def _untar(archive: Path, folder: Path) -> None:
             for member in opened:
                 # Without "..", links and names can only lead further down.
                 is_plain = member.isfile() or member.isdir() or member.issym() or member.islnk()
-                if not is_plain or _leads_out(member.name) or _leads_out(member.linkname):
+                if not is_plain or leads_out(member.name) or leads_out(member.linkname):
                     raise _refusal(archive, member.name)
             opened.extractall(folder)
             return
@@ -200,14 +202,9 @@ def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
             # The library would drop such parts without a word.
-            if _leads_out(name):
+            if leads_out(name):
                 raise _refusal(archive, name)
         opened.extractall(folder)
-
-
-def _leads_out(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
 
 
 def _refusal(archive: Path, member: object) -> DataError:
@@ -302,16 +299,10 @@ def _empty(file: IO[bytes]) -> None:
 
 def _claim(file: IO[bytes], source: Source) -> None:
     """Refuse to write where another process writes."""
-    try:
-        import fcntl
-    except ImportError:  # On Windows, where two at once are left to the user.
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not claim(file):
         raise DataError(
             f"another process is downloading {source.file} to the same folder; wait for it."
-        ) from error
+        )
 
 
 @contextmanager
