@@ -18,6 +18,8 @@ from ltood.cli import (
     listing,
     new,
     predict,
+    pull,
+    push,
     report,
     schema,
     score,
@@ -40,6 +42,8 @@ app = typer.Typer(
 app.command("import")(import_features.import_features)
 app.command("export")(export.export)
 app.command("export-detector")(export_detector.export_detector)
+app.command("push")(push.push)
+app.command("pull")(pull.pull)
 app.command("predict")(predict.predict)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)

@@ -53,6 +53,10 @@ class FingerprintError(StoreError):
     """An existing store was made from other inputs than the ones given."""
 
 
+class TransferError(LtoodError):
+    """Files cannot be sent to an address, or fetched from it."""
+
+
 class MissingNeedError(LtoodError):
     """A method needs something the store does not hold."""
 

@@ -14,6 +14,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "vision": {"PIL": "Pillow", "torchvision": "torchvision"},
     "clip": {"open_clip": "open_clip_torch"},
     "timm": {"timm": "timm"},
+    "remote": {"fsspec": "fsspec", "s3fs": "s3fs", "sshfs": "sshfs"},
+    "hub": {"huggingface_hub": "huggingface_hub"},
+    "arrow": {"pyarrow": "PyArrow"},
 }
 
 

@@ -24,6 +24,7 @@ OTHERS = {"pandas"}
 PUBLISHED = {
     "PIL": {"pillow"},
     "faiss": {"faiss-cpu", "faiss-gpu"},
+    "huggingface_hub": {"huggingface-hub"},
     "open_clip": {"open-clip-torch"},
 }
 

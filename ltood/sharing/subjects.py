@@ -1,0 +1,113 @@
+"""What can be shared: stores of features or scores and detectors, each verified before it goes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltood.core.errors import StoreError
+from ltood.runtime.files import replace_folder, replace_together
+from ltood.store.verifying import open_store, store_files, verify_store
+
+#: Endings of the files of a detector.
+_DETECTOR = (".safetensors", ".json")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A store or detector that was found whole.
+
+    Attributes:
+        kind: "features", "scores" or "detector".
+        path: Its folder, or its .safetensors file.
+        fingerprint: Digest of all that decides its content.
+        files: Where each file of its archive lies, by name in the archive.
+        facts: Its attributes, or the description of the detector.
+    """
+
+    kind: str
+    path: Path
+    fingerprint: str
+    files: Mapping[str, Path]
+    facts: Mapping[str, Any]
+
+
+def open_subject(path: Path) -> Subject:
+    """Open a store or a detector and verify all of its bytes.
+
+    Args:
+        path: Folder of a store, or either file of a detector.
+
+    Raises:
+        StoreError: If it is neither.
+        IncompleteStoreError: If a store is not finished.
+        CorruptStoreError: If bytes are missing or changed.
+    """
+    if path.suffix in _DETECTOR and not path.is_dir():
+        return _open_detector(path)
+    if not path.is_dir():
+        raise StoreError(
+            f"{path} does not exist or is not a store; give a feature store, a score store or the "
+            ".safetensors file of a detector."
+        )
+    for _ in verify_store(path):
+        pass
+    opened = open_store(path)
+    root = f"{opened.KIND}.zarr"
+    return Subject(
+        opened.KIND,
+        path,
+        str(opened.attributes["fingerprint"]),
+        {f"{root}/{name}": path / name for name in store_files(opened)},
+        opened.attributes,
+    )
+
+
+def fingerprint_of(path: Path) -> str | None:
+    """Fingerprint of the store or detector at `path`, found whole; None if nothing is there.
+
+    Raises:
+        StoreError: If something else is there.
+        CorruptStoreError: If it is damaged.
+    """
+    there = path.exists() or (path.suffix in _DETECTOR and path.with_suffix(".json").exists())
+    if not there or (path.is_dir() and not any(path.iterdir())):
+        return None
+    return open_subject(path).fingerprint
+
+
+def open_arrived(kind: str, folder: Path) -> Subject:
+    """Verify what arrived in a working folder; see `open_subject`."""
+    return open_subject(folder / ("detector.safetensors" if kind == "detector" else f"{kind}.zarr"))
+
+
+def move_arrived(subject: Subject, out: Path) -> None:
+    """Give what arrived its place, in one rename or, for a detector, its description last.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    if subject.kind != "detector":
+        replace_folder(subject.path, out)
+        return
+    tensors, sidecar = (out.with_suffix(ending) for ending in _DETECTOR)
+    replace_together(
+        {
+            tensors: subject.files["detector.safetensors"].read_bytes(),
+            sidecar: subject.files["detector.json"].read_bytes(),
+        }
+    )
+
+
+def _open_detector(path: Path) -> Subject:
+    from ltood.deployment.files import detector_paths, load_detector
+
+    tensors, sidecar = detector_paths(path)
+    description = load_detector(path, "cpu").description
+    return Subject(
+        "detector",
+        tensors,
+        str(description["description_sha256"]),
+        {"detector.json": sidecar, "detector.safetensors": tensors},
+        description,
+    )
