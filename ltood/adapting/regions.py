@@ -26,6 +26,7 @@ from ltood.runtime.files import write_atomically
 from ltood.runtime.provenance import digest
 from ltood.store.features import FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
+from ltood.store.reading import required_head
 from ltood.store.regions import RegionSheet
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def find_regions(
             f"split {split} of {store.path} has no local features, which the regions come from; "
             "extract with backbone: clip and backbones.clip.local true."
         )
-    head = store.head_arrays()
+    head = required_head(store, "a search for irrelevant regions")
     weight = np.asarray(head["weight"], dtype=np.float32)
     classes = len(weight)
     if topk is None:

@@ -184,11 +184,11 @@ def _score_split(
 
 def _arrays(views: Sequence[View]) -> list[str]:
     """Arrays read by the methods, normalisers and calibrators that have not failed."""
-    arrays = {"logits", "labels", "ids"}
+    arrays = {"labels", "ids"}
     for view in views:
         session = view.session
-        if session.calibrator is not None or session.own_head is None:
-            arrays.add("features")  # The head makes logits of them.
+        # Behind a calibrator, the head makes logits of the features.
+        arrays.add("features" if session.calibrator is not None else session.predicts_from)
         for method in view.methods:
             arrays |= set(method.slot.entry.arrays)
             for row in method.rows:
@@ -217,10 +217,10 @@ def _score_batch(
 
 
 def _prepare(view: View, raw: FeatureBatch, timer: Timer) -> tuple[TimedBatch, NDArray[np.int64]]:
-    """Rows as the calibrator shows them, and the classes that the head predicts for them."""
-    seen = calibrated(raw, view.session.calibrator, view.session.head)
-    batch = TimedBatch.of_batch(seen, timer)
-    return batch, batch.logits.argmax(dim=1).cpu().numpy()
+    """Rows as the calibrator shows them, and the classes that are predicted for them."""
+    session = view.session
+    batch = TimedBatch.of_batch(calibrated(raw, session.calibrator, session.own_head), timer)
+    return batch, session.predict(batch).cpu().numpy()
 
 
 def _score_method(

@@ -131,8 +131,9 @@ def _of_store(store: FeatureStore) -> Features:
             shape, read = (len(split), *spec.shape), partial(split.read, array)
             columns[array] = Column(f"{array} of {name}", shape, spec.dtype, read)
         splits[name] = Split(name, columns)
-    head = store.head_arrays() if store.attributes["head"] else {}
-    return Features(splits, head, store.class_names, store.prior().counts, store.path)
+    return Features(
+        splits, store.head_arrays(), store.class_names, store.prior().counts, store.path
+    )
 
 
 def _of_folder(

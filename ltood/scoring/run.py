@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, FeatureSource
+from ltood.core.batches import FeatureBatch
 from ltood.core.building import (
     NONE,
     EntrySpec,
@@ -123,22 +123,22 @@ def write_scores(
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in names:
             with progress(f"score {name}", rows[name]) as advance:
-                for part in score_batches(detector, method.name, session.source(name), name):
+                for part in score_batches(detector, method.name, session, name):
                     writer.append(name, part)
                     advance(len(part))
     return ScoreStore.open(out)
 
 
 def score_batches(
-    detector: Method, method: str, source: FeatureSource, split: str
+    detector: Method, method: str, session: ScoringSession, split: str
 ) -> Iterator[ScoreSplit]:
     """Score a split batch by batch.
 
     Args:
         detector: A fitted method.
         method: Its name, for messages.
-        source: Rows to score.
-        split: Their split's name, for messages.
+        session: The store, seen through the calibrator that the method was fitted behind.
+        split: Split to score.
 
     Yields:
         Scores and predictions of consecutive rows.
@@ -146,18 +146,21 @@ def score_batches(
     Raises:
         LtoodError: If a score is not finite.
     """
-    arrays = sorted({*detector.arrays, "logits", "labels", "ids"})
-    for batch in source.batches(arrays=arrays):
+    arrays = sorted({*detector.arrays, session.predicts_from, "labels", "ids"})
+    for batch in session.source(split).batches(arrays=arrays):
         with torch.inference_mode():
             scores = detector._score(batch)
-        yield pack_scores(scores, batch, f"method {method}", split)
+        predictions = session.predict(batch).cpu().numpy()
+        yield pack_scores(scores, predictions, batch, f"method {method}", split)
 
 
-def pack_scores(scores: Tensor, batch: FeatureBatch, entry: str, split: str) -> ScoreSplit:
+def pack_scores(
+    scores: Tensor, predictions: NDArray[np.int64], batch: FeatureBatch, entry: str, split: str
+) -> ScoreSplit:
     """Scores of one batch as NumPy rows with their predictions; see `checked_scores`."""
     return ScoreSplit(
         checked_scores(scores, batch, entry, split),
-        batch.logits.argmax(dim=1).cpu().numpy(),
+        predictions,
         batch.labels.cpu().numpy(),
         batch.ids.cpu().numpy(),
     )
@@ -228,7 +231,7 @@ def normalise_scores(
             f"{session.store.path} has {session.store.fingerprint[:12]}; run the score stage again."
         )
     normaliser = fit_normaliser(session, slot)
-    arrays = sorted({*normaliser.arrays, "logits", "labels", "ids"})
+    arrays = sorted({*normaliser.arrays, "labels", "ids"})
     attributes = {
         **{key: raw.attributes[key] for key in _CARRIED},
         "normaliser": slot.record(),
@@ -248,9 +251,9 @@ def normalise_scores(
                     scores = to_tensor(split.scores[done:stop], session.device)
                     with torch.inference_mode():
                         scores = normaliser._normalise(scores, batch)
-                    part = pack_scores(scores, batch, f"normaliser {slot.name}", name)
                     predictions = np.asarray(split.predictions[done:stop])
-                    writer.append(name, ScoreSplit(part.scores, predictions, part.labels, part.ids))
+                    entry = f"normaliser {slot.name}"
+                    writer.append(name, pack_scores(scores, predictions, batch, entry, name))
                     done = stop
                     advance(len(batch))
     return ScoreStore.open(out)

@@ -3,11 +3,12 @@
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
-from ltood.core.batches import FeatureSource
+from ltood.core.batches import FeatureBatch, FeatureSource
 from ltood.core.building import NONE, EntrySpec, Slot, build_calibrator
 from ltood.core.entry import Entry
-from ltood.core.errors import StoreError
+from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
@@ -18,7 +19,7 @@ from ltood.runtime.devices import choose_device
 from ltood.scoring.sources import StoredSource
 from ltood.store.fitted import FittedEntry
 from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
-from ltood.store.reading import SplitReader, StoreReader
+from ltood.store.reading import SplitReader, StoreReader, head_remedy
 
 
 class ScoringSession:
@@ -52,9 +53,19 @@ class ScoringSession:
 
     @classmethod
     def open(cls, store: StoreReader, device: str = "auto") -> "ScoringSession":
-        """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1")."""
+        """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1").
+
+        Raises:
+            MissingNeedError: If neither a head nor training rows say what the classes are.
+        """
         chosen = choose_device(device)
         head = store.head_arrays()
+        if not head and "train" not in store.splits:
+            raise MissingNeedError(
+                f"{store.path} has neither a head nor a split train (only "
+                f"{', '.join(store.splits)}), and classes are predicted by the head or by the "
+                "nearest class mean; extract or import one of the two."
+            )
         return cls(store, ClassifierHead.from_arrays(head, chosen) if head else None, chosen)
 
     def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
@@ -67,6 +78,16 @@ class ScoringSession:
     def head(self) -> ClassifierHead:
         """The head that predicts classes: the own one, or that of the nearest class mean."""
         return _nearest_mean_head(self.inputs()) if self.own_head is None else self.own_head
+
+    @property
+    def predicts_from(self) -> str:
+        """Array of a batch that `predict` reads."""
+        return "features" if self.own_head is None else "logits"
+
+    def predict(self, batch: FeatureBatch) -> Tensor:
+        """Predicted classes, [N], of rows as the calibrator shows them."""
+        logits = self.head.logits(batch.features) if self.own_head is None else batch.logits
+        return logits.argmax(dim=1)
 
     def split(self, name: str) -> SplitReader:
         """One stored split, whose markers and checksums are read once.
@@ -119,7 +140,8 @@ class ScoringSession:
         if reads_logits and self.own_head is None:
             needs |= {Need.HEAD}
         inputs = self.inputs(train_split)
-        check_needs(what, needs, inputs, self.has_local(), self.store.remedies)
+        remedies = {Need.HEAD: head_remedy(self.store), **self.store.remedies}
+        check_needs(what, needs, inputs, self.has_local(), remedies)
 
     def has_local(self) -> bool:
         """Whether every split holds local features."""

@@ -38,6 +38,7 @@ from ltood.store.import_rules import (
 from ltood.store.layout import ID_SPLITS, StoreSpec, digest
 from ltood.store.metadata import store_kind
 from ltood.store.pooling import pooled
+from ltood.store.reading import required_head
 from ltood.store.scores import ScoreStore
 from ltood.store.tables import Table, joined
 
@@ -267,7 +268,7 @@ def export_head(store: Path, out: Path) -> list[str]:
     """
     opened = FeatureStore.open(store)
     arrays = {
-        **opened.head_arrays(),
+        **required_head(opened, f"export to {out}"),
         "class_counts": opened.prior().counts,
         "class_names": np.array(opened.class_names),
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import MissingNeedError, StoreError
+from ltood.core.errors import StoreError
 from ltood.core.prior import ClassPrior
 from ltood.store.head import output_layer, read_head
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
@@ -185,18 +185,11 @@ class FeatureStore(OpenedStore):
         return self._splits[name]
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the classifier head by name; weight [C, D] and bias [C] always.
+        """Arrays of the classifier head by name; none where the store was written without a head.
 
         Raises:
-            MissingNeedError: If the store was written without a head.
             CorruptStoreError: If they are missing or changed.
         """
-        if not self.attributes["head"]:
-            raise MissingNeedError(
-                f"{self.path} has no head, because its backbone has none; adapt one with the "
-                "recipe zero_shot, coop or locoop, and give its folder as the head (--head "
-                "data/work/head)."
-            )
         return dict(self._head)
 
     def prior(self) -> ClassPrior:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from ltood.core.errors import MissingNeedError
 from ltood.core.prior import ClassPrior
 from ltood.store.layout import SplitSpec
 
@@ -85,8 +86,33 @@ class StoreReader(Protocol):
     def head_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays of the classifier head by name, weight [C, D] and bias [C] among them.
 
-        None where a caller in Python gave no head; a store that has none raises MissingNeedError.
+        No arrays where there is no head.
         """
 
     def prior(self) -> ClassPrior:
         """Class counts of the training set."""
+
+
+def head_remedy(store: StoreReader) -> str:
+    """What to do about a head that is missing, for messages."""
+    return (
+        f"there is none in {store.path}: give one with head= of ltood.open_features or, for CLIP, "
+        "adapt one with the recipe zero_shot, coop or locoop and give its folder (--head "
+        "data/work/head)"
+    )
+
+
+def required_head(store: StoreReader, what: str) -> dict[str, NDArray[Any]]:
+    """Arrays of the classifier head by name, for what does not go without.
+
+    Args:
+        store: Features.
+        what: What needs the head, for the message, such as "export to head.npz".
+
+    Raises:
+        MissingNeedError: If there is no head.
+    """
+    arrays = store.head_arrays()
+    if not arrays:
+        raise MissingNeedError(f"{what} needs the classifier head; {head_remedy(store)}.")
+    return arrays

@@ -19,7 +19,7 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.scoring.session import ScoringSession
 from ltood.store.exchange import import_folder
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_SPLIT
-from ltood.store.reading import SplitReader, StoreReader
+from ltood.store.reading import SplitReader, StoreReader, required_head
 
 ID_SPLIT = VAL_SPLIT
 TEST_SPLIT = "test"
@@ -122,7 +122,8 @@ def _opened(store: StoreReader, archive: Path) -> Iterator[SplitReader]:
         folder = Path(name) / "arrays"
         folder.mkdir()
         # The head of the store as it is seen: --head may have put another in its place.
-        arrays: dict[str, Any] = {**store.head_arrays(), "class_counts": store.prior().counts}
+        head = required_head(store, f"--validation-ood {archive}")
+        arrays: dict[str, Any] = {**head, "class_counts": store.prior().counts}
         np.savez(folder / "head.npz", **arrays)
         copy = folder / f"{AUX_SPLIT}.npz"
         shutil.copyfile(archive, copy)

@@ -5,7 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ltood.cli import app
+from ltood.core.errors import MissingNeedError
 from ltood.deployment.files import load_detector
+from ltood.library.features import Features
+from ltood.library.opening import open_features
 from ltood.store.adapted import AdaptedHead, write_adapted
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
@@ -59,6 +62,27 @@ def test_compare_reads_the_adapted_head(tmp_path, store, head):
     ]
     assert "maxlogit" in tables[1]
     assert tables[0] != tables[1]
+
+
+def test_a_store_without_a_head_takes_the_adapted_one(tmp_path, store, head):
+    path = tmp_path / "headless.zarr"
+    bare = {name: split.without("logits") for name, split in open_features(store.path).items()}
+    Features(bare, {}, list(NAMES), store.prior().counts).save(path)
+    common = ("--store", path, "--device", "cpu")
+    table = ltood(
+        "compare", *common, "--method", "nearest_class_mean", "--out", tmp_path / "board"
+    ).output
+    assert "nearest_class_mean" in table
+    ltood("score", *common, "--method", "nearest_class_mean", "--out", tmp_path / "mean.zarr")
+    common = ("score", *common, "--method", "maxlogit", "--out", tmp_path / "maxlogit.zarr")
+    with pytest.raises(MissingNeedError, match="method maxlogit needs the classifier head"):
+        ltood(*common)
+    ltood(*common, "--head", tmp_path / "head")
+    features = store.split("test").load(["features"])["features"]
+    logits = features @ head.arrays["weight"].T
+    found = ScoreStore.open(tmp_path / "maxlogit.zarr").split("test")
+    np.testing.assert_allclose(found.scores, -logits.max(1), rtol=1e-5)
+    np.testing.assert_array_equal(found.predictions, logits.argmax(1))
 
 
 @pytest.mark.filterwarnings("ignore:the best")

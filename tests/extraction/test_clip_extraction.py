@@ -10,6 +10,7 @@ import torch
 from image_samples import TinyImages, child, extract_tiny, kill_when, make_plan, train_tiny, tree
 from PIL import Image
 
+from ltood.adapting.regions import find_regions
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.deployment.images import Embedder, fit_pixels, read_image
 from ltood.images.decoding import as_image
@@ -110,8 +111,11 @@ def test_provenance_says_how_images_were_seen(undisturbed):
     }  # fmt: skip
     assert (seen["views"]["num"], seen["views"]["seed"]) == (4, 3)
     assert len(provenance["checkpoint"]["weights_sha256"]) == 64
-    with pytest.raises(MissingNeedError, match="has no head"):
-        FeatureStore.open(undisturbed).head_arrays()
+    assert FeatureStore.open(undisturbed).head_arrays() == {}
+    with pytest.raises(
+        MissingNeedError, match=r"irrelevant regions needs the classifier head; .*adapt"
+    ):
+        find_regions(FeatureStore.open(undisturbed), "test", [0])
 
 
 @pytest.mark.parametrize("num_chunks", [0, 3, 17, 32])

@@ -18,7 +18,7 @@ from ltood.core.head import ClassifierHead
 from ltood.deployment.exporting import fit_detector
 from ltood.ops import statistics
 from ltood.ops.calibrated import calibrated
-from ltood.scoring.run import base_of, normalise_scores, pack_scores, score_store, write_scores
+from ltood.scoring.run import base_of, checked_scores, normalise_scores, score_store, write_scores
 from ltood.scoring.session import (
     ScoringSession,
     calibrate,
@@ -166,9 +166,9 @@ def test_scores_that_are_not_finite_never_reach_the_store():
         logits=torch.zeros(3, 2), ids=torch.tensor([7, 8, 9]), labels=torch.zeros(3).long()
     )
     with pytest.raises(LtoodError, match=r"method toy gave 1 scores that are not finite .*id 8"):
-        pack_scores(torch.tensor([0.0, float("nan"), 1.0]), batch, "method toy", "test")
+        checked_scores(torch.tensor([0.0, float("nan"), 1.0]), batch, "method toy", "test")
     with pytest.raises(LtoodError, match=r"scores of shape \(2,\) for 3 rows"):
-        pack_scores(torch.zeros(2), batch, "method toy", "test")
+        checked_scores(torch.zeros(2), batch, "method toy", "test")
 
 
 def test_copied_scores_are_equal(store, tmp_path):

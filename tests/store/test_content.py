@@ -6,6 +6,7 @@ import pytest
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.store.content import check_content
 from ltood.store.features import ArraySpec, FeatureStore, FeatureWriter, SplitSpec, StoreSpec
+from ltood.store.reading import required_head
 
 NAMES, COUNTS = ("cat", "dog"), (3, 1)
 HEAD = {"weight": np.ones((2, 4), np.float32), "bias": np.zeros(2, np.float32)}
@@ -67,7 +68,9 @@ def test_a_store_without_a_head_says_where_to_get_one(tmp_path, rng):
         store.split("train_views").read("features", 1, 2),
         written["train_views"][1:2].astype(np.float32),
     )
+    assert store.head_arrays() == {}
     with pytest.raises(
-        MissingNeedError, match=r"store has no head, .*recipe zero_shot, coop or .*--head data"
+        MissingNeedError,
+        match=r"this needs the classifier head; .* in .*store: .*head=.*zero_shot.*--head data",
     ):
-        store.head_arrays()
+        required_head(store, "this")
