@@ -82,7 +82,9 @@ def open_features(
         else:
             found = _of_store(FeatureStore.open(path))
     else:
-        found = join([open_features(one, pool=pool) for one in source], take)
+        found = join(
+            [open_features(one, class_names=class_names, pool=pool) for one in source], take
+        )
     return _with(found, _head_of(head), class_names)
 
 

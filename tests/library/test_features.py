@@ -191,6 +191,9 @@ def test_several_sources_are_joined_by_ids(tmp_path, given, order):
         np.testing.assert_array_equal(both[name].features[3:6], expected[3:6])
         np.testing.assert_array_equal(both[name].labels, one[name].labels)
     assert not both.head_arrays
+    named = open_features([tmp_path / "a.zarr", other], class_names=NAMES)
+    np.testing.assert_array_equal(named["test"].features, both["test"].features)
+    assert named.class_names == NAMES
     chosen = open_features([two, one], take=1)
     np.testing.assert_array_equal(chosen["test"].ids, two["test"].ids)
     np.testing.assert_allclose(
