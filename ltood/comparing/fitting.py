@@ -9,9 +9,9 @@ from ltood.comparing.timing import TimedInputs, Timer, Timing
 from ltood.core.building import EntrySpec, Slot, build_calibrator, build_method, build_normaliser
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.inputs import FitInputs
+from ltood.core.outcomes import Failed, attempt
 from ltood.core.slots import Method, Normaliser
 from ltood.runtime.console import progress
-from ltood.scoring.outcomes import Failed, attempt
 from ltood.scoring.session import ScoringSession, calibrate
 
 D = TypeVar("D", Method, Normaliser)

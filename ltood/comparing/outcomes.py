@@ -7,7 +7,7 @@ from typing import Any
 from ltood.comparing.leaderboard import mean_of
 from ltood.comparing.plan import Combination
 from ltood.comparing.timing import Timing
-from ltood.scoring.outcomes import Failed
+from ltood.core.outcomes import Failed
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from ltood.comparing.timing import TimedBatch, Timer
 from ltood.core.batches import FeatureBatch
 from ltood.core.building import check_settings
 from ltood.core.errors import StoreError
+from ltood.core.outcomes import Failed, attempt
 from ltood.evaluation.binding import bind
 from ltood.evaluation.comparison import Comparison
 from ltood.evaluation.measures import id_metrics
 from ltood.ops.calibrated import calibrated
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
-from ltood.scoring.outcomes import Failed, attempt
 from ltood.scoring.run import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.store.layout import OOD_PREFIX

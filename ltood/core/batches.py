@@ -201,6 +201,10 @@ class FeatureSource(Protocol):
     def num_classes(self) -> int:
         """Number of classes C."""
 
+    @property
+    def has_local(self) -> bool:
+        """Whether rows hold local features."""
+
     def __len__(self) -> int:
         """Number of rows N."""
 
@@ -232,6 +236,11 @@ class TensorSource:
     def num_classes(self) -> int:
         """Number of classes C."""
         return self._num_classes
+
+    @property
+    def has_local(self) -> bool:
+        """Whether rows hold local features."""
+        return self.width("local") > 0
 
     def __len__(self) -> int:
         """Number of rows N."""

@@ -77,6 +77,11 @@ class CalibratedSource:
         """Number of classes C."""
         return self._source.num_classes
 
+    @property
+    def has_local(self) -> bool:
+        """Whether rows hold local features."""
+        return self._source.has_local
+
     def __len__(self) -> int:
         """Number of rows N."""
         return len(self._source)

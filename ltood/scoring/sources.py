@@ -48,6 +48,11 @@ class StoredSource:
         """Number of classes C."""
         return self._num_classes
 
+    @property
+    def has_local(self) -> bool:
+        """Whether rows hold local features."""
+        return "local" in self._split.arrays
+
     def __len__(self) -> int:
         """Number of rows N."""
         return len(self._split)

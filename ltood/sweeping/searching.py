@@ -18,10 +18,10 @@ from ltood.core.batches import FeatureBatch, FeatureSource
 from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method
 from ltood.core.errors import ConfigError, UnknownNameError
 from ltood.core.inputs import FitInputs, Need
+from ltood.core.outcomes import Failed, attempt
 from ltood.core.slots import Method, check_needs
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
-from ltood.scoring.outcomes import Failed, attempt
 from ltood.scoring.session import ScoringSession, calibrate
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT
