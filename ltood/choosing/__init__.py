@@ -1,0 +1,1 @@
+"""Choosing a method from ID rows alone: classes held out, made outliers, ranks."""
