@@ -12,7 +12,7 @@ import typer
 from ltood.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MODULES = sorted(
     path.relative_to(ROOT)
     for path in (ROOT / "ltood").rglob("*.py")
