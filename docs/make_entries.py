@@ -55,7 +55,8 @@ def _plain(value: object) -> str:
 def _source(kind: str, name: str) -> str:
     """The sentence after "Source:" or "Sources:" of the docstring, in one line."""
     text = (ROOT / "ltood" / kind / f"{name}.py").read_text(encoding="utf-8")
-    docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+    docstring = (ast.get_docstring(ast.parse(text)) or "").partition("\nFormula:\n")[0]
+    docstring = " ".join(docstring.split())
     found = re.search(r"Sources?:\s*(.*?)(?:\)\.|\.\s|$)", docstring)
     if not found:
         return ""

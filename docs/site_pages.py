@@ -23,6 +23,14 @@ KINDS = {
     "datasets": "Where images, labels and OOD sets come from.",
 }
 
+#: Kinds whose entries have a formula, and its symbols.
+SCORED = ("methods", "calibrators", "normalisers")
+NOTATION = """In formulas f is the feature vector of a row, with D numbers, and z its logits over C
+classes; W and b are the head, with rows w_c, so that z = W f + b. m_c is the mean training feature of
+class c, T a temperature, |x| a length, x . y an inner product and x' a transpose. prior holds the
+shares of the classes in training. Names of settings stand for their values. A higher score means more
+OOD."""
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put pages that the navigation does not name into the section of guides."""
@@ -84,6 +92,8 @@ def entries(kind: str, about: str) -> str:
 
     sections = [_entry(kind, name) for name in available(kind)]
     introduction = f"# {kind.capitalize()}\n\n{about} [All kinds in one table](../entries.md).\n"
+    if kind in SCORED:
+        introduction += f"\n{NOTATION}\n"
     return "\n".join([introduction, *sections])
 
 

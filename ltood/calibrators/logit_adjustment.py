@@ -5,6 +5,9 @@ Adjustment", ICLR 2021 (arXiv:2007.07314), the post-hoc form. Meant for
 networks trained with plain cross entropy: one trained with the adjusted loss already
 gives logits without the prior, and a second adjustment would favour rare classes.
 Departure: the shift enters the bias, so that methods which use the head see it too.
+
+Formula:
+    z'_c = z_c - tau log prior_c;  features stay as they are
 """
 
 from dataclasses import dataclass

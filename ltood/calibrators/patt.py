@@ -7,6 +7,12 @@ inference stage. Departures from the authors' code, each with a switch back:
 ours is the mean, in the expectation of class-balanced sampling, so free of chance) and
 `official_test_leak` (their CIFAR script learns from labelled test images; ours from the
 training split the paper names). Their random crops and sampling are omitted.
+
+Formula:
+    F_d = mean_c w_cd m_cd / prior_c - mean over outliers of w_yd f_d / prior_y,  y = argmax z
+    a = low + (high - low) (F - min F) / (max F - min F)
+    f' = a * f;  logits follow from f'
+    m_c mean training feature of class c
 """
 
 from collections.abc import Iterator

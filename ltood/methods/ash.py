@@ -7,6 +7,14 @@ b and 90 with s. Departures: activations equal to the threshold all stay instead
 fixed number of them, b raises no zero, and a row of zeros stays one. The repository of
 HIMPLoS (arXiv:2310.18104) scales variant s by the exponential of the ratio less one;
 `official_exponent: false` gives that.
+
+Formula:
+    t = percentile of f over its own D activations;  g = f where f >= t, else 0
+    p:  h = g
+    b:  h = sum(f) / #{g != 0} where g != 0, else 0
+    s:  h = g exp(sum(f) / sum(g)), sums of positive numbers; less 1 without official_exponent
+    score = S(W h + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

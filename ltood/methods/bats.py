@@ -7,6 +7,12 @@ pooled features are rectified, as in the code of HIMPLoS (arXiv:2310.18104), whe
 paper rectifies before pooling; and a negative weight counts by its size. Without that
 its bounds are crossed, and the lower one wins always, as in that code
 (`official_crossed_bounds`).
+
+Formula:
+    g_d = clip(f_d, beta_d - lam |gamma_d|, beta_d + lam |gamma_d|)
+    with weight gamma and bias beta of the last batch norm
+    score = S(W g + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,10 @@ Detection: Many Methods Based on OOD Training Data Estimate a Combination of the
 Quantities", ICML 2022 (arXiv:2206.09880), the binary discriminator, as the base score of
 ImOOD (NeurIPS 2024, arXiv:2407.16430). Departure: the score is minus the node's logit g;
 the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, which then tie.
+
+Formula:
+    score = -u
+    u = first auxiliary output of the head, high for ID
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,11 @@ Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", Ne
 Journal of the American Statistical Association 84 (1989). Departures: every class weighs
 the same, whatever its share of the training rows; "auto" is our rule (see `Config`);
 classes without training rows are left out.
+
+Formula:
+    S_c = (1 - a_c) C_c + a_c C
+    C_c covariance of class c, C the shared one, a_c = D / (D + N_c) for shrinkage auto
+    score = min_c (f - m_c)' S_c^-1 (f - m_c) + log det S_c - log det C
 """
 
 import math

@@ -5,6 +5,10 @@ Using Cosine Similarity", ACCV 2020 (arXiv:1905.10628), whose score is the large
 between a feature and a class vector. Departures: no training with a cosine softmax, so the
 class vectors are the class means of the training features; classes without training rows are
 left out; `centre` is ours.
+
+Formula:
+    score = -max_c cos(f, m_c)
+    m_c mean training feature of class c; with centre both less the mean of all rows
 """
 
 from dataclasses import dataclass

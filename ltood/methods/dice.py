@@ -4,6 +4,11 @@ Source: Sun and Li, "DICE: Leveraging Sparsification for Out-of-Distribution Det
 ECCV 2022 (arXiv:2111.09805). As in the authors' code the threshold is
 one percentile of the contributions of all classes and features together. They drop 90
 percent on CIFAR and 70 on ImageNet.
+
+Formula:
+    keep w_cd where w_cd mean_d(f) > percentile of all C x D contributions, else 0
+    score = S(W_kept f + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,12 @@ ECCV 2022 (arXiv:2111.09805), with the clip of Sun, Guo and Li, "ReAct", NeurIPS
 unclipped features. They suggest percentile 10 to 15 with clip 1 to 1.5 on ImageNet.
 Departure: the default clip is the 98th percentile of the training activations, because
 a fixed one belongs to one network.
+
+Formula:
+    g = min(f, clip)
+    keep w_cd where w_cd mean_d(f) > percentile of all C x D contributions, else 0
+    score = S(W_kept g + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 import math

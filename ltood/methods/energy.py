@@ -2,6 +2,9 @@
 
 Source: Liu, Wang, Owens and Li, "Energy-based Out-of-distribution Detection",
 NeurIPS 2020 (arXiv:2010.03759), equation 4.
+
+Formula:
+    score = -T log sum_c exp(z_c / T)
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,10 @@
 Source: Chan, Rottmann and Gottschalk, "Entropy Maximization and Meta Classification for
 Out-of-Distribution Detection in Semantic Segmentation", ICCV 2021 (arXiv:2012.06575),
 equation 5, for whole images. Departure: not divided by log C, which ranks alike.
+
+Formula:
+    p = softmax(z / T)
+    score = -sum_c p_c log p_c
 """
 
 from dataclasses import dataclass

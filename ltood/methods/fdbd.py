@@ -5,6 +5,11 @@ Source: Liu and Qin, "Fast Decision Boundary based Out-of-Distribution Detector"
 OpenOOD. Departures: OpenOOD adds distances up where the paper averages, which changes no
 order; classes with the same weights have no boundary between them and are left out, where
 both divide by zero.
+
+Formula:
+    y = argmax z
+    score = -mean over c with w_c != w_y of (z_y - z_c) / |w_y - w_c|, divided by |f - m|
+    m mean of all training features, or 0 without centre
 """
 
 from dataclasses import dataclass

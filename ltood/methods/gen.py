@@ -3,6 +3,10 @@
 Source: Liu, Lochman and Zach, "GEN: Pushing the Limits of Softmax-Based Out-of-Distribution
 Detection", CVPR 2023, equation 4. Departure: computed from log probabilities, because a
 power of 0.1 makes probabilities matter that float32 rounds to 0 or 1.
+
+Formula:
+    p = softmax(z), sorted from the largest
+    score = sum over the first k of (p_i (1 - p_i))^gamma
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,10 @@ Source: Miyai, Yu, Irie and Aizawa, "GL-MCM: Global and Local Maximum Concept Ma
 Zero-Shot Out-of-Distribution Detection", IJCV 2025 (arXiv:2304.04521); it is also the score
 of LoCoOp (NeurIPS 2023, arXiv:2306.01293). The cosines come without CLIP's logit scale.
 Departure: float32, where the code of LoCoOp compares in half precision and rows tie.
+
+Formula:
+    score = mcm(f) + local_weight * min over patches q of mcm(q)
+    mcm(x) = -max_c softmax(cos(x, w) / T)_c
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,10 @@ Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2
 the ridge is relative to the spread of the features, so that their unit does not matter;
 directions without variance are left out; where the training rows are too many to hold, evenly
 spaced ones are taken.
+
+Formula:
+    score = -log sum_j pi_j N(f; mu_j, S_j)
+    k components fitted by EM to training features without labels
 """
 
 import math

@@ -5,6 +5,10 @@ Shifts in the Wild", NeurIPS 2021 (arXiv:2110.00218), equation 7. The norm is th
 last layer's weight, in closed form. Departure: the target is the uniform distribution
 1/C of the paper; the authors' code takes one per class, which makes the norm C times
 larger and ranks rows alike.
+
+Formula:
+    p = softmax(z / T)
+    score = -sum_c |p_c - 1/C| * sum_d |f_d| / T
 """
 
 from dataclasses import dataclass

@@ -7,6 +7,12 @@ also clipped after masking; the paper names that as one combination, so `clip: n
 gives masking and smoothing alone. Departure: the default clip is the 98th percentile of
 the training activations, because a fixed one belongs to one network. The authors use
 percentile 60 and clip 1.6 for DenseNet on CIFAR, 30 and 0.8 for ResNet-50 on ImageNet.
+
+Formula:
+    y = argmax z;  g_d = min(f_d where w_yd >= percentile of w_y, else 0; clip)
+    score = S(cos(f, m_y) (W g + b))
+    m_y mean training feature of class y
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 import math

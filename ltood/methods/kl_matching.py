@@ -5,6 +5,10 @@ ICML 2022 (arXiv:1911.11132), section 4. The score is the smallest over classes 
 KL(softmax(z) || mean softmax of the class). Departures: the means come from the training
 rows, where the paper takes a validation set and some later codes the test set; classes
 without rows are left out.
+
+Formula:
+    p = softmax(z)
+    score = min_k KL(p || mean softmax of the training rows of group k)
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,10 @@
 Source: Sun, Ming, Zhu and Li, "Out-of-Distribution Detection with Deep Nearest
 Neighbors", ICML 2022 (arXiv:2204.06507). The distance is Euclidean, not squared, so
 that thresholds carry over; the search is exact.
+
+Formula:
+    score = |f - n_k|, n_k the k-th nearest training feature
+    both divided by their lengths with normalise
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,9 @@ Source: Miyai, Yu, Irie and Aizawa, "GL-MCM: Global and Local Maximum Concept Ma
 Zero-Shot Out-of-Distribution Detection", IJCV 2025 (arXiv:2304.04521), the local part. The
 softmax runs over the classes of each patch, the maximum over patches and classes; the
 cosines come without CLIP's logit scale.
+
+Formula:
+    score = min over patches q of -max_c softmax(cos(q, w) / T)_c
 """
 
 from dataclasses import dataclass

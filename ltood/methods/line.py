@@ -8,6 +8,13 @@ authors' code, weight 90 with activation 90 for CIFAR-10 and 10 for CIFAR-100, b
 for ImageNet, with clips of 1, 1 and 0.8. Departure: the default clip is the 98th
 percentile of the training activations, because a fixed one belongs to one network.
 `smoothing` adds the prototype cosine of HIMPLoS (arXiv:2310.18104).
+
+Formula:
+    i_cd = w_cd * mean of f_d over training rows of class c;  y = argmax z of g = min(f, clip)
+    h_d = g_d where i_yd > activation percentile of i_y, else 0
+    V_cd = w_cd where |i_yd| w_cd > weight percentile of all of these, else 0
+    score = S(V h + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 import math

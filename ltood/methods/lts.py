@@ -4,6 +4,11 @@ Source: Djurisic, Liu and Nikolic, "Logit Scaling for Out-of-Distribution Detect
 2024 (arXiv:2409.01175); the default leaves the top 5 percent. As in the authors' code,
 activations below zero count as zero in the factor. Departure: activations
 equal to the percentile all count as large instead of a fixed number of them.
+
+Formula:
+    r = sum of positive activations / sum of those at or above their percentile
+    score = S(r^2 z)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

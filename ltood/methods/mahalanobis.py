@@ -9,6 +9,10 @@ arXiv:2605.17799), which they score on a classifier whose training corrects for 
 prior; HPM therefore has no entry of its own. Departures: no change of the input image and no
 regression over layers, which need the network; the score is the squared distance, not
 minus half of it; classes without training rows are left out.
+
+Formula:
+    score = min_c (f - m_c)' S^-1 (f - m_c)
+    S shared covariance of training features around their class means, plus ridge * I
 """
 
 from dataclasses import dataclass

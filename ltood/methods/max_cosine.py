@@ -4,6 +4,9 @@ Source: Techapanurak, Suganuma and Okatani, "Hyperparameter-Free Out-of-Distribu
 Detection Using Cosine Similarity", ACCV 2020 (arXiv:1905.10628); with CLIP the variant of
 MCM (NeurIPS 2022, arXiv:2211.13445) without a softmax. Departure: the cosines are taken
 with the head as it is, where the first paper trains with a cosine head.
+
+Formula:
+    score = -max_c cos(f, w_c)
 """
 
 from dataclasses import dataclass

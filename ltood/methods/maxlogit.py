@@ -2,6 +2,9 @@
 
 Source: Hendrycks, Basart, Mazeika, Zou, Kwon, Mostajabi, Steinhardt and Song, "Scaling
 Out-of-Distribution Detection for Real-World Settings", ICML 2022 (arXiv:1911.11132).
+
+Formula:
+    score = -max_c z_c
 """
 
 from dataclasses import dataclass

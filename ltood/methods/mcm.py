@@ -5,6 +5,9 @@ Vision-Language Representations", NeurIPS 2022 (arXiv:2211.13445), equation 1. T
 come without CLIP's logit scale of about 100, and the temperature is 1, as published. The
 head holds the text embeddings; with a trained head its class weights take their place.
 Departure: float32, where some codes compare in half precision and rows tie.
+
+Formula:
+    score = -max_c softmax(cos(f, w) / T)_c
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,9 @@ Source: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and
 Out-of-Distribution Examples in Neural Networks", ICLR 2017 (arXiv:1610.02136). A
 temperature above 1 gives the logit part of ODIN (Liang et al., ICLR 2018,
 arXiv:1706.02690); its change of the input image needs the network.
+
+Formula:
+    score = -max_c softmax(z / T)_c
 """
 
 from dataclasses import dataclass

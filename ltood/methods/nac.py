@@ -7,6 +7,10 @@ the gradient of KL(uniform || softmax) by it, which is W^T (p - u) in closed for
 network is needed. Departures: one layer, where the paper adds up four; all training rows
 fill the histograms, where the authors draw 1000, so `o_star` is a share, not a count; a state
 of exactly 1 belongs to the last bin, where theirs belongs to none.
+
+Formula:
+    s_d = sigmoid(alpha f_d sum_c (p_c - 1/C) w_cd),  p = softmax(z)
+    score = -mean_d min(share of training rows in the bin of s_d / o_star, 1)
 """
 
 from dataclasses import dataclass

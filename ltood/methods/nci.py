@@ -5,6 +5,10 @@ CVPR 2025 (arXiv:2311.01479); the formula is that of their postprocessor in Open
 length of the projection of the class weight on the direction of the centred feature, plus
 `alpha` times the L1 norm of the feature. Departure: a feature equal to the mean has no
 direction and counts as orthogonal, where theirs divides zero by zero.
+
+Formula:
+    y = argmax z
+    score = -(w_y . (f - m) / |f - m| + alpha sum_d |f_d|),  m mean of all training features
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,9 @@ Generalizing to New Classes at Near-Zero Cost", TPAMI 2013, whose classifier pic
 with the nearest mean. It is the Mahalanobis distance of Lee et al. (NeurIPS 2018) with the
 identity as covariance. Departures: no learned metric, the distance itself is the score, and
 classes without training rows are left out.
+
+Formula:
+    score = min_c |f - m_c|
 """
 
 from dataclasses import dataclass

@@ -7,6 +7,11 @@ both lengths are those of standardised features for every network, where the aut
 divide by the raw length for DeiT and Swin; their dimension, tuned for each network, is 100
 or half of the feature width by default; components along which no training row varies, as where
 rows are fewer than features, are arbitrary and never taken.
+
+Formula:
+    x = (f - mean) / standard deviation of each training feature
+    P the first dim principal components of x
+    score = -|P x| / |x|, times max_c z_c with max_logit
 """
 
 from dataclasses import dataclass

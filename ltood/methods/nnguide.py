@@ -5,6 +5,10 @@ ICCV 2023 (arXiv:2309.14888). Departures: the bank is the whole training set unl
 `fraction` says otherwise, and then every 1/fraction-th row instead of the first ones, which
 in a split sorted by class would be the head classes alone; OpenOOD's 1e-10 on every
 coordinate of a unit feature is left out.
+
+Formula:
+    g_j = logsumexp(z_j) cos(f, f_j) over training rows j
+    score = -logsumexp(z) * mean of the k largest g_j
 """
 
 import math

@@ -12,6 +12,12 @@ Rare classes need the last: 20 distances are the tail of 1300 images, but all of
 training row the mean is that of all rows of the class; with fewer than three different
 distances shape and scale are the medians of the other classes'; without any row the logit
 is never revised.
+
+Formula:
+    w_i = 1 - exp(-(|z - mu_c| / scale_c)^shape_c) for the class c of the i-th largest logit
+    v_c = z_c (1 - (alpha - i + 1) / alpha * w_i) for the alpha largest logits, i from 1; else z_c
+    score = sum_c (z_c - v_c) - logsumexp(v)
+    mu_c mean logits of class c, Weibull fitted to its largest distances
 """
 
 from dataclasses import dataclass

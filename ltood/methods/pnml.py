@@ -8,6 +8,12 @@ authors' code, features have unit length and are extended by a constant 1, and t
 the span of the training rows counts with its square. Departures: the regret is in nats, not
 to the base C; eigenvalues below 1e-12 of the largest count as zero; the square of the part
 outside the span is cut at 1, beyond which the theorem of the paper gives no genie a way.
+
+Formula:
+    q = max(x_out, x_in / (1 + x_in)), at most 1
+    x_in = x' (X'X)^+ x,  x_out = squared length of x outside of the span of X
+    score = log sum_c p_c / (p_c + (1 - p_c) p_c^q)
+    x = (1, f / |f|), X the same of all training rows
 """
 
 from dataclasses import dataclass

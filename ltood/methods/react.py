@@ -4,6 +4,10 @@ Source: Sun, Guo and Li, "ReAct: Out-of-distribution Detection With Rectified
 Activations", NeurIPS 2021 (arXiv:2111.12797). Departure: the default clip is the 98th
 percentile of the training activations, not the paper's 90th, which ruins the score on
 networks with sparse activations (see `ltood.ops.shaping`).
+
+Formula:
+    score = S(W min(f, clip) + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 import math

@@ -6,6 +6,10 @@ positive part of the cosine of their features times the inner product of their c
 probabilities; as in the authors' code, edges of 0.03 and less are dropped and the others
 raised to a power. Departures: the mean over the training rows instead of the sum, so that
 scores of training sets of different size compare; `fraction` thins the training rows.
+
+Formula:
+    e_j = max(cos(f, f_j), 0) * (p . p_j),  p = softmax(z)
+    score = -mean over training rows j of (e_j where e_j > threshold, else 0)^power
 """
 
 import math

@@ -5,6 +5,10 @@ Distance for Improving Near-OOD Detection", 2021 (arXiv:2106.09022), equations 2
 With `normalise` it is the normalised variant that Mueller and Hein report next to
 Mahalanobis++ (ICML 2025, arXiv:2505.18032). Departure: classes without training rows
 are left out.
+
+Formula:
+    score = min_c (f - m_c)' S^-1 (f - m_c) - (f - m)' S_0^-1 (f - m)
+    S covariance around the class means, S_0 around the mean m of all rows
 """
 
 from dataclasses import dataclass

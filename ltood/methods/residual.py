@@ -5,6 +5,11 @@ CVPR 2022 (arXiv:2203.10807), section 3. Departures: features less than 768 wide
 the paper does not use, get half of their width as principal dimension; the cut-off of
 the pseudo-inverse is relative (see `ltood.ops.subspace`); no more directions are principal
 than the training rows span, as further ones are arbitrary.
+
+Formula:
+    score = |R' (f - o)|
+    o with W o + b = 0 in the least-squares sense
+    R the directions left after the first dim of the second moment of training features about o
 """
 
 from dataclasses import dataclass

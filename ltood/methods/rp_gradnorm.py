@@ -5,6 +5,10 @@ Prior", ICML 2023, as the authors of ImOOD (NeurIPS 2024, arXiv:2407.16430) comp
 it. Departure: the softmax is compared with the prior itself. ImOOD's code takes the
 softmax of the prior, which is nearly uniform whatever the imbalance;
 `official_softmax_prior` brings that back to reproduce published figures.
+
+Formula:
+    p = softmax(z);  prior^tau, made to sum to 1
+    score = -sum_c |p_c - prior_c| * sum_d |f_d|
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,10 @@ Source: Jiang et al., "Detecting Out-of-distribution Data through In-distributio
 Prior", ICML 2023, with the weight 0.01 that the authors of ImOOD (NeurIPS 2024,
 arXiv:2407.16430) compare with. A row predicted as a frequent class needs more
 probability, because networks send outliers there.
+
+Formula:
+    p = softmax(z);  prior^tau, made to sum to 1
+    score = -max_c (p_c - scale * prior_c)
 """
 
 from dataclasses import dataclass

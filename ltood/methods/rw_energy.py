@@ -5,6 +5,10 @@ Prior", ICML 2023, as the authors of ImOOD (NeurIPS 2024, arXiv:2407.16430) comp
 it: log sum exp(z) times 1 - cos(softmax(z), prior). A row whose probabilities look like
 the prior, as those of outliers do, loses ID-ness. Like the published score it assumes a
 positive log sum exp; where that is negative the weight works the other way round.
+
+Formula:
+    p = softmax(z);  prior^tau, made to sum to 1
+    score = -logsumexp(z) (1 - cos(p, prior))
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,11 @@ Source: Xu, Chen, Franchi and Yao, "Scaling for Training Time and Post-hoc
 Out-of-distribution Detection Enhancement", ICLR 2024 (arXiv:2310.00227); the default
 percentile is their 85 for ImageNet. Departure: activations equal to the
 percentile all count as large instead of a fixed number of them.
+
+Formula:
+    r = sum of positive activations / sum of those at or above their percentile
+    score = S(W (exp(r) f) + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,10 @@ the simplified energy. A pattern is the mean of the training features of a class
 network classifies correctly. Departures, for classes of a long tail: where no row is
 classified correctly, the pattern is the mean of all rows of the class; where there is no row
 at all, the mean of all training rows.
+
+Formula:
+    y = argmax z
+    score = -f . s_y,  s_y mean feature of the correctly classified training rows of class y
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,11 @@ and Classifier for Long-Tailed Recognition", ICLR 2020 (arXiv:1910.09217), the
 tau-normalised classifier; offered for OOD detection by the code of He et al. (PATT, AAAI
 2025, arXiv:2408.06742) with tau 1. Head classes have larger weights than tail classes,
 which this undoes. The ImageNet script of PATT also halves the logits: temperature 2.
+
+Formula:
+    z_c = w_c . f / |w_c|^tau, without bias
+    score = S(z)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 from dataclasses import dataclass

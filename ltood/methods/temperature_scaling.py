@@ -6,6 +6,10 @@ arXiv:1610.02136) as the score. Departures: the temperature is learned from the 
 the training rows, where the paper holds out a validation set, so a network that fits its
 training rows too well gets too low a temperature; the score is the log odds against the
 predicted class, which rank as MSP does but do not round to ties.
+
+Formula:
+    T minimises the cross entropy of z / T on the training rows;  p = softmax(z / T)
+    score = log((1 - max p) / max p)
 """
 
 from dataclasses import dataclass

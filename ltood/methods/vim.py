@@ -6,6 +6,11 @@ paper's probability, which orders rows alike and never saturates; features less 
 wide, which the paper does not use, get half of their width as principal dimension; the
 scale comes from all training rows, not from a sample; the cut-off of the pseudo-inverse
 is relative (see `ltood.ops.subspace`).
+
+Formula:
+    score = alpha r(f) - logsumexp(z)
+    r the length outside the principal subspace (see residual)
+    alpha = sum of the largest logits / sum of r, over the training rows
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,11 @@ with `gamma`, VRA+. For CIFAR the authors use percentiles 60 and 90 to 95 and a 
 0.6. Departures: thresholds are percentiles of all training activations together, not of
 each feature, and the default clip is the 98th (see `ltood.ops.shaping`). `gamma` is off,
 as it is in units of activations, which differ from network to network.
+
+Formula:
+    g_d = 0 where f_d < floor;  clip where f_d > clip;  else f_d + gamma
+    score = S(W g + b)
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
 """
 
 import math

@@ -9,6 +9,11 @@ row's histogram is smoothed, and a small constant is added to both. Departures: 
 the bins comes from all training rows, not from the first batch; the noise is drawn from a
 fixed seed, repeat by repeat, and dealt to classes by their weights, not their numbers, so
 that scores neither change from run to run nor with the order of the classes.
+
+Formula:
+    d(x) = KL(a || b) + KL(b || a), a the mean histogram of training rows, b that of the row
+    score = d(f) + weight_perturbed * d(all z_r) - weight_msp * mean_r max softmax(z_r)
+    z_r = (W + noise_r) f + b for r = 1 ... repeats
 """
 
 import math

@@ -12,6 +12,11 @@ authors' code inverts (official_sign does so too), and MSP is taken without thei
 Features of a network that the recipe imood trained bring what it learned along: its gamma
 layer, which the authors throw away after training, and the detector's w and b, without
 which their test script ranks by the bare score, upside down where training made w negative.
+
+Formula:
+    beta = sum_c gamma_c softmax(z)_c / prior_c,  prior^tau made to sum to 1, gamma_c = 1/C
+    score' = score - scale * log beta
+    detector stored: score' = -(w s + b), s the score with its sign for ID
 """
 
 import math
