@@ -26,10 +26,10 @@ KINDS = {
 #: Kinds whose entries have a formula, and its symbols.
 SCORED = ("methods", "calibrators", "normalisers")
 NOTATION = """In formulas f is the feature vector of a row, with D numbers, and z its logits over C
-classes; W and b are the head, with rows w_c, so that z = W f + b. m_c is the mean training feature of
-class c, T a temperature, |x| a length, x . y an inner product and x' a transpose. prior holds the
-shares of the classes in training. Names of settings stand for their values. A higher score means more
-OOD."""
+classes; W and b are the head, with rows w_c, so that z = W f + b. m_c is the mean training feature
+of class c, T a temperature, |x| a length, x . y an inner product and x' a transpose. prior holds
+the shares of the classes in training. Names of settings stand for their values. A higher score
+means more OOD."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
