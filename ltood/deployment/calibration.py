@@ -11,6 +11,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from ltood.core.errors import DataError
 
@@ -80,5 +81,13 @@ def surprises(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_surprises(logits: Tensor) -> Tensor:
-    """Minus the log softmax of every class, [N, C] float32."""
-    return -logits.double().log_softmax(dim=1).float()
+    """Minus the log softmax of every class, [N, C] float32.
+
+    For the likeliest class it is log(1 + sum of the odds of the others), which keeps its digits
+    where the softmax rounds to 1.
+    """
+    wide = logits.double()
+    top = wide.argmax(dim=1, keepdim=True)
+    others = wide.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
+    sure = softplus(others - wide.gather(1, top))
+    return (-wide.log_softmax(dim=1)).scatter(1, top, sure).float()

@@ -69,7 +69,7 @@ def fit_detector(
     base = build_method(method)
     slots = base, build_calibrator(calibrator), build_normaliser(normaliser, base)
     plain = ScoringSession.open(store, device)
-    return _with_threshold(fit_slots(plain, *slots), plain, split, tpr)
+    return with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
 
 
 def fit_slots(
@@ -185,14 +185,21 @@ def _check_tpr(tpr: float) -> None:
         )
 
 
-def _with_threshold(
+def with_threshold_of(
     fitted: DeployedDetector, plain: ScoringSession, split: str, tpr: float
 ) -> DeployedDetector:
     """The same detector with its threshold, found by scoring `split` as new rows are scored.
 
     Rows that `fit` has learned from set no threshold: they score lower than new ones.
 
+    Args:
+        fitted: Detector, with or without a threshold.
+        plain: The features it was fitted on.
+        split: ID split that sets the threshold.
+        tpr: Share of its rows to accept, above 0 up to 1.
+
     Raises:
+        ConfigError: If `tpr` is out of range.
         DataError: If it has learned from all.
     """
     source = plain.source(split)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ltood.deployment.detector import DeployedDetector
     from ltood.deployment.promises import ClassMix
     from ltood.library.features import Features
+    from ltood.scoring.session import ScoringSession
     from ltood.store.reading import StoreReader
 
 _PARAMS = ("method", "calibrator", "normaliser", "head", "class_names", "device")
@@ -68,6 +69,7 @@ class Pipeline:
         self.method, self.calibrator, self.normaliser = method, calibrator, normaliser
         self.head, self.class_names, self.device = head, class_names, device
         self._detector: DeployedDetector | None = None
+        self._session: ScoringSession | None = None
         self._slots()  # Invalid settings fail here, not after a long fit.
 
     def _slots(self) -> tuple[Any, Any, Any]:
@@ -97,7 +99,7 @@ class Pipeline:
             prior: Class counts, [C]; counted from `labels` where not given.
             local: Local training features, [N, P, D], for methods that read them.
             val: Features of ID rows held out of training, [V, D], for methods that need them.
-                `set_threshold` takes other rows.
+                `set_threshold` takes other rows, or what they did not learn from of these.
             val_labels: Classes of these rows, [V]; the predicted ones count where not given.
             val_local: Local features of these rows, [V, P, D].
 
@@ -134,6 +136,7 @@ class Pipeline:
             correction.entry._in_own_words(),
         ):
             self._detector = fit_slots(session, base, view, correction)
+        self._session = session
         return self
 
     @property
@@ -180,7 +183,7 @@ class Pipeline:
 
     def set_threshold(
         self,
-        features: Rows,
+        features: Rows | None = None,
         labels: Rows | None = None,
         *,
         tpr: float = 0.95,
@@ -191,7 +194,9 @@ class Pipeline:
         The promises of `predict`, such as `fpr`, rest on these rows too.
 
         Args:
-            features: Held-out features of ID classes, [N, D]; never OOD rows.
+            features: Held-out features of ID classes, [N, D]; never OOD rows. Where not given,
+                the rows `val` (the split val) of `fit`, without those that an entry has learned
+                from.
             labels: Their classes, [N], for `class_mix` and `sets`; -1 where not known.
             tpr: Share to accept, above 0 up to 1.
             local: Their local features, [N, P, D], for methods that read them.
@@ -201,8 +206,16 @@ class Pipeline:
             ConfigError: If `tpr` is out of range.
             DataError: If there are no rows, or they break a rule of `score`.
         """
-        from ltood.deployment.exporting import with_threshold
+        from ltood.deployment.exporting import with_threshold, with_threshold_of
 
+        if features is None:
+            if self._session is None or "val" not in self._session.store.splits:
+                raise DataError(
+                    "there are no held-out rows; give set_threshold features of ID rows, or fit "
+                    "val= (the split val of opened features)."
+                )
+            self._detector = with_threshold_of(self.detector, self._session, "val", tpr)
+            return self
         rows = self.detector.calibration_rows(features, labels, local=local)
         self._detector = with_threshold(self.detector, rows, tpr, "val")
         return self
@@ -283,6 +296,10 @@ class Pipeline:
                     "loaded; put its file into ltood, or pickle the pipeline."
                 )
         save_detector(Path(path), detector, overwrite=overwrite)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: all but the rows of `fit`."""
+        return {**vars(self), "_session": None}
 
     def _judging(self) -> "DeployedDetector":
         if self.threshold is None:

@@ -96,3 +96,66 @@ def test_a_broken_image_is_skipped_on_demand(judge_images, tmp_path):
     assert "skipped 1 image or row." in said
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["path"].rpartition("/")[2] for row in rows] == ["0.png", "1.png", "2.png"]
+
+
+def test_a_promise_says_what_it_rests_on(ltood, detector, folder):
+    run = ltood("predict", detector, folder / "test.npz", "--fpr", 0.1, "--confidence", 0.5)
+    rows = list(csv.DictReader(io.StringIO(run.stdout)))
+    assert {row["verdict"] for row in rows} == {"ID", "OOD"}
+    # 30 rows: the second largest at most, as Beta(3, 28) is below 0.1 in a half of all cases.
+    limit = {row["threshold"] for row in rows}
+    assert len(limit) == 1
+    for row in rows:
+        assert (row["verdict"] == "OOD") == (float(row["score"]) > float(min(limit)))
+        assert (row["verdict"] == "OOD") == (float(row["p_value"]) <= 3 / 31)
+    for said in ("30 calibration rows of val", "confidence 0.5", "on average", "assumes"):
+        assert run.stderr.count(said) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--fpr", 0.1, "--per-group", "class_group"),
+        ("--fpr", 0.4, "--class-mix", "uniform"),
+        ("--fdr", 0.2),
+        ("--sets", 0.2),
+    ],
+)
+def test_promises_in_json_lines(ltood, detector, folder, options):
+    archives = (folder / "test.npz", folder / "ood_far.npz")
+    run = ltood("predict", detector, *archives, "--format", "jsonl", *options)
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(rows) == 110
+    assert all(0 < row["p_value"] <= 1 for row in rows)
+    assert {row["verdict"] for row in rows} == {"ID", "OOD"}
+    if "--sets" in options:
+        assert all((row["verdict"] == "OOD") == (row["set"] == []) for row in rows)
+    assert "assumes" in run.stderr
+
+
+def test_a_class_mix_of_a_file(ltood, detector, folder, tmp_path):
+    (tmp_path / "mix.json").write_text("[1, 1, 1]")
+    shown = [
+        ltood("predict", detector, folder / "test.npz", "--fpr", 0.4, "--class-mix", mix).stdout
+        for mix in ("uniform", tmp_path / "mix.json")
+    ]
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (("--fpr", 0), "fpr"),
+        (("--fpr", 1.2), "fpr"),
+        (("--fpr", 0.01), "99"),
+        (("--confidence", 0.9), "fpr"),
+        (("--fpr", 0.1, "--fdr", 0.1), "fdr"),
+        (("--fpr", 0.1, "--threshold", 1), "--threshold"),
+        (("--fpr", 0.1, "--class-mix", "gone.json"), "gone.json"),
+        (("--sets", 0.05), "19"),
+    ],
+)
+def test_promises_that_are_refused(ltood, detector, folder, options, key):
+    run = ltood("predict", detector, folder / "test.npz", *options, code=1)
+    assert run.stdout == ""
+    assert key in run.stderr
