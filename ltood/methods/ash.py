@@ -12,9 +12,11 @@ Formula:
     t = percentile of f over its own D activations;  g = f where f >= t, else 0
     p:  h = g
     b:  h = sum(f) / #{g != 0} where g != 0, else 0
-    s:  h = g exp(sum(f) / sum(g)), sums of positive numbers; less 1 without official_exponent
+    s:  h = g exp(r), r = sum(f) / sum(g) of positive numbers, less 1
+        without official_exponent
     score = S(W h + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,8 @@ Formula:
     g_d = clip(f_d, beta_d - lam |gamma_d|, beta_d + lam |gamma_d|)
     with weight gamma and bias beta of the last batch norm
     score = S(W g + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 from dataclasses import dataclass

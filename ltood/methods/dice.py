@@ -8,7 +8,8 @@ percent on CIFAR and 70 on ImageNet.
 Formula:
     keep w_cd where w_cd mean_d(f) > percentile of all C x D contributions, else 0
     score = S(W_kept f + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,8 @@ Formula:
     g = min(f, clip)
     keep w_cd where w_cd mean_d(f) > percentile of all C x D contributions, else 0
     score = S(W_kept g + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 import math

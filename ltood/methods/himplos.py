@@ -12,7 +12,8 @@ Formula:
     y = argmax z;  g_d = min(f_d where w_yd >= percentile of w_y, else 0; clip)
     score = S(cos(f, m_y) (W g + b))
     m_y mean training feature of class y
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 import math

@@ -14,7 +14,8 @@ Formula:
     h_d = g_d where i_yd > activation percentile of i_y, else 0
     V_cd = w_cd where |i_yd| w_cd > weight percentile of all of these, else 0
     score = S(V h + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 import math

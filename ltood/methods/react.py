@@ -7,7 +7,8 @@ networks with sparse activations (see `ltood.ops.shaping`).
 
 Formula:
     score = S(W min(f, clip) + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 import math

@@ -8,7 +8,8 @@ percentile all count as large instead of a fixed number of them.
 Formula:
     r = sum of positive activations / sum of those at or above their percentile
     score = S(W (exp(r) f) + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,8 @@ which this undoes. The ImageNet script of PATT also halves the logits: temperatu
 Formula:
     z_c = w_c . f / |w_c|^tau, without bias
     score = S(z)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,8 @@ as it is in units of activations, which differ from network to network.
 Formula:
     g_d = 0 where f_d < floor;  clip where f_d > clip;  else f_d + gamma
     score = S(W g + b)
-    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp, -max z for maxlogit
+    S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
+           -max z for maxlogit
 """
 
 import math

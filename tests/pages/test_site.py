@@ -107,6 +107,13 @@ def test_every_entry_has_a_section_with_its_settings(site):
                 assert f"<code>{key}</code>" in section, (kind, name, key)
 
 
+def test_the_index_of_the_search_knows_entries_and_settings(site):
+    [index] = {path.parent for path in site if path.name == "404.html"}
+    text = (index / "search/search_index.json").read_text(encoding="utf-8")
+    for word in ("himplos", "fpr95_ood_pos", "export-detector", "ltood_crc32c"):
+        assert word in text
+
+
 def test_links_of_pages_outside_the_site(site):
     built = {path.as_posix(): page for path, page in site.items()}
     for name in OUTSIDE:
