@@ -86,7 +86,10 @@ def test_a_detector_is_as_it_says(written):
     tensors = load_file(written / "detector.safetensors")
     for name in about:
         assert f"`{name}`" in text, name
-    assert {name.partition(".")[0] for name in tensors} == {"head", "classes", "method"}
+    groups = {"head", "classes", "method", "calibration"}
+    assert {name.partition(".")[0] for name in tensors} == groups
+    for name in tensors:
+        assert f"`{name}`" in text or not name.startswith("calibration."), name
     assert tensors["classes.means"].shape == (3, 8)
     raw = (written / "detector.safetensors").read_bytes()
     assert hashlib.sha256(raw).hexdigest() == about["sha256"]
