@@ -1,5 +1,6 @@
-"""`ltood export`: a split of a store back to a NumPy archive."""
+"""`ltood export`: stores as NumPy archives, Parquet, or a folder for FiftyOne."""
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,85 @@ import typer
 from ltood.cli.options import store_option
 
 
+class Format(enum.StrEnum):
+    """Format of the output."""
+
+    NPZ = "npz"
+    PARQUET = "parquet"
+    FIFTYONE = "fiftyone"
+
+
 def export(
-    store: Annotated[Path, typer.Argument(help="Feature store or score store.")],
-    split: Annotated[str, typer.Option(help="Split to write, or `head`.")],
-    out: Annotated[Path, store_option("The .npz file to write.")],
+    stores: Annotated[
+        list[Path],
+        typer.Argument(metavar="STORE...", help="Score stores and at most one feature store."),
+    ],
+    out: Annotated[Path, store_option("The .npz or .parquet file, or folder, to write.")],
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Split to write, or `head`; repeatable. All by default, but for .npz."),
+    ] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="By the ending of --out if not given.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Largest score that counts as ID, for the verdict.")
+    ] = None,
+    tpr: Annotated[
+        float, typer.Option(help="Share of ID rows that a threshold accepts which is not given.")
+    ] = 0.95,
+    threshold_split: Annotated[
+        str | None, typer.Option(help="ID split that sets the threshold; val by default.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Prepared data, for the paths of the images.")
+    ] = None,
+    paths: Annotated[
+        Path | None, typer.Option(help="Folder with <split>.txt: the path of each row on a line.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a folder for FiftyOne.")] = False,
 ) -> None:
-    """Write one split of a store, or its head, as a NumPy archive."""
+    """Write scores, verdicts, features and paths for other tools."""
+    from ltood.core.errors import ConfigError
+
+    chosen = form or _by_ending(out)
+    if chosen is Format.NPZ:
+        _export_archive(stores, split or [], out)
+        return
+    if images is not None and paths is not None:
+        raise ConfigError("--images and --paths both name the images; give one of them.")
+    from ltood.exports.paths import ListedPaths, PreparedPaths
+    from ltood.exports.rows import RowTable
+    from ltood.exports.thresholds import set_thresholds
+
+    prepared = None if images is None else PreparedPaths(images)
+    table = RowTable(stores, split or (), ListedPaths(paths) if paths else prepared)
+    set_thresholds(table, threshold=threshold, tpr=tpr, split=threshold_split)
+    if chosen is Format.PARQUET:
+        from ltood.exports.parquet import write_parquet
+
+        columns = write_parquet(table, out)
+        typer.echo(f"{out}: {table.num_rows:,} rows, {', '.join(columns)}")
+    else:
+        from ltood.exports.fiftyone import write_fiftyone
+
+        rows = write_fiftyone(table, out, prepared, overwrite=overwrite)
+        typer.echo(f"{out}: {rows:,} images of {', '.join(table.splits)}")
+
+
+def _by_ending(out: Path) -> Format:
+    return {".npz": Format.NPZ, ".parquet": Format.PARQUET}.get(out.suffix, Format.NPZ)
+
+
+def _export_archive(stores: list[Path], splits: list[str], out: Path) -> None:
+    from ltood.core.errors import ConfigError
     from ltood.store.exchange import export_head, export_split
 
+    if len(stores) != 1 or len(splits) != 1:
+        raise ConfigError(
+            f"an archive holds one --split of one store, and {len(splits)} of {len(stores)} were "
+            "named; for several write a .parquet file."
+        )
+    (store,), (split,) = stores, splits
     names = export_head(store, out) if split == "head" else export_split(store, split, out)
     typer.echo(f"{out}: {', '.join(names)}")

@@ -20,3 +20,33 @@ def test_the_head_comes_back(ltood, store, tmp_path):
     ltood("export", store, "--split", "head", "--out", tmp_path / "head.npz")
     with np.load(tmp_path / "head.npz") as back:
         assert back["class_counts"].tolist() == [60, 30, 10]
+
+
+def test_rows_as_parquet(ltood, store, scores, tmp_path):
+    out = tmp_path / "rows.parquet"
+    shown = ltood("export", scores, store, "--out", out, "--split", "test", "--split", "ood_far")
+    assert "110 rows, split, id, path, label, class, prediction, score, verdict" in shown.stdout
+    ltood("export", scores, "--out", tmp_path / "rows", "--format", "parquet")
+    assert (tmp_path / "rows").stat().st_size > 0
+
+
+def test_rows_for_fiftyone(ltood, scores, tmp_path):
+    (tmp_path / "test.txt").write_text("".join(f"{row}.png\n" for row in range(60)))
+    out = tmp_path / "fo"
+    words = ("export", scores, "--split", "test", "--format", "fiftyone", "--out", out)
+    assert "--images" in ltood(*words, code=1).stderr
+    assert "60 images of test" in ltood(*words, "--paths", tmp_path).stdout
+    assert "--overwrite" in ltood(*words, "--paths", tmp_path, code=1).stderr
+    ltood(*words, "--paths", tmp_path, "--overwrite")
+    assert "--paths" in ltood(*words, "--paths", "a", "--images", "b", code=1).stderr
+
+
+def test_an_archive_is_one_split_of_one_store(ltood, store, scores, tmp_path):
+    out = ("--out", tmp_path / "a.npz")
+    for words in (
+        (store, *out),
+        (store, "--split", "test", "--split", "val", *out),
+        (store, scores, "--split", "test", *out),
+    ):
+        assert "--split" in ltood("export", *words, code=1).stderr
+    assert not (tmp_path / "a.npz").exists()

@@ -1,0 +1,1 @@
+"""Rows of stores for other tools: Parquet and FiftyOne."""
