@@ -1,19 +1,20 @@
 """A stranger's hour: from a wheel in an empty folder to a shared store, as the pages say it.
 
-The whole way takes minutes, most of them for the stages of `dvc repro`, and is run by hand:
-`pytest -m slow tests/test_stranger.py`. In the gate its parts run in this process (tests/pages),
-and the pipeline itself at the end.
+The first minutes of it run in the gate. The whole way takes longer, mostly for the stages of `dvc
+repro`, and is run by hand: `pytest -m slow -s tests/test_stranger.py`. The gate runs the pipeline
+itself at its end.
 """
 
 import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.browser import BROWSER, dom
 from tests.pages.running import BLOCKS, DOCS
-from tests.test_wheel import Environment, wheel  # noqa: F401 - a fixture
+from tests.test_wheel import SAMPLES, Environment, wheel  # noqa: F401 - a fixture
 
 SHORT = (("epochs: 60", "epochs: 1"), ("methods: all", "methods: [msp, mean_distance]"))
 
@@ -22,6 +23,64 @@ def python_of(page: str, upto: str) -> str:
     """Python blocks of a page before a heading, as one script."""
     text = (DOCS / page).read_text(encoding="utf-8").partition(upto)[0]
     return "\n".join(block.text for block in BLOCKS(text) if block.language == "python")
+
+
+def write_method(repository: Path) -> None:
+    """The files of the page on own methods."""
+    for block in BLOCKS((DOCS / "how-to/own-method.md").read_text(encoding="utf-8")):
+        if block.title:
+            (repository / block.title).parent.mkdir(exist_ok=True)
+            (repository / block.title).write_text(block.text, encoding="utf-8")
+
+
+#: Commands one after the other in one process, which imports torch once.
+DRIVER = """
+import shlex, sys, ltood
+from ltood.cli import main
+assert "site-packages" in ltood.__file__
+for line in open("commands.txt"):
+    sys.argv = shlex.split(line)
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, line
+"""
+SLOTS = "--method mean_distance --calibrator none --normaliser none"
+COMMANDS = f"""
+ltood init
+ltood import arrays --store features.zarr
+ltood compare --store features.zarr --out board --method mean_distance --method knn --set knn.k=5
+ltood score --store features.zarr {SLOTS} --out scores.zarr
+ltood report --scores scores.zarr --leaderboard board/leaderboard.json --out report.html
+ltood push features.zarr shared
+ltood pull shared again.zarr
+""".strip()
+
+
+def test_the_first_minutes(wheel, tmp_path):  # noqa: F811
+    made = Environment(tmp_path, wheel, set())
+    made.run("ltood", "new", "mine")
+    mine = tmp_path / "mine"
+    write_method(mine)
+    (mine / "samples.py").write_text(SAMPLES + DRIVER)
+    (mine / "commands.txt").write_text(COMMANDS)
+    said = made.run("python", "samples.py", cwd=mine)
+    assert "added methods.mean_distance" in said
+    assert "mean_distance" in (mine / "board/leaderboard.md").read_text()
+    assert same_files(mine / "features.zarr", mine / "again.zarr")
+    if BROWSER is not None:
+        found = dom(mine / "report.html", tmp_path / "profile")
+        assert "mean_distance" in found
+        assert "<svg" in found or "<img" in found
+
+
+def same_files(first: Path, second: Path) -> bool:
+    """Whether two folders hold the same files."""
+    held = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (first, second)
+    ]
+    return held[0] == held[1] and bool(held[0])
 
 
 class Hour:
@@ -48,10 +107,7 @@ def test_a_strangers_hour(wheel, tmp_path):  # noqa: F811
     hour.passed("ltood new")
 
     # A method as one file, and its test.
-    for block in BLOCKS((DOCS / "how-to/own-method.md").read_text(encoding="utf-8")):
-        if block.title:
-            (mine / block.title).parent.mkdir(exist_ok=True)
-            (mine / block.title).write_text(block.text)
+    write_method(mine)
     assert "added methods.mean_distance" in made.run("ltood", "init", cwd=mine)
     said = made.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "methods", cwd=mine)
     assert "2 passed" in said
@@ -95,8 +151,5 @@ def test_a_strangers_hour(wheel, tmp_path):  # noqa: F811
     made.run("ltood", "push", "features.zarr", tmp_path / "shared", cwd=mine)
     shutil.move(mine / "features.zarr", mine / "original.zarr")
     made.run("ltood", "pull", tmp_path / "shared", "features.zarr", cwd=mine)
-    for file in (mine / "original.zarr").rglob("*"):
-        if file.is_file():
-            twin = mine / "features.zarr" / file.relative_to(mine / "original.zarr")
-            assert twin.read_bytes() == file.read_bytes()
+    assert same_files(mine / "original.zarr", mine / "features.zarr")
     hour.passed("push and pull the store")
