@@ -39,6 +39,7 @@ RULES = (
     "stouffer",
     "cauchy",
     "top_half",
+    "z_mean",
     "rank_mean",
     "majority",
 )
@@ -106,14 +107,15 @@ def ablated(scores: Scores, singles: dict[str, Floats]) -> dict[str, Any]:
     """Ablations with the default members."""
     parts = parts_of(scores, MEMBERS)
     rules = ("simes", "min_p", "fisher", "stouffer")
+    everything = parts_of(scores, plain(scores))
     worst = min(MEMBERS, key=lambda title: float(singles[title][:, 0].mean()))
     found: dict[str, Any] = {"copied": worst}
     for rule in rules:
         tables = {
-            "members": ablations.random_members(scores, plain(scores), rule, singles, 30),
+            "members": ablations.random_members(scores, everything, rule, singles, 20),
             "useless": ablations.useless_members(parts, rule, singles),
             "copies": ablations.copied_member(parts, MEMBERS.index(worst), rule, singles),
-            "map rows": ablations.map_rows(scores, MEMBERS, rule, singles, 10),
+            "map rows": ablations.map_rows(scores, MEMBERS, rule, singles, 5),
         }
         found[rule] = {
             name: {size: asdict(one) for size, one in table.items()}

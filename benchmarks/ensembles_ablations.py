@@ -13,8 +13,6 @@ from benchmarks.ensembles_study import (
     Parts,
     ensemble_scores,
     fused,
-    log_p,
-    parts_of,
     regret,
     results,
 )
@@ -38,18 +36,18 @@ def _outcome(parts: Parts, rule: str, singles: dict[str, Floats]) -> Outcome:
 
 
 def random_members(
-    scores: Scores, pool: Sequence[str], rule: str, singles: dict[str, Floats], draws: int
+    scores: Scores, whole: Parts, rule: str, singles: dict[str, Floats], draws: int
 ) -> dict[int, Outcome]:
-    """Mean over random sets of members of every size; the last size is the whole pool."""
-    whole = parts_of(scores, pool)
-    mapped = [log_p(whole.maps, rows) for rows in (whole.test, *whole.ood.values())]
+    """Mean over random sets of members of every size; the last size is all of them."""
+    pool = len(whole.maps)
+    mapped = [whole.mapped[0], *whole.mapped[1].values()]
     random = np.random.default_rng(0)
     table = {}
-    for size in (*(s for s in SIZES if s < len(pool)), len(pool)):
+    for size in (*(s for s in SIZES if s < pool), pool):
         found = []
-        for _ in range(draws if size < len(pool) else 1):
-            chosen = random.choice(len(pool), size, replace=False)
-            test, *ood = (fused(rows[chosen], rule) for rows in mapped)
+        for _ in range(draws if size < pool else 1):
+            chosen = random.choice(pool, size, replace=False)
+            test, *ood = (fused(rows[chosen], rule, whole.maps.shape[1]) for rows in mapped)
             reached = results(test, dict(zip(scores.ood, ood, strict=True)))
             found.append((reached[:, 0].mean(), regret(reached, singles).max()))
         mean, worst = np.mean(found, axis=0)

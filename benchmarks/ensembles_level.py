@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.ensembles_scores import Scores
 from benchmarks.ensembles_statistics import alarm_interval
-from benchmarks.ensembles_study import Floats, fused, log_p
+from benchmarks.ensembles_study import Floats, combined
 from ltood.core.prior import GROUPS, ClassPrior
 from ltood.ops.conformal import GroupedMap, RankMap
 
@@ -130,7 +130,7 @@ def _rates(
 
 def fuse_by(rule: str) -> Callable[[Floats, Floats], Floats]:
     """Fusion of members that are mapped on the first rows."""
-    return lambda maps, rows: fused(log_p(maps, rows), rule)
+    return lambda maps, rows: combined(maps, rows, rule)
 
 
 def uncorrected(scores: Scores, places: list[int], num: int) -> dict[str, dict[str, float]]:
@@ -147,7 +147,7 @@ def uncorrected(scores: Scores, places: list[int], num: int) -> dict[str, dict[s
     for seed in range(num):
         order = np.random.default_rng(seed).permutation(pool.shape[1])
         fitted = [RankMap.fit(torch.from_numpy(row[order[:num_val]])) for row in pool]
-        new = torch.from_numpy(pool[:, order[num_val:]])
+        new = torch.from_numpy(pool[:, order[num_val:]].copy())
         p = np.stack([one.p_values(row).numpy() for one, row in zip(fitted, new, strict=True)])
         steps = np.sort(p, axis=0) * members / np.arange(1, members + 1)[:, None]
         normal = stats.norm.isf(p).mean(axis=0) * np.sqrt(members)

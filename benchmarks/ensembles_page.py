@@ -283,10 +283,10 @@ def ablation_lines(raw: Mapping[str, Any]) -> list[str]:
     sets = raw["sets"]
     lines = ["### Ablations", "", "Mean AUROC / worst regret.", ""]
     texts = {
-        "members": "Random members out of all methods, by their number (mean of 30 draws):",
+        "members": "Random members out of all methods, by their number (mean of 20 draws):",
         "useless": "Noise added to the default members, by the number of noise members:",
         "copies": "Copies of the member that is weakest on the set, by their number:",
-        "map rows": "Rows for the maps n_A (mean of 10 draws):",
+        "map rows": "Rows for the maps n_A (mean of 5 draws):",
     }
     for name, text in texts.items():
         rows = []

@@ -1,6 +1,7 @@
 """Statistics of the study of ensembles: ranks with cliques, bootstrap, exact intervals."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,7 @@ def binomial_interval(hits: int, rows: int, level: float = 0.95) -> tuple[float,
     return low, high
 
 
+@cache
 def alarm_interval(calibration: int, rows: int, level: float, inside: float = 0.95):
     """Exact interval of the number of false alarms among exchangeable rows.
 
@@ -109,6 +111,6 @@ def alarm_interval(calibration: int, rows: int, level: float, inside: float = 0.
     rank = int(np.floor(level * (calibration + 1) + 1e-9))
     if rank == 0:
         return 0, 0
-    law = stats.betabinom(rows, rank, calibration + 1 - rank)
-    tail = (1 - inside) / 2
-    return int(law.ppf(tail)), int(law.ppf(1 - tail))
+    chances = stats.betabinom(rows, rank, calibration + 1 - rank).pmf(np.arange(rows + 1)).cumsum()
+    low, high = np.searchsorted(chances, [(1 - inside) / 2, (1 + inside) / 2])
+    return int(low), int(high)

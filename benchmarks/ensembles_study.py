@@ -5,15 +5,16 @@ Everything here starts from the scores of single methods; maps and combinations 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri_exp
 
 from benchmarks.ensembles_scores import Scores
 from ltood.metrics import measure, rank
 from ltood.ops.conformal import RankMap
+from ltood.ops.fusion import P_VALUE_RULES, below_one, mean_standardised
 from ltood.ops.held_out import first_part
 
 Floats = NDArray[np.float64]
@@ -30,6 +31,12 @@ class Parts:
     test: Floats
     ood: Mapping[str, Floats]
 
+    @cached_property
+    def mapped(self) -> tuple[Floats, dict[str, Floats]]:
+        """Logarithms of p-values of test rows and of every OOD set, [K, N]."""
+        ood = {name: log_p(self.maps, rows) for name, rows in self.ood.items()}
+        return log_p(self.maps, self.test), ood
+
 
 def parts_of(scores: Scores, members: Sequence[str], share: float = 0.5, seed: int = 0) -> Parts:
     """Val rows cut in two as the method does it, beside test and OOD rows."""
@@ -45,34 +52,31 @@ def log_p(maps: Floats, scores: Floats) -> Floats:
     """Logarithms of p-values for ranking, [K, N], of members that were mapped on `maps`."""
     fitted = [RankMap.fit(torch.from_numpy(row)) for row in maps]
     pairs = zip(fitted, scores, strict=True)
-    return np.stack([one.log_p(torch.from_numpy(row)).numpy() for one, row in pairs])
+    return np.stack([one.log_p(torch.from_numpy(row.copy())).numpy() for one, row in pairs])
 
 
-def fused(log_p_values: Floats, rule: str) -> Floats:
-    """Fused statistic, [N]; higher means more OOD."""
-    members = len(log_p_values)
+def fused(log_p_values: Floats, rule: str, map_rows: int) -> Floats:
+    """Fused statistic of p-values, [N]; higher means more OOD.
+
+    Beside ltood's own rules: "rank_mean", the mean p-value, and "majority", the number of members
+    that call a row OOD at 5 %, ties ordered by the median p-value.
+    """
     if rule == "majority":
-        # Members that call the row OOD at 5 %; ties by how rare the row is for the median member.
         votes = (log_p_values <= np.log(0.05)).sum(axis=0)
         return votes - np.exp(np.median(log_p_values, axis=0)) / 2
     if rule == "rank_mean":
         return -np.exp(log_p_values).mean(axis=0)
-    if rule == "fisher":
-        return -log_p_values.sum(axis=0)
-    if rule == "min_p":
-        return -log_p_values.min(axis=0)
-    if rule == "simes":
-        ordered = np.sort(log_p_values, axis=0)
-        return -(ordered - np.log(np.arange(1, members + 1))[:, None]).min(axis=0)
-    if rule == "cauchy":
-        p = np.exp(np.maximum(log_p_values, np.log(1e-15)))
-        return np.tan(np.pi * (0.5 - p)).mean(axis=0)
-    normal = -ndtri_exp(np.minimum(log_p_values, -1e-12))
-    if rule == "stouffer":
-        return normal.mean(axis=0)
-    if rule == "top_half":
-        return -np.sort(-normal, axis=0)[: (members + 1) // 2].mean(axis=0)
-    raise ValueError(rule)
+    bounded = below_one(torch.from_numpy(log_p_values), map_rows)
+    return P_VALUE_RULES[rule](bounded).numpy()
+
+
+def combined(maps: Floats, rows: Floats, rule: str) -> Floats:
+    """Fused statistic of rows, [N], of members that were mapped on `maps`, [K, n]."""
+    if rule == "z_mean":
+        means, deviations = maps.mean(axis=1), maps.std(axis=1)
+        given = (torch.from_numpy(values) for values in (rows, means, deviations))
+        return mean_standardised(*given).numpy()
+    return fused(log_p(maps, rows), rule, maps.shape[1])
 
 
 def results(test: Floats, ood: Mapping[str, Floats]) -> Floats:
@@ -91,8 +95,12 @@ def single_results(scores: Scores) -> dict[str, Floats]:
 
 def ensemble_scores(parts: Parts, rule: str) -> tuple[Floats, dict[str, Floats]]:
     """Fused scores of test rows and of every OOD set."""
-    test = fused(log_p(parts.maps, parts.test), rule)
-    return test, {name: fused(log_p(parts.maps, rows), rule) for name, rows in parts.ood.items()}
+    if rule == "z_mean":
+        ood = {name: combined(parts.maps, rows, rule) for name, rows in parts.ood.items()}
+        return combined(parts.maps, parts.test, rule), ood
+    test, mapped = parts.mapped
+    size = parts.maps.shape[1]
+    return fused(test, rule, size), {name: fused(rows, rule, size) for name, rows in mapped.items()}
 
 
 def regret(found: Floats, singles: Mapping[str, Floats]) -> Floats:
