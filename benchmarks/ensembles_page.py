@@ -359,6 +359,7 @@ def draw(raw: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(sets)), [name_of(key) for key in sets])
     axes.set_ylim(len(sets) - 0.5, -0.5)
     axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlim(-0.25, 120)
     ticks = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("worst regret over the OOD sets, AUROC points")

@@ -44,7 +44,7 @@ def conover_holm(values: Floats) -> Ranks:
     sums = ranks.sum(axis=0)
     squares = float((ranks**2).sum())
     level = blocks * detectors * (detectors + 1) ** 2 / 4
-    between = float((sums**2).sum()) / blocks - level
+    between = float((sums**2).sum()) - blocks * level
     statistic = (detectors - 1) * between / (squares - level)
     freedom = (blocks - 1) * (detectors - 1)
     error = np.sqrt(2 * (blocks * squares - (sums**2).sum()) / freedom)
