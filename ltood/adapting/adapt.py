@@ -169,6 +169,6 @@ def _finished(out: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
     try:
         found = read_adapted(out)
     except StoreError as error:
-        log(f"{error} It is made anew.")
+        log(f"{error} It is made again.")
         return None
     return found if found is not None and found.inputs == inputs else None

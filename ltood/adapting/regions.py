@@ -106,19 +106,21 @@ def find_regions(
     if chosen < 1:
         raise ConfigError(f"topk is {chosen}; set it to 1 or more (LoCoOp: 200 of 1,000 classes).")
     if label is not None and not 0 <= label < classes:
-        raise ConfigError(f"the class {label} is not in 0 to {classes - 1}.")
+        raise ConfigError(f"there is no class {label}; classes are 0 to {classes - 1}.")
     labels, masks = [], []
     for row in rows:
         if not 0 <= row < len(source):
-            raise ConfigError(f"row {row} is not in 0 to {len(source) - 1} of split {split}.")
+            raise ConfigError(f"split {split} has no row {row}; rows are 0 to {len(source) - 1}.")
         local = source.read("local", row, row + 1)[0].astype(np.float32)
         whole = source.read("features", row, row + 1)[0].astype(np.float32)
         if local.ndim == 3:
             if not 0 <= view < len(local):
-                raise ConfigError(f"view {view} is not in 0 to {len(local) - 1}.")
+                raise ConfigError(f"there is no view {view}; views are 0 to {len(local) - 1}.")
             local, whole = local[view], whole[view]
         elif view:
-            raise ConfigError(f"view {view} was requested but rows of split {split} have one view.")
+            raise ConfigError(
+                f"rows of split {split} have one view, so there is no view {view}; leave it out."
+            )
         own = int(source.read("labels", row, row + 1)[0]) if label is None else label
         own = own if own >= 0 else int((whole @ weight.T).argmax())
         logits = local @ weight.T
@@ -167,8 +169,8 @@ def original_images(
     made_from = store.provenance.get("dataset", {}).get("sha256")
     if recorded is None or made_from != digest(data.manifest):
         raise StoreError(
-            f"{store.path} was not made from the images in {data.path}; name the prepared data "
-            "of its extraction."
+            f"{store.path} was not made from the images in {data.path}; give the prepared data "
+            "that it was extracted from."
         )
     source = data.source("train" if split == VIEWS_SPLIT else split)
     geometry = Geometry(
@@ -271,9 +273,11 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         DataError: If an image cannot be read.
     """
     if store.provenance.get("head") is None:
-        return "The head is not made of text, which patches could be compared with."
+        return (
+            "The head does not come from text, so patches have no class names to be compared with."
+        )
     if _grid(store, "test") is None:
-        return "The features hold none of patches."
+        return "The store holds no features of patches."
     rows = spaced_rows(len(store.split("test")), _SHOWN)
     found = find_regions(store, "test", rows)
     images = original_images(store, data, "test", rows)

@@ -109,7 +109,7 @@ def training_rows(
     split = store.split(name)
     if local and "local" not in split.arrays:
         raise MissingNeedError(
-            f"split {name} of {store.path} has no local features, on which this recipe learns; "
+            f"split {name} of {store.path} has no local features, which this recipe learns from; "
             "extract them (backbones.clip.local: true) or choose the recipe coop."
         )
     # Views may be stored without labels: they are those of the training rows, in their order.
@@ -206,7 +206,7 @@ def _listed(
         number = int(ids[other[0]])
         raise DataError(
             f"{path} gives id {number} the label {classes[number]} but the store gives it "
-            f"{labels[other[0]]}; the list is of other images, so draw it anew."
+            f"{labels[other[0]]}; the list is of other images, so draw it again."
         )
     return rows
 

@@ -197,8 +197,8 @@ class Clip(Backbone, Pretrained):
             MissingNeedError: Always.
         """
         raise MissingNeedError(
-            "backbone clip has no head that could be trained or asked; choose the recipe "
-            "zero_shot, coop or locoop, which make one of text."
+            "backbone clip has no head to train or to read logits from; choose the recipe "
+            "zero_shot, coop or locoop, which make one from text."
         )
 
     def head_arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -244,7 +244,7 @@ class Clip(Backbone, Pretrained):
             name = "QuickGELU" if spec.quick_gelu else "GELU"
             log(
                 f"clip: {spec.name} computes with {name}; set {WHERE}.quick_gelu to "
-                f"{str(not spec.quick_gelu).lower()} if the weights were trained otherwise."
+                f"{str(not spec.quick_gelu).lower()} if the weights were trained with the other."
             )
 
     def _untold(self) -> dict[str, Any]:
@@ -271,7 +271,7 @@ class Clip(Backbone, Pretrained):
         if other:
             raise DataError(
                 f"the weights are for {'; '.join(other)}, as {self.spec.name} has it here; set "
-                f"{WHERE} as it was when they were kept."
+                f"{WHERE} to what it was when these weights were saved."
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401

@@ -51,8 +51,8 @@ class Config(Settings):
         if ":" in self.model:
             raise self.fault(
                 "model",
-                f"is {self.model!r}; give a name that timm itself knows, and weights from "
-                "elsewhere by training.weights.",
+                f"is {self.model!r}; give a name that timm lists, and set training.weights "
+                "for weights from elsewhere.",
             )
 
 
@@ -97,8 +97,8 @@ class TimmModel(ScaledBackbone, Pretrained):
         own = _data_config(net)
         if own["crop_mode"] not in ("center", "squash"):
             raise ConfigError(
-                f"{_WHERE}.model is {config.model!r}, whose images timm frames by "
-                f"{own['crop_mode']!r}; only a centre crop and squashing are offered, so choose "
+                f"{_WHERE}.model is {config.model!r}, whose images timm crops by "
+                f"{own['crop_mode']!r}; ltood offers a centre crop and squashing, so choose "
                 "another model."
             )
         mean = own["mean"] if config.mean is None else config.mean
@@ -277,8 +277,8 @@ def _published(model: str) -> dict[str, Tensor]:
         net = _create(model, pretrained=True)
     except Exception as error:  # every kind of network failure, by whichever client timm uses
         raise DataError(
-            f"timm cannot give the weights of {model!r} ({' '.join(str(error).split())[:200]}); "
-            f"where there is no network, fetch them elsewhere and name the file in "
+            f"timm cannot provide the weights of {model!r} ({' '.join(str(error).split())[:200]}); "
+            f"without a network, fetch them elsewhere and name the file in "
             f"training.weights, with {_WHERE}.pretrained false."
         ) from error
     return net.state_dict()

@@ -149,7 +149,7 @@ class PATT(Calibrator[Config]):
         if num_batches == 0:
             raise DataError(
                 f"{self.train_split} has {len(inputs.require_train())} rows and aux "
-                f"{len(inputs.require_aux())}, less than one batch; set "
+                f"{len(inputs.require_aux())}, fewer than one batch; set "
                 "calibrators.patt.official_batch and official_aux_batch to at most these."
             )
         if not torch.isfinite(importance).all():
@@ -168,7 +168,9 @@ def _mean(inputs: FitInputs, rho: Rho) -> Tensor:
     classes = class_statistics(inputs)
     gain = head_weighted(classes.means, weight, gain_weights) / classes.present.sum()
     if len(source) == 0:
-        raise DataError("split aux has no rows; patt weighs features against outliers.")
+        raise DataError(
+            "split aux has no rows; patt needs outliers, so add some or set calibrator: none."
+        )
     sums = torch.zeros_like(classes.sums)
     for batch in source.batches(arrays=("features",)):
         sums += _virtual_sums(batch.features, inputs)

@@ -75,12 +75,12 @@ def download(
     root: Root = _ROOT,
     keep: Annotated[bool, typer.Option("--keep", help="Keep archives once unpacked.")] = False,
 ) -> None:
-    """Download or make a set; a stopped download continues where it was."""
+    """Download or make a set; a stopped download continues where it stopped."""
     from ltood.preparing.get_sets import get_set
     from ltood.sets.catalogue import known_set
 
     folder = get_set(known_set(name), root, keep=keep)
-    typer.echo(f"{folder} is there; `ltood data verify {name}` checks it.")
+    typer.echo(f"{folder} is ready; `ltood data verify {name}` checks it.")
 
 
 @app.command("verify")

@@ -17,9 +17,9 @@ _CHANGED = (
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(help="Folder to make; an empty one will do.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create; it may exist if it is empty.")],
 ) -> None:
-    """Make an experiment repository: git, DVC, settings, and a page on how to go on."""
+    """Create a repository for experiments: git, DVC, settings, and a README."""
     import shutil
 
     from ltood.core.errors import ConfigError
@@ -31,7 +31,7 @@ def new(
     if folder.is_dir() and (found := sorted(path.name for path in folder.iterdir())):
         raise ConfigError(
             f"{folder} is not empty (it holds {', '.join(found[:3])}{', …' * (len(found) > 3)}); "
-            "name a folder that is not there yet."
+            "name a folder that does not exist yet."
         )
     was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def new(
         if not was_there:
             folder.rmdir()
         raise
-    typer.echo(f"{folder} is ready. Go on there: dvc repro (see its README.md).")
+    typer.echo(f"{folder} is ready. Next, run dvc repro in it; its README.md says more.")
 
 
 def template(name: str) -> str:
@@ -93,4 +93,4 @@ def _run(folder: Path, *command: str) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         name = " ".join(part for part in command if part[0] != "-" and part != sys.executable)
-        raise StoreError(f"`{name}` failed in {folder} ({said[-1]}); mend that and try again.")
+        raise StoreError(f"`{name}` failed in {folder} ({said[-1]}); fix that and try again.")

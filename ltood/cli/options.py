@@ -117,7 +117,7 @@ def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
     from ltood.core.errors import ConfigError
 
     if path is not None and path.name in {"", ".."}:
-        raise ConfigError(f"--{param.name} is {str(path)!r}; name what is to be written there.")
+        raise ConfigError(f"--{param.name} is {str(path)!r}; name the file or folder to write.")
     return path
 
 

@@ -38,7 +38,7 @@ def stage(
             typer.echo(f"Usage: ltood stage {name}\n\n{module.__doc__}")
             return
         typer.echo(
-            f"error: `ltood stage {name}` takes no {context.args[0]!r}; its settings stand in "
+            f"error: `ltood stage {name}` takes no {context.args[0]!r}; its settings are in "
             "params.yaml.",
             err=True,
         )

@@ -22,13 +22,14 @@ def sweep(
         str, typer.Argument(help="Method name; see `ltood list methods`.", autocompletion=methods)
     ],
     store: Annotated[Path, typer.Option(help="Feature store with a split val.")],
-    out: Annotated[Path, folder_option("Folder to write table, figure and section to.")],
+    out: Annotated[Path, folder_option("Folder for the table, the figure and the best settings.")],
     grid: Annotated[
         list[str] | None,
         typer.Option(help="KEY=V1,V2,... or KEY=0,10,...,90; repeatable."),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option("--random", help="Draw this many settings, not the full grid.")
+        int | None,
+        typer.Option("--random", help="Try this many random settings instead of the full grid."),
     ] = None,
     interval: Annotated[
         list[str] | None,
@@ -36,7 +37,8 @@ def sweep(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of --random.")] = 0,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting of all candidates, KEY=VALUE.")
+        list[str] | None,
+        typer.Option("--set", help="Setting KEY=VALUE for all candidates; repeatable."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Key in metrics.json to choose by.")] = "auroc",
     validation_ood: Annotated[
@@ -48,7 +50,7 @@ def sweep(
         bool,
         typer.Option(
             "--official-sweep-on-test",
-            help="Let --validation-ood be a test set, as papers did that tuned on theirs.",
+            help="Allow a test set as --validation-ood, to repeat papers that tuned on theirs.",
         ),
     ] = False,
     head: Head = None,

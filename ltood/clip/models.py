@@ -174,7 +174,7 @@ def _from_name(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(
             f"{WHERE}.model is {model!r}, which open_clip {open_clip.__version__} does not have."
-            f"{hint} A configuration file in its format (*.json) is taken too."
+            f"{hint} A configuration file in its format (*.json) may be given instead."
         )
     return open_clip.get_model_config(model), {}
 
@@ -301,8 +301,8 @@ def published_file(model: str, pretrained: str) -> Path:
     except Exception as error:  # every kind of network failure, by whichever client it uses
         place = about.get("hf_hub", "").rstrip("/") or about.get("url", "")
         raise DataError(
-            f"open_clip cannot give the weights {pretrained!r} of {model} "
-            f"({' '.join(str(error).split())[:160]}); where there is no network, fetch "
+            f"open_clip cannot provide the weights {pretrained!r} of {model} "
+            f"({' '.join(str(error).split())[:160]}); without a network, fetch "
             f"open_clip_model.safetensors of {place} elsewhere and name the file in "
             f"training.weights, with {WHERE}.pretrained null and {WHERE}.quick_gelu "
             f"{str(clip_spec(model, pretrained=pretrained).quick_gelu).lower()}."

@@ -90,7 +90,7 @@ def tokenise(texts: Sequence[str], vocabulary: Vocabulary) -> PromptTokens:
         if len(ids) + 2 > vocabulary.context_length:
             raise DataError(
                 f"the prompt {_short(text)!r} has {len(ids)} tokens; with start and end at most "
-                f"{vocabulary.context_length} fit, so take a shorter context or name."
+                f"{vocabulary.context_length} fit; use a shorter context or name."
             )
         whole = torch.tensor([vocabulary.start, *ids, vocabulary.end])
         tokens[row, : len(whole)] = whole

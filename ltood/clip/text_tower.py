@@ -143,8 +143,8 @@ class TextTower:
         found = type(blocks[0].mlp.gelu).__name__
         if found not in names:
             raise DataError(
-                f"the text encoder has the activation {found}; QuickGELU and GELU are known, so "
-                "choose a model with one of them."
+                f"the text encoder has the activation {found}; QuickGELU and GELU are supported, "
+                "so choose a model with one of them."
             )
         activation: Activation = "quick_gelu" if found == "QuickGELU" else "gelu"
         heads = int(blocks[0].attn.num_heads)

@@ -63,7 +63,7 @@ class Shape:
         if numbers > MOST_NUMBERS:
             raise ConfigError(
                 f"features and logits of that size are {numbers:,} numbers; at most "
-                f"{MOST_NUMBERS:,} (32 GiB)."
+                f"{MOST_NUMBERS:,} (32 GiB). Choose fewer rows, columns or classes."
             )
         if self.rows < self.classes:
             raise ConfigError(
@@ -175,7 +175,7 @@ def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     # Nothing that another method found is at hand.
     inputs = FitInputs.of(data.train, data.labels, logits=data.train_logits, head=data.head)
     if "local" in detector.arrays and data.local is None:
-        raise MissingNeedError("it reads local features; ask for some (--patches 196).")
+        raise MissingNeedError("it reads local features; add some with --patches 196.")
     check_needs(f"method {name}", detector.needs, inputs, has_local=data.local is not None)
     start = data.finish()
     detector._fit(inputs)

@@ -89,7 +89,7 @@ def check_any(board: Mapping[str, Any]) -> None:
     if not board["auroc"]:
         first = [*board["rows"], *board["left_out"]][0]
         raise LtoodError(
-            f"no row has a result; the first, {first['title']}, says: {first['reason']}"
+            f"no combination has a result; of the first, {first['title']}: {first['reason']}"
         )
 
 

@@ -47,10 +47,10 @@ class FeatureBatch:
         present = {name: tensor for name, tensor in self.arrays.items() if tensor is not None}
         rows = {name: len(tensor) for name, tensor in present.items()}
         if not rows:
-            raise DataError("a batch needs at least one array.")
+            raise DataError("a batch needs at least one array; give features, logits or local.")
         if len(set(rows.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in rows.items())
-            raise DataError(f"rows differ ({listed}); read all arrays from the same split.")
+            raise DataError(f"arrays differ in rows ({listed}); read all from the same split.")
         object.__setattr__(self, "arrays", present)
 
     @classmethod
@@ -112,7 +112,7 @@ class FeatureBatch:
         if tensor is None:
             raise MissingNeedError(
                 f"this batch holds no {_NAMES.get(name, name)}; give {_SOURCES.get(name, name)} "
-                f"(an entry that is new lists {name!r} in `arrays`)."
+                f"(a new entry must list {name!r} in `arrays`)."
             )
         return tensor
 

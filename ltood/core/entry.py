@@ -169,7 +169,7 @@ class Entry(Generic[C]):
         others = (labels, head, prior, aux, logits, local, val, val_labels)
         if isinstance(features, FitInputs):
             if any(value is not None for value in others):
-                raise DataError("FitInputs hold all that fit learns from; give nothing else.")
+                raise DataError("FitInputs hold all that fit learns from; pass nothing else.")
             inputs = features
         else:
             inputs = FitInputs.of(

@@ -60,7 +60,9 @@ class ClassifierHead:
                 object.__setattr__(self, name, as_tensor(given, f"head {name}").float())
         sizes = check_head({name: tuple(tensor.shape) for name, tensor in self.arrays().items()})
         if sizes["C"] == 0 or sizes["D"] == 0:
-            raise DataError(f"the head has {sizes['C']} classes x {sizes['D']} features; give one.")
+            raise DataError(
+                f"the head has {sizes['C']} classes x {sizes['D']} features; both need 1 or more."
+            )
         for name, tensor in self.arrays().items():
             if not torch.isfinite(tensor).all():
                 raise DataError(

@@ -38,7 +38,9 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         DataError: On an unknown or missing array, or a shape that does not fit the weight.
     """
     if unknown := set(shapes) - set(HEAD_SHAPES):
-        raise DataError(f"the head has unknown arrays {sorted(unknown)}.")
+        raise DataError(
+            f"the head has unknown arrays {sorted(unknown)}; known are {', '.join(HEAD_SHAPES)}."
+        )
     if missing := [name for name in ("weight", "bias") if name not in shapes]:
         raise DataError(f"the head has no {missing[0]}; it needs weight [C, D] and bias [C].")
     if len(shapes["weight"]) != 2:

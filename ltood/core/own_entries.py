@@ -60,7 +60,7 @@ def check_own(file: Path) -> None:
     try:
         tree = ast.parse(file.read_bytes())
     except SyntaxError as error:
-        raise ConfigError(f"{shown}, line {error.lineno}: {error.msg}; mend the file.") from None
+        raise ConfigError(f"{shown}, line {error.lineno}: {error.msg}; correct the file.") from None
     missing = [name for name in ("Config", "Entry") if name not in _top_level(tree)]
     if "Config" in missing or (missing and file.parent.name in _WITH_ENTRY):
         raise ConfigError(

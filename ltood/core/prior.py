@@ -78,8 +78,8 @@ class ClassPrior:
         if (self.counts == 0).any():
             empty = np.flatnonzero(self.counts == 0)[:10].tolist()
             raise DataError(
-                f"classes {empty} have no training images, so their prior is 0 and cannot "
-                "divide; remove them from the class list or add images."
+                f"classes {empty} have no training images, so their prior is 0 and nothing "
+                "can be divided by it; remove them from the class list or add images."
             )
         shares: NDArray[np.float64] = self.counts / self.counts.sum()
         return shares

@@ -85,8 +85,8 @@ class CifarFiles:
             size = path.stat().st_size
             if size != rows * width:
                 raise DataError(
-                    f"{path} has {size} bytes, the official file {rows * width}: it was changed "
-                    f"or cut short. {self._remedy()}"
+                    f"{path} has {size} bytes, the official file has {rows * width}: it was "
+                    f"changed or cut short. {self._remedy()}"
                 )
             return np.memmap(path, dtype=np.uint8, mode="r", shape=(rows, width))
         except OSError as error:

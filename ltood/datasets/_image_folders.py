@@ -208,7 +208,7 @@ def class_folders(
     """
     if not root.is_dir():
         raise DataError(
-            f"there is no folder {root}; put one folder for each class into it{_splits_hint(root)}."
+            f"there is no folder {root}; create it with one folder per class{_splits_hint(root)}."
         )
     found = folders_of(root)
     if not found:
@@ -216,8 +216,9 @@ def class_folders(
     unknown = [name for name in found if names is not None and name not in names]
     if unknown:
         raise DataError(
-            f"{root} has the folder {unknown[0]!r}, which is none of the {len(names or found):,} "
-            "classes; every split has the same ones. Move the folder away or correct its name."
+            f"{root} has the folder {unknown[0]!r}, which is not one of the "
+            f"{len(names or found):,} classes; every "
+            "split has the same classes. Move the folder away or correct its name."
         )
     whole, labels, empty = Listing(), list[int](), list[str]()
     for label, name in enumerate(names or found):
@@ -277,7 +278,7 @@ def check_counts(
     """Log when a published set has other numbers of images than published."""
     if len(files) not in expected:
         numbers = " or ".join(f"{number:,}" for number in expected)
-        log(f"{where} has {len(files):,} images, the published set {numbers}.")
+        log(f"{where} has {len(files):,} images; the published set has {numbers}.")
     missing = num_classes - len(np.unique(files.labels))
     if missing:
         raise DataError(

@@ -166,7 +166,7 @@ def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: s
     elif source.shape == shape:
         return source
     else:
-        log(f"{name}: images of {list(source.shape)} are brought to {list(shape)}.")
+        log(f"{name}: images of {list(source.shape)} are resized to {list(shape)}.")
         colour = _squashed(source, geometry)
     if channels == 3:
         return colour
@@ -194,7 +194,7 @@ def _parts(source: str, name: str) -> tuple[str, int | None]:
         return source, None
     if not first.isdigit() or not int(first):
         raise DataError(
-            f"{name} is {source!r}; after {_FIRST_MARK} stands how many of its rows are taken, "
+            f"{name} is {source!r}; write the number of rows to take after {_FIRST_MARK}, "
             "such as #30000."
         )
     return text, int(first)
@@ -278,7 +278,7 @@ def _images(path: Path) -> NDArray[np.uint8]:
     if path.name in _CIFAR:
         return _CIFAR[path.name].read(path.parent, "test").images
     raise DataError(
-        f"{path} has none of the known forms of image sets; give an .npz or .npy archive, SVHN's "
+        f"{path} is not in a known format of image sets; give an .npz or .npy archive, SVHN's "
         ".mat, an idx3-ubyte file, CIFAR's test file, a list .txt, or a folder of images."
     )
 

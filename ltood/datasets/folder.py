@@ -75,7 +75,7 @@ class Dataset(ImageFolderDataset):
         where = self._root / self._folder_config.manifest
         chosen = [(path, label) for path, label, split in self._rows() if split == name]
         if not chosen:
-            raise DataError(f"the list {where} has no image of the split {name}; it needs some.")
+            raise DataError(f"the list {where} has no image of the split {name}; add at least one.")
         numbers = {label: number for number, label in enumerate(self.class_names)}
         for path, label in chosen:
             if label not in numbers:
@@ -123,5 +123,5 @@ class Dataset(ImageFolderDataset):
                 )
             found.append((path, label, split))
         if not found:
-            raise DataError(f"the list {where} is empty; write one image a line.")
+            raise DataError(f"the list {where} is empty; write one image per line.")
         return found

@@ -59,8 +59,8 @@ class Dataset(ImageFolderDataset):
         names = folders_of(folder)
         if len(names) != NUM_CLASSES:
             raise DataError(
-                f"{folder} holds {len(names)} folders, ImageNet has {NUM_CLASSES} classes; sort "
-                "the images into one folder for each WordNet id."
+                f"{folder} holds {len(names)} folders, but ImageNet has {NUM_CLASSES} classes; "
+                "sort the images into one folder for each WordNet id."
             )
         return names
 

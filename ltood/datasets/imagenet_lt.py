@@ -6,7 +6,7 @@ validation, which come from ImageNet's training folders; ImageNet's 50,000 valid
 the test, as PASCL and this entry take them (PATT tests on the 20,000 instead, so its figures are
 not comparable). Class numbers follow the sorted WordNet ids, not the counts.
 
-The lists are the user's: one image a line, path from the root on and class number.
+The lists are the user's: one image per line, path from the root on and class number.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Dataset(ImageFolderDataset):
         check_classes(files, NUM_CLASSES, where)
         if config.official_counts and len(files) != LINES[name]:
             raise DataError(
-                f"{where} lists {len(files):,} images, the published list {LINES[name]:,}; take "
+                f"{where} lists {len(files):,} images, the published list has {LINES[name]:,}; use "
                 "that, or set datasets.imagenet_lt.official_counts to false."
             )
         counts = np.bincount(files.labels, minlength=NUM_CLASSES)
@@ -95,7 +95,7 @@ class Dataset(ImageFolderDataset):
         if name == "train" and config.official_counts and extremes != (_LARGEST, _SMALLEST):
             raise DataError(
                 f"{where} has {extremes[0]} images of its largest class and {extremes[1]} of its "
-                f"smallest, the published list {_LARGEST} and {_SMALLEST}; take that, or set "
+                f"smallest, the published list {_LARGEST} and {_SMALLEST}; use that, or set "
                 "datasets.imagenet_lt.official_counts to false."
             )
         return files

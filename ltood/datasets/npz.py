@@ -37,7 +37,7 @@ class Config(Settings):
 
     Attributes:
         root: The folder, relative to where the command runs.
-        class_names: File of class names in that folder, UTF-8, one name a line; null numbers
+        class_names: File of class names in that folder, UTF-8, one name per line; null numbers
             the classes.
         imbalance: Profile of the training class counts; "none" keeps every image, for data
             that are long-tailed already.
@@ -173,10 +173,10 @@ class Dataset:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     """Class names, one a line."""
-    remedy = "write one name a line, as UTF-8, or set datasets.npz.class_names to null"
+    remedy = "write one name per line, as UTF-8, or set datasets.npz.class_names to null"
     lines = read_text(path, f"the file of class names {path}", remedy).splitlines()
     names = tuple(line.strip() for line in lines)
     if not names or "" in names:
         line = names.index("") + 1 if names else 1
-        raise DataError(f"{path} has no class name in line {line}; write one name a line.")
+        raise DataError(f"{path} has no class name in line {line}; write one name per line.")
     return names

@@ -52,7 +52,7 @@ class Listing:
             num = self.endings.total()
             were = "was" if num == 1 else "were"
             notes.append(
-                f"{_counted(num, 'file')} with other endings than images {were} not read "
+                f"{_counted(num, 'file')} with endings other than those of images {were} skipped "
                 f"({shown}{more})."
             )
         for links, what in (

@@ -1,4 +1,4 @@
-"""Lists of image files: one image a line, with its class.
+"""Lists of image files: one image per line, with its class.
 
 Two forms are read. OpenOOD's (Zhang et al., arXiv:2306.09301) has a path and a class number,
 where -1 means outside the ID classes. SC-OOD's (Yang et al., ICCV 2021, arXiv:2108.11941) has a
@@ -45,7 +45,7 @@ def read_list(path: Path, root: Path | None = None, *, on_error: OnError = "rais
     lines = read_text(path, f"the list {path}", "correct the path").splitlines()
     rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
-        raise DataError(f"the list {path} is empty; write one image a line.")
+        raise DataError(f"the list {path} is empty; write one image per line.")
     names, labels = [], []
     for number, line in rows:
         name, label = _entry(line, path, number)

@@ -83,7 +83,7 @@ def long_tail_rows(labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[
         rows = np.flatnonzero(labels == label)
         if len(rows) < count:
             raise DataError(
-                f"class {label} has {len(rows)} images but the long tail asks for {count}; "
+                f"class {label} has {len(rows)} images but the long tail needs {count}; "
                 "check that the file is complete, or lower the size of the largest class."
             )
         kept.append(rows[:count])

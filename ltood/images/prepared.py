@@ -192,7 +192,7 @@ def open_prepared(path: Path) -> PreparedData:
             raise CorruptStoreError(f"{path / MANIFEST} was edited; {_RERUN}.")
         if _read(path / TRAINING) != training_inputs(manifest):
             raise CorruptStoreError(
-                f"{path / TRAINING} and {MANIFEST} are of different runs; {_RERUN}."
+                f"{path / TRAINING} and {MANIFEST} come from different runs; {_RERUN}."
             )
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptStoreError(

@@ -32,7 +32,7 @@ def read_npy(path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split()).partition(". ")[0][:100]
         raise DataError(
-            f"{path} cannot be read as an .npy array ({reason}); take an undamaged file."
+            f"{path} cannot be read as an .npy array ({reason}); get an undamaged copy."
         ) from error
     try:
         return with_channels(images)
@@ -75,7 +75,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:100]}); take an undamaged file."
+            f"{path} cannot be read ({' '.join(str(error).split())[:100]}); get an undamaged copy."
         ) from error
     head = np.frombuffer(content[: min(len(content), 16) // 4 * 4], dtype=">u4")
     if len(head) < 4 or head[0] != _IDX_IMAGES:

@@ -75,10 +75,10 @@ class Board:
             ConfigError: If there is no such metric or no such set.
         """
         if metric not in METRICS:
-            raise ConfigError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}.")
+            raise ConfigError(f"there is no metric {metric!r}; known are {', '.join(METRICS)}.")
         done, sets = self.rows, [*self.rows[0]["ood"]] if self.rows else []
         if ood is not None and ood not in sets:
-            raise ConfigError(f"there is no OOD set {ood!r}; there are {', '.join(sets)}.")
+            raise ConfigError(f"there is no OOD set {ood!r}; known are {', '.join(sets)}.")
         sign = -1 if METRICS[metric].higher_is_better else 1
         done.sort(key=lambda row: sign * (row["ood"][ood] if ood else row["mean"])[metric])
         failed = [row for row in self.content["rows"] if row["status"] != "ok"]

@@ -29,8 +29,8 @@ def join(sources: Sequence[Features], take: int | None) -> Features:
     for number, other in enumerate(sources[1:], 1):
         if other.class_names != first.class_names:
             raise DataError(
-                f"source {number} has other class names than source 0; give class_names= when "
-                "opening them, so that labels mean the same."
+                f"source {number} has different class names from source 0; give class_names= "
+                "when opening them, so that labels mean the same."
             )
     shared = [name for name in first.splits if all(name in other.splits for other in sources)]
     if not shared:
@@ -52,7 +52,7 @@ def _joined(parts: Sequence[Split], take: int | None) -> Split:
         if differing.any():
             at = ids[int(np.argmax(differing))]
             raise DataError(
-                f"source {number} has another label for id {at} of {first.name} than source 0 "
+                f"source {number} has a different label for id {at} of {first.name} than source 0 "
                 f"({int(differing.sum())} such rows); they do not hold the same images."
             )
     if take is not None:

@@ -94,7 +94,9 @@ def _with(found: Features, head: HeadArrays | None, names: Sequence[str] | None)
         return found
     classes = len(found.class_names)
     if names is not None and len(names) != classes:
-        raise DataError(f"there are {len(names)} class names for {classes} classes; give as many.")
+        raise DataError(
+            f"there are {len(names)} class names for {classes} classes; give one per class."
+        )
     splits = {name: found.bare(name) for name in found}
     if head is not None:
         width = next(iter(found.values())).features.shape[1]
@@ -200,7 +202,9 @@ def _of_tables(
         names = read_class_names(described, classes)
     names = [str(number) for number in range(classes)] if names is None else names
     if len(names) != classes:
-        raise DataError(f"there are {len(names)} class names for {classes} classes; give as many.")
+        raise DataError(
+            f"there are {len(names)} class names for {classes} classes; give one per class."
+        )
     given = None
     if described is not None and "class_counts" in described.names:
         given = described.load("class_counts")

@@ -87,14 +87,14 @@ class Tap:
         shape = list(values.shape)
         if not shape or shape[0] != rows:
             raise DataError(
-                f"what goes into layer {self.layer} has shape {shape} for {rows} images; it must "
+                f"the input of layer {self.layer} has shape {shape} for {rows} images; it must "
                 "have one row for each image. Name another layer with layer=."
             )
         if values.ndim == 2:
             return values
         if values.ndim not in (3, 4) or (self._pool == "cls" and values.ndim == 4):
             raise DataError(
-                f"what goes into layer {self.layer} has shape {shape}, of which "
+                f"the input of layer {self.layer} has shape {shape}, from which "
                 f"pool={self._pool!r} makes no vectors; name a layer that takes [N, D], "
                 "[N, T, D] or [N, D, H, W] with layer=."
             )
@@ -102,7 +102,7 @@ class Tap:
         if self._pool is None:
             ways = "'mean', 'max'" + (" or 'cls' (the first token)" if values.ndim == 3 else "")
             raise DataError(
-                f"what goes into layer {self.layer} has shape {shape}: {what} and not one vector "
+                f"the input of layer {self.layer} has shape {shape}: {what} and not one vector "
                 f"per image. Choose pool={ways}, or another layer with layer=."
             )
         if self._pool == "cls":
@@ -160,7 +160,7 @@ def _returned_layer(model: nn.Module, images: Tensor) -> str:
     if not ran:
         raise DataError(
             f"{kind_of(model)} ran no linear layer, so it has no head that ltood can take; name "
-            "the module whose input are the features with layer= (and pool= for maps), such as "
+            "the module whose input is the features with layer= (and pool= for maps), such as "
             "the last convolution. The store is then without head and logits."
         )
     listed = ", ".join(list(ran)[-5:])
@@ -172,7 +172,7 @@ def _returned_layer(model: nn.Module, images: Tensor) -> str:
     raise DataError(
         f"{kind_of(model)} returns what none of its linear layers gives (the last ones are "
         f"{listed}), such as probabilities or outputs of a convolution; name the layer whose "
-        "input are the features with layer=."
+        "input is the features with layer=."
     )
 
 

@@ -94,7 +94,7 @@ def load_checkpoint(
         backbone.load_state_dict(load(files.weights))
     except RuntimeError as error:
         raise CorruptStoreError(
-            f"{path / WEIGHTS} holds other tensors than {name} has "
+            f"{path / WEIGHTS} does not hold the tensors of {name} "
             f"({' '.join(str(error).split())[:200]}); {_RERUN}."
         ) from error
     return backbone.to(device).eval(), dict(files.meta)

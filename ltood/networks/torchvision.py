@@ -163,9 +163,9 @@ def _fetch(url: str, where: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), beginning, progress=False)
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{where} wants {name}, which is not in {path.parent} and cannot be downloaded "
-                f"({' '.join(str(error).split())[:200]}); get {url} where there is a network and "
-                "put it there."
+                f"{where} needs {name}, which is not in {path.parent} and cannot be downloaded "
+                f"({' '.join(str(error).split())[:200]}); get {url} on a machine with a network "
+                "and put it there."
             ) from error
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if not found.startswith(beginning):

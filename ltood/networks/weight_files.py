@@ -135,7 +135,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         tensors: dict[str, Any] = load_file(path)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise DataError(
-            f"{path} cannot be read as safetensors ({_reason(error)}); take an undamaged file."
+            f"{path} cannot be read as safetensors ({_reason(error)}); get an undamaged copy."
         ) from error
     return tensors
 

@@ -88,7 +88,7 @@ def assign_weights(
     for name, value in {**found.given, **{name: found.state[name] for name in kept}}.items():
         if not bool(torch.isfinite(value).all()):
             raise DataError(
-                f"{source} holds values in {name} that are not finite; take an undamaged file."
+                f"{source} holds values in {name} that are not finite; get an undamaged copy."
             )
     for line in found.report(kept):
         log(f"{source}: {line}.")
@@ -201,8 +201,8 @@ def _best(
     if len(fitting) > 1:
         raise DataError(
             f"the weights hold the network {len(fitting)} times, under "
-            f"{' and '.join(map(repr, fitting))}; a prefix is all that differs, so save the "
-            "tensors under one of them alone, without it."
+            f"{' and '.join(map(repr, fitting))}; only the prefix differs, so save the "
+            "tensors of one of them alone, without the prefix."
         )
     if fitting:
         return next(iter(fitting.values()))
@@ -234,7 +234,7 @@ def _match(
                 match.given[name] = value
             else:
                 match.shapes.append(
-                    f"{name} is {list(value.shape)} there and {list(wanted[name].shape)} here"
+                    f"{name} is {list(value.shape)} in the file and {list(wanted[name].shape)} here"
                 )
         elif any(repository.unused.match(name) for repository in backbone.repositories):
             match.unused.append(name)
@@ -264,7 +264,7 @@ def _misfit(
         return f"its head is not one linear layer with a bias ({_some(sorted(theirs))})"
     weight, own = theirs[names[0]], wanted[names[0]]
     if weight.ndim == own.ndim and weight.shape != own.shape and weight.shape[1] == own.shape[1]:
-        return f"its head has {len(weight)} outputs, {len(own)} are wanted here"
+        return f"its head has {len(weight)} outputs, but {len(own)} are needed here"
     return ""
 
 

@@ -114,8 +114,8 @@ class ImOOD(Normaliser[Config]):
             )
         if self.config.official_sign and base != "mahalanobis":
             raise ConfigError(
-                f"normalisers.imood.official_sign is true, but the authors' code inverts no "
-                f"method but mahalanobis, and the scores are those of {base}; set it to false."
+                f"normalisers.imood.official_sign is true, but the authors' code inverts "
+                f"mahalanobis only, and the scores are those of {base}; set it to false."
             )
         if self.config.detector == "stored":
             if base not in SIGNS:

@@ -121,8 +121,8 @@ class Params:
             for new in (Path("ltood", package, f"{found}.py"), Path(package, f"{found}.py")):
                 if not new.exists() and (root / new).is_file():
                     raise ConfigError(
-                        f"params.yaml: {key} is {found!r}, and git does not know {new}; "
-                        "experiments of their own run on what git knows, so "
+                        f"params.yaml: {key} is {found!r}, and git does not track {new}; "
+                        "queued and temporary experiments see tracked files only, so "
                         f"`git add {new}` and queue it again."
                     )
         check_name(package, found)

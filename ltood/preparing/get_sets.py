@@ -26,7 +26,8 @@ def get_set(known: KnownSet, root: Path, *, keep: bool = False) -> Path:
     folder = root / known.folder
     if known.origin == "by hand":
         raise DataError(
-            f"{known.name} is not offered for download without asking: {how_to_get(known, folder)}"
+            f"{known.name} cannot be downloaded without asking its authors: "
+            f"{how_to_get(known, folder)}"
         )
     if known.made_by:
         from ltood.sets.synthetic import make

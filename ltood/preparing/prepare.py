@@ -86,7 +86,7 @@ def _checked_splits(name: str, dataset: ImageDataset) -> tuple[str, ...]:
         check_split_name(split)
     for split in _REQUIRED:
         if split not in names:
-            raise DataError(f"{name} has no split {split!r}; add it, train and test are needed.")
+            raise DataError(f"{name} has no split {split!r}; add it; train and test are required.")
     return names
 
 

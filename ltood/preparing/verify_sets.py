@@ -102,7 +102,9 @@ def _content(known: KnownSet, part: Part, folder: Path) -> Finding:
         num_rows = len(split)
         notes, faults = _looked_at(split)
     if part.rows is not None and num_rows != part.rows:
-        faults.append(f"{part.path} holds {num_rows:,} {unit}, the published set {part.rows:,}.")
+        faults.append(
+            f"{part.path} holds {num_rows:,} {unit}; the published set has {part.rows:,}."
+        )
     return Finding(
         part.path, "content", ", ".join((f"{num_rows:,} {unit}", *notes)), " ".join(faults)
     )

@@ -53,8 +53,8 @@ class LoCoOp(PromptRecipe):
         self.topk = max(1, round(_SHARE * num)) if chosen == "auto" else chosen
         if self.needs_local and self.topk >= num:
             warnings.warn(
-                f"recipes.locoop.topk is {self.topk} of {num} classes, so that no patch leaves "
-                "the label out and the entropy is always 0; set it lower, or take the recipe coop",
+                f"recipes.locoop.topk is {self.topk} of {num} classes, so no patch is "
+                "irrelevant and the entropy is always 0; set it lower, or choose the recipe coop",
                 stacklevel=2,
             )
 

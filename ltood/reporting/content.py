@@ -142,10 +142,9 @@ def region_figure(sheet: "RegionSheet", fingerprint: object) -> RegionFigure:
     shown = [f"row {row} ({name}): {100 * share:.0f} %" for row, name, share in rows]
     return RegionFigure(
         f"data:image/png;base64,{base64.b64encode(sheet.png).decode()}",
-        f"Share of patches that leave the class out, in {'; '.join(shown)}.",
-        f"Images of {sheet.split}, and of each the patches for which {sheet.topk} or more of the "
-        f"{sheet.num_classes} classes are likelier than its own; the other patches are grey. "
-        "LoCoOp takes such patches for OOD.",
+        f"Share of patches that are irrelevant to the class: {'; '.join(shown)}.",
+        f"Images of split {sheet.split}. In colour: patches for which {sheet.topk} or more of the "
+        f"{sheet.num_classes} classes are likelier than the image's own. To LoCoOp they are OOD.",
     )
 
 
@@ -203,8 +202,8 @@ def as_json(data: object) -> str:
         text = json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"the report cannot embed its data: {error}. Metrics and provenance hold finite "
-            "numbers, text, lists and dicts only."
+            f"the report cannot embed its data: {error}. Metrics and provenance may "
+            "hold finite numbers, text, lists and dicts only."
         ) from error
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -157,7 +157,9 @@ def _load(text: str, where: str) -> Any:  # noqa: ANN401
     from ruamel.yaml.error import YAMLError
 
     if len(text) > MOST_CHARACTERS:
-        raise ConfigError(f"{where} has {len(text):,} characters; at most {MOST_CHARACTERS:,}.")
+        raise ConfigError(
+            f"{where} has {len(text):,} characters; the limit is {MOST_CHARACTERS:,}."
+        )
     reader = YAML(typ="safe", pure=True)
     reader.Composer = _limited_composer()
     try:
@@ -206,7 +208,9 @@ def _check_plain(value: object, where: str) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{where} has the key {key!r}, which is not a text; quote it.")
+                raise ConfigError(
+                    f"{where} has the key {key!r}, which is not text; put it into quotes."
+                )
             _check_plain(inner, where)
     elif isinstance(value, list):
         for inner in value:
@@ -214,6 +218,10 @@ def _check_plain(value: object, where: str) -> None:
     elif isinstance(value, bool | str | float | None):
         return
     elif not isinstance(value, int):
-        raise ConfigError(f"{where} holds a {type(value).__name__}; put a text into quotes.")
+        raise ConfigError(
+            f"{where} holds a {type(value).__name__}; if it is meant as text, put it into quotes."
+        )
     elif abs(value) >= MOST_WHOLE:
-        raise ConfigError(f"{where} holds a whole number of {value.bit_length()} bits; at most 63.")
+        raise ConfigError(
+            f"{where} holds a whole number of {value.bit_length()} bits; the limit is 63."
+        )

@@ -42,7 +42,7 @@ class Archive(Table):
                     headers[member.removesuffix(".npy")] = _read_header(stream)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
             raise DataError(
-                f"{path} is damaged, truncated or no NumPy archive ({error}); "
+                f"{path} is damaged, truncated or not a NumPy archive ({error}); "
                 "write it again with numpy.savez."
             ) from None
         for name, (_, dtype, _) in headers.items():

@@ -114,7 +114,7 @@ def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:  # noqa: AN
         flat = flat.flatten()
         sizes.append(len(flat) // outer)
         if lengths is not None and (lengths != sizes[-1]).any():
-            raise DataError(f"{path}: {name} has lists of different lengths; all must be as long.")
+            raise DataError(f"{path}: {name} has lists of different lengths; all need one length.")
     _refuse_nulls(path, name, flat)
     values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
     if values.dtype == object:

@@ -46,7 +46,7 @@ def open_table(path: Path, array: str = "features") -> Table:
         return Archive(path)
     if path.suffix not in READERS:
         raise DataError(
-            f"{path} is not read; known endings are .npz, {', '.join(READERS)}, written small. "
+            f"{path} is not read; known endings are .npz, {', '.join(READERS)}, in lower case. "
             "Convert, rename or remove the file."
         )
     return Table(path, READERS[path.suffix](path, array))
@@ -104,7 +104,7 @@ def _torch(path: Path, array: str) -> dict[str, Lazy]:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's restricted reader fails in any way on other bytes
         raise DataError(
-            f"{path} holds something else than tensors, which could execute code, or is damaged "
+            f"{path} holds something other than tensors, which could execute code, or is damaged "
             f"({(str(error).splitlines() or ['empty'])[0][:80]}); save tensors or a dictionary of "
             "them."
         ) from None

@@ -100,7 +100,7 @@ def folder_files(folder: Path, *, needs_head: bool = True) -> dict[str, dict[Pat
                 continue
             raise DataError(f"{path} is not a split: {SPLIT_RULE}; rename or remove the file.")
         if path.suffix != path.suffix.lower():
-            raise DataError(f"{path} is not read: its ending must be written small. Rename it.")
+            raise DataError(f"{path} is not read: its ending must be in lower case. Rename it.")
         found.setdefault(name, {})[path] = array
     if needs_head and HEAD not in found:
         raise DataError(

@@ -208,7 +208,7 @@ class MemoryStore:
         ):
             if count != num_classes:
                 raise DataError(
-                    f"there are {count} {what} but {num_classes} classes; give as many."
+                    f"there are {count} {what} but {num_classes} classes; give one per class."
                 )
         self.provenance: dict[str, Any] = {"source": "memory"}
 

@@ -46,7 +46,7 @@ def pooled(table: Table, dim: int, pool: str) -> Table:
         )
     if pool == "cls" and len(shape) == 4:
         raise DataError(
-            f"{table.path}: features are maps {shape}, of which none is first; use mean."
+            f"{table.path}: features are maps {shape}, which have no first token; use mean or max."
         )
 
     def reduce(block: NDArray[Any]) -> NDArray[Any]:

@@ -150,7 +150,7 @@ class ScoreWriter:
         """
         if split not in self._written:
             raise StoreError(
-                f"split {split!r} was not announced; the store gets {', '.join(self._written)}."
+                f"split {split!r} is not expected; the store takes {', '.join(self._written)}."
             )
         part: dict[str, NDArray[Any]] = {key: getattr(rows, key) for key in ARRAYS}
         for key, values in part.items():
@@ -186,7 +186,7 @@ class ScoreWriter:
     def _wrong_count(self, split: str) -> StoreError:
         return StoreError(
             f"split {split} got {self._received[split]} rows; "
-            f"{self.spec.splits[split].rows} were announced."
+            f"{self.spec.splits[split].rows} were expected."
         )
 
     def _finish(self) -> None:

@@ -306,7 +306,7 @@ def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dict(provenance), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"the provenance holds something else than finite numbers, text, lists and "
+            f"the provenance holds something other than finite numbers, text, lists and "
             f"mappings ({error}); convert it."
         ) from None
     return plain

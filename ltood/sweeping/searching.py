@@ -156,7 +156,7 @@ def sweep(
             "name other outliers with --validation-ood."
         )
     if validation.id_name == "test":
-        notes.append("settings were chosen on test rows; results on them say nothing new.")
+        notes.append("settings were chosen on test rows; metrics on them are optimistic.")
     return Sweep(
         method, calibrator, metric, found, best, validation.names, store.fingerprint, notes
     )

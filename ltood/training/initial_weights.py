@@ -103,7 +103,7 @@ def build(
     if trains and not backbone.has_head:
         raise ConfigError(
             f"recipe {plan.recipe} trains a backbone with its head, and {plan.backbone} has no "
-            "head; choose the recipe zero_shot, coop or locoop, which make one of text."
+            "head; choose the recipe zero_shot, coop or locoop, which make one from text."
         )
     if given is not None:
         # A head that is trained may start afresh, one that is taken must fit.

@@ -198,7 +198,7 @@ class Run:
         parameters = [*self.trained, *self.recipe.parameters()]
         if parameters and not torch.stack([value.isfinite().all() for value in parameters]).all():
             raise TrainingError(
-                f"weights became no finite numbers in epoch {self.progress.epoch + 1}, step "
+                f"weights became NaN or infinite in epoch {self.progress.epoch + 1}, step "
                 f"{self.progress.step}; set training.clip_norm to a number such as 1, "
                 "training.learning_rate lower or training.amp to off."
             )

@@ -177,7 +177,7 @@ def test_a_broken_head_is_made_anew(store, tmp_path, capsys):
     (tmp_path / "head" / "head.json").write_text("{")
     run(store, tmp_path)
     assert content(tmp_path / "head") == good
-    assert "It is made anew." in capsys.readouterr().err
+    assert "made again" in capsys.readouterr().err
 
 
 def test_stage_two_scores_with_it(store, tmp_path):

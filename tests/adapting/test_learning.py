@@ -115,7 +115,7 @@ def test_learning_lowers_the_loss_and_records_it(store, tmp_path):
 
 def test_batches_without_an_irrelevant_patch_add_exactly_nothing(store, tmp_path):
     settings = {"n_ctx": 2, "epochs": 2, "batch_size": 5}
-    with pytest.warns(UserWarning, match="topk is 3 of 3 classes, so that no patch leaves"):
+    with pytest.warns(UserWarning, match=r"recipes\.locoop\.topk is 3 of 3"):
         none = learner(store, locoop, locoop.Config(topk=3, entropy_weight=4.0, **settings))
     plain = learner(store, coop, coop.Config(**settings))
     none.run(tmp_path / "none", {})

@@ -110,7 +110,7 @@ def test_images_are_those_that_were_extracted(store, work):
 def test_views_have_regions_too(store):
     first = find_regions(store, "train_views", [3], topk=1, view=0)
     assert first.irrelevant.shape == (1, 4)
-    with pytest.raises(ConfigError, match="view 4 is not in 0 to 3"):
+    with pytest.raises(ConfigError, match="view 4; views are 0 to 3"):
         find_regions(store, "train_views", [3], view=4)
 
 
@@ -160,10 +160,10 @@ def test_rows_are_spread_over_the_split():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"rows": [99]}, "row 99 is not in 0 to 19"),
+        ({"rows": [99]}, "row 99; rows are 0 to 19"),
         ({"rows": [0], "topk": 0}, "topk is 0"),
-        ({"rows": [0], "label": 3}, "the class 3 is not in 0 to 2"),
-        ({"rows": [0], "view": 1}, "view 1 was requested but rows of split test have one view"),
+        ({"rows": [0], "label": 3}, "class 3; classes are 0 to 2"),
+        ({"rows": [0], "view": 1}, "split test have one view"),
     ],
 )
 def test_what_is_out_of_range_is_refused(store, settings, sentence):
@@ -257,10 +257,14 @@ def test_the_report_gets_a_sheet_with_the_learned_k(work, store):
 
 def test_no_sheet_where_there_is_nothing_to_draw(work, tmp_path):
     data = open_prepared(work / "prepared")
-    assert "not made of text" in region_sheet(FeatureStore.open(work / "features.zarr"), data)
+    assert "does not come from text" in region_sheet(
+        FeatureStore.open(work / "features.zarr"), data
+    )
     splits = prompt_samples.random_splits(np.random.default_rng(0), 3)
     splits = {name: (*rows[:2], None) for name, rows in splits.items()}
     plain = prompt_samples.write_store(tmp_path / "plain", splits, ["a", "b", "c"])
     arrays = {"weight": np.ones((3, 32), np.float32), "bias": np.zeros(3, np.float32)}
     head = AdaptedHead(("a", "b", "c"), prompt_samples.WEIGHTS, {}, arrays)
-    assert region_sheet(AdaptedStore(plain, head), data) == "The features hold none of patches."
+    assert (
+        region_sheet(AdaptedStore(plain, head), data) == "The store holds no features of patches."
+    )

@@ -151,7 +151,7 @@ def test_shortcuts_may_have_the_name_of_torchvision():
 def test_a_net_for_larger_images_is_refused():
     state = resnet18(num_classes=10).state_dict()
     with pytest.raises(
-        DataError, match=r"stem\.0\.weight is \[64, 3, 7, 7\] there and \[64, 3, 3, 3"
+        DataError, match=r"stem\.0\.weight is \[64, 3, 7, 7\] in the file and \[64, 3, 3, 3"
     ):
         assign_weights(Entry(Config("18"), RGB), state, "torchvision")
 

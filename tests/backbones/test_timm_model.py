@@ -125,9 +125,7 @@ def test_weights_that_cannot_be_had_are_explained(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(
-        DataError, match=r"cannot give the weights of 'test_resnet' \(no route to host\); where"
-    ):
+    with pytest.raises(DataError, match=r"the weights of 'test_resnet' \(no route to host\)"):
         timm_model._published(TINY)
 
 
@@ -191,7 +189,7 @@ def test_images_are_brought_to_the_models_size():
 def test_images_with_a_border_are_refused(monkeypatch):
     net = timm.create_model(TINY, pretrained_cfg_overlay={"crop_mode": "border"})
     monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: net)
-    with pytest.raises(ConfigError, match="'test_resnet', whose images timm frames by 'border'"):
+    with pytest.raises(ConfigError, match=r"'test_resnet'.*'border'"):
         Entry(Config(TINY), spec())
 
 

@@ -122,7 +122,7 @@ def test_a_file_goes_to_the_folder_of_its_set(offered, tmp_path):
 
 def test_faults_are_listed_and_end_in_an_error(offered, tmp_path):
     run("download", "y", "--root", tmp_path)
-    with pytest.raises(DataError, match=r"y: y\.npy holds 2 images, the published set 3\.$"):
+    with pytest.raises(DataError, match=r"y: y\.npy holds 2 images.* 3\.$"):
         run("verify", "y", "--root", tmp_path)
     result = CliRunner().invoke(app, ["data", "verify", "y", "--root", str(tmp_path)])
     assert "FAULT  2 images" in result.stdout
@@ -135,7 +135,7 @@ def test_a_set_can_be_made(tmp_path, monkeypatch):
 
 
 def test_a_set_that_is_not_offered_says_how_to_get_it(tmp_path):
-    with pytest.raises(DataError, match=r"imagenet is not offered .* get imagenet by hand \(https"):
+    with pytest.raises(DataError, match=r"imagenet .* get imagenet by hand \(https"):
         run("download", "imagenet", "--root", tmp_path)
 
 

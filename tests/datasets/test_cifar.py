@@ -40,9 +40,7 @@ def test_a_missing_file_says_where_to_get_it(tmp_path, records):
 @pytest.mark.parametrize("size", [0, 100, 4 * 3074 - 1, 4 * 3074 + 1])
 def test_a_file_of_another_size_is_refused(tmp_path, records, size):
     (tmp_path / "b").write_bytes(b"\0" * size)
-    with pytest.raises(
-        DataError, match=rf"b has {size} bytes, the official file 12296: .*Run `ltood data"
-    ):
+    with pytest.raises(DataError, match=rf"b has {size} bytes, .* 12296: .*Run `ltood data"):
         FILES.read(tmp_path, "train")
 
 

@@ -107,7 +107,7 @@ def test_outliers_of_another_shape_are_brought_to_it(case, folder, capsys):
     images = data.split("ood_grey").images
     assert images.shape == (2, 32, 32, 3)
     assert (images == 9).all()
-    assert "images of [28, 28, 1] are brought to [32, 32, 3]" in capsys.readouterr().err
+    assert "images of [28, 28, 1] are resized to [32, 32, 3]" in capsys.readouterr().err
 
 
 def test_class_names_are_distinct(case):

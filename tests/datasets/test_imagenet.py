@@ -31,7 +31,7 @@ def test_classes_are_the_sorted_ids_and_val_is_the_test(root, capsys):
     test = data.split("test")
     assert test.root == root / "val"
     assert np.bincount(test.labels).tolist() == [2, 2, 2]
-    assert "has 6 images, the published set 50,000" in capsys.readouterr().err
+    assert "has 6 images; the published set has 50,000" in capsys.readouterr().err
 
 
 def test_few_shots(root):
@@ -40,7 +40,7 @@ def test_few_shots(root):
 
 def test_images_that_were_not_sorted_are_refused(root):
     imagenet.NUM_CLASSES = 1000
-    with pytest.raises(DataError, match="holds 3 folders, ImageNet has 1000 classes"):
+    with pytest.raises(DataError, match=r"holds 3 folders, .* 1000 classes"):
         _ = dataset(root).class_names
 
 

@@ -46,7 +46,7 @@ def test_lists_give_splits_and_counts(root):
 def test_lists_of_another_length_are_refused_unless_allowed(root):
     path = root / "ImageNet_LT_train.txt"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="lists 9 images, the published list 10"):
+    with pytest.raises(DataError, match=r"lists 9 images, .* 10"):
         dataset(root).split("train")
     assert len(dataset(root, official_counts=False).split("train")) == 9
 

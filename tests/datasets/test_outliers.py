@@ -77,7 +77,7 @@ def test_the_first_rows_may_be_taken(tmp_path):
     assert opened(f"{tmp_path / 'random.npy'}#4").ids.tolist() == [0, 1, 2, 3]
     assert len(opened(f"{tmp_path / 'random.npy'}#400")) == 6
     for count in ("0", "x"):
-        with pytest.raises(DataError, match="stands how many of its rows are taken"):
+        with pytest.raises(DataError, match="such as #30000"):
             opened(f"{tmp_path / 'random.npy'}#{count}")
 
 
@@ -207,7 +207,7 @@ def test_colour_becomes_grey_as_in_pillow():
         ("t10k-images-idx3-ubyte", b"short", "is not an idx3-ubyte file of images"),
         ("t10k-images-idx3-ubyte", struct.pack(">4I", 0x803, 2, 28, 28), "it was cut short"),
         ("t10k-images-idx3-ubyte.gz", b"short", "cannot be read"),
-        ("x.zip", b"", "none of the known forms"),
+        ("x.zip", b"", "known format"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, sentence):
@@ -253,5 +253,5 @@ def test_what_a_folder_holds_besides_images_is_reported(tmp_path, capsys):
     (root / "lost.png").symlink_to(tmp_path / "nowhere.png")
     opened(root)
     told = capsys.readouterr().err
-    assert "ood_x: 1 file with other endings" in told
+    assert "ood_x: 1 file with endings" in told
     assert "ood_x: 1 link leading nowhere" in told

@@ -94,7 +94,7 @@ def test_the_first_rows_of_each_class_are_kept():
 def test_the_largest_class_can_be_given():
     tail = cut_long_tail(balanced(), 2, ratio=0.5, profile="step", num_max=4)
     assert np.bincount(tail.labels).tolist() == [4, 2]
-    with pytest.raises(DataError, match="class 0 has 10 images but the long tail asks for 11"):
+    with pytest.raises(DataError, match=r"class 0 has 10 images .* 11"):
         cut_long_tail(balanced(), 2, ratio=0.5, profile="step", num_max=11)
 
 

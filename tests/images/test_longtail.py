@@ -69,5 +69,5 @@ def test_the_first_rows_of_each_class_are_kept_in_file_order(labels, seed):
 
 
 def test_a_class_with_too_few_rows_is_refused():
-    with pytest.raises(DataError, match="class 1 has 1 images but the long tail asks for 2"):
+    with pytest.raises(DataError, match=r"class 1 has 1 images .* 2"):
         long_tail_rows(np.array([0, 1, 0]), [2, 2])

@@ -223,8 +223,8 @@ def test_features_take_the_head_of_another_network(tmp_path, given):
     [
         (lambda two: two["test"].update(ids=np.arange(1, 13)), "11 have the same id"),
         (lambda two: two["test"].update(ids=np.zeros(12, dtype=int)), "an id twice in test"),
-        (lambda two: two["test"].update(labels=(np.arange(12) + 1) % 3), "another label for id 0"),
-        (lambda two: two["train"].update(labels=np.arange(30) % 4), "other class names"),
+        (lambda two: two["test"].update(labels=(np.arange(12) + 1) % 3), "label for id 0"),
+        (lambda two: two["train"].update(labels=np.arange(30) % 4), "different class names"),
     ],
 )
 def test_sources_that_do_not_fit_are_refused(given, change, message):

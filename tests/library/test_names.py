@@ -72,6 +72,8 @@ def test_the_version_stands_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", ltood.__version__)
     assert "\nversion = " not in (ROOT / "pyproject.toml").read_text()
     assert importlib.metadata.version("ltood") == ltood.__version__
+    assert f"\nversion: {ltood.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{ltood.__version__}] - 20" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_entries_come_by_name():

@@ -142,7 +142,7 @@ def test_other_shapes_are_told(source):
     images = ImageSpec(1, 8, 8, (0.5,), (0.25,), 10)
     with pytest.raises(
         DataError,
-        match=r"as it is set: head\.weight is \[4, 128\] there and \[10, 128\] here; head\.bias is",
+        match=r"as it is set: head\.weight is \[4, 128\] in the file and \[10, 128\] here; ",
     ):
         assign_weights(build(images=images), bare(source), "file")
 
@@ -195,7 +195,7 @@ def test_two_networks_in_one_file_are_ambiguous(source):
     state = {
         f"{who}.{name}": v for who in ("student", "teacher") for name, v in bare(source).items()
     }
-    with pytest.raises(DataError, match=r"2 times.*'student\.' and 'teacher\.'; a prefix"):
+    with pytest.raises(DataError, match=r"2 times.*'student\.' and 'teacher\.'; "):
         assign_weights(build(), state, "file")
 
 
@@ -222,7 +222,7 @@ OTHER = ImageSpec(1, 8, 8, (0.5,), (0.25,), 10)
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "its head has 4 outputs, 10 are wanted here"),
+        ({}, "its head has 4 outputs, but 10 are needed here"),
         ({"head.weight": None, "head.bias": None}, "it holds no head"),
         ({"head.bias": None}, "its head is not one linear layer with a bias (head.weight)"),
         (
@@ -255,5 +255,7 @@ def test_a_head_that_fits_is_kept_unless_it_is_for_other_classes(source, capsys)
 
 def test_a_head_of_another_width_is_of_another_network(source):
     state = {**bare(source), "head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10)}
-    with pytest.raises(DataError, match=r"head\.weight is \[10, 64\] there and \[10, 128\] here"):
+    with pytest.raises(
+        DataError, match=r"head\.weight is \[10, 64\] in the file and \[10, 128\] here"
+    ):
         assign_weights(build(images=OTHER), state, "file", head="if_fitting")

@@ -37,7 +37,9 @@ def test_images_are_counted_and_decoded(images):
 
 
 def test_a_wrong_count_is_a_fault(images):
-    assert one(entry(Part("sub", 4)), images).fault == ("sub holds 3 images, the published set 4.")
+    assert one(entry(Part("sub", 4)), images).fault == (
+        "sub holds 3 images; the published set has 4."
+    )
     assert one(entry(Part("sub")), images).fault == ""
 
 

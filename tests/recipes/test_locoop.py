@@ -73,7 +73,7 @@ def test_it_says_that_it_adapts_the_head():
 
 
 def test_a_rank_that_no_patch_reaches_is_warned_of():
-    with pytest.warns(UserWarning, match=r"topk is 3 of 3 classes, so that no patch leaves"):
+    with pytest.warns(UserWarning, match=r"recipes\.locoop\.topk is 3 of 3"):
         Entry(Config(topk=3), prior(3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

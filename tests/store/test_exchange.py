@@ -177,7 +177,7 @@ def test_truncated_archives_are_named(tmp_path, rng):
     folder = write(tmp_path / "in", toy(rng))
     path = folder / "train.npz"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"train\.npz is damaged, truncated or no NumPy archive"):
+    with pytest.raises(DataError, match=r"train\.npz is damaged"):
         import_folder(folder, tmp_path / "out.zarr")
 
 

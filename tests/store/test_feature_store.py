@@ -255,7 +255,7 @@ def test_equal_inputs_have_equal_fingerprints_whatever_their_order(tmp_path):
 
 def test_what_cannot_be_compared_later_is_no_provenance(tmp_path):
     for value in (tmp_path, float("nan"), {1}):
-        with pytest.raises(DataError, match=r"the provenance holds something else than finite"):
+        with pytest.raises(DataError, match=r"the provenance holds something other than finite"):
             create(tmp_path / "store", make_spec(), provenance={"checkpoint": value})
 
 

@@ -188,7 +188,7 @@ def test_maps_and_tokens_are_pooled_on_request(tmp_path, arrays, shape, pool, re
 @pytest.mark.parametrize(
     ("shape", "pool", "error", "said"),
     [
-        ((ROWS, 4, 3, DIM), "cls", DataError, "none is first"),
+        ((ROWS, 4, 3, DIM), "cls", DataError, "no first token"),
         ((ROWS, 4, 3, 2), "mean", DataError, "cannot make"),
         ((ROWS, 2, 2, 2, DIM), "mean", DataError, "cannot make"),
         ((ROWS, DIM), "sum", ConfigError, "pool is 'sum'"),

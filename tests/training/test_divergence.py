@@ -44,9 +44,7 @@ def test_broken_weights_are_neither_saved_nor_written(tmp_path, monkeypatch):
     for minutes in (0.0, 9.0):
         plan = make_plan(epochs=2, batch_size=64, checkpoint_minutes=minutes, checkpoint_epochs=1)
         for _ in range(2):
-            with pytest.raises(
-                TrainingError, match=r"weights became no finite numbers in epoch 2, step 1; set"
-            ):
+            with pytest.raises(TrainingError, match=r"weights .* in epoch 2, step 1; set"):
                 train_tiny(tmp_path / str(minutes), plan)
         assert sorted(path.name for path in state_of(tmp_path / str(minutes)).iterdir()) == [
             "history.csv",

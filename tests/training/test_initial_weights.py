@@ -148,7 +148,9 @@ def test_weights_for_other_classes_start_with_a_fresh_head(tmp_path, first, caps
 
 
 def test_a_head_that_is_taken_as_it_is_must_fit(tmp_path, first):
-    with pytest.raises(DataError, match=r"head\.weight is \[3, 128\] there and \[4, 128\] here"):
+    with pytest.raises(
+        DataError, match=r"head\.weight is \[3, 128\] in the file and \[4, 128\] here"
+    ):
         taken(tmp_path / "out", first, recipe_settings={"num_aux_outputs": 1})
 
 
