@@ -7,6 +7,7 @@ docs/decisions.md.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,17 +100,21 @@ class RateRule(Rule):
         """See `Rule`."""
         del logits
         if isinstance(self.fitted, RankMap):
-            p_values = self.fitted.p_values(scores)
-            levels, limits = self.levels, [self.fitted.threshold(float(self.levels))]
-            thresholds = self.levels.new_tensor(limits).expand(len(scores))
+            p_values, parts = self.fitted.p_values(scores), torch.zeros_like(classes)
         else:
             assert self.groups is not None
             own = self.groups[classes]
             p_values, parts = self.fitted.p_values(scores, own), self.fitted.parts[own]
-            levels, thresholds = self.levels[parts], self.fitted.thresholds(self.levels)[parts]
         if self.fdr is not None:
             return Judgement(p_values, torch.zeros_like(p_values, dtype=torch.bool))
-        return Judgement(p_values, p_values <= levels, thresholds)
+        return Judgement(p_values, p_values <= self.levels[parts], self._thresholds[parts])
+
+    @cached_property
+    def _thresholds(self) -> Tensor:
+        """Largest score of each part that counts as ID, [P] float64."""
+        if isinstance(self.fitted, GroupedMap):
+            return self.fitted.thresholds(self.levels)
+        return self.levels.new_tensor([self.fitted.threshold(float(self.levels))])
 
     def cutoff(self, counts: Mapping[float, int]) -> float:
         """See `Rule`."""

@@ -10,9 +10,10 @@ import pytest
 import torch
 from scipy import stats
 
+import ltood
 from ltood.deployment.promises import Promise
 from ltood.deployment.rules import make_rule
-from tests.deployment.rule_samples import CLASS_GROUPS, as_rows, description, draw
+from tests.deployment.rule_samples import CLASS_GROUPS, COUNTS, as_rows, description, draw
 
 #: A failure by chance is rarer than this, in each of the few intervals below.
 RARE = 1e-4
@@ -93,6 +94,39 @@ def test_plain_alarms_fall_on_rare_classes_and_groups_share_them(rng):
         low, high = interval(count, num)
         assert low <= 0.1  # floor(0.1 (n + 1)) / (n + 1) is a little less than 0.1
         assert high >= 0.07
+
+
+@pytest.mark.parametrize("method", [ltood.Energy(), ltood.KNN(k=5), ltood.Mahalanobis()])
+def test_rates_of_whole_detectors(rng, method):
+    """Alarms on many new rows behind one calibration set follow a beta-binomial distribution."""
+    centres, num, new = 3.0 * np.eye(6, 8), 399, 3000
+
+    def rows(labels):
+        return centres[labels] + rng.normal(size=(len(labels), 8))
+
+    shares = np.array(COUNTS) / sum(COUNTS)
+    pipe = ltood.Pipeline(method, head=(centres, np.zeros(6)), device="cpu")
+    labels = np.repeat(np.arange(6), COUNTS)
+    pipe.fit(rows(labels), labels)
+    held_out = rows(rng.choice(6, num, p=shares))
+    pipe.set_threshold(held_out)
+    features = rows(rng.choice(6, new, p=shares))
+    found = pipe.predict(features, fpr=0.1)
+    assert _is_likely(found.is_ood.sum(), new, num, 0.1)
+    predicted = pipe.predict(held_out).classes
+    found = pipe.predict(features, fpr=0.1, per_group="class_group")
+    for group in range(3):
+        mine = (CLASS_GROUPS[found.classes] == group).numpy()
+        rows_held = int((CLASS_GROUPS[predicted] == group).sum())
+        assert rows_held >= 9  # none is merged
+        assert _is_likely(found.is_ood[mine].sum(), mine.sum(), rows_held, 0.1)
+
+
+def _is_likely(alarms, new, held_out, level):
+    """Whether a number of alarms lies in its exact interval."""
+    rank = int(level * (held_out + 1) + 1e-9)
+    low, high = stats.betabinom(new, rank, held_out + 1 - rank).interval(1 - RARE)
+    return low <= alarms <= high
 
 
 def test_confidence_holds_for_the_share_of_calibration_sets(rng):
