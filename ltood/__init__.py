@@ -18,6 +18,7 @@ _NAMES = {
     "DICE": "methods.dice",
     "DICEReAct": "methods.dice_react",
     "Energy": "methods.energy",
+    "Ensemble": "methods.ensemble",
     "Entropy": "methods.entropy",
     "FDBD": "methods.fdbd",
     "GEN": "methods.gen",

@@ -21,6 +21,7 @@ from ltood.methods.cosine import Cosine as Cosine
 from ltood.methods.dice import DICE as DICE
 from ltood.methods.dice_react import DICEReAct as DICEReAct
 from ltood.methods.energy import Energy as Energy
+from ltood.methods.ensemble import Ensemble as Ensemble
 from ltood.methods.entropy import Entropy as Entropy
 from ltood.methods.fdbd import FDBD as FDBD
 from ltood.methods.gen import GEN as GEN

@@ -173,7 +173,10 @@ class _Data:
 @torch.no_grad()
 def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     # Nothing that another method found is at hand.
-    inputs = FitInputs.of(data.train, data.labels, logits=data.train_logits, head=data.head)
+    val = next(data.batches())  # Held out, as far as times go.
+    inputs = FitInputs.of(
+        data.train, data.labels, logits=data.train_logits, head=data.head, val=val
+    )
     if "local" in detector.arrays and data.local is None:
         raise MissingNeedError("it reads local features; add some with --patches 196.")
     check_needs(f"method {name}", detector.needs, inputs, has_local=data.local is not None)

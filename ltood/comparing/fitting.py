@@ -8,9 +8,12 @@ from ltood.comparing.plan import Combination, Sections
 from ltood.comparing.timing import TimedInputs, Timer, Timing
 from ltood.core.building import EntrySpec, Slot, build_calibrator, build_method, build_normaliser
 from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.core.holding import HOLDS
 from ltood.core.inputs import FitInputs
 from ltood.core.outcomes import Failed, attempt
+from ltood.core.registry import constant
 from ltood.core.slots import Method, Normaliser
+from ltood.ops.held_methods import offer_fitted
 from ltood.runtime.console import progress
 from ltood.scoring.session import ScoringSession, calibrate
 
@@ -134,7 +137,7 @@ def fit_view(
     methods: list[FittedMethod] = []
     failures: Failures = {}
     with progress(f"fit behind calibrator {calibrator}", len(rows), "methods") as advance:
-        for of_method in rows.values():
+        for of_method in sorted(rows.values(), key=_holds_others):
             method, failed = _fit_method(of_method, inputs, view, settings)
             methods += [method] if method else []
             failures |= failed
@@ -146,6 +149,11 @@ def fit_view(
         calibration["settings"] = {"calibrator": fitted.settings}
         calibration["in_use"] = {"calibrator": fitted.derived}
     return View(view, methods, calibration, time), failures
+
+
+def _holds_others(combinations: Sequence[Combination]) -> bool:
+    """Whether the method of these rows holds others, which it finds fitted if it comes last."""
+    return constant("methods", combinations[0].method, HOLDS) is not None
 
 
 def _fit_method(
@@ -198,4 +206,6 @@ def _fit_row(
 
 def _fitted(entry: str, slot: D, inputs: FitInputs, session: ScoringSession) -> D:
     session.check_needs(entry, slot)
-    return slot._fit(inputs)
+    fitted = slot._fit(inputs)
+    offer_fitted(fitted, inputs)
+    return fitted

@@ -32,6 +32,7 @@ from ltood.evaluation.binding import bind
 from ltood.evaluation.comparison import Comparison
 from ltood.evaluation.measures import id_metrics
 from ltood.ops.calibrated import calibrated
+from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
 from ltood.scoring.run import checked_scores
@@ -230,6 +231,7 @@ def _score_method(
 
     def score() -> tuple[torch.Tensor, Scores]:
         scores = method.slot.entry._score(batch)
+        offer_scores(method.slot.entry, batch, scores)
         return scores, checked_scores(scores, batch, f"method {method.slot.name}", split)
 
     with timer.add_to(method.score):

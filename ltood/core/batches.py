@@ -162,6 +162,10 @@ class FeatureBatch:
         cut = {n: None if t is None else t[start:stop] for n, t in self.arrays.items()}
         return FeatureBatch(cut)
 
+    def knows(self, key: object) -> bool:
+        """Whether `cached` would find a value ready."""
+        return key in self._shared
+
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """Compute a value of this batch once and share it among methods.
 

@@ -46,8 +46,10 @@ class Slot(Generic[E_co]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return to_section(self.config)
+        """All settings as plain values, also those of entries that the entry holds."""
+        in_full = getattr(self.config, "in_full", None)
+        found: dict[str, Any] = to_section(self.config) if in_full is None else in_full()
+        return found
 
     def record(self) -> dict[str, Any]:
         """Name, settings and what fitting found in data, as score stores keep them."""

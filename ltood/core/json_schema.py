@@ -62,6 +62,9 @@ def type_schema(hint: Any) -> dict[str, Any]:  # noqa: ANN401
     Args:
         hint: The type, with its limits, such as `Count | None`.
     """
+    if hasattr(hint, "of_setting"):
+        found: dict[str, Any] = hint.schema()
+        return found
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return {"anyOf": [type_schema(option) for option in inner]}

@@ -78,9 +78,13 @@ Percent = Annotated[float, Limits(at_least=0, at_most=100)]
 def convert(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """`value` as the type `hint` has it: a float for a whole number, a tuple for a list.
 
+    A class of its own converts by its method `of_setting` and has its valid values in `words`.
+
     Raises:
         RefusedValueError: If it does not fit.
     """
+    if hasattr(hint, "of_setting"):
+        return hint.of_setting(value)
     origin = typing.get_origin(hint)
     for kinds, converter in _ORIGINS.items():
         if origin in kinds:
@@ -93,6 +97,8 @@ def convert(value: Any, hint: Any) -> Any:  # noqa: ANN401
 
 def in_words(hint: Any) -> str:  # noqa: ANN401
     """A type in plain words, such as "a number above 0 or null"."""
+    if hasattr(hint, "of_setting"):
+        return str(hint.words)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in _UNIONS:
         return " or ".join(in_words(option) for option in inner)

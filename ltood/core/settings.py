@@ -168,4 +168,6 @@ def setting_types(config: type) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
+    if hasattr(value, "of_setting"):
+        return value.plain()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

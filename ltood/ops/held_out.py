@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.batches import FeatureSource, Ids, Labels
+from ltood.core.batches import FeatureBatch, FeatureSource, Ids, Labels
 
 #: Shares are counted in millionths, so that a half of 20 rows is 10.
 _MILLION = 10**6
@@ -58,12 +58,19 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def ids_and_strata(source: FeatureSource) -> tuple[Ids, Labels]:
     """Ids of rows and their classes, [N] each; the predicted class where a row has no label."""
     ids, strata = [], []
-    for batch in source.batches(arrays=("ids", "labels", "logits")):
-        labels = batch.arrays.get("labels")
-        if labels is None:
-            labels = torch.full_like(batch.ids, -1)
-        if "logits" in batch.arrays and bool((labels < 0).any()):
-            labels = torch.where(labels < 0, batch.logits.argmax(dim=1), labels)
+    for batch in source.batches(arrays=("ids", "labels")):
         ids.append(batch.ids)
-        strata.append(labels)
-    return torch.cat(ids), torch.cat(strata)
+        labels = batch.arrays.get("labels")
+        strata.append(torch.full_like(batch.ids, -1) if labels is None else labels)
+    found = torch.cat(strata)
+    if bool((found < 0).any()):
+        predicted = [_predicted(batch) for batch in source.batches(arrays=("ids", "logits"))]
+        found = torch.where(found < 0, torch.cat(predicted), found)
+    return torch.cat(ids), found
+
+
+def _predicted(batch: FeatureBatch) -> Labels:
+    """Classes that the head predicts, [N]; -1 where there is no head."""
+    if "logits" not in batch.arrays:
+        return torch.full_like(batch.ids, -1)
+    return batch.logits.argmax(dim=1)

@@ -172,7 +172,8 @@ def read_all(batch: FeatureBatch, consumers: Iterable[Consumer[Any]]) -> None:
     """Leave the result of every consumer in `batch`; see `read_together`."""
     groups: dict[SimilarityBank, list[Consumer[Any]]] = {}
     for consumer in consumers:
-        groups.setdefault(consumer.bank, []).append(consumer)
+        if not batch.knows(consumer):
+            groups.setdefault(consumer.bank, []).append(consumer)
     for bank, group in groups.items():
         _leave(batch, bank, tuple(group))
 

@@ -13,6 +13,7 @@ from sklearn.base import clone
 import ltood
 from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, NotFittedError
+from ltood.core.inputs import Need
 from ltood.core.registry import available, load
 from ltood.core.settings import to_section
 
@@ -80,12 +81,16 @@ def test_arrays_of_every_form(name):
     if "local" in method.arrays:
         local = {"local": exact(batch.local)}
     labels, outliers = train.labels.numpy(), exact(toy.ood_batch.features)
-    method.fit(learned, labels, head=toy.head, aux=outliers)
+    held_out = {}
+    if Need.VAL in method.needs:
+        held_out = {"val": exact(next(iter(toy.inputs.val.batches())).features)}
+    method.fit(learned, labels, head=toy.head, aux=outliers, **held_out)
     expected = method.score(rows, **local)
     for form in forms(rows):
         twin = clone(method)
         aux = forms(outliers)[form]
-        twin.fit(forms(learned)[form], labels.tolist(), head=toy.head, aux=aux)
+        val = {key: forms(held)[form] for key, held in held_out.items()}
+        twin.fit(forms(learned)[form], labels.tolist(), head=toy.head, aux=aux, **val)
         scores = twin.score(forms(rows)[form], **local)
         assert isinstance(scores, torch.Tensor if "tensor" in form[-6:] else object)
         np.testing.assert_array_equal(np.asarray(scores), expected, err_msg=form)

@@ -30,13 +30,19 @@ SETTINGS = {
     "ash": {"percentile": 65.0},
     "dice": {"percentile": 70.0},
     "dice_react": {"percentile": 70.0},
+    "ensemble": {
+        "members": (
+            *("relative_mahalanobis", "lts", "vim", "gen"),
+            {"method": "knn", "settings": {"k": 5}},
+        )
+    },
 }
 
 
 #: Methods that keep nothing with one entry per class: restored, they score logits of any width.
 TAKE_ANY_LOGITS = {
     *("energy", "entropy", "gen", "gradnorm", "lts", "maxlogit", "msp", "temperature_scaling"),
-    *("neco", "nnguide", "pnml", "vim"),
+    *("ensemble", "neco", "nnguide", "pnml", "vim"),
 }
 
 
@@ -47,7 +53,7 @@ DIRECTIONS = (
 )
 
 #: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
-SQUARED = ("class_gaussian", "gmm", "mahalanobis", "relative_mahalanobis")
+SQUARED = ("class_gaussian", "ensemble", "gmm", "mahalanobis", "relative_mahalanobis")
 
 
 def fitted(name: str, inputs: FitInputs) -> Method:
@@ -365,7 +371,7 @@ def test_scores_of_directions_do_not_change_with_the_unit(name, toy, scale):
 
 def test_settings_are_taken_by_name_and_shown(name):
     entry, config = load("methods", name).Entry, load("methods", name).Config
-    settings = dataclasses.asdict(config())
+    settings = to_section(config())
     assert entry(**settings).config == entry(config()).config == entry().config
     inner = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     assert repr(entry()) == f"{entry.__name__}({inner})"

@@ -75,3 +75,10 @@ def test_strata_are_labels_or_else_predictions(labels):
     assert ids.tolist() == [4, 9, 2, 7]
     expected = {"given": [0, 1, 2, 0], "unknown": [2, 1, 1, 0], "absent": [2, 0, 1, 1]}
     assert strata.tolist() == expected[labels]
+
+
+def test_without_labels_and_head_all_rows_are_one_stratum():
+    batch = FeatureBatch({"features": torch.zeros(3, 2), "ids": torch.tensor([4, 9, 2])})
+    ids, strata = ids_and_strata(TensorSource(batch, 3))
+    assert ids.tolist() == [4, 9, 2]
+    assert strata.tolist() == [-1, -1, -1]

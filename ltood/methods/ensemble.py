@@ -1,0 +1,309 @@
+"""Ensemble: conformal p-values of several detectors, fused into one statistic per row.
+
+Source: Magesh, Veeravalli, Roy and Jha, "Principled OOD Detection via Multiple Testing",
+JMLR 2023 (arXiv:2206.09522), who test one row by p-values of several statistics. Departure: no
+correction for how members depend on one another. Instead a second conformal map, on rows that
+neither members nor first maps have seen, makes the level exact whatever the dependence. The
+default combination is that of Simes (Biometrika 1986).
+
+Held-out ID rows are cut in two by a keyed hash of their ids, class by class. Part A maps the
+score of each member to p-values, part B maps the fused statistic to one; training rows and test
+rows do neither.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from ltood.core.arrays import Rows
+from ltood.core.batches import FeatureBatch, Ids, Labels, Scores
+from ltood.core.errors import ConfigError, DataError, NotFittedError
+from ltood.core.inputs import FitInputs, Need
+from ltood.core.limits import Limits, Seed
+from ltood.core.members import Member
+from ltood.core.settings import Settings
+from ltood.core.slots import Method
+from ltood.ops.conformal import RankMap
+from ltood.ops.fusion import P_VALUE_RULES, mean_softmax, mean_standardised
+from ltood.ops.held_methods import HeldMethod, score_together, under
+from ltood.ops.held_out import first_part, ids_and_strata
+from ltood.ops.member_maps import MemberMaps, group_of_classes
+
+#: Members by setting; read without importing this file, so that their code counts with a stage's.
+HOLDS = {"members": ("relative_mahalanobis", "knn", "lts", "vim", "gen")}
+
+Rule = Literal[
+    "simes", "min_p", "fisher", "stouffer", "cauchy", "top_half", "z_mean", "softmax_mean"
+]
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """Settings of the ensemble.
+
+    Attributes:
+        members: Methods to combine; each its name or a mapping with method and any of settings,
+            calibrator, calibrator_settings, normaliser, normaliser_settings, store and name.
+            What is not set has the default of that entry, whatever params.yaml says of it.
+        combine: How the p-values of a row become one statistic: simes, min_p, fisher, stouffer,
+            cauchy or top_half (mean normal score of the rarer half). z_mean is the mean of
+            standardised scores, softmax_mean the mean softmax of the members' logits.
+        groups: Maps for all rows ("none"), or for each group of predicted classes, many, medium
+            and few training rows ("class_group"); groups with few held-out rows are merged.
+        share: Share of the held-out rows for the maps of members, above 0 up to 1; the others
+            are for decisions.
+        two_sided: Whether a row that a member scores unusually low counts as rare as well.
+        tail: Whether rows beyond all held-out ones are ranked by an exponential tail. Without it
+            they tie, and no increasing map of a member's scores changes anything.
+        seed: Of the cut of the held-out rows, 0 or more.
+    """
+
+    members: tuple[Member, ...] = HOLDS["members"]  # type: ignore[assignment]
+    combine: Rule = "simes"
+    groups: Literal["none", "class_group"] = "none"
+    share: Annotated[float, Limits(above=0, at_most=1)] = 0.5
+    two_sided: bool = False
+    tail: bool = True
+    seed: Seed = 0
+
+    def check(self) -> None:
+        """Refuse members that do not work, and settings without effect."""
+        if not self.members:
+            raise self.fault("members", "is empty; name at least one method.")
+        titles = [member.title for member in self.members]
+        for place, member in enumerate(self.members):
+            if titles.count(titles[place]) > 1:
+                raise self.fault(
+                    "members", f"names {titles[place]} twice; give one of them a name of its own."
+                )
+            try:
+                member.build()
+            except ConfigError as error:
+                raise self.fault("members", f"has {titles[place]}: {error}") from error
+        for key, usual in {"groups": "none", "two_sided": False}.items():
+            if self.combine not in P_VALUE_RULES and getattr(self, key) != usual:
+                raise self.fault(
+                    key, f"has no effect with combine: {self.combine}, which takes no p-values."
+                )
+
+    def in_full(self) -> dict[str, Any]:
+        """Plain values with all settings of the members, as results record them."""
+        names = ("combine", "groups", "share", "two_sided", "tail", "seed")
+        members = [member.in_full() for member in self.members]
+        return {"members": members, **{name: getattr(self, name) for name in names}}
+
+
+class Ensemble(Method[Config]):
+    """Scores rows by how rare they are for several methods together."""
+
+    _held: list[HeldMethod]
+    _maps: MemberMaps | None = None
+    _decision: RankMap | None = None
+
+    def _configure(self) -> None:
+        """Build the members; what they need and read is needed and read."""
+        self._held = [HeldMethod(member) for member in self.config.members]
+        needs, arrays = {Need.VAL}, set[str]()
+        for held in self._held:
+            needs |= held.needs
+            arrays |= held.arrays
+        if self.config.groups != "none":
+            needs |= {Need.HEAD, Need.PRIOR}
+            arrays |= {"logits"}
+        if self.config.combine == "softmax_mean":
+            arrays |= {"logits"}
+            needs |= {Need.HEAD}
+        self.needs, self.arrays = frozenset(needs), tuple(sorted(arrays))
+
+    def _fit(self, inputs: FitInputs) -> Self:
+        """Fit the members, then both maps, with one pass over the held-out rows.
+
+        Raises:
+            DataError: If no held-out row is left for the maps.
+        """
+        for held in self._held:
+            held.fit(inputs)
+        if self.config.groups != "none":
+            self.groups_ = group_of_classes(inputs.require_prior()).to(
+                inputs.require_head().weight.device
+            )
+        ids, strata = ids_and_strata(inputs.require_val())
+        scores, groups, outputs = self._held_out(inputs)
+        first = first_part(ids, strata, self.config.share, self.config.seed)
+        if not first.any():
+            raise DataError(
+                f"methods.ensemble.share is {self.config.share}, which leaves none of "
+                f"{len(ids)} held-out rows for the maps of members; raise it."
+            )
+        # Rows of one id stay together, whatever the hash says.
+        self.learned_ids_ = torch.unique(ids[first])
+        first = self.learned_rows(ids, strata)
+        self._maps = MemberMaps.fit(scores[:, first], None if groups is None else groups[first])
+        rest = ~first
+        if rest.any():
+            fused = self._fused(
+                scores[:, rest],
+                None if groups is None else groups[rest],
+                None if outputs is None else outputs[rest],
+            )
+            self._decision = RankMap.fit(fused)
+        return self
+
+    def _held_out(self, inputs: FitInputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Scores [K, V], groups [V] and softmax statistic [V] of held-out rows."""
+        scores, groups, outputs = [], [], []
+        for batch in inputs.require_val().batches(arrays=self.arrays):
+            with torch.inference_mode():
+                scores.append(score_together(self._held, batch))
+                groups.append(self._groups(batch))
+                outputs.append(self._outputs(batch))
+        return torch.cat(scores, dim=1).double(), _joined(groups), _joined(outputs)
+
+    def _groups(self, batch: FeatureBatch) -> Tensor | None:
+        """Group of the predicted class of each row, [N]; None where there are no groups."""
+        if self.config.groups == "none":
+            return None
+        groups: Tensor = self.learned("groups_")[batch.logits.argmax(dim=1)]
+        return groups
+
+    def _outputs(self, batch: FeatureBatch) -> Tensor | None:
+        """Statistic of the mean softmax, [N]; None for all other rules."""
+        if self.config.combine != "softmax_mean":
+            return None
+        logits = [held.seen(batch).logits for held in self._held]
+        return mean_softmax(torch.stack([rows.double().log_softmax(dim=1) for rows in logits]))
+
+    def _fused(self, scores: Tensor, groups: Tensor | None, outputs: Tensor | None) -> Tensor:
+        """Fused statistic, [N] float32; higher means more OOD.
+
+        Args:
+            scores: Scores of the members, [K, N] float64.
+            groups: Groups of the rows, [N], or None.
+            outputs: What `_outputs` gives.
+        """
+        maps, rule = self._fitted_maps(), self.config.combine
+        if outputs is not None:
+            return outputs.float()
+        if rule == "z_mean":
+            return mean_standardised(scores, maps.means, maps.deviations).float()
+        log_p = maps.log_p(scores, groups, two_sided=self.config.two_sided, tail=self.config.tail)
+        return P_VALUE_RULES[rule](log_p).float()
+
+    def _fitted_maps(self) -> MemberMaps:
+        self.learned("learned_ids_")
+        assert self._maps is not None
+        return self._maps
+
+    def _score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        self._fitted_maps()
+        outputs = self._outputs(batch)
+        if outputs is not None:
+            return outputs.float()
+        scores = score_together(self._held, batch).double()
+        return self._fused(scores, self._groups(batch), None)
+
+    def explain(self, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Conformal p-value of each member, `p_<name>`, [N] float64; small means OOD."""
+        maps = self._fitted_maps()
+        scores = score_together(self._held, batch).double()
+        found = maps.p_values(scores, self._groups(batch), two_sided=self.config.two_sided)
+        titles = [member.title for member in self.config.members]
+        return {f"p_{title}": row for title, row in zip(titles, found, strict=True)}
+
+    def p_values(
+        self,
+        features: FeatureBatch | Rows | None = None,
+        *,
+        logits: Rows | None = None,
+        local: Rows | None = None,
+    ) -> Any:  # noqa: ANN401 - the kind of array that was given
+        """Conformal p-value of the ensemble for each row, [N] float64; small means OOD.
+
+        A new ID row has a p-value of u or less with probability u or less, whatever the members
+        have in common: the map rests on held-out rows that nothing was learned from.
+
+        Args:
+            features: As `score` takes them.
+            logits: As `score` takes them.
+            local: As `score` takes them.
+
+        Raises:
+            NotFittedError: If `fit` has not run, or has left no held-out rows for decisions.
+        """
+        self._fitted_maps()
+        if self._decision is None:
+            raise NotFittedError(
+                "ensemble has no held-out rows for decisions: set share below 1, or fit it with "
+                "more of them."
+            )
+        score: Callable[..., Any] = self.score
+        found = score(features, logits=logits, local=local)
+        if isinstance(found, Tensor):
+            return self._decision.p_values(found).to(found.device)
+        return self._decision.p_values(torch.from_numpy(found)).cpu().numpy()
+
+    def learned_rows(self, ids: Ids, labels: Labels) -> Tensor:
+        """Held-out rows whose scores are in the maps of members, [N] bool."""
+        del labels
+        known = self.learned("learned_ids_")
+        return torch.isin(ids, known.to(ids.device))
+
+    def derived(self) -> dict[str, float]:
+        """Held-out rows for maps and for decisions."""
+        if self._maps is None:
+            return {}
+        rows = 0 if self._decision is None else len(self._decision.scores)
+        return {"map_rows": float(self._maps.rows), "decision_rows": float(rows)}
+
+    def findings(self) -> dict[str, Any]:
+        """Which groups have a map of their own, where there are groups."""
+        if self._maps is None or self.config.groups == "none":
+            return {}
+        return {"groups": self._maps.parts()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Learned tensors of members and maps."""
+        found = super().state()
+        if self._maps is None:
+            return found
+        for place, held in enumerate(self._held):
+            found |= {f"member{place}.{name}": value for name, value in held.state().items()}
+        found |= {f"maps.{name}": value for name, value in self._maps.state().items()}
+        if self._decision is not None:
+            found |= {f"decision.{k}": value for k, value in self._decision.state().items()}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> Self:
+        """Load what `state()` of an ensemble of the same settings gave."""
+        super().restore({name: value for name, value in state.items() if name.endswith("_")})
+        for place, held in enumerate(self._held):
+            held.restore(under(f"member{place}", state))
+        self._maps = MemberMaps.restore(under("maps", state))
+        decision = under("decision", state)
+        self._decision = RankMap.restore(decision) if decision else None
+        return self
+
+    def _forget(self) -> None:
+        """Members are built anew: those of the last fit may be shared with others."""
+        for name in ("learned_ids_", "groups_", "_maps", "_decision", "_head", "_widths"):
+            vars(self).pop(name, None)
+        self._held = [HeldMethod(member) for member in self.config.members]
+
+    def _learned_widths(self) -> dict[str, int]:
+        widths: dict[str, int] = {}
+        for held in self._held:
+            widths |= held.widths()
+        return widths
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Parts of a column one after the other; None where there is no such column."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
+
+
+Entry = Ensemble
