@@ -1,5 +1,4 @@
-import subprocess
-import sys
+import shutil
 
 import pytest
 
@@ -11,6 +10,7 @@ from ltood.sharing.places import Folder
 from ltood.sharing.pulling import pull
 from ltood.sharing.pushing import push
 from ltood.sharing.remotes import Remote
+from ltood.store.verifying import verify_store
 from tests.store.store_samples import tree
 
 
@@ -102,18 +102,45 @@ def test_outside_of_a_repository(tmp_path, monkeypatch):
         read_remote("remote://storage")
 
 
-@pytest.mark.slow
-def test_dvc_itself_writes_what_is_read(tmp_path, monkeypatch):
+def dvc(*words):
+    """Run a command of DVC in this process."""
+    from dvc.cli import main
+
+    assert main(list(words)) == 0
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """A DVC repository whose stage extract has run; its output is a feature store."""
+    pytest.importorskip("dvc")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "system"))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.chdir(tmp_path)
-
-    def dvc(*words):
-        subprocess.run([sys.executable, "-m", "dvc", *words], check=True, capture_output=True)
-
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     dvc("init", "--no-scm", "-q")
-    dvc("remote", "add", "storage", "shared")
+    return tmp_path / "work"
+
+
+def test_dvc_itself_writes_what_is_read(pipeline):
+    dvc("remote", "add", "storage", "../shared")
     dvc("remote", "add", "s", "s3://bucket/dvc")
     dvc("remote", "modify", "--local", "s", "secret_access_key", "hush")
-    assert read_remote("remote://storage")[0] == str(tmp_path / "shared")
+    assert read_remote("remote://storage")[0] == str(pipeline.parent / "shared")
     assert read_remote("remote://s/a") == ("s3://bucket/dvc/a", {"secret": "hush"})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_dvc_shares_the_outputs_of_its_stages(pipeline, features):
+    (pipeline / "dvc.yaml").write_text(
+        f"stages:\n  extract:\n    cmd: cp -r {features} features.zarr\n    outs: [features.zarr]\n"
+    )
+    dvc("repro")
+    dvc("remote", "add", "-q", "--default", "storage", "../shared")
+    dvc("push", "-q")
+    shutil.rmtree(pipeline / "features.zarr")
+    shutil.rmtree(pipeline / ".dvc" / "cache")
+    dvc("pull", "-q")
+    assert tree(pipeline / "features.zarr") == tree(features)
+    assert dict(verify_store(pipeline / "features.zarr"))
