@@ -104,12 +104,11 @@ def _entry(kind: str, name: str) -> str:
     docstring = ast.get_docstring(ast.parse(source_file(kind, name).read_bytes())) or ""
     summary, _, rest = docstring.partition("\n")
     module = load(kind, name)
-    needs = (
-        sorted(need.name.lower() for need in getattr(module.Entry, "needs", ()))
-        if hasattr(module, "Entry")
-        else []
-    )
+    entry = getattr(module, "Entry", None)
+    needs = sorted(need.name.lower() for need in getattr(entry, "needs", ()))
     lines = [f"## {name}", "", summary, "", paragraphs(rest), ""]
+    if kind in SCORED and name != "none":
+        lines += [f"In Python: `ltood.{entry.__name__}`.", ""]
     if needs:
         lines += [f"Needs: {', '.join(f'`{need}`' for need in needs)}.", ""]
     settings = describe(module.Config)

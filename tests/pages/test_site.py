@@ -107,6 +107,20 @@ def test_every_entry_has_a_section_with_its_settings(site):
                 assert f"<code>{key}</code>" in section, (kind, name, key)
 
 
+def test_every_public_name_is_in_the_reference(site):
+    import ltood
+
+    pages = [path for path in site if path.parent.name == "reference"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in pages)
+    anchors = {anchor.rpartition(".")[2] for path in pages for anchor in site[path].anchors}
+    for name in set(ltood.__all__) - {"__version__"}:
+        assert name in anchors or f"<code>ltood.{name}</code>" in text, name
+
+
+def test_the_picture_of_the_front_page_is_small():
+    assert 10_000 < (ROOT / "docs/assets/report.webp").stat().st_size < 150_000
+
+
 def test_the_index_of_the_search_knows_entries_and_settings(site):
     [index] = {path.parent for path in site if path.name == "404.html"}
     text = (index / "search/search_index.json").read_text(encoding="utf-8")
