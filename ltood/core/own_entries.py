@@ -17,6 +17,7 @@ PACKAGES = ("methods", "calibrators", "normalisers", "recipes", "backbones", "da
 #: Those whose modules name their class `Entry`; the others are found by their functions.
 _WITH_ENTRY = frozenset(PACKAGES) - {"backbones", "datasets"}
 _MARK = "params.yaml"
+_LONGEST = 200
 #: Beginnings of file names that are not entries: private bases, and tests beside the code.
 _NOT_ENTRIES = ("_", "test_", "conftest")
 
@@ -32,17 +33,27 @@ def own_folder(package: str) -> Path | None:
 
 
 def own_names(package: str) -> list[str]:
-    """Names of own entries of `package`, in alphabetical order."""
+    """Names of own entries of `package`, in alphabetical order.
+
+    A file that does not speak of ltood is a script that happens to lie there.
+    """
     folder = own_folder(package)
-    names = [] if folder is None else [path.stem for path in folder.glob("*.py")]
-    return sorted(name for name in names if not name.startswith(_NOT_ENTRIES))
+    files = [] if folder is None else sorted(folder.glob("*.py"))
+    return [
+        file.stem
+        for file in files
+        if not file.name.startswith(_NOT_ENTRIES) and b"ltood" in file.read_bytes()
+    ]
 
 
 def own_file(package: str, module: str) -> Path | None:
     """File of an own entry, or of a private module beside it; None where there is none."""
     folder = own_folder(package)
-    file = None if folder is None else folder / f"{module}.py"
-    return file if file is not None and file.is_file() else None
+    # A name may be anything that a user wrote; the system refuses to look for a long one.
+    if folder is None or Path(module).name != module or len(module) > _LONGEST:
+        return None
+    file = folder / f"{module}.py"
+    return file if file.is_file() else None
 
 
 def check_own(file: Path) -> None:

@@ -64,9 +64,9 @@ def check_name(package: str, name: str) -> None:
         ConfigError: If it is the name of an own file that cannot be an entry.
     """
     known = available(package)
+    if (own := own_file(package, name)) is not None:
+        check_own(own)
     if name in known:
-        if (own := own_file(package, name)) is not None:
-            check_own(own)
         return
     kind = KINDS.get(package, package)
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)

@@ -92,6 +92,19 @@ def test_that_of_another_folder_is_another_one(repository, tmp_path_factory, mon
     assert load("methods", "norm").SIGN == -1
 
 
+def test_a_script_that_lies_there_is_no_entry_until_it_is_named(repository):
+    (repository / "methods/download.py").write_text("print('anything')\n")
+    assert "download" not in available("methods")
+    with pytest.raises(ConfigError, match=r"methods/download\.py .*Config"):
+        check_name("methods", "download")
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "../methods/norm", "", ".", "no/such"])
+def test_a_name_that_cannot_be_a_file_is_unknown(repository, name):
+    with pytest.raises(UnknownNameError):
+        check_name("methods", name)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
