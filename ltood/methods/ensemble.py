@@ -11,6 +11,7 @@ score of each member to p-values, part B maps the fused statistic to one; traini
 rows do neither.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.arrays import Rows
-from ltood.core.batches import FeatureBatch, Ids, Labels, Scores
+from ltood.core.batches import FeatureBatch, FeatureSource, Ids, Labels, Scores
 from ltood.core.errors import ConfigError, DataError, NotFittedError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, Seed
@@ -31,6 +32,7 @@ from ltood.ops.fusion import P_VALUE_RULES, mean_softmax, mean_standardised
 from ltood.ops.held_methods import HeldMethod, score_together, under
 from ltood.ops.held_out import first_part, ids_and_strata
 from ltood.ops.member_maps import MemberMaps, group_of_classes
+from ltood.ops.screening import error_aurocs, kept, wrong_rows
 
 #: Members by setting; read without importing this file, so that their code counts with a stage's.
 HOLDS = {"members": ("relative_mahalanobis", "knn", "lts", "vim", "gen")}
@@ -58,6 +60,9 @@ class Config(Settings):
         two_sided: Whether a row that a member scores unusually low counts as rare as well.
         tail: Whether rows beyond all held-out ones are ranked by an exponential tail. Without it
             they tie, and no increasing map of a member's scores changes anything.
+        screen: Least probability that a member scores a held-out row that the head misclassifies
+            above one that it gets right; members below it are left out, unless all are. 0 keeps
+            all. Judged on the rows for the maps where these have 20 labelled rows of either kind.
         seed: Of the cut of the held-out rows, 0 or more.
     """
 
@@ -67,6 +72,7 @@ class Config(Settings):
     share: Annotated[float, Limits(above=0, at_most=1)] = 0.5
     two_sided: bool = False
     tail: bool = True
+    screen: Annotated[float, Limits(at_least=0, at_most=1)] = 0.6
     seed: Seed = 0
 
     def check(self) -> None:
@@ -91,14 +97,37 @@ class Config(Settings):
 
     def in_full(self) -> dict[str, Any]:
         """Plain values with all settings of the members, as results record them."""
-        names = ("combine", "groups", "share", "two_sided", "tail", "seed")
+        names = ("combine", "groups", "share", "two_sided", "tail", "screen", "seed")
         members = [member.in_full() for member in self.members]
         return {"members": members, **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What is known of V held-out rows.
+
+    Attributes:
+        ids: Ids, [V].
+        strata: Classes by which they are cut, [V].
+        scores: Scores of all members, [K, V] float64.
+        groups: Groups of the predicted classes, [V], or None.
+        wrong: Whether the head misclassifies them, [V]; see `wrong_rows`.
+    """
+
+    ids: Ids
+    strata: Labels
+    scores: Tensor
+    groups: Tensor | None
+    wrong: Tensor
 
 
 class Ensemble(Method[Config]):
     """Scores rows by how rare they are for several methods together."""
 
+    learned_ids_: Tensor
+    error_aurocs_: Tensor
+    kept_: Tensor
+    groups_: Tensor
     _held: list[HeldMethod]
     _maps: MemberMaps | None = None
     _decision: RankMap | None = None
@@ -127,40 +156,63 @@ class Ensemble(Method[Config]):
         for held in self._held:
             held.fit(inputs)
         if self.config.groups != "none":
-            self.groups_ = group_of_classes(inputs.require_prior()).to(
-                inputs.require_head().weight.device
-            )
-        ids, strata = ids_and_strata(inputs.require_val())
-        scores, groups, outputs = self._held_out(inputs)
-        first = first_part(ids, strata, self.config.share, self.config.seed)
+            device = inputs.require_head().weight.device
+            self.groups_ = group_of_classes(inputs.require_prior()).to(device)
+        rows = self._held_out(inputs.require_val())
+        first = first_part(rows.ids, rows.strata, self.config.share, self.config.seed)
         if not first.any():
             raise DataError(
                 f"methods.ensemble.share is {self.config.share}, which leaves none of "
-                f"{len(ids)} held-out rows for the maps of members; raise it."
+                f"{len(first)} held-out rows for the maps of members; raise it."
             )
         # Rows of one id stay together, whatever the hash says.
-        self.learned_ids_ = torch.unique(ids[first])
-        first = self.learned_rows(ids, strata)
+        self.learned_ids_ = torch.unique(rows.ids[first])
+        first = self.learned_rows(rows.ids, rows.strata)
+        judged = first & (rows.wrong >= 0)
+        self.error_aurocs_ = error_aurocs(rows.scores[:, judged], rows.wrong[judged] > 0)
+        self.kept_ = kept(self.error_aurocs_, self.config.screen)
+        scores, groups = rows.scores[self.kept_], rows.groups
         self._maps = MemberMaps.fit(scores[:, first], None if groups is None else groups[first])
-        rest = ~first
-        if rest.any():
-            fused = self._fused(
-                scores[:, rest],
-                None if groups is None else groups[rest],
-                None if outputs is None else outputs[rest],
-            )
-            self._decision = RankMap.fit(fused)
+        if first.all():
+            return self
+        if self.config.combine == "softmax_mean":
+            fused = self._fused_again(inputs.require_val())[~first]
+        else:
+            fused = self._fused(scores[:, ~first], None if groups is None else groups[~first])
+        self._decision = RankMap.fit(fused)
         return self
 
-    def _held_out(self, inputs: FitInputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Scores [K, V], groups [V] and softmax statistic [V] of held-out rows."""
-        scores, groups, outputs = [], [], []
-        for batch in inputs.require_val().batches(arrays=self.arrays):
+    def _held_out(self, source: FeatureSource) -> HeldOut:
+        """What the maps rest on, of all held-out rows."""
+        ids, strata = ids_and_strata(source)
+        scores, groups, wrong = [], [], []
+        for batch in source.batches(arrays=sorted({*self.arrays, "labels", "logits"})):
             with torch.inference_mode():
                 scores.append(score_together(self._held, batch))
                 groups.append(self._groups(batch))
-                outputs.append(self._outputs(batch))
-        return torch.cat(scores, dim=1).double(), _joined(groups), _joined(outputs)
+                wrong.append(wrong_rows(batch))
+        present = [part for part in groups if part is not None]
+        return HeldOut(
+            ids,
+            strata,
+            torch.cat(scores, dim=1).double(),
+            torch.cat(present) if present else None,
+            torch.cat(wrong),
+        )
+
+    def _fused_again(self, source: FeatureSource) -> Tensor:
+        """Fused statistic of all held-out rows, read once more, [V] float32."""
+        with torch.inference_mode():
+            parts = [self._score(batch) for batch in source.batches(arrays=self.arrays)]
+        return torch.cat(parts)
+
+    def _members(self) -> dict[str, HeldMethod]:
+        """Members that were not left out, by what they are called."""
+        titles = [member.title for member in self.config.members]
+        flags = self.learned("kept_").tolist()
+        return {
+            title: held for title, held, flag in zip(titles, self._held, flags, strict=True) if flag
+        }
 
     def _groups(self, batch: FeatureBatch) -> Tensor | None:
         """Group of the predicted class of each row, [N]; None where there are no groups."""
@@ -169,50 +221,38 @@ class Ensemble(Method[Config]):
         groups: Tensor = self.learned("groups_")[batch.logits.argmax(dim=1)]
         return groups
 
-    def _outputs(self, batch: FeatureBatch) -> Tensor | None:
-        """Statistic of the mean softmax, [N]; None for all other rules."""
-        if self.config.combine != "softmax_mean":
-            return None
-        logits = [held.seen(batch).logits for held in self._held]
-        return mean_softmax(torch.stack([rows.double().log_softmax(dim=1) for rows in logits]))
-
-    def _fused(self, scores: Tensor, groups: Tensor | None, outputs: Tensor | None) -> Tensor:
+    def _fused(self, scores: Tensor, groups: Tensor | None) -> Tensor:
         """Fused statistic, [N] float32; higher means more OOD.
 
         Args:
             scores: Scores of the members, [K, N] float64.
             groups: Groups of the rows, [N], or None.
-            outputs: What `_outputs` gives.
         """
         maps, rule = self._fitted_maps(), self.config.combine
-        if outputs is not None:
-            return outputs.float()
         if rule == "z_mean":
             return mean_standardised(scores, maps.means, maps.deviations).float()
         log_p = maps.log_p(scores, groups, two_sided=self.config.two_sided, tail=self.config.tail)
         return P_VALUE_RULES[rule](log_p).float()
 
     def _fitted_maps(self) -> MemberMaps:
-        self.learned("learned_ids_")
+        self.learned("kept_")
         assert self._maps is not None
         return self._maps
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
-        self._fitted_maps()
-        outputs = self._outputs(batch)
-        if outputs is not None:
-            return outputs.float()
-        scores = score_together(self._held, batch).double()
-        return self._fused(scores, self._groups(batch), None)
+        members = self._members().values()
+        if self.config.combine == "softmax_mean":
+            logits = torch.stack([held.seen(batch).logits for held in members])
+            return mean_softmax(logits.double().log_softmax(dim=2)).float()
+        return self._fused(score_together(members, batch).double(), self._groups(batch))
 
     def explain(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Conformal p-value of each member, `p_<name>`, [N] float64; small means OOD."""
-        maps = self._fitted_maps()
-        scores = score_together(self._held, batch).double()
+        members, maps = self._members(), self._fitted_maps()
+        scores = score_together(members.values(), batch).double()
         found = maps.p_values(scores, self._groups(batch), two_sided=self.config.two_sided)
-        titles = [member.title for member in self.config.members]
-        return {f"p_{title}": row for title, row in zip(titles, found, strict=True)}
+        return {f"p_{title}": row for title, row in zip(members, found, strict=True)}
 
     def p_values(
         self,
@@ -260,18 +300,26 @@ class Ensemble(Method[Config]):
         return {"map_rows": float(self._maps.rows), "decision_rows": float(rows)}
 
     def findings(self) -> dict[str, Any]:
-        """Which groups have a map of their own, where there are groups."""
-        if self._maps is None or self.config.groups == "none":
+        """What the screen said of each member, and which groups have a map of their own."""
+        if self._maps is None:
             return {}
-        return {"groups": self._maps.parts()}
+        titles = [member.title for member in self.config.members]
+        columns = (titles, self.error_aurocs_.tolist(), self.kept_.tolist())
+        members = [
+            {"member": title, "error_auroc": None if math.isnan(auroc) else auroc, "kept": flag}
+            for title, auroc, flag in zip(*columns, strict=True)
+        ]
+        groups = {} if self.config.groups == "none" else {"groups": self._maps.parts()}
+        return {"members": members, **groups}
 
     def state(self) -> dict[str, Tensor]:
-        """Learned tensors of members and maps."""
+        """Learned tensors of members that were not left out, and of maps."""
         found = super().state()
         if self._maps is None:
             return found
         for place, held in enumerate(self._held):
-            found |= {f"member{place}.{name}": value for name, value in held.state().items()}
+            if self.kept_[place]:
+                found |= {f"member{place}.{name}": value for name, value in held.state().items()}
         found |= {f"maps.{name}": value for name, value in self._maps.state().items()}
         if self._decision is not None:
             found |= {f"decision.{k}": value for k, value in self._decision.state().items()}
@@ -281,7 +329,8 @@ class Ensemble(Method[Config]):
         """Load what `state()` of an ensemble of the same settings gave."""
         super().restore({name: value for name, value in state.items() if name.endswith("_")})
         for place, held in enumerate(self._held):
-            held.restore(under(f"member{place}", state))
+            if self.kept_[place]:
+                held.restore(under(f"member{place}", state))
         self._maps = MemberMaps.restore(under("maps", state))
         decision = under("decision", state)
         self._decision = RankMap.restore(decision) if decision else None
@@ -289,7 +338,8 @@ class Ensemble(Method[Config]):
 
     def _forget(self) -> None:
         """Members are built anew: those of the last fit may be shared with others."""
-        for name in ("learned_ids_", "groups_", "_maps", "_decision", "_head", "_widths"):
+        learned = ("learned_ids_", "error_aurocs_", "kept_", "groups_", "_maps", "_decision")
+        for name in (*learned, "_head", "_widths"):
             vars(self).pop(name, None)
         self._held = [HeldMethod(member) for member in self.config.members]
 
@@ -298,12 +348,6 @@ class Ensemble(Method[Config]):
         for held in self._held:
             widths |= held.widths()
         return widths
-
-
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    """Parts of a column one after the other; None where there is no such column."""
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if present else None
 
 
 Entry = Ensemble

@@ -47,7 +47,7 @@ def from_scores(val, monkeypatch, changes=None, **more) -> Ensemble:
     """An ensemble of members whose scores are the columns of `val`, [V, K]."""
     count = val.shape[1]
     members = [{"method": "maxlogit", "name": f"m{place}"} for place in range(count)]
-    method = Ensemble(members=members, **more)
+    method = Ensemble(members=members, screen=0, **more)
 
     def fit(held, inputs):
         place = method._held.index(held)
@@ -394,10 +394,11 @@ def test_groups_have_maps_of_their_own(toy):
 
 def test_small_groups_are_merged_and_it_is_said(toy):
     method = Ensemble(members=["gen"], groups="class_group").fit(toy.inputs)
-    assert method.findings() == {"groups": [{"groups": ["many", "medium", "few"], "rows": 60}]}
+    merged = [{"groups": ["many", "medium", "few"], "rows": 60}]
+    assert method.findings()["groups"] == merged
     plain = Ensemble(members=["gen"]).fit(toy.inputs)
     assert torch.equal(method.score(toy.id_batch), plain.score(toy.id_batch))
-    assert plain.findings() == {}
+    assert plain.findings().keys() == {"members"}
 
 
 def test_both_sides_may_count(monkeypatch):
@@ -433,3 +434,63 @@ def test_public_arrays(toy):
     assert isinstance(found, np.ndarray)
     assert found.dtype == np.float64
     assert np.array_equal(found, method.p_values(toy.id_batch))
+
+
+def wrongly_labelled(toy) -> FitInputs:
+    """The toy's inputs with held-out rows of which the odd ones, mixtures, have a wrong label."""
+    val = rows_of(toy.inputs.val)
+    rows = val.features.repeat(3, 1)
+    odd = torch.arange(len(rows)) % 2 == 1
+    rows[odd] = (rows + rows.roll(7, dims=0))[odd] / 2
+    held_out = FeatureBatch.of(rows, ids=torch.arange(len(rows)), head=toy.head)
+    labels = held_out.logits.argmax(dim=1)
+    labels[odd] = (labels[odd] + 1) % 4
+    arrays = {**held_out.arrays, "labels": labels}
+    return dataclasses.replace(toy.inputs, val=TensorSource(FeatureBatch(arrays), 4))
+
+
+@pytest.mark.parametrize("rule", ["simes", "z_mean", "softmax_mean"])
+def test_members_that_are_blind_to_errors_are_left_out(rule, toy, monkeypatch):
+    class Inverted(ltood.Energy):
+        """Scores mixtures below all others."""
+
+        def _score(self, batch):
+            return -super()._score(batch)
+
+    monkeypatch.setattr("ltood.methods.maxlogit.Entry", Inverted)
+    monkeypatch.setattr("ltood.methods.maxlogit.Config", Inverted.Config)
+    inputs, new = wrongly_labelled(toy), toy.ood_batch
+    both = Ensemble(members=["gen", "maxlogit"], combine=rule).fit(inputs)
+    gen, inverted = both.findings()["members"]
+    assert (gen["member"], gen["kept"]) == ("gen", True)
+    assert gen["error_auroc"] > 0.8
+    assert (inverted["member"], inverted["kept"]) == ("maxlogit", False)
+    assert inverted["error_auroc"] < 0.2
+    alone = Ensemble(members=["gen"], combine=rule).fit(inputs)
+    assert torch.equal(both.score(new), alone.score(new))
+    assert torch.equal(both.p_values(new), alone.p_values(new))
+    assert list(both.explain(new)) == ["p_gen"]
+    twin = Ensemble(both.config).restore(both.state())
+    assert torch.equal(twin.score(new), both.score(new))
+    assert twin.findings() == both.findings()
+    every = Ensemble(members=["gen", "maxlogit"], combine=rule, screen=0).fit(inputs)
+    assert [member["kept"] for member in every.findings()["members"]] == [True, True]
+    assert list(every.explain(new)) == ["p_gen", "p_maxlogit"]
+
+
+def test_rows_for_decisions_say_nothing_of_members(toy):
+    inputs = wrongly_labelled(toy)
+    val = rows_of(inputs.val)
+    method = Ensemble(members=["gen"]).fit(inputs)
+    learned = method.learned_rows(val.ids, val.labels)
+    labels = torch.where(learned, val.labels, val.logits.argmax(dim=1))
+    changed = FeatureBatch({**val.arrays, "labels": labels})
+    # Strata are the old ones, so that the cut is the same.
+    with pytest.MonkeyPatch.context() as patch:
+        strata = "ltood.methods.ensemble.ids_and_strata"
+        patch.setattr(strata, lambda source: (val.ids, val.labels))
+        other = Ensemble(members=["gen"]).fit(
+            dataclasses.replace(inputs, val=TensorSource(changed, 4))
+        )
+    assert other.findings() == method.findings()
+    assert (changed.labels != val.labels).any()
