@@ -97,8 +97,9 @@ def _variable(path: Path, name: str) -> NDArray[Any]:
 
     try:
         found: NDArray[Any] = loadmat(path, variable_names=[name])[name]
-    # NotImplementedError is what SciPy raises for files of MATLAB 7.3, which are HDF5.
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError, zlib.error) as error:
+    # NotImplementedError is what SciPy raises for files of MATLAB 7.3, which are HDF5, and
+    # IndexError what SciPy before 1.16 raises for short files.
+    except (OSError, ValueError, LookupError, NotImplementedError, MatReadError, zlib.error) as error:
         raise DataError(
             f"{path} is not an SVHN file of cropped digits ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:80]}); take train_32x32.mat or test_32x32.mat, or run "
