@@ -20,7 +20,7 @@ GROUPS: tuple[Group, ...] = ("many", "medium", "few")
 
 @dataclass(frozen=True, eq=False)
 class ClassPrior:
-    """Training counts of each class and what follows from them.
+    """Training counts of each class, and the class prior that follows from them.
 
     Attributes:
         counts: Training samples of each class, [C] int64, none negative.

@@ -99,10 +99,10 @@ def _variable(path: Path, name: str) -> NDArray[Any]:
         found: NDArray[Any] = loadmat(path, variable_names=[name])[name]
     # NotImplementedError is what SciPy raises for files of MATLAB 7.3, which are HDF5, and
     # IndexError what SciPy before 1.16 raises for short files.
-    except (OSError, ValueError, LookupError, NotImplementedError, MatReadError, zlib.error) as error:
+    except (OSError, ValueError, LookupError, NotImplementedError, MatReadError, zlib.error) as why:
         raise DataError(
-            f"{path} is not an SVHN file of cropped digits ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:80]}); take train_32x32.mat or test_32x32.mat, or run "
+            f"{path} is not an SVHN file of cropped digits ({type(why).__name__}: "
+            f"{' '.join(str(why).split())[:80]}); take train_32x32.mat or test_32x32.mat, or run "
             "`ltood data verify svhn` for the file that was downloaded."
-        ) from error
+        ) from why
     return found

@@ -69,7 +69,8 @@ def compare(
         The leaderboard, best mean AUROC first.
 
     Raises:
-        ConfigError: On an unknown name, two objects of the same kind, or what is neither.
+        ConfigError: On an unknown name, two objects of the same kind, or a value that is
+            neither name nor object.
         DataError: If an array breaks a rule.
     """
     from ltood.comparing.plan import Config

@@ -39,14 +39,14 @@ def extract(
 ) -> Features:
     """Write the features of all images to a store, with the model's last linear layer as head.
 
-    Features are what goes into the linear layer whose output the model returns. Images are read
-    in order and memory stays bounded. A run that was killed goes on: start it again with the
+    Features are the input of the linear layer whose output the model returns. Images are read in
+    order and memory stays bounded. A run that was killed goes on: start it again with the
     same arguments, and images whose features are there are read and compared, but not sent
     through the model. The same holds for a finished store, so that another OOD set costs little
     more than its own images.
 
     Args:
-        model: Any network; its modes, device and parameters are afterwards as they were.
+        model: Any network; its modes, device and parameters are left as they were.
         loader: Batches of the training images, or a mapping of batches by split: train, val,
             test, aux, and OOD sets as ood_<name> or <name>. A batch is images, (images, labels)
             or a mapping with them, such as {"pixel_values": ..., "labels": ...}. Labels count
@@ -58,15 +58,16 @@ def extract(
         pool: How a layer's input becomes one vector per image where it is a map [N, D, H, W]
             or tokens [N, T, D]: "mean" or "max" over places, "cls" for the first token. An
             input of [N, H, W, D] is a map for linear layers.
-        transform: Makes of a loader's images what the model takes; for loaders that give uint8.
+        transform: Function applied to the images of a batch before the model, such as scaling and
+            normalisation; for loaders that give uint8.
         class_names: C names in label order; if not given, those of the training data set where
             its `classes` are as many, else "0", "1" and so on.
         class_counts: C training counts; needed where there is no split train.
-        device: "auto" leaves a model on a GPU where it is, and takes a GPU that is there.
+        device: "auto" is the GPU that the model is on, or else a GPU if there is one.
         amp: "bf16" computes in bfloat16, "auto" does so on GPUs that can.
         dtype: Number format of stored features.
         overwrite: Replace a store that was made from something else; splits of the same images
-            are taken over from it.
+            are kept.
 
     Returns:
         The finished store.

@@ -51,13 +51,13 @@ def open_features(
             head may be missing; or arrays by split: {"train": (features, labels), "svhn":
             features} or {"train": {"features": ..., "labels": ...}}. Several of them in a list
             are joined: rows with the same id, whatever their order, get the features of all.
-        head: Another head than theirs: a linear layer, a `ClassifierHead`, (weight, bias), or
+        head: Head to use instead of theirs: a linear layer, a `ClassifierHead`, (weight, bias), or
             the features or store whose head it is.
         class_names: Names of the C classes in label order.
         pool: How maps [N, D, H, W] or tokens [N, T, D] of files and arrays become vectors:
             "mean" or "max" over places, "cls" for the first token.
-        take: Of several sources, the one whose features and head are taken; all features side
-            by side, without a head, if not given.
+        take: Number of the source whose features and head to use. If not given, the features of
+            all sources are put side by side, without a head.
 
     Returns:
         Splits by name, head and classes; arrays are read on first access.

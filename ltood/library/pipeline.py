@@ -30,7 +30,7 @@ _PARAMS = ("method", "calibrator", "normaliser", "head", "class_names", "device"
 
 
 class Pipeline:
-    """A detector for arrays of features: calibrator, method and normaliser in a row.
+    """A detector for arrays of features: a calibrator, then a method, then a normaliser.
 
     Attributes:
         method: Method as it was given, a name or an object; it is never fitted itself.
@@ -348,7 +348,7 @@ class Pipeline:
 
 
 def load(path: str | Path, device: str = "auto") -> Pipeline:
-    """Load what `Pipeline.save` or `ltood export-detector` wrote; it scores to the same bit.
+    """Load what `Pipeline.save` or `ltood export-detector` wrote; scores are identical to the bit.
 
     Args:
         path: The .safetensors file, or the .json file next to it.
