@@ -121,3 +121,28 @@ def test_training_rows_promise_nothing(arrays, pipe):
     pipe._detector = pipe.detector.__class__(**{**vars(pipe.detector), "calibration": None})
     with pytest.raises(MissingNeedError, match="calibration rows"):
         pipe.predict(np.zeros((1, 24)), fpr=0.1)
+
+
+def test_an_ensemble_decides_by_the_rows_it_left_for_it(arrays, tmp_path):
+    ensemble = ltood.Ensemble(members=["energy", "knn", "vim"], share=0.4)
+    pipe = ltood.Pipeline(ensemble, head=arrays["head"], device="cpu")
+    pipe.fit(arrays["x"], arrays["y"], val=arrays["val"], val_labels=arrays["val_y"])
+    pipe.set_threshold()
+    fitted = pipe.detector.method
+    found = pipe.predict(arrays["ood"], fpr=0.1)
+    logits = arrays["head"].logits(torch.tensor(arrays["ood"]))
+    own = fitted.p_values(arrays["ood"], logits=logits)
+    np.testing.assert_array_equal(found.p_values, own)
+    learned = int(fitted.learned_rows(torch.arange(40), torch.zeros(40)).sum())
+    assert 0 < learned < 40
+    assert pipe.detector.description["calibration"]["rows"] == 40 - learned
+    columns = {f"p_{name}" for name in ("energy", "knn", "vim")}
+    assert set(found.explanations) <= columns
+    assert found.explanations
+    for name, column in found.explanations.items():
+        assert ((column > 0) & (column <= 1)).all()
+        assert found.records(1)[0][name] == column[0]
+    pipe.save(tmp_path / "d.safetensors")
+    again = ltood.load(tmp_path / "d.safetensors", device="cpu").predict(arrays["ood"], fpr=0.1)
+    assert np.array_equal(again.p_values, found.p_values)
+    assert again.records() == found.records()
