@@ -9,6 +9,11 @@ default combination is that of Simes (Biometrika 1986).
 Held-out ID rows are cut in two by a keyed hash of their ids, class by class. Part A maps the
 score of each member to p-values, part B maps the fused statistic to one; training rows and test
 rows do neither.
+
+Formula:
+    p_m = (1 + #{rows of A with score of member m >= s_m}) / (rows of A + 1)
+    score = -log min_i p_(i) M / i for simes, p_(1) the smallest of the M members
+    decision: p = (1 + #{rows of B with score >= score}) / (rows of B + 1)
 """
 
 import math
