@@ -1,20 +1,21 @@
 """What members, their number, copies, noise and calibration rows do to an ensemble."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.ensembles_level import LEVELS, fuse_by
+from benchmarks.ensembles_level import LEVELS, Fuse
 from benchmarks.ensembles_scores import Scores
 from benchmarks.ensembles_statistics import bootstrap_weights, resampled_auroc
 from benchmarks.ensembles_study import (
     Floats,
     Parts,
     ensemble_scores,
-    fused,
+    members_of,
     regret,
     results,
+    screened,
 )
 
 SIZES = (1, 2, 3, 5, 8, 12, 20, 30)
@@ -30,25 +31,23 @@ class Outcome:
     worst: float
 
 
-def _outcome(parts: Parts, rule: str, singles: dict[str, Floats]) -> Outcome:
-    found = results(*ensemble_scores(parts, rule))
+def _outcome(parts: Parts, rule: str, least: float, singles: dict[str, Floats]) -> Outcome:
+    found = results(*ensemble_scores(screened(parts, least), rule))
     return Outcome(float(found[:, 0].mean()), float(regret(found, singles).max()))
 
 
 def random_members(
-    scores: Scores, whole: Parts, rule: str, singles: dict[str, Floats], draws: int
+    whole: Parts, rule: str, singles: dict[str, Floats], draws: int
 ) -> dict[int, Outcome]:
     """Mean over random sets of members of every size; the last size is all of them."""
     pool = len(whole.maps)
-    mapped = [whole.mapped[0], *whole.mapped[1].values()]
     random = np.random.default_rng(0)
     table = {}
     for size in (*(s for s in SIZES if s < pool), pool):
         found = []
         for _ in range(draws if size < pool else 1):
             chosen = random.choice(pool, size, replace=False)
-            test, *ood = (fused(rows[chosen], rule, whole.maps.shape[1]) for rows in mapped)
-            reached = results(test, dict(zip(scores.ood, ood, strict=True)))
+            reached = results(*ensemble_scores(members_of(whole, chosen), rule))
             found.append((reached[:, 0].mean(), regret(reached, singles).max()))
         mean, worst = np.mean(found, axis=0)
         table[size] = Outcome(float(mean), float(worst))
@@ -61,45 +60,45 @@ def _extended(parts: Parts, extra: Iterator[Floats]) -> Parts:
         np.concatenate([rows, next(extra)]) for rows in (parts.maps, parts.decision, parts.test)
     )
     ood = {name: np.concatenate([rows, next(extra)]) for name, rows in parts.ood.items()}
-    return Parts(maps, decision, test, ood)
+    return replace(parts, maps=maps, decision=decision, test=test, ood=ood)
 
 
-def useless_members(parts: Parts, rule: str, singles: dict[str, Floats]) -> dict[int, Outcome]:
+def useless_members(
+    parts: Parts, rule: str, least: float, singles: dict[str, Floats]
+) -> dict[int, Outcome]:
     """With members that are noise, by their number."""
     table = {}
     for added in ADDED:
         random = np.random.default_rng(added)
         shapes = (parts.maps, parts.decision, parts.test, *parts.ood.values())
         noise = (random.normal(size=(added, rows.shape[1])) for rows in shapes)
-        table[added] = _outcome(_extended(parts, noise), rule, singles)
+        table[added] = _outcome(_extended(parts, noise), rule, least, singles)
     return table
 
 
 def copied_member(
-    parts: Parts, place: int, rule: str, singles: dict[str, Floats]
+    parts: Parts, place: int, rule: str, least: float, singles: dict[str, Floats]
 ) -> dict[int, Outcome]:
     """With copies of one member, by their number."""
     table = {}
     for added in ADDED:
         splits = (parts.maps, parts.decision, parts.test, *parts.ood.values())
         copies = (np.repeat(rows[place : place + 1], added, axis=0) for rows in splits)
-        table[added] = _outcome(_extended(parts, copies), rule, singles)
+        table[added] = _outcome(_extended(parts, copies), rule, least, singles)
     return table
 
 
 def map_rows(
-    scores: Scores, members: Sequence[str], rule: str, singles: dict[str, Floats], draws: int
+    parts: Parts, rule: str, least: float, singles: dict[str, Floats], draws: int
 ) -> dict[int, Outcome]:
-    """Mean over random rows for the maps, by their number n_A."""
-    places = [scores.row(title) for title in members]
-    val, test = scores.val[places], scores.test[places]
-    ood = {name: rows[places] for name, rows in scores.ood.items()}
+    """Mean over random rows for the maps, by their number n_A; the members take all val rows."""
     table = {}
-    for size in (size for size in CALIBRATION if size <= val.shape[1]):
+    for size in (size for size in CALIBRATION if size <= parts.maps.shape[1]):
         found = []
         for seed in range(draws):
-            rows = np.random.default_rng(seed).permutation(val.shape[1])[:size]
-            one = _outcome(Parts(val[:, rows], val[:, :0], test, ood), rule, singles)
+            rows = np.random.default_rng(seed).permutation(parts.maps.shape[1])[:size]
+            few = replace(parts, maps=parts.maps[:, rows], wrong=parts.wrong[rows])
+            one = _outcome(few, rule, least, singles)
             found.append((one.mean, one.worst))
         mean, worst = np.mean(found, axis=0)
         table[size] = Outcome(float(mean), float(worst))
@@ -107,18 +106,20 @@ def map_rows(
 
 
 def decision_rows(
-    scores: Scores, members: Sequence[str], rule: str, draws: int
+    scores: Scores, members: Sequence[str], fuse: Fuse, draws: int
 ) -> dict[int, dict[str, tuple[float, float]]]:
     """Mean and standard deviation of realised false alarms, by n_B and level."""
     places = [scores.row(title) for title in members]
     pool = np.concatenate([scores.val[places], scores.test[places]], axis=1)
+    wrong = np.concatenate([scores.predictions[s] != scores.labels[s] for s in ("val", "test")])
     maps = scores.val.shape[1] // 2
     table: dict[int, dict[str, tuple[float, float]]] = {}
     for size in (size for size in CALIBRATION if size <= scores.val.shape[1]):
         shares: dict[float, list[float]] = {level: [] for level in LEVELS}
         for seed in range(draws):
             order = np.random.default_rng(seed).permutation(pool.shape[1])
-            statistic = fuse_by(rule)(pool[:, order[:maps]], pool[:, order[maps:]])
+            first, rest = order[:maps], order[maps:]
+            statistic = fuse(pool[:, first], wrong[first], pool[:, rest])
             held, new = np.sort(statistic[:size]), statistic[size:]
             p = (1 + size - np.searchsorted(held, new)) / (size + 1)
             for level in LEVELS:

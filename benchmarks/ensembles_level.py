@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from benchmarks.ensembles_scores import Scores
 from benchmarks.ensembles_statistics import alarm_interval
-from benchmarks.ensembles_study import Floats, combined
+from benchmarks.ensembles_study import Flags, Floats, combined, passing
 from ltood.core.prior import GROUPS, ClassPrior
 from ltood.ops.conformal import GroupedMap, RankMap
 
 LEVELS = (0.01, 0.05, 0.1)
 #: Fewest calibration rows of a group; smaller ones are merged with the next.
 MINIMUM = 99
-Flags = NDArray[np.bool_]
+Fuse = Callable[[Floats, Flags, Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,28 +53,30 @@ class Rate:
     inside: float
 
 
-def draws(
-    scores: Scores, fuse: Callable[[Floats, Floats], Floats], places: list[int], num: int
-) -> Iterator[Draw]:
+def draws(scores: Scores, fuse: Fuse, places: list[int], num: int) -> Iterator[Draw]:
     """Split the pool again and again.
 
     Args:
         scores: Scores of one feature set.
-        fuse: Makes fused scores of the scores of map rows and those of rows, [K, n].
+        fuse: Makes a statistic of the scores of map rows, which of them are misclassified, and
+            the scores of rows, [K, n].
         places: Members.
         num: Number of splits.
     """
     pool = np.concatenate([scores.val[places], scores.test[places]], axis=1)
     names = list(ClassPrior.of(scores.counts).groups())
     group = np.array([GROUPS.index(name) for name in names])
-    predicted = group[np.concatenate([scores.predictions[s] for s in ("val", "test")])]
-    true = group[np.concatenate([scores.labels[s] for s in ("val", "test")])]
+    classes, labels = (
+        np.concatenate([column[split] for split in ("val", "test")])
+        for column in (scores.predictions, scores.labels)
+    )
+    predicted, true, wrong = group[classes], group[labels], classes != labels
     num_val = scores.val.shape[1]
     for seed in range(num):
         order = np.random.default_rng(seed).permutation(pool.shape[1])
         maps, rest = order[: num_val // 2], order[num_val // 2 :]
         cut = num_val - num_val // 2
-        statistic = torch.from_numpy(fuse(pool[:, maps], pool[:, rest]))
+        statistic = torch.from_numpy(fuse(pool[:, maps], wrong[maps], pool[:, rest]))
         groups = torch.from_numpy(predicted[rest])
         held, new = statistic[:cut], statistic[cut:]
         grouped = GroupedMap.fit(held, groups[:cut], len(GROUPS), minimum=MINIMUM)
@@ -128,9 +130,14 @@ def _rates(
     return table
 
 
-def fuse_by(rule: str) -> Callable[[Floats, Floats], Floats]:
-    """Fusion of members that are mapped on the first rows."""
-    return lambda maps, rows: combined(maps, rows, rule)
+def fuse_by(rule: str, least: float) -> Fuse:
+    """Fusion of the members that pass the screen, mapped on the first rows."""
+
+    def fuse(maps: Floats, wrong: Flags, rows: Floats) -> Floats:
+        keep = passing(maps, wrong, least)
+        return combined(maps[keep], rows[keep], rule)
+
+    return fuse
 
 
 def uncorrected(scores: Scores, places: list[int], num: int) -> dict[str, dict[str, float]]:

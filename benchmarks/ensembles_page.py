@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.ensembles_study import Floats
 
 MARK = "## Results"
+RULES = ("z_mean", "stouffer", "simes", "min_p")
 TITLES = {
     "cifar10_densenet": "CIFAR-10 DenseNet",
     "cifar100_densenet": "CIFAR-100 DenseNet",
@@ -19,6 +20,14 @@ TITLES = {
     "places_efficientnet": "Places, frozen",
 }
 Cells = Sequence[object]
+#: Other ensembles that the criterion is asked of.
+CHOICES = {
+    "default: stouffer": "The same by Stouffer",
+    "default without the screen: z_mean": "Without the screen",
+    "first choice: stouffer": "The first choice",
+    "all methods: z_mean": "All methods by z_mean",
+    "all methods: simes": "All methods by Simes",
+}
 
 
 def table(heading: Cells, rows: Iterable[Cells], left: int = 1) -> list[str]:
@@ -36,8 +45,9 @@ def write_page(path: Path, raw: Mapping[str, Any]) -> None:
     lines = [
         MARK,
         "",
-        f"`python -m benchmarks.ensembles` writes them. The ensemble is **{title(raw)}**; every",
-        "member has its default settings. AUROC, FPR95 and regret are in percent and points.",
+        "`python -m benchmarks.ensembles` writes them. *The ensemble* is the second choice:",
+        f"{title(raw)}. Every member has its default settings. AUROC and FPR95 are in percent,",
+        "regret in points.",
         "",
         f"![Worst regret of every single method and of the ensemble]({picture.name})",
         "",
@@ -56,7 +66,7 @@ def write_page(path: Path, raw: Mapping[str, Any]) -> None:
 
 def title(raw: Mapping[str, Any]) -> str:
     """The ensemble in words."""
-    return f"{raw['rule']} over {', '.join(raw['members'])}"
+    return f"{raw['rule']} of {', '.join(raw['members'])}, screened at {raw['screen']:g}"
 
 
 def name_of(key: str) -> str:
@@ -118,13 +128,36 @@ def verdict(raw: Mapping[str, Any]) -> list[str]:
     heading = (
         "feature set",
         "worst regret",
-        "least of all singles",
+        "least of all single methods",
         "below?",
         "mean AUROC",
         "best single in hindsight",
         "within 1?",
     )
-    return ["### The criterion", "", *table(heading, rows)]
+    met = sum("no" not in row[3] + row[6] for row in rows)
+    text = f"The ensemble meets both parts on {met} of {len(rows)} feature sets."
+    return [
+        "### The criterion",
+        "",
+        text,
+        "",
+        *table(heading, rows),
+        *(line for kind in CHOICES for line in short_verdict(raw, kind)),
+    ]
+
+
+def short_verdict(raw: Mapping[str, Any], kind: str) -> list[str]:
+    """On which feature sets another ensemble meets the criterion, in a line."""
+    missed = []
+    for key, one in raw["sets"].items():
+        found = reached(one, "detectors", kind)
+        if worst(one, found) >= safest(one)[1]:
+            missed.append(f"{name_of(key)} (worst regret {worst(one, found):.2f})")
+        elif found[:, 0].mean() < hindsight(one)[1][:, 0].mean() - 1:
+            missed.append(f"{name_of(key)} (mean {found[:, 0].mean():.2f})")
+    met = len(raw["sets"]) - len(missed)
+    tail = f"; not on {', '.join(missed)}" if missed else ""
+    return [f"- {CHOICES[kind]}: met on {met} of {len(raw['sets'])}{tail}.", ""]
 
 
 def overview(raw: Mapping[str, Any]) -> list[str]:
@@ -153,7 +186,12 @@ def overview(raw: Mapping[str, Any]) -> list[str]:
             ("auto", *(cell(one, reached(one, "detectors", "auto")) for one in sets.values()))
         )
     heading = ("mean AUROC / FPR95 ID+ / OOD+", *(name_of(key) for key in sets))
-    return ["### Beside its members", "", *table(heading, rows)]
+    kept = [
+        f"- {name_of(key)}: {', '.join(name.rpartition('+')[2] for name in one['kept'])}"
+        for key, one in sets.items()
+    ]
+    text = "Members that pass the screen:"
+    return ["### Beside its members", "", *table(heading, rows), text, "", *kept, ""]
 
 
 def combinations(raw: Mapping[str, Any]) -> list[str]:
@@ -284,14 +322,15 @@ def ablation_lines(raw: Mapping[str, Any]) -> list[str]:
     lines = ["### Ablations", "", "Mean AUROC / worst regret.", ""]
     texts = {
         "members": "Random members out of all methods, by their number (mean of 20 draws):",
-        "useless": "Noise added to the default members, by the number of noise members:",
-        "copies": "Copies of the member that is weakest on the set, by their number:",
+        "useless": "Noise added to the members, by the number of noise members:",
+        "useless, no screen": "The same without the screen:",
+        "copies": "Copies of the weakest of the members that pass, by their number:",
         "map rows": "Rows for the maps n_A (mean of 5 draws):",
     }
     for name, text in texts.items():
         rows = []
         for key, one in sets.items():
-            for rule in ("simes", "min_p", "fisher", "stouffer"):
+            for rule in RULES:
                 found = one["ablations"][rule][name]
                 sizes = [*found]
                 cells = {size: f"{x['mean']:.1f} / {x['worst']:.1f}" for size, x in found.items()}

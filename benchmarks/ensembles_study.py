@@ -13,23 +13,36 @@ from numpy.typing import NDArray
 
 from benchmarks.ensembles_scores import Scores
 from ltood.metrics import measure, rank
+from ltood.metrics.auroc import auroc
 from ltood.ops.conformal import RankMap
 from ltood.ops.fusion import P_VALUE_RULES, below_one, mean_standardised
 from ltood.ops.held_out import first_part
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+#: Fewest misclassified and other rows that a screen needs.
+SCREEN_ROWS = 20
 #: Columns of every result.
 MEASURES = ("auroc", "fpr95_ood_pos", "fpr95_id_pos")
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Scores of some members on rows for the maps, rows for the decision, and new rows, [K, n]."""
+    """Scores of some members on rows for the maps, rows for the decision, and new rows, [K, n].
+
+    Attributes:
+        maps: Rows for the maps.
+        decision: Rows for the decision.
+        test: ID test rows.
+        ood: OOD rows by set.
+        wrong: Which rows for the maps the head misclassifies, [n].
+    """
 
     maps: Floats
     decision: Floats
     test: Floats
     ood: Mapping[str, Floats]
+    wrong: Flags
 
     @cached_property
     def mapped(self) -> tuple[Floats, dict[str, Floats]]:
@@ -45,7 +58,35 @@ def parts_of(scores: Scores, members: Sequence[str], share: float = 0.5, seed: i
     first = first_part(ids, strata, share, seed).numpy()
     val = scores.val[places]
     ood = {name: rows[places] for name, rows in scores.ood.items()}
-    return Parts(val[:, first], val[:, ~first], scores.test[places], ood)
+    wrong = (scores.predictions["val"] != scores.labels["val"])[first]
+    return Parts(val[:, first], val[:, ~first], scores.test[places], ood, wrong)
+
+
+def members_of(parts: Parts, chosen: Flags | NDArray[np.int64]) -> Parts:
+    """Some of the members; what was mapped stays mapped."""
+    ood = {name: rows[chosen] for name, rows in parts.ood.items()}
+    maps, decision, test = (rows[chosen] for rows in (parts.maps, parts.decision, parts.test))
+    few = Parts(maps, decision, test, ood, parts.wrong)
+    if "mapped" in vars(parts):
+        mapped_test, mapped = parts.mapped
+        vars(few)["mapped"] = (
+            mapped_test[chosen],
+            {name: rows[chosen] for name, rows in mapped.items()},
+        )
+    return few
+
+
+def screened(parts: Parts, least: float) -> Parts:
+    """The members that rank misclassified rows above others, by an AUROC of `least` or more."""
+    return members_of(parts, passing(parts.maps, parts.wrong, least))
+
+
+def passing(maps: Floats, wrong: Flags, least: float) -> Flags:
+    """Which members pass the screen, [K]; all where none does or rows are too few."""
+    if min(wrong.sum(), (~wrong).sum()) < SCREEN_ROWS:
+        return np.ones(len(maps), dtype=bool)
+    found = np.array([auroc(row[~wrong], row[wrong]) for row in maps]) >= least
+    return found if found.any() else ~found
 
 
 def log_p(maps: Floats, scores: Floats) -> Floats:
