@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from benchmarks.ensembles_scores import Scores
 from ltood.metrics import measure, rank
-from ltood.metrics.auroc import auroc
 from ltood.ops.conformal import RankMap
 from ltood.ops.fusion import P_VALUE_RULES, below_one, mean_standardised
 from ltood.ops.held_out import first_part
+from ltood.ops.screening import error_aurocs, kept
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-#: Fewest misclassified and other rows that a screen needs.
-SCREEN_ROWS = 20
 #: Columns of every result.
 MEASURES = ("auroc", "fpr95_ood_pos", "fpr95_id_pos")
 
@@ -82,11 +80,9 @@ def screened(parts: Parts, least: float) -> Parts:
 
 
 def passing(maps: Floats, wrong: Flags, least: float) -> Flags:
-    """Which members pass the screen, [K]; all where none does or rows are too few."""
-    if min(wrong.sum(), (~wrong).sum()) < SCREEN_ROWS:
-        return np.ones(len(maps), dtype=bool)
-    found = np.array([auroc(row[~wrong], row[wrong]) for row in maps]) >= least
-    return found if found.any() else ~found
+    """Which members pass the screen, [K]."""
+    found = error_aurocs(torch.from_numpy(maps), torch.from_numpy(wrong))
+    return kept(found, least).numpy()
 
 
 def log_p(maps: Floats, scores: Floats) -> Floats:
