@@ -3,7 +3,7 @@
 Methods behind the same calibrator are fitted on the same inputs, so that class means,
 covariances and neighbours are computed once; then each batch is read once and shared in
 the same way. Only the scores of the ID test rows and of one OOD set are held at a time.
-An entry that fails ends the rows it takes part in, which say why; the others go on.
+An entry that fails ends the rows it takes part in, which say why; the others continue.
 """
 
 from collections.abc import Sequence

@@ -70,4 +70,4 @@ class NotFittedError(LtoodError, RuntimeError):
 
 
 class TrainingError(LtoodError, RuntimeError):
-    """Training cannot go on, such as after a loss that is not finite."""
+    """Training cannot continue, such as after a loss that is not finite."""

@@ -27,7 +27,7 @@ class CifarConfig(Settings):
         ood: OOD test sets, each a name and where its images are, such as svhn=data/svhn.npz, or
             the bare name of a known set (`ltood data list`).
         aux: Where auxiliary outliers are, in the same forms; null for none.
-        on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
+        on_error: What to do about their files that cannot be decoded: "raise" or "skip".
     """
 
     root: str

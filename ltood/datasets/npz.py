@@ -49,7 +49,7 @@ class Config(Settings):
             as dtd=data/dtd/images, or the bare name of a known set (`ltood data list`).
         aux: Where auxiliary outliers are, in the same forms; null takes the folder's
             if there are some.
-        on_error: What is done about files of theirs that cannot be decoded: "raise" or "skip".
+        on_error: What to do about their files that cannot be decoded: "raise" or "skip".
     """
 
     root: str = "data/demo"

@@ -1,4 +1,4 @@
-"""The few figures by which runs are told apart in `dvc exp show` and in editors."""
+"""The few metrics that distinguish runs in `dvc exp show` and in editors."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -44,7 +44,7 @@ def extract(
 ) -> None:
     """Write features of every split, computing only what no earlier run has computed.
 
-    Splits are kept outside the store, by what they were made from: a killed run goes on, and of
+    Splits are kept outside the store, by what they were made from: a killed run continues, and of
     a changed data set only the changed splits are computed.
 
     Args:

@@ -40,7 +40,7 @@ def extract(
     """Write the features of all images to a store, with the model's last linear layer as head.
 
     Features are the input of the linear layer whose output the model returns. Images are read in
-    order and memory stays bounded. A run that was killed goes on: start it again with the
+    order and memory stays bounded. A run that was killed continues: start it again with the
     same arguments, and images whose features are there are read and compared, but not sent
     through the model. The same holds for a finished store, so that another OOD set costs little
     more than its own images.

@@ -1,4 +1,4 @@
-"""Splits of one store that a model fills: taken over from an older store, or computed."""
+"""Splits of one store that a model fills: kept from an older store, or computed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +82,7 @@ class Storing:
             )
 
     def gather(self, first: str, probed: NDArray[Any], read: Read) -> None:
-        """Compute the features of all splits that were not taken over.
+        """Compute the features of all splits that were not kept.
 
         Args:
             first: Split whose first features were computed.

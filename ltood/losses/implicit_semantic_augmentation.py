@@ -11,7 +11,7 @@ Recognition", TPAMI 2024 (arXiv:2403.06726). The Bessel functions are the unifor
 large orders, NIST Digital Library of Mathematical Functions, 10.41.3.
 
 Departures: the recurrence of the released code loses all digits for large concentrations and
-is replaced; statistics are float64 buffers, so a resumed run goes on with them; a class without
+is replaced; statistics are float64 buffers, so a resumed run continues with them; a class without
 images in an epoch keeps its mean instead of a new random one.
 """
 

@@ -26,7 +26,7 @@ class Repository:
 
 #: A head of the contrastive loss, and a second classifier.
 PASCL = Repository("PASCL", re.compile(r"projection\.|contrastive|aux_linear\."))
-#: A head of the contrastive loss, and attention weights of its calibrator, fitted anew by ours.
+#: A head of the contrastive loss, and attention weights of its calibrator, fitted again by ours.
 PATT = Repository("PATT", re.compile(r"projection\.|contrastive|finalScore$"))
 #: Scale and shift of a detector logit, class weights of its losses, and class statistics for its
 #: Mahalanobis losses. Of the layer to gamma scoring can make use.

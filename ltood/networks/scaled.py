@@ -38,8 +38,8 @@ class ScaledBackbone(Backbone):
             images: What the images look like.
             mean: One value for each channel; None takes those of the images.
             std: Divides each channel, above 0.
-            channels: Channels that the first layer wants, where grey images are repeated to
-                make them; None wants those of the images.
+            channels: Channels that the first layer takes, where grey images are repeated to
+                make them; None takes those of the images.
 
         Raises:
             ConfigError: If mean or std have another number of values than there are channels.

@@ -1,6 +1,6 @@
 """Make the head from text where the recipe does so, or note that the stored one stays.
 
-Learned prompts read the feature store; no image is encoded. A killed run goes on where it
+Learned prompts read the feature store; no image is encoded. A killed run continues where it
 stopped.
 """
 

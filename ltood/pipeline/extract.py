@@ -1,6 +1,6 @@
 """Run the backbone over every split and store features, logits and head.
 
-A killed run goes on where it stopped. Several processes share the work where torchrun starts
+A killed run continues where it stopped. Several processes share the work where torchrun starts
 them: torchrun --nproc-per-node 2 --no-python ltood stage extract
 """
 

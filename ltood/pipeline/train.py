@@ -1,4 +1,4 @@
-"""Train the chosen backbone with the chosen recipe; a killed run goes on where it stopped."""
+"""Train the chosen backbone with the chosen recipe; a killed run continues where it stopped."""
 
 from ltood.pipeline import _watched
 from ltood.pipeline._shell import CHECKPOINT, PREPARED, TRAINING, Params, stage

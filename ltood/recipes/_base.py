@@ -80,7 +80,7 @@ class TrainingRecipe(Recipe):
     Attributes:
         num_views: Versions of each image that a step sees.
         aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
-        needs_weights: True where training goes on from weights and never starts afresh.
+        needs_weights: True if training continues from weights and never starts from scratch.
     """
 
     num_views: ClassVar[int] = 1

@@ -4,8 +4,8 @@ Source: Liu et al., "Rethinking Out-of-Distribution Detection on Imbalanced Data
 NeurIPS 2024 (arXiv:2407.16430), the ID feature pool of its Mahalanobis detector. Departures:
 classes keep as many rows as they have images and not as many as the largest class, so that the
 pool is full after one epoch instead of after most of the training; its moments are updated by
-what comes and goes instead of computed anew at every step. All are buffers, so that a resumed
-run goes on with them.
+what comes and goes instead of computed again at every step. All are buffers, so that a resumed
+run continues with them.
 """
 
 from collections.abc import Sequence

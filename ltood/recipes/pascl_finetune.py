@@ -2,9 +2,9 @@
 
 Source: Wang, Zhang, Zhu, Zheng, Chen, Smola and Wang, "Partial and Asymmetric Contrastive
 Learning for Out-of-Distribution Detection in Long-Tailed Recognition", ICML 2022
-(arXiv:2207.01160), section 3.3, the auxiliary branch. It goes on from the checkpoint of the recipe
-pascl: copy its folder and name the copy in training.weights. The paper takes the accuracy from
-this network and the OOD scores from the first stage's.
+(arXiv:2207.01160), section 3.3, the auxiliary branch. It continues from the checkpoint of the
+recipe pascl: copy its folder and name the copy in training.weights. The paper takes the accuracy
+from this network and the OOD scores from the first stage's.
 
 The official settings are 10 epochs of Adam with a learning rate and a weight decay of 5e-4,
 batches of 128 and the schedule cosine_epoch.

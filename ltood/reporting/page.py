@@ -44,7 +44,7 @@ def render(content: "Content") -> str:
 
 
 def _breakable(name: str) -> "Markup":
-    """A name that may go on in a new line after an underscore."""
+    """A name that may wrap to a new line after an underscore."""
     from markupsafe import Markup, escape
 
     return escape(name).replace("_", "_" + Markup("<wbr>"))

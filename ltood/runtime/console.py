@@ -37,7 +37,7 @@ def one_line_errors() -> Iterator[None]:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
             raise SystemExit(EXIT_FAILURE) from None
         except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on.", file=sys.stderr)
+            print("interrupted; run the same command again to continue.", file=sys.stderr)
             raise SystemExit(EXIT_INTERRUPT) from None
         except BrokenPipeError:
             # The reader of our output (such as `head`) has gone, which is not an error.

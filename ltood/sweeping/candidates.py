@@ -13,7 +13,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.registry import load
 from ltood.runtime.params import parse_value
 
-#: Stands between values of a list: "0,10,...,90" goes on in equal steps.
+#: Stands between values of a list: "0,10,...,90" continues in equal steps.
 ELLIPSIS = "..."
 
 #: Most settings of one sweep; a grid beyond this is a slip of the keyboard.
@@ -99,7 +99,7 @@ def parse_grid(assignments: Sequence[str]) -> dict[str, list[Any]]:
 
     Args:
         assignments: KEY=V1,V2,... items; values read as in `params.yaml`, and `...`
-            between the second and the last value goes on in equal steps.
+            between the second and the last value continues in equal steps.
 
     Raises:
         ConfigError: If an item is not such a list or a key is given twice.

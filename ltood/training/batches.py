@@ -31,7 +31,7 @@ def as_input(images: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 class Batches:
-    """Augmented training batches, and outliers where a recipe wants them.
+    """Augmented training batches, and outliers if the recipe uses them.
 
     Attributes:
         num_images: Training images N.
@@ -53,7 +53,7 @@ class Batches:
 
         Args:
             plan: Seed and settings.
-            data: Images of train, and of aux where the recipe wants outliers.
+            data: Images of train, and of aux if the recipe uses outliers.
             recipe: Says how many views and outliers there are.
             backbone: Says how images are brought to size.
             device: Where batches are made.

@@ -114,7 +114,7 @@ def build(
         # Backbones that can fetch weights have one of these settings.
         keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
         own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""
-        what = "goes on from weights" if trains else "trains no backbone"
+        what = "continues from weights" if trains else "trains no backbone"
         raise ConfigError(
             f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
             "set; put a file into data/weights and name it, or a checkpoint folder, in "

@@ -1,4 +1,4 @@
-"""The loop: steps, epochs, validation, and states to go on from."""
+"""The loop: steps, epochs, validation, and states to continue from."""
 
 import math
 import time

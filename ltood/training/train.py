@@ -52,7 +52,7 @@ def train(
 
     Args:
         plan: What to train.
-        data: Gives train, optionally val, and aux where the recipe wants outliers.
+        data: Gives train, optionally val, and aux if the recipe uses outliers.
         out: Folder of the checkpoint, which appears whole at the end. A finished one of the same
             inputs is left as it is; one of other inputs is removed before training starts.
         device_name: As `runtime.devices.choose_device` takes it.
@@ -150,7 +150,7 @@ def _wants_aux(recipe: Recipe) -> bool:
 
 
 def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """State to go on from; empty for a fresh start, of which the reason is logged."""
+    """State to continue from; empty for a fresh start, whose reason is logged."""
     state = load_state(folder / work.STATE) or {}
     if state.get("inputs") == inputs:
         return state

@@ -50,7 +50,7 @@ def test_an_interrupt_is_told_once(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr == "interrupted; run the same command again to go on.\n"
+    assert done.stderr == "interrupted; run the same command again to continue.\n"
 
 
 def test_a_reader_that_goes_away_is_not_a_failure():

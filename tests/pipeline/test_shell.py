@@ -235,4 +235,4 @@ def test_an_interrupt_while_a_library_is_imported_ends_quietly(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "interrupted; run the same command again to go on.\n"
+    assert error == "interrupted; run the same command again to continue.\n"
