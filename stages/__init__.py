@@ -15,7 +15,7 @@ def _leave(number: int, frame: "types.FrameType | None") -> None:
     """End at once while something is being imported, which may lose a KeyboardInterrupt."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, b"interrupted; run the same command again to go on.\n")
+            os.write(2, b"interrupted; run the same command again to continue.\n")
             os._exit(128 + number)
         frame = frame.f_back
     raise KeyboardInterrupt
