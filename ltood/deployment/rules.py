@@ -139,15 +139,18 @@ class SetRule(Rule):
     def judge(self, scores: Tensor, classes: Tensor, logits: Tensor) -> Judgement:
         """See `Rule`."""
         del scores, classes
-        own = torch.arange(logits.shape[1], device=logits.device)
-        parts = []
-        for rows in torch.split(logits, max(_PAIRS // logits.shape[1], 1)):
-            surprises = class_surprises(rows)
-            groups = own.expand(surprises.shape).flatten()
-            parts.append(self.fitted.p_values(surprises.flatten(), groups).view(surprises.shape))
-        p_values = torch.cat(parts)
+        blocks = torch.split(logits, max(_PAIRS // logits.shape[1], 1))
+        p_values = torch.cat([self._p_values(class_surprises(rows)) for rows in blocks])
         sets = p_values > self.level
         return Judgement(p_values.amax(dim=1), ~sets.any(dim=1), sets=sets)
+
+    def _p_values(self, surprises: Tensor) -> Tensor:
+        """P-value of each class, [n, C]; most classes surprise more than any row of their own."""
+        fitted = self.fitted
+        p_values = (1 / (fitted.counts + 1).double()).expand(surprises.shape).clone()
+        near = surprises <= fitted.scores[fitted.starts[1:] - 1]
+        p_values[near] = fitted.p_values(surprises[near], near.nonzero()[:, 1])
+        return p_values
 
 
 def make_rule(promise: Promise, rows: CalibrationRows, description: Mapping[str, Any]) -> Rule:
