@@ -10,6 +10,7 @@ from ltood.core.errors import DataError
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting import panels, tables
 from ltood.reporting.cautions import cautions
+from ltood.reporting.choice import ChoicePanel, choice_panel
 from ltood.reporting.classes import ClassPanel, class_panel
 from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
 
@@ -76,6 +77,7 @@ class Content:
     overview: list[panels.Panel]
     sets: list[panels.SetPanel]
     classes: ClassPanel
+    choice: ChoicePanel | None
     leaderboard: Leaderboard | None
     regions: "RegionFigure | None"
     provenance: Mapping[str, Any]
@@ -120,6 +122,7 @@ def build(
         panels.overview(evaluation.comparisons),
         panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
         class_panel(evaluation),
+        choice_panel(_attribute(attributes, "method")),
         table,
         None if regions is None else region_figure(regions, fingerprint),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,

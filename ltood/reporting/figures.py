@@ -301,6 +301,30 @@ def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> st
     return _render(draw, (4.6, max(2.2, 0.9 + 0.5 * len(rows))), label)
 
 
+def mean_ranks(ranks: Mapping[str, tuple[float, float]], chosen: str, label: str) -> str:
+    """Mean rank of each candidate with its standard error, best on top.
+
+    Args:
+        ranks: Mean rank and its standard error by candidate.
+        chosen: The candidate that stands out.
+        label: What the figure shows, for readers who do not see it.
+
+    Returns:
+        An `<svg>` element.
+    """
+
+    def draw(axes: "Axes") -> None:
+        places = np.arange(len(ranks))[::-1]
+        for place, (name, (rank, error)) in zip(places, ranks.items(), strict=True):
+            colour = _ROLES["id" if name == chosen else "muted"]
+            axes.errorbar(rank, place, xerr=error, fmt="o", color=colour, markersize=4, capsize=2)
+        axes.set_yticks(places, [_short(name, 34) for name in ranks])
+        axes.set_xlabel("mean rank, 1 is best; bars: one standard error")
+        axes.grid(visible=False, axis="y")
+
+    return _render(draw, (5.4, max(1.6, 0.8 + 0.21 * len(ranks))), label)
+
+
 def _short(name: str, length: int) -> str:
     """A name that fits; matplotlib would leave one with a leading "_" out of a legend."""
     name = name if len(name) <= length else f"{name[: length - 1]}…"
