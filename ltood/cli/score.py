@@ -47,6 +47,7 @@ def score(
         published=published,
     )
 
+    from ltood.choosing.words import lines
     from ltood.scoring.run import score_store
 
     scores = score_store(
@@ -55,4 +56,7 @@ def score(
     for slot in ("calibrator", "method", "normaliser"):
         for key, number in scores.attributes[slot]["in_use"].items():
             typer.echo(f"{scores.attributes[slot]['name']}: {key} in use {number:.6g}")
+    found = scores.attributes["method"].get("findings", {}).get("choice")
+    for line in lines(found) if found else ():
+        typer.echo(f"{scores.attributes['method']['name']}: {line}")
     typer.echo(f"{out}: {', '.join(scores.splits)}")

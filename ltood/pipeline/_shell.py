@@ -31,6 +31,7 @@ FINAL_SCORES = WORK / "scores" / "final.zarr"
 LEADERBOARD = RESULTS / "leaderboard.json"
 METRICS = RESULTS / "metrics.json"
 SUMMARY = RESULTS / "summary.json"
+CHOICE = RESULTS / "choice.json"
 REPORT = RESULTS / "report.html"
 PLOTS = RESULTS / "plots"
 #: Unfinished work of a stage; no output, so that DVC leaves it to a killed run.

@@ -1,11 +1,11 @@
 """Turn final scores into metrics and plot data."""
 
-from ltood.pipeline._shell import FINAL_SCORES, METRICS, PLOTS, SUMMARY, Params, stage
+from ltood.pipeline._shell import CHOICE, FINAL_SCORES, METRICS, PLOTS, SUMMARY, Params, stage
 
 
 @stage("evaluate")
 def run(params: Params) -> None:
-    """Read final scores, write metrics.json, summary.json and the plot files."""
+    """Read final scores, write metrics, summary, choice and the plot files."""
     from ltood.evaluation.binding import bind, write_bound
     from ltood.evaluation.measures import Evaluation
     from ltood.evaluation.plots import write_plots
@@ -13,7 +13,12 @@ def run(params: Params) -> None:
     from ltood.runtime.files import to_json_bytes, write_atomically
     from ltood.store.scores import ScoreStore
 
-    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
+    scores = ScoreStore.open(FINAL_SCORES)
+    evaluation = Evaluation(scores)
     write_bound(METRICS, bind(evaluation.metrics, scores=evaluation.fingerprint))
     write_atomically(SUMMARY, to_json_bytes(summary(evaluation.metrics)))
+    method = scores.attributes["method"]
+    # Always there, since the outputs of a stage are fixed; null where params.yaml named the method.
+    chosen = {"method": method["name"], "choice": method.get("findings", {}).get("choice")}
+    write_atomically(CHOICE, to_json_bytes(chosen))
     write_plots(evaluation, PLOTS)

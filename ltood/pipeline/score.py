@@ -11,6 +11,7 @@ def run(params: Params) -> None:
 
     method = params.chosen("method")
 
+    from ltood.choosing.words import lines
     from ltood.core.building import EntrySpec, build_method
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
@@ -23,3 +24,6 @@ def run(params: Params) -> None:
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
     for key, number in scores.attributes["method"]["in_use"].items():
         log(f"{method.name}: {key} in use {number:.6g}")
+    found = scores.attributes["method"].get("findings", {}).get("choice")
+    for line in lines(found) if found else ():
+        log(f"{method.name}: {line}")
