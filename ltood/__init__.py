@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 #: Module of each public name, below ltood.
 _NAMES = {
     "ASH": "methods.ash",
+    "Auto": "methods.auto",
     "BATS": "methods.bats",
     "BinDisc": "methods.bin_disc",
     "ClassGaussian": "methods.class_gaussian",

@@ -14,6 +14,7 @@ from ltood.library.opening import open_features as open_features
 from ltood.library.pipeline import Pipeline as Pipeline
 from ltood.library.pipeline import load as load
 from ltood.methods.ash import ASH as ASH
+from ltood.methods.auto import Auto as Auto
 from ltood.methods.bats import BATS as BATS
 from ltood.methods.bin_disc import BinDisc as BinDisc
 from ltood.methods.class_gaussian import ClassGaussian as ClassGaussian

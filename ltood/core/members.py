@@ -59,6 +59,9 @@ class Member:
         "calibrator_settings, normaliser, normaliser_settings, store and name"
     )
 
+    #: Whether its method may hold others itself.
+    may_hold: ClassVar[bool] = False
+
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     calibrator: str = NONE.name
@@ -120,7 +123,7 @@ class Member:
             ConfigError: On an unknown name or setting, a method that holds others itself, or a
                 normaliser that does not take its scores.
         """
-        if constant("methods", self.method, HOLDS) is not None:
+        if not self.may_hold and constant("methods", self.method, HOLDS) is not None:
             raise ConfigError(f"{self.method} holds methods itself; name these as members.")
         method = build_method(EntrySpec(self.method, self.settings))
         calibrator = build_calibrator(EntrySpec(self.calibrator, self.calibrator_settings))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.batches import FeatureBatch, Ids, Labels, Scores
 from ltood.core.entry import Entry
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
@@ -135,6 +135,13 @@ class HeldMethod:
         scores = raw_scores(self.method, rows)
         return scores if self.normaliser is None else self.normaliser._normalise(scores, rows)
 
+    def learned_rows(self, ids: Ids, labels: Labels) -> Tensor:
+        """Which held-out rows its entries have learned from, [N] bool; see `Entry`."""
+        learned = self.method.learned_rows(ids, labels)
+        for entry in self._entries().values():
+            learned = learned | entry.learned_rows(ids, labels)
+        return learned
+
     def state(self) -> dict[str, Tensor]:
         """Learned tensors by slot and name, and the head where a calibrator hides the logits."""
         found = {
@@ -168,10 +175,16 @@ def under(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def score_together(members: Iterable[HeldMethod], batch: FeatureBatch) -> Tensor:
-    """Scores of fitted members, [K, N] float32, in one pass over each bank of rows they look at."""
+def read_for_all(members: Iterable[HeldMethod], batch: FeatureBatch) -> None:
+    """Take the products of a batch with each bank once for all fitted members."""
     held = list(members)
     views = {id(rows := member.seen(batch)): rows for member in held}
     for key, rows in views.items():
         read_together([one.method for one in held if id(one.seen(batch)) == key], rows)
+
+
+def score_together(members: Iterable[HeldMethod], batch: FeatureBatch) -> Tensor:
+    """Scores of fitted members, [K, N] float32, in one pass over each bank of rows they look at."""
+    held = list(members)
+    read_for_all(held, batch)
     return torch.stack([member.score(batch).float() for member in held])

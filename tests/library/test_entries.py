@@ -81,16 +81,17 @@ def test_arrays_of_every_form(name):
     if "local" in method.arrays:
         local = {"local": exact(batch.local)}
     labels, outliers = train.labels.numpy(), exact(toy.ood_batch.features)
-    held_out = {}
+    held_out, val_labels = {}, {}
     if Need.VAL in method.needs:
-        held_out = {"val": exact(next(iter(toy.inputs.val.batches())).features)}
-    method.fit(learned, labels, head=toy.head, aux=outliers, **held_out)
+        val = next(iter(toy.inputs.val.batches()))
+        held_out, val_labels = {"val": exact(val.features)}, {"val_labels": val.labels.tolist()}
+    method.fit(learned, labels, head=toy.head, aux=outliers, **held_out, **val_labels)
     expected = method.score(rows, **local)
     for form in forms(rows):
         twin = clone(method)
         aux = forms(outliers)[form]
         val = {key: forms(held)[form] for key, held in held_out.items()}
-        twin.fit(forms(learned)[form], labels.tolist(), head=toy.head, aux=aux, **val)
+        twin.fit(forms(learned)[form], labels.tolist(), head=toy.head, aux=aux, **val, **val_labels)
         scores = twin.score(forms(rows)[form], **local)
         assert isinstance(scores, torch.Tensor if "tensor" in form[-6:] else object)
         np.testing.assert_array_equal(np.asarray(scores), expected, err_msg=form)

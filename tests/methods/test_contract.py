@@ -28,6 +28,11 @@ pytestmark = pytest.mark.parametrize("name", METHODS)
 #: and a tenth of its 24 features is less than the 6 that a class makes active.
 SETTINGS = {
     "ash": {"percentile": 65.0},
+    # Few and fast: what is chosen among has tests of its own.
+    "auto": {
+        "candidates": ("energy", "mahalanobis", {"method": "knn", "settings": {"k": 5}}),
+        "draws": 2,
+    },
     "dice": {"percentile": 70.0},
     "dice_react": {"percentile": 70.0},
     "ensemble": {
@@ -53,7 +58,7 @@ DIRECTIONS = (
 )
 
 #: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
-SQUARED = ("class_gaussian", "ensemble", "gmm", "mahalanobis", "relative_mahalanobis")
+SQUARED = ("auto", "class_gaussian", "ensemble", "gmm", "mahalanobis", "relative_mahalanobis")
 
 
 def fitted(name: str, inputs: FitInputs) -> Method:
