@@ -4,8 +4,8 @@
 
 For each feature store: `auto` chooses with several seeds, by ID rows alone. Then, and only then,
 every candidate it has ranked is fitted on all training rows and scored on the test sets. Printed
-are the mean AUROC of the choice, its regret against the best candidate, that of every fixed
-candidate, and Kendall's tau between the ranks of `auto` and those on the test sets.
+as the tables of docs/results/auto.md: the mean AUROC of the choice over the OOD sets, its regret
+against the best candidate, and Kendall's tau between the ranks of `auto` and the test AUROCs.
 """
 
 import argparse
@@ -39,8 +39,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     studies = {path.stem: study(path, given.seeds, settings) for path in given.stores}
-    for name, found in studies.items():
-        print_study(name, found)
+    print(page(studies))
     if given.raw:
         given.raw.write_text(json.dumps(studies, indent=1))
     return 0
@@ -85,23 +84,47 @@ def hindsight(session: ScoringSession, candidates: list[Candidate]) -> dict[str,
     }
 
 
-def print_study(name: str, found: dict[str, Any]) -> None:
-    test = {title: float(np.mean(list(row.values()))) for title, row in found["test"].items()}
-    best = max(test, key=lambda title: test[title])
-    print(f"\n## {name}: best in hindsight {best} {100 * test[best]:.2f}")
-    values = 100 * np.array(list(test.values()))
-    print(f"mean candidate {values.mean():.2f}, median {np.median(values):.2f}")
-    for choice in found["choices"]:
-        ranks = {row["title"]: row["mean_rank"] for row in choice["candidates"]}
-        tau = kendalltau([-ranks[title] for title in ranks], [test[title] for title in ranks])[0]
-        print(
-            f"seed {choice['seed']}: chosen {choice['chosen']} {100 * test[choice['chosen']]:.2f} "
-            f"(regret {100 * (test[best] - test[choice['chosen']]):.2f}), lowest rank "
-            f"{choice['best']} (regret {100 * (test[best] - test[choice['best']]):.2f}), tau "
-            f"{tau:.2f}, {choice['cpu_seconds']:.0f} s of one core"
+def page(studies: dict[str, Any]) -> str:
+    """Tables of all studies: each choice and its regret, then every candidate."""
+    lines = [
+        "| features | best in hindsight | mean candidate | median | chosen, by seed | regret | "
+        "Kendall's tau | processor seconds |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for name, found in studies.items():
+        test = means(found)
+        best = max(test, key=lambda title: test[title])
+        values = 100 * np.array(list(test.values()))
+        chosen = [choice["chosen"] for choice in found["choices"]]
+        regrets = [100 * (test[best] - test[title]) for title in chosen]
+        taus = [tau(choice, test) for choice in found["choices"]]
+        seconds = np.mean([choice["cpu_seconds"] for choice in found["choices"]])
+        lines.append(
+            f"| {name} | {best}, {100 * test[best]:.2f} | {values.mean():.2f} | "
+            f"{np.median(values):.2f} | {', '.join(chosen)} | "
+            f"{', '.join(f'{regret:.2f}' for regret in regrets)} | "
+            f"{', '.join(f'{value:.2f}' for value in taus)} | {seconds:.0f} |"
         )
-    for title in sorted(test, key=lambda title: -test[title]):
-        print(f"  {title:40} {100 * test[title]:6.2f}")
+    titles = sorted({title for found in studies.values() for title in found["test"]})
+    lines += ["", "Mean AUROC of every candidate over the test OOD sets:", ""]
+    lines += [f"| candidate | {' | '.join(studies)} |", f"|---|{'---:|' * len(studies)}"]
+    for title in titles:
+        cells = (means(found).get(title) for found in studies.values())
+        texts = ("–" if value is None else f"{100 * value:.2f}" for value in cells)  # noqa: RUF001
+        lines.append(f"| {title} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def means(found: dict[str, Any]) -> dict[str, float]:
+    """Mean AUROC of each candidate over the test sets."""
+    return {title: float(np.mean(list(row.values()))) for title, row in found["test"].items()}
+
+
+def tau(choice: dict[str, Any], test: dict[str, float]) -> float:
+    """Kendall's tau between the ranks of a choice and the AUROCs on the test sets."""
+    ranks = {row["title"]: row["mean_rank"] for row in choice["candidates"]}
+    found: float = kendalltau([-rank for rank in ranks.values()], [test[it] for it in ranks])[0]
+    return found
 
 
 if __name__ == "__main__":
