@@ -148,7 +148,8 @@ def test_reasons_name_settings_as_python_does(tmp_path):
 
 
 def test_all_methods_with_and_without_a_head():
-    given = sets()
+    held_out = make_toy(seed=3).id_batch
+    given = {**sets(), "val": (held_out.features.numpy(), held_out.labels.numpy())}
     board = ltood.compare(**given, device="cpu")
     assert {row["method"] for row in board.rows} | set(board.failures) == set(available("methods"))
     assert set(board.failures) == {"gl_mcm", "l_mcm"}
