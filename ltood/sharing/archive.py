@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +55,20 @@ class Archive:
         end = self._starts[-1] + 2 * tarfile.BLOCKSIZE
         self.size = end + -end % tarfile.RECORDSIZE
 
-    def read(self, files: Mapping[str, Path], start: int, stop: int) -> Iterator[bytes]:
+    def read(
+        self,
+        files: Mapping[str, Path],
+        start: int,
+        stop: int,
+        seen: Callable[[Member, bytes], None] | None = None,
+    ) -> Iterator[bytes]:
         """Bytes [start, stop) in blocks.
 
         Args:
             files: Where each member lies.
             start: First byte.
             stop: End.
+            seen: Called with every block of a member.
 
         Raises:
             CorruptStoreError: If a file is shorter than its member.
@@ -80,6 +87,8 @@ class Archive:
                             f"{files[member.path]} became shorter while it was read; write it "
                             "again."
                         )
+                    if seen is not None:
+                        seen(member, block)
                     yield block
                     count -= len(block)
 

@@ -69,6 +69,7 @@ def _front_matter(
     content = {
         "license": licence if _LICENCE_ID.fullmatch(licence) else "other",
         "library_name": "ltood",
+        "viewer": False,  # A hub would take the parts for a data set to show.
         "tags": ["out-of-distribution-detection", "ltood", f"ltood-{subject.kind}"],
     }
     own = {

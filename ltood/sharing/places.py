@@ -8,6 +8,7 @@ from typing import Protocol
 from ltood.core.errors import TransferError
 from ltood.runtime.files import is_temporary, writing
 from ltood.sharing.archive import BLOCK
+from ltood.sharing.manifest import MANIFEST, PARTS
 
 
 class Place(Protocol):
@@ -22,7 +23,7 @@ class Place(Protocol):
     is_near: bool
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file that is there, by name; empty where nothing is."""
+        """Bytes of the list and of every part that is there, by name; empty where nothing is."""
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file to `target`, replacing what is there."""
@@ -50,10 +51,11 @@ class Folder:
         self.address, self._path = str(path), path
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file by name."""
+        """Bytes of the list and of every part by name; nothing else in the folder is looked at."""
+        found = [self._path / MANIFEST, *(self._path / PARTS).glob("*")]
         return {
             file.relative_to(self._path).as_posix(): file.stat().st_size
-            for file in self._path.rglob("*")
+            for file in found
             if file.is_file() and not is_temporary(file.name)
         }
 

@@ -68,6 +68,7 @@ def pull(
         _check_fingerprint(manifest, place, fingerprint)
         path = out or Path(manifest.name)
         if _is_finished(path, manifest, overwrite=overwrite):
+            shutil.rmtree(working, ignore_errors=True)  # Of a run that was killed at its end.
             return Pulled(path, manifest, 0)
         files = {
             file.name: working.joinpath("files", *file.name.split("/")) for file in manifest.files
@@ -144,6 +145,8 @@ def _is_finished(path: Path, manifest: Manifest, *, overwrite: bool) -> bool:
     """Whether the same thing is there already, found whole."""
     if path.suffix not in (".safetensors", ".json") and manifest.kind == "detector":
         raise StoreError(f"{path} is not a name for a detector; call it <name>.safetensors.")
+    if _is_half(path, manifest):
+        return False
     try:
         found = fingerprint_of(path)
     except CorruptStoreError as error:
@@ -158,6 +161,16 @@ def _is_finished(path: Path, manifest: Manifest, *, overwrite: bool) -> bool:
             f"{manifest.fingerprint[:12]}…; pass --overwrite or another path."
         )
     return False
+
+
+def _is_half(path: Path, manifest: Manifest) -> bool:
+    """Whether a killed run left the tensors of this very detector without their description."""
+    tensors, sidecar = path.with_suffix(".safetensors"), path.with_suffix(".json")
+    if manifest.kind != "detector" or sidecar.exists() or not tensors.is_file():
+        return False
+    with tensors.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return found in {file.sha256 for file in manifest.files}
 
 
 def _make_room(working: Path, files: dict[str, Path], manifest: Manifest) -> None:

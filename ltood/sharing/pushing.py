@@ -88,18 +88,19 @@ def describe(subject: Subject, part_bytes: int = PART_BYTES) -> Manifest:
         (start, min(start + part_bytes, archive.size))
         for start in range(0, archive.size, part_bytes)
     ]
-    files = []
-    with progress(f"hash {subject.path.name}", 2 * archive.size, "B") as advance:
-        for member in archive.members:
-            with subject.files[member.path].open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            files.append(Piece(member.path, member.size, found))
-            advance(member.size)
-        parts = []
+    hashes = {member.path: hashlib.sha256() for member in archive.members}
+    parts = []
+    with progress(f"hash {subject.path.name}", archive.size, "B") as advance:
         for number, (start, stop) in enumerate(ranges):
-            found = archive.digest(subject.files, start, stop)
+            whole = hashlib.sha256()
+            for block in archive.read(
+                subject.files, start, stop, lambda member, piece: hashes[member.path].update(piece)
+            ):
+                whole.update(block)
+            found = whole.hexdigest()
             parts.append(Piece(part_name(number, found), stop - start, found))
             advance(stop - start)
+    files = [Piece(m.path, m.size, hashes[m.path].hexdigest()) for m in archive.members]
     return Manifest(
         kind=subject.kind,
         name=_plain_name(subject.path),

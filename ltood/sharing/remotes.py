@@ -1,12 +1,13 @@
 """Places behind an address that fsspec opens: S3 and its like, SSH, web servers and many more."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import LtoodError, TransferError
 from ltood.runtime.extras import require
+from ltood.sharing.manifest import MANIFEST, PARTS
 
 #: Schemes whose folders come and go with their files; making one would make a bucket.
 _OBJECT_STORES = frozenset(
@@ -44,20 +45,18 @@ class Remote:
             self._system, self._root = fsspec.core.url_to_fs(self.address, **(options or {}))
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file by name."""
+        """Bytes of the list and of every part by name."""
         with self._told("listed"):
-            root = self._root.rstrip("/")
             self._system.invalidate_cache()
-            try:
-                found = self._system.find(root, detail=True)
-            except FileNotFoundError:
-                return {}
+            found: dict[str, Any] = {}
+            # Not the whole folder: it may be the root of a bucket that holds much else.
+            with suppress(FileNotFoundError):
+                found |= self._system.find(self._at(PARTS), detail=True)
+            with suppress(FileNotFoundError):
+                found[self._at(MANIFEST)] = self._system.info(self._at(MANIFEST))
             names = {self._system._strip_protocol(name): info for name, info in found.items()}
-            return {
-                name[len(root) + 1 :]: int(info["size"])
-                for name, info in names.items()
-                if name.startswith(f"{root}/")
-            }
+            skipped = len(self._at(""))
+            return {name[skipped:]: int(info["size"]) for name, info in names.items()}
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file from there, block by block."""

@@ -194,3 +194,26 @@ def test_two_at_once(there, tmp_path):
         assert claim(file)
         with pytest.raises(StoreError, match="another process"):
             pull(Folder(there), tmp_path / "back.zarr")
+
+
+def test_a_run_that_was_killed_at_its_end(subject, detector, there, tmp_path):
+    """After the rename of a store, and between the two files of a detector."""
+    out = tmp_path / "back.zarr"
+    pull(Folder(there), out)
+    (tmp_path / ".back.zarr.pulling" / "files").mkdir(parents=True)
+    assert pull(Folder(there), out).fetched == 0
+    assert not (tmp_path / ".back.zarr.pulling").exists()
+    send(open_subject(detector), tmp_path / "d")
+    new = tmp_path / "new.safetensors"
+    shutil.copy(detector, new)
+    pull(Folder(tmp_path / "d"), new)
+    load_detector(new, "cpu")
+
+
+def test_tensors_of_others_are_not_replaced(detector, tmp_path):
+    send(open_subject(detector), tmp_path / "d")
+    new = tmp_path / "new.safetensors"
+    new.write_bytes(b"weights")
+    with pytest.raises(StoreError, match="new"):
+        pull(Folder(tmp_path / "d"), new, overwrite=True)
+    assert new.read_bytes() == b"weights"
