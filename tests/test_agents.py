@@ -29,3 +29,12 @@ def test_every_command_that_is_named_exists(name):
         assert command in COMMANDS, command
     for script in re.findall(r"python3? ((?:docs|tests|benchmarks)/\w+\.py)", text):
         assert (ROOT / script).is_file(), script
+
+
+def test_the_index_for_language_models_has_every_page():
+    """A new page gets one line in llms.txt; results, recipes and indexes are reached from others."""
+    text = (ROOT / "llms.txt").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    reached = r"docs/(results|recipes)/|/index\.md$"
+    own = {page for page in pages if not re.search(reached, page)}
+    assert {page for page in own if f"({page})" not in text} == set()
