@@ -15,6 +15,8 @@ from ltood.runtime.source import closure, companions
 WITHOUT_EFFECT = {
     "ltood": "public names, imported on demand; stages name modules in full",
     "ltood.core.errors": "texts and kinds of errors",
+    "ltood.core.holding": "names the members that an entry holds, and these count themselves",
+    "ltood.core.own_entries": "finds entries of a repository, and the entry found counts itself",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",
     "ltood.pipeline._code": "names modules for the digests",
     "ltood.pipeline._lock": "keeps two runs of a stage apart",
