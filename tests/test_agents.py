@@ -32,7 +32,7 @@ def test_every_command_that_is_named_exists(name):
 
 
 def test_the_index_for_language_models_has_every_page():
-    """A new page gets one line in llms.txt; results, recipes and indexes are reached from others."""
+    """A new page gets one line in llms.txt; results, recipes and indexes need none."""
     text = (ROOT / "llms.txt").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
     reached = r"docs/(results|recipes)/|/index\.md$"
