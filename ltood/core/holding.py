@@ -43,6 +43,20 @@ def _held(package: str, name: str, settings: object) -> Iterator[tuple[str, str]
             yield from _named(member)
 
 
+def held_stores(package: str, name: str, settings: object) -> list[str]:
+    """Paths of other feature stores whose rows the members of an entry see; see `held`."""
+    written = settings if isinstance(settings, Mapping) else {}
+    found = []
+    for key, usual in (constant(package, name, HOLDS) or {}).items():
+        members = written.get(key)
+        members = usual if members is None else members
+        for member in members if isinstance(members, list | tuple) else ():
+            if isinstance(member, Mapping):
+                found += [member["store"]] if isinstance(member.get("store"), str) else []
+                found += held_stores("methods", str(member.get("method")), member.get("settings"))
+    return list(dict.fromkeys(found))
+
+
 def _named(member: object) -> Iterator[tuple[str, str]]:
     """Entries that one member names, and what they hold."""
     parts: Mapping[str, Any] = member if isinstance(member, Mapping) else {"method": member}

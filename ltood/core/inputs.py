@@ -40,6 +40,7 @@ class FitInputs:
         head: Classifier head.
         prior: Training class counts.
         val: Rows of the ID classes held out of training; ids tell them apart.
+        beside: Gives the inputs of another feature store by its path; None outside of stores.
     """
 
     train: FeatureSource | None = None
@@ -47,6 +48,7 @@ class FitInputs:
     head: ClassifierHead | None = None
     prior: ClassPrior | None = None
     val: FeatureSource | None = None
+    beside: "Callable[[str], FitInputs] | None" = None
     _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ltood.core.beside import stores_of
 from ltood.core.building import (
     NONE,
     EntrySpec,
@@ -96,6 +97,12 @@ def fit_slots(
         raise StoreError(
             f"{store.path} has no split train; a detector learns from training features and names "
             "the nearest training classes. Import or extract that split too."
+        )
+    if others := stores_of(method.entry.arrays):
+        raise ConfigError(
+            f"method {method.name} has members that see {others[0]}; a detector is applied to "
+            "features of one network, so leave these members out, or deploy one detector of each "
+            "store."
         )
     session, calibration = calibrate(plain, calibrator)
     fit_method(session, method)

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Ids, Labels, Scores
+from ltood.core.beside import beside, rows_beside
 from ltood.core.entry import Entry
+from ltood.core.errors import MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.members import Member
-from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.ops.calibrated import calibrated, calibrated_head, calibrated_inputs
 from ltood.ops.pairs import read_together
 
@@ -87,7 +89,13 @@ class HeldMethod:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What must be present to fit it."""
+        """What must be present to fit it; nothing of the own store where it sees another."""
+        if self.store is not None:
+            return frozenset()
+        return self._own_needs()
+
+    def _own_needs(self) -> frozenset[Need]:
+        """What must be present in the store that it sees."""
         needs = frozenset[Need]().union(*(entry.needs for entry in self._entries().values()))
         return needs | ({Need.HEAD} if self.calibrator and self._reads() & _OUTPUTS else set())
 
@@ -100,9 +108,11 @@ class HeldMethod:
     def arrays(self) -> frozenset[str]:
         """Arrays of a batch that it reads."""
         reads = self._reads()
-        if self.calibrator is None:
+        if self.calibrator is not None:
+            reads = (reads - _OUTPUTS) | {"features"}
+        if self.store is None:
             return reads
-        return (reads - _OUTPUTS) | {"features"}
+        return frozenset(beside(name, self.store) for name in reads)
 
     def fit(self, inputs: FitInputs) -> None:
         """Fit all entries, or take over what was fitted on the same inputs before.
@@ -110,6 +120,8 @@ class HeldMethod:
         Raises:
             MissingNeedError: If something is missing that an entry learns from.
         """
+        if self.store is not None:
+            inputs = self._inputs_beside(inputs, self.store)
         seen = inputs
         if self.calibrator is not None:
             view = self.calibrator = fitted(self.calibrator, inputs)
@@ -119,14 +131,35 @@ class HeldMethod:
         if self.normaliser is not None:
             self.normaliser = fitted(self.normaliser, seen)
 
+    def _inputs_beside(self, inputs: FitInputs, store: str) -> FitInputs:
+        """Inputs of the other store.
+
+        Raises:
+            MissingNeedError: If there is none, or it lacks what an entry needs.
+        """
+        if inputs.beside is None:
+            raise MissingNeedError(
+                f"a member sees rows of {store}; features in memory have no store beside them, so "
+                "give the path of a feature store (ltood.open_features, ltood score)."
+            )
+        other = inputs.beside(store)
+        needs = self._own_needs() | ({Need.HEAD} if self._reads() & _OUTPUTS else set())
+        has_local = other.train is None or other.train.has_local
+        check_needs(f"a member of {store}", frozenset(needs), other, has_local)
+        return other
+
     def seen(self, batch: FeatureBatch) -> FeatureBatch:
         """Rows as the method sees them, made once for a batch."""
-        view = self.calibrator
+        view, store = self.calibrator, self.store
+        if store is not None:
+            raw, place = batch, store
+            batch = raw.cached(("beside", place), lambda: rows_beside(raw, place))
         if view is None:
             return batch
+        rows = batch
         logits = self._head is not None
         return batch.cached(
-            ("seen", view), lambda: calibrated(batch, view, self._head, logits=logits)
+            ("seen", view), lambda: calibrated(rows, view, self._head, logits=logits)
         )
 
     def score(self, batch: FeatureBatch) -> Scores:
@@ -162,7 +195,7 @@ class HeldMethod:
 
     def widths(self) -> dict[str, int]:
         """Last size of each array that it was fitted on, as far as its learned tensors say."""
-        return self.method._learned_widths()
+        return {} if self.store else self.method._learned_widths()
 
 
 def under(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

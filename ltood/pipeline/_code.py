@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltood.core.holding import held
+from ltood.core.holding import held, held_stores
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.runtime.provenance import code_parts
+from ltood.runtime.workspace import locate
 
 #: Stages after `inputs`, and the keys of `params.yaml` whose entries each of them loads.
 STAGES: Mapping[str, tuple[str, ...]] = {
@@ -43,20 +44,48 @@ def roots(stage: str, params: Params) -> list[str]:
     Raises:
         ConfigError: If an entry is not named properly, or is unknown.
     """
-    entries = [(PACKAGES[key], params.name(key)) for key in STAGES[stage]]
-    if stage == "compare":
-        settings = compared(params)["settings"]
-        entries = [(package, name) for package in settings for name in settings[package]]
+    entries = _loaded(stage, params)
     for package, name in list(entries):
-        entries += held(package, name, (params.content.get(package) or {}).get(name))
+        entries += held(package, name, _written(package, name, params))
     names = dict.fromkeys(f"ltood.{package}.{name}" for package, name in entries)
     # Settings are read on the way to every stage, by a module that does not count.
     return [f"ltood.pipeline.{stage}", "ltood.core.settings", *names]
 
 
+def _loaded(stage: str, params: Params) -> list[tuple[str, str]]:
+    """Package and name of the entries that a stage loads."""
+    if stage != "compare":
+        return [(PACKAGES[key], params.name(key)) for key in STAGES[stage]]
+    settings = compared(params)["settings"]
+    return [(package, name) for package in settings for name in settings[package]]
+
+
+def _written(package: str, name: str, params: Params) -> object:
+    """Settings of an entry as they are written, unchecked."""
+    return (params.content.get(package) or {}).get(name)
+
+
 def code_of(stage: str, params: Params) -> dict[str, Any]:
-    """Code of a stage that can change a number; see `ltood.runtime.provenance`."""
-    return code_parts(*roots(stage, params))
+    """Code of a stage that can change a number; see `ltood.runtime.provenance`.
+
+    With it the fingerprints of other feature stores whose rows a stage reads, if any.
+
+    Raises:
+        StoreError: If there is no such store.
+    """
+    parts: dict[str, Any] = code_parts(*roots(stage, params))
+    stores = {
+        path: _fingerprint(path)
+        for package, name in _loaded(stage, params)
+        for path in held_stores(package, name, _written(package, name, params))
+    }
+    return {**parts, "stores": stores} if stores else parts
+
+
+def _fingerprint(path: str) -> str:
+    from ltood.store.features import FeatureStore
+
+    return FeatureStore.open(locate(path)).fingerprint
 
 
 def compared(params: Params) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.devices import choose_device
+from ltood.runtime.workspace import locate
+from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
+from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
 from ltood.store.reading import SplitReader, StoreReader, head_remedy
@@ -50,6 +53,7 @@ class ScoringSession:
             self.own_head = calibrated_head(stored_head, calibrator)
         self._splits: dict[str, SplitReader] = {}
         self._inputs: dict[str, FitInputs] = {}
+        self._others: dict[str, ScoringSession] = {}
 
     @classmethod
     def open(cls, store: StoreReader, device: str = "auto") -> "ScoringSession":
@@ -71,7 +75,7 @@ class ScoringSession:
     def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
         """The same store and its own head, seen through this calibrator alone."""
         seen = ScoringSession(self.store, self._stored_head, self.device, calibrator)
-        seen._splits = self._splits
+        seen._splits, seen._others = self._splits, self._others
         return seen
 
     @cached_property
@@ -101,8 +105,12 @@ class ScoringSession:
         return self._splits[name]
 
     def source(self, split: str) -> FeatureSource:
-        """Rows of one split, as the calibrator shows them."""
-        return self.source_of(self.split(split))
+        """Rows of one split, as the calibrator shows them, and beside them those of other stores.
+
+        Arrays of other stores are asked for by names such as "features@PATH".
+        """
+        rows = self.split(split)
+        return JoinedSource(self.source_of(rows), Others(rows, self._source_beside))
 
     def source_of(self, split: SplitReader) -> FeatureSource:
         """Rows of a split, which may be of another store, as the calibrator shows them."""
@@ -110,6 +118,34 @@ class ScoringSession:
         if self.calibrator is None:
             return source
         return CalibratedSource(source, self.calibrator, self.own_head)
+
+    def beside(self, path: str) -> "ScoringSession":
+        """Another feature store of the same classes, opened once for all views.
+
+        Raises:
+            StoreError: If there is none, or its classes are others.
+        """
+        if path not in self._others:
+            store = FeatureStore.open(locate(path))
+            if store.class_names != self.store.class_names:
+                raise StoreError(
+                    f"{path} has other class names than {self.store.path}, or another order of "
+                    "them; rows are joined by ids of the same data set."
+                )
+            self._others[path] = ScoringSession.open(store, str(self.device))
+        return self._others[path]
+
+    def _source_beside(self, path: str, own: SplitReader) -> FeatureSource:
+        """Rows of a split as another store has them."""
+        other = self.beside(path)
+        if own.name not in other.store.splits:
+            raise StoreError(
+                f"{path} has no split {own.name} (only {', '.join(other.store.splits)}); extract "
+                "the same splits into both stores."
+            )
+        split = other.store.split(own.name)
+        assert isinstance(split, FeatureSplit)  # It was opened from a path.
+        return other.source_of(joined(own, split, path))
 
     def inputs(self, train_split: str = "train") -> FitInputs:
         """Everything an entry may learn from; splits that the store lacks are None."""
@@ -119,7 +155,8 @@ class ScoringSession:
                 for name in (train_split, AUX_SPLIT, VAL_SPLIT)
             )
             prior = self.store.prior()
-            self._inputs[train_split] = FitInputs(train, aux, self.own_head, prior, val)
+            own = (train, aux, self.own_head, prior, val)
+            self._inputs[train_split] = FitInputs(*own, lambda path: self.beside(path).inputs())
         return self._inputs[train_split]
 
     def check_needs(self, what: str, entry: Entry, train_split: str = "train") -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ltood.core import holding
 from ltood.core.errors import UnknownNameError
-from ltood.core.holding import held
+from ltood.core.holding import held, held_stores
 
 LINES = {
     ("methods", "knn"): {"members": ("msp", {"method": "vim", "calibrator": "patt"})},
@@ -61,3 +61,11 @@ def test_it_needs_no_torch():
         [sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=False
     )
     assert run.returncode == 0
+
+
+def test_stores_of_members():
+    member = {"method": "knn", "store": "b.zarr", "settings": {"members": [{"store": "c.zarr"}]}}
+    settings = {"members": ["energy", member, {"method": "msp", "store": "b.zarr"}]}
+    assert held_stores("methods", "knn", settings) == ["b.zarr", "c.zarr"]
+    assert held_stores("methods", "knn", None) == []
+    assert held_stores("methods", "msp", settings) == []

@@ -2,15 +2,20 @@
 
 import ast
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ltood.core.errors import StoreError
 from ltood.pipeline._code import STAGES, code_of, roots
 from ltood.pipeline._params import Params
 from ltood.runtime import source
 from ltood.runtime.params import read_params
 from ltood.runtime.provenance import WITHOUT_EFFECT, code_digest
+from ltood.store.exchange import import_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,3 +146,48 @@ def test_words_in_no_module_give_a_new_digest(copy, params):
             text = text.replace("\n\n\n", "\n\n\n# A comment, and an empty line.\n\n")
             path.write_text(f"{text}\n# The end.\n", encoding="utf-8")
     assert {stage: code_of(stage, params) for stage in STAGES} == before
+
+
+def with_ensemble(params, **settings) -> Params:
+    found = Params()
+    methods = {**params.content["methods"], "ensemble": settings}
+    found.content = {**params.content, "method": "ensemble", "methods": methods}
+    return found
+
+
+@pytest.mark.parametrize("stage", ["score", "normalise", "compare"])
+def test_the_code_of_members_counts(stage, params):
+    default = roots(stage, with_ensemble(params))
+    assert {"ltood.methods.ensemble", "ltood.methods.lts"} <= set(default)
+    member = {"method": "gmm", "calibrator": "logit_adjustment", "normaliser": "imood"}
+    names = ("methods.gmm", "calibrators.logit_adjustment", "normalisers.imood")
+    found = with_ensemble(params, members=["vra", member])
+    assert {f"ltood.{name}" for name in (*names, "methods.vra")} <= set(roots(stage, found))
+    modules = code_of(stage, found)["modules"]
+    assert {"ltood.ops.fusion", "ltood.methods.gmm", "ltood.normalisers.imood"} <= modules.keys()
+
+
+def test_members_are_found_without_torch():
+    code = (
+        "import sys; from ltood.pipeline._code import roots; from ltood.pipeline._params import "
+        "Params; roots('compare', Params()); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_another_store_counts_by_its_fingerprint(params, tmp_path, monkeypatch):
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    np.savez(folder / "train.npz", features=features, labels=[0, 1, 2, 0, 1, 2])
+    np.savez(folder / "head.npz", weight=np.ones((3, 4), np.float32), bias=np.zeros(3, np.float32))
+    store = import_folder(folder, tmp_path / "other.zarr")
+    monkeypatch.chdir(tmp_path)
+    found = with_ensemble(params, members=["gen", {"method": "msp", "store": "other.zarr"}])
+    for stage in ("score", "compare"):
+        assert code_of(stage, found)["stores"] == {"other.zarr": store.fingerprint}
+    assert "stores" not in code_of("evaluate", found)
+    assert "stores" not in code_of("score", params)
+    missing = with_ensemble(params, members=[{"method": "msp", "store": "nothing.zarr"}])
+    with pytest.raises(StoreError, match=r"nothing\.zarr"):
+        code_of("score", missing)
