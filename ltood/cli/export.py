@@ -28,13 +28,13 @@ def export(
         typer.Option(help="Split to write, or `head`; repeatable. All by default, but for .npz."),
     ] = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="By the ending of --out if not given.")
+        Format | None, typer.Option("--format", help="Taken from the ending of --out by default.")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Largest score that counts as ID, for the verdict.")
     ] = None,
     tpr: Annotated[
-        float, typer.Option(help="Share of ID rows that a threshold accepts which is not given.")
+        float, typer.Option(help="Share of ID rows to accept if no threshold is given.")
     ] = 0.95,
     threshold_split: Annotated[
         str | None, typer.Option(help="ID split that sets the threshold; val by default.")
@@ -43,9 +43,9 @@ def export(
         Path | None, typer.Option(help="Prepared data, for the paths of the images.")
     ] = None,
     paths: Annotated[
-        Path | None, typer.Option(help="Folder with <split>.txt: the path of each row on a line.")
+        Path | None, typer.Option(help="Folder with <split>.txt: one path per row.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a folder for FiftyOne.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing FiftyOne folder.")] = False,
 ) -> None:
     """Write scores, verdicts, features and paths for other tools."""
     from ltood.core.errors import ConfigError

@@ -72,7 +72,9 @@ def predict(
     ] = None,
     sets: Annotated[
         float | None,
-        typer.Option(help="Give the set of possible classes; may miss the class at this rate."),
+        typer.Option(
+            help="Give the set of possible classes; it may miss the true one at this rate."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 256,
     device: Device = "auto",

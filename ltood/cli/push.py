@@ -21,13 +21,13 @@ def push(
         str | None, typer.Option(help="Licence for the card: cc-by-4.0, or a sentence.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read back the parts that are there already.")
+        bool, typer.Option("--check", help="Read back and check parts that are already there.")
     ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Make a new repository of the hub private.")
     ] = False,
 ) -> None:
-    """Send a store or detector with a card; a run that was interrupted is continued."""
+    """Send a store or detector with a card; an interrupted run continues."""
     from ltood.sharing.addresses import open_place
     from ltood.sharing.card import Remarks, counted
     from ltood.sharing.pushing import push as send

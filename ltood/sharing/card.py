@@ -148,7 +148,7 @@ def _metrics(subject: Subject) -> str:
 def _licence(facts: Mapping[str, Any], origin: Mapping[str, Any], remarks: Remarks) -> str:
     said = _cell(remarks.licence) if remarks.licence else "Nothing was said about the licence."
     lines = [
-        f"## Licence\n\n{said} Features and scores are derived from images, whose terms go on to "
+        f"## Licence\n\n{said} Features and scores are derived from images, whose terms still "
         "apply:"
     ]
     known = known_sets()

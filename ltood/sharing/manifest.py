@@ -154,7 +154,7 @@ def _check(manifest: Manifest, address: str) -> None:
         raise _refused(address, f"names the kind {manifest.kind!r}, not {', '.join(ROOTS)}")
     for name in (manifest.name, *(file.name for file in manifest.files)):
         if leads_out(name) or not _PATH.fullmatch(name) or "." in name.split("/"):
-            raise _refused(address, f"names a file {name!r} that could lie anywhere")
+            raise _refused(address, f"names a file {name!r} that may lie outside the folder")
     if "/" in manifest.name:
         raise _refused(address, f"has the name {manifest.name!r}, which is a path")
     root = ROOTS[manifest.kind]
