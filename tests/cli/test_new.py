@@ -51,7 +51,9 @@ def test_git_and_dvc_know_it(made):
     (made / "data/work").mkdir(parents=True)
     (made / "data/work/x").write_text("")
     assert "data" not in git("status", "--porcelain")
-    assert (made / ".dvc/config").read_text() == (ROOT / ".dvc/config").read_text()
+    for name in (".dvc/config", "params.schema.json"):
+        assert (made / name).read_text() == (ROOT / name).read_text()
+    assert "$schema=params.schema.json" in (made / "params.yaml").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("name", ["README.md", ".hidden"])

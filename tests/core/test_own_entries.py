@@ -135,3 +135,14 @@ def test_its_code_counts_in_the_digest(repository):
     (repository / "methods/_sign.py").write_text("SIGN = -2\n")
     changed = modules()
     assert {name for name in first if changed[name] != first[name]} == {"ltood.methods._sign"}
+
+
+def test_the_schema_of_settings_knows_it(repository):
+    from ltood.cli.schema import params_schema
+
+    known = params_schema()["properties"]
+    assert "norm" in known["method"]["enum"]
+    assert (
+        known["methods"]["properties"]["norm"]["description"]
+        == "Norm: length of the feature, negated."
+    )
