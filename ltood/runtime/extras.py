@@ -16,7 +16,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "timm": {"timm": "timm"},
     "remote": {"fsspec": "fsspec", "s3fs": "s3fs", "sshfs": "sshfs"},
     "hub": {"huggingface_hub": "huggingface_hub"},
-    "arrow": {"pyarrow": "PyArrow"},
+    "arrow": {"pyarrow": "pyarrow"},
 }
 
 

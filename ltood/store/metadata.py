@@ -1,6 +1,7 @@
 """Attributes of a store: what it holds, what it was made from, and its fingerprint."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec, digest
 ATTRIBUTE = "ltood"
 CHECKSUM_ATTRIBUTE = "ltood_crc32c"
 DOCUMENT = "zarr.json"
+#: Names of splits and arrays, which are folders of a store.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 #: Attributes that do not decide what is stored, or follow from the rest.
 _NOT_COUNTED = frozenset({"fingerprint", "schema", "complete", "provenance"})
 
@@ -54,6 +57,7 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
             f"{path / DOCUMENT} does not have the fingerprint it was written with; write the store "
             "again."
         )
+    _check_names(path, content)
     return content
 
 
@@ -101,6 +105,22 @@ def spec_from_json(splits: Mapping[str, Any]) -> dict[str, tuple[SplitSpec, int]
         )
         for name, entry in splits.items()
     }
+
+
+def _check_names(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse splits and arrays whose names could be files outside the store.
+
+    Raises:
+        CorruptStoreError: With the name.
+    """
+    splits, head = content.get("splits", {}), content.get("head", {})
+    arrays = [key for split in splits.values() for key in split["arrays"]]
+    for name in (*splits, *arrays, *head):
+        if not _NAME.fullmatch(name):
+            raise CorruptStoreError(
+                f"{path / DOCUMENT} names {name!r}, which cannot be a split or an array; write the "
+                "store again."
+            )
 
 
 def _read_root(path: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
+import json
+import re
 import shutil
 
 import pytest
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.store.metadata import fingerprint, seal_root
 from ltood.store.verifying import open_store, store_files, verify_store
 from tests.store.store_samples import create, make_spec, tree, write_store
 
@@ -37,3 +40,24 @@ def test_a_store_that_is_not_finished(tmp_path):
     create(tmp_path / "s.zarr", make_spec())
     with pytest.raises(IncompleteStoreError):
         dict(verify_store(tmp_path / "s.zarr"))
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/etc", "a/b", "", ".done"])
+@pytest.mark.parametrize("where", ["split", "array", "head"])
+def test_names_that_lead_out_of_a_store(tmp_path, name, where):
+    path = write_store(tmp_path / "s.zarr")
+    document = json.loads((path / "zarr.json").read_text())
+    content = document["attributes"].pop("ltood")
+    if where == "split":
+        content["splits"][name] = content["splits"].pop("train")
+    elif where == "array":
+        arrays = content["splits"]["train"]["arrays"]
+        arrays[name] = arrays.pop("features")
+    else:
+        content["head"][name] = content["head"].pop("bias")
+    content["fingerprint"] = fingerprint(content)
+    document["attributes"] = {"ltood": content}
+    (path / "zarr.json").write_text(json.dumps(document))
+    seal_root(path, complete=True)
+    with pytest.raises(CorruptStoreError, match=re.escape(repr(name))):
+        open_store(path)
