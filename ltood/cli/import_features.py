@@ -12,8 +12,8 @@ def import_features(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Holds head.npz and one <split>.npz per split; or .npy, .safetensors, .pt, "
-            ".parquet, .arrow."
+            help="Holds one <split>.npz per split and, for entries that read a head, head.npz; or "
+            ".npy, .safetensors, .pt, .parquet, .arrow."
         ),
     ],
     store: Annotated[Path, store_option("Feature store to create.")],

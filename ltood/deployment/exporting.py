@@ -21,16 +21,24 @@ from ltood.core.building import (
     build_method,
     build_normaliser,
 )
-from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.entry import Entry
+from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
+from ltood.core.inputs import Need
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.provenance import library_versions
-from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.scoring.session import (
+    ScoringSession,
+    calibrate,
+    fit_method,
+    fit_normaliser,
+    reads_logits,
+)
 from ltood.store.layout import ID_SPLITS, VAL_SPLIT
-from ltood.store.reading import StoreReader
+from ltood.store.reading import StoreReader, head_remedy
 
 DEFAULT_TPR = 0.95
 #: Recalls are counted in millionths, so that 0.95 of 20 rows is 19 and never 20.
@@ -105,8 +113,10 @@ def fit_slots(
             "store."
         )
     session, calibration = calibrate(plain, calibrator)
+    _refuse_stored_logits(session, f"method {method.name}", method.entry)
     fit_method(session, method)
     if not normaliser.is_none:
+        _refuse_stored_logits(session, f"normaliser {normaliser.name}", normaliser.entry)
         fit_normaliser(session, normaliser)
     classes = class_statistics(session.inputs())
     description = {
@@ -131,6 +141,16 @@ def fit_slots(
         math.inf,
         description,
     )
+
+
+def _refuse_stored_logits(session: ScoringSession, what: str, entry: Entry) -> None:
+    """Refuse an entry that would learn from logits which no head makes for new rows."""
+    if session.own_head is None and session.has_logits and reads_logits(entry):
+        remedy = session.store.remedies.get(Need.HEAD) or head_remedy(session.store)
+        raise MissingNeedError(
+            f"a detector with {what} needs the classifier head, which makes logits of new rows; "
+            f"{remedy}."
+        )
 
 
 def threshold_at(scores: ArrayLike, tpr: float) -> float:

@@ -1,12 +1,10 @@
 """Features of stores, of files and of arrays in memory, in one form."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.arrays import as_array
@@ -18,12 +16,14 @@ from ltood.store.formats import open_table
 from ltood.store.import_rules import (
     HEAD,
     class_counts,
+    feature_width,
     folder_files,
     read_class_names,
     read_head,
     read_ids,
     read_labels,
     split_spec,
+    stand_in,
 )
 from ltood.store.layout import check_split_name, full_split_name
 from ltood.store.pooling import Pool, pooled
@@ -47,8 +47,8 @@ def open_features(
     """Open features for reading, without reading them.
 
     Args:
-        source: A feature store; a folder of files as `ltood import` reads them, of which the
-            head may be missing; or arrays by split: {"train": (features, labels), "svhn":
+        source: A feature store; a folder of files as `ltood import` reads them; or
+            arrays by split: {"train": (features, labels), "svhn":
             features} or {"train": {"features": ..., "labels": ...}}. Several of them in a list
             are joined: rows with the same id, whatever their order, get the features of all.
         head: Head to use instead of theirs: a linear layer, a `ClassifierHead`, (weight, bias), or
@@ -146,7 +146,7 @@ def _of_folder(
     """Splits of a folder of files."""
     tables = {
         name: joined([open_table(path, array) for path, array in of.items()])
-        for name, of in folder_files(folder, needs_head=False).items()
+        for name, of in folder_files(folder).items()
     }
     return _of_tables(tables, head, names, pool)
 
@@ -181,12 +181,12 @@ def _of_tables(
     described = tables.pop(HEAD, None)
     if not tables:
         raise DataError("there are no splits; give train, test or OOD sets.")
-    if head is None and described is not None:
+    if head is None:
         head = read_head(described)
     if pool is not None:
-        width = _width(next(iter(tables.values())), head)
+        width = feature_width(tables, head)
         tables = {name: pooled(table, width, pool) for name, table in tables.items()}
-    shapes = head or _stand_in(tables, names)
+    shapes = head or stand_in(tables, described, names)
     classes = len(shapes["bias"])
     splits, labels = {}, {}
     for name, table in tables.items():
@@ -198,40 +198,15 @@ def _of_tables(
         columns["labels"] = Column.of(f"labels of {name}", labels[name])
         columns["ids"] = Column.of(f"ids of {name}", read_ids(table))
         splits[name] = Split(name, columns)
-    if names is None and described is not None:
+    if names is None:
         names = read_class_names(described, classes)
-    names = [str(number) for number in range(classes)] if names is None else names
     if len(names) != classes:
         raise DataError(
             f"there are {len(names)} class names for {classes} classes; give one per class."
         )
-    given = None
-    if described is not None and "class_counts" in described.names:
-        given = described.load("class_counts")
-    counted = given is not None or "train" in labels
-    counts = class_counts(given, labels.get("train"), classes) if counted else None
-    return Features(splits, head or {}, names, counts)
-
-
-def _stand_in(tables: Mapping[str, Table], names: Sequence[str] | None) -> HeadArrays:
-    """Shapes of the head that features without one would have."""
-    width = _width(next(iter(tables.values())), None)
-    classes = 1 if names is None else len(names)
-    with suppress(DataError, KeyError, ValueError):
-        classes = max(classes, int(tables["train"].load("labels").max()) + 1)
-    zero = np.float32(0)
-    return {
-        "weight": np.broadcast_to(zero, (classes, width)),
-        "bias": np.broadcast_to(zero, (classes,)),
-    }
-
-
-def _width(table: Table, head: HeadArrays | None) -> int:
-    """Feature width D."""
-    if head is not None:
-        return int(head["weight"].shape[1])
-    shape = table.shape("features")
-    return shape[1] if len(shape) == 4 else shape[-1] if shape else 0
+    counted = "train" in labels or (described is not None and "class_counts" in described.names)
+    counts = class_counts(described, labels.get("train"), classes) if counted else None
+    return Features(splits, head, names, counts)
 
 
 def _column(table: Table, key: str, split: str) -> Column:

@@ -30,8 +30,10 @@ def reader_of(features: Features | StoreReader | str | Path) -> StoreReader:
         return features
     if features.path is not None:
         return FeatureStore.open(features.path)
+    # Without a head, logits are those that were given, if any.
+    keys = ("features", "labels", "local", *(() if features.head_arrays else ("logits",)))
     splits = {
-        name: Given(*(cast(Any, split.columns.get(key)) for key in ("features", "labels", "local")))
+        name: Given(*(cast(Any, split.columns.get(key)) for key in keys))
         for name, split in features.items()
     }
     head = ClassifierHead.from_arrays(features.head_arrays) if features.head_arrays else None

@@ -21,7 +21,7 @@ from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.fitted import FittedEntry
-from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
+from ltood.store.layout import AUX_SPLIT, VAL_SPLIT, VIEWS_SPLIT
 from ltood.store.reading import SplitReader, StoreReader, head_remedy
 
 
@@ -83,14 +83,21 @@ class ScoringSession:
         """The head that predicts classes: the own one, or that of the nearest class mean."""
         return _nearest_mean_head(self.inputs()) if self.own_head is None else self.own_head
 
+    @cached_property
+    def has_logits(self) -> bool:
+        """Whether rows have logits: the head's or, where no calibrator is between, stored ones."""
+        names = [name for name in self.store.splits if name != VIEWS_SPLIT]
+        stored = all("logits" in self.store.split_spec(name)[0].arrays for name in names)
+        return self.own_head is not None or (self.calibrator is None and stored)
+
     @property
     def predicts_from(self) -> str:
         """Array of a batch that `predict` reads."""
-        return "features" if self.own_head is None else "logits"
+        return "logits" if self.has_logits else "features"
 
     def predict(self, batch: FeatureBatch) -> Tensor:
         """Predicted classes, [N], of rows as the calibrator shows them."""
-        logits = self.head.logits(batch.features) if self.own_head is None else batch.logits
+        logits = batch.logits if self.has_logits else self.head.logits(batch.features)
         return logits.argmax(dim=1)
 
     def split(self, name: str) -> SplitReader:
@@ -171,10 +178,11 @@ class ScoringSession:
             MissingNeedError: On the first need that is not met.
         """
         needs = entry.needs
-        reads_logits = bool({"logits", "aux_outputs"} & set(entry.arrays))
+        lacking = reads_logits(entry) and not self.has_logits
         if isinstance(entry, Calibrator):  # It changes logits by a method of its own.
-            reads_logits = type(entry)._adjust_logits is not Calibrator._adjust_logits
-        if reads_logits and self.own_head is None:
+            changes = type(entry)._adjust_logits is not Calibrator._adjust_logits
+            lacking = changes and self.own_head is None
+        if lacking:
             needs |= {Need.HEAD}
         inputs = self.inputs(train_split)
         remedies = {Need.HEAD: head_remedy(self.store), **self.store.remedies}
@@ -184,6 +192,11 @@ class ScoringSession:
         """Whether every split holds local features."""
         specs = (self.store.split_spec(name)[0] for name in self.store.image_splits)
         return all("local" in spec.arrays for spec in specs)
+
+
+def reads_logits(entry: Entry) -> bool:
+    """Whether an entry reads what a head makes of features."""
+    return bool({"logits", "aux_outputs"} & set(entry.arrays))
 
 
 def _nearest_mean_head(inputs: FitInputs) -> ClassifierHead:

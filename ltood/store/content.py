@@ -20,14 +20,15 @@ def check_content(
 
     Args:
         spec: Splits and arrays.
-        head: Head arrays by name; none where the backbone has none, and then no split has logits.
+        head: Head arrays by name; none where the backbone has none, and then all splits have
+            logits, C each, or no split has.
         class_names: C names.
         counts: C training counts.
 
     Raises:
         DataError: If something is missing or has another shape than the rest.
     """
-    dim = outputs = None
+    dim, outputs = None, len(class_names)
     if head:
         sizes = check_head({name: values.shape for name, values in head.items()})
         num_classes, dim, outputs = sizes["C"], sizes["D"], sizes["C"] + sizes["e"]
@@ -38,29 +39,45 @@ def check_content(
                 )
     elif len(counts) != len(class_names):
         raise DataError(f"there are {len(counts)} class counts but {len(class_names)} class names.")
+    fixed = "this head" if head else "the others"
     for name, split in spec.splits.items():
-        dim = _check_split(name, split, dim, outputs)
+        dim = _check_split(name, split, (dim, outputs), fixed)
+    if not head:
+        _check_logits_of_all(spec)
 
 
-def _check_split(name: str, split: SplitSpec, dim: int | None, outputs: int | None) -> int:
+def _check_logits_of_all(spec: StoreSpec) -> None:
+    """Refuse logits of some splits alone, where no head computes those of the others."""
+    images = {name: split for name, split in spec.splits.items() if name != VIEWS_SPLIT}
+    without = [name for name, split in images.items() if "logits" not in split.arrays]
+    if without and len(without) < len(images):
+        given = next(name for name in images if name not in without)
+        raise DataError(
+            f"split {given} has logits but split {without[0]} has none, and there is no head to "
+            "compute them; give logits for all splits or for none, or give the head."
+        )
+
+
+def _check_split(name: str, split: SplitSpec, sizes: tuple[int | None, int], fixed: str) -> int:
     """Refuse arrays of one split that do not fit the head and the splits before.
 
     Args:
         name: Split name.
         split: Its arrays.
-        dim: Feature width D, or None for any.
-        outputs: Number of logits; None where there is no head.
+        sizes: Feature width D, or None for any, and number of logits.
+        fixed: What decides the sizes, for messages.
 
     Returns:
         The feature width.
     """
+    dim, outputs = sizes
     features = split.arrays.get("features")
     found = () if features is None else features.shape
     width = dim if dim is not None else (found[-1] if found else 1)
     needed: dict[str, tuple[int, ...]] = {"features": (width,), "labels": (), "ids": ()}
     if name == VIEWS_SPLIT:
         needed["features"] = (found[0] if len(found) > 1 else 1, width)
-    elif outputs is not None and "logits" in split.arrays:
+    elif "logits" in split.arrays:
         needed["logits"] = (outputs,)
     for key, shape in needed.items():
         if key not in split.arrays:
@@ -68,7 +85,7 @@ def _check_split(name: str, split: SplitSpec, dim: int | None, outputs: int | No
         if split.arrays[key].shape != shape:
             raise DataError(
                 f"{key} of split {name} has rows of shape {split.arrays[key].shape}; "
-                f"with {'this head' if outputs is not None else 'the others'} they must be {shape}."
+                f"with {fixed} they must be {shape}."
             )
     if "logits" in split.arrays and "logits" not in needed:
         raise DataError(

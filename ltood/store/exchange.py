@@ -2,7 +2,8 @@
 
 The exchange format: `head.npz` with weight [C, D], bias [C] and optional class_counts,
 class_names, bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a
-`ClassifierHead` has; `<split>.npz` with features [N, D], labels [N] and optional logits
+`ClassifierHead` has; without a head there is no such file, or one with class_counts and class_names
+alone; `<split>.npz` with features [N, D], labels [N] and optional logits
 [N, C + e], local [N, P, D], ids [N], each once; splits are train, val, test, aux and ood_<name>.
 OOD sets may carry sc_label instead of labels: a class for rows that belong to an ID class, -1
 elsewhere.
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
-from ltood.runtime.console import progress
+from ltood.runtime.console import log, progress
 from ltood.runtime.files import remove_folder, replace_folder
 from ltood.store.archives import file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
@@ -28,17 +29,18 @@ from ltood.store.import_rules import (
     HEAD,
     as_float32,
     class_counts,
+    feature_width,
     folder_files,
     read_class_names,
     read_head,
     read_ids,
     read_labels,
     split_spec,
+    stand_in,
 )
 from ltood.store.layout import ID_SPLITS, StoreSpec, digest
 from ltood.store.metadata import store_kind
 from ltood.store.pooling import pooled
-from ltood.store.reading import required_head
 from ltood.store.scores import ScoreStore
 from ltood.store.tables import Table, joined
 
@@ -66,7 +68,7 @@ def import_folder(
         StoreError: If the store exists and was made from something else.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the folder that holds head.npz.")
+        raise DataError(f"{folder} is not a folder; give the folder that holds train.npz.")
     with ExitStack() as stack:
         files = folder_files(folder)
         tables = {
@@ -75,24 +77,27 @@ def import_folder(
             )
             for name, of in files.items()
         }
-        described = tables.pop(HEAD)
+        described = tables.pop(HEAD, None)
         head = read_head(described)
+        if not head:
+            _say_headless(folder, tables)
+        width = feature_width(tables, head)
         archives = {
-            name: table if pool is None else pooled(table, head["weight"].shape[1], pool)
+            name: table if pool is None else pooled(table, width, pool)
             for name, table in tables.items()
         }
-        spec = StoreSpec({name: split_spec(archive, head) for name, archive in archives.items()})
-        labels = {name: read_labels(name, archive, head) for name, archive in archives.items()}
+        shapes = head or stand_in(archives, described)
+        spec = StoreSpec({name: split_spec(archive, shapes) for name, archive in archives.items()})
+        labels = {name: read_labels(name, archive, shapes) for name, archive in archives.items()}
         ids = {name: read_ids(archive) for name, archive in archives.items()}
-        given = described.load("class_counts") if "class_counts" in described.names else None
-        counts = class_counts(given, labels.get("train"), len(head["bias"]))
+        counts = class_counts(described, labels.get("train"), len(shapes["bias"]))
         provenance: dict[str, Any] = {
             "source": "import",
             "archives": {path.name: _digest(path) for of in files.values() for path in of},
         }
         if pool is not None:
             provenance["pool"] = pool
-        names = read_class_names(described, len(head["bias"]))
+        names = read_class_names(described, len(counts))
         place, writer = _open_writer(store, overwrite, (spec, provenance, head, names, counts))
         try:
             for name, archive in archives.items():
@@ -107,6 +112,26 @@ def import_folder(
     else:
         remove_folder(_new_place(store))
     return FeatureStore.open(store)
+
+
+def _say_headless(folder: Path, tables: Mapping[str, Table]) -> None:
+    """Say what does not run on a folder without a head, and how to give one.
+
+    Raises:
+        DataError: If there are no training rows either, so that nothing says what the classes are.
+    """
+    if "train" not in tables:
+        raise DataError(
+            f"{folder} has neither a head nor a split train (only {', '.join(tables)}), and one of "
+            "the two must say what the classes are; add head.npz or train.npz."
+        )
+    stored = all("logits" in table.names for table in tables.values())
+    refused = "read the head" if stored else "read logits or the head"
+    log(
+        f"{folder} has no head: entries that {refused} will not run"
+        f"{', nor detectors that read logits' if stored else ''}. To give one, add head.npz with "
+        "weight [C, D] and bias [C], the network's last linear layer, and import again."
+    )
 
 
 def _digest(path: Path) -> str:
@@ -166,12 +191,12 @@ def _write_split(
         for key in ("features", "logits", "local")
         if key in archive.names
     }
-    weight, bias = output_layer(head)
+    layer = output_layer(head) if head else None
     with progress(f"import {name}", spec.rows) as advance:
         for start, stop in ranges:
             block = {key: next(stream) for key, stream in streams.items()}
             if (start, stop) in missing:
-                rows = _check_block(archive.path, start, block, weight, bias)
+                rows = _check_block(archive.path, start, block, layer)
                 rows |= {"labels": labels[start:stop], "ids": ids[start:stop]}
                 rows = {key: v.astype(spec.arrays[key].dtype) for key, v in rows.items()}
                 writer.write(name, start, rows)
@@ -182,10 +207,9 @@ def _check_block(
     path: Path,
     start: int,
     block: dict[str, NDArray[Any]],
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
+    layer: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
 ) -> dict[str, NDArray[Any]]:
-    """Refuse values that are not finite and logits that are not the head's."""
+    """Refuse values that are not finite and, where there is a head, logits that are not its own."""
     for key in ("features", "logits", "local"):
         # Numbers beyond float32 become infinite when they are stored.
         if key in block and not np.isfinite(as_float32(block[key])).all():
@@ -195,6 +219,9 @@ def _check_block(
                 f"{path}: {key} of row {row} hold NaN or infinity ({int(bad.sum())} such rows "
                 f"from row {start} on); every value must be finite in float32. Extract them again."
             )
+    if layer is None:
+        return block
+    weight, bias = layer
     features = as_float32(block["features"])
     if "logits" not in block and _surely_finite(features, weight, bias):
         return block
@@ -263,12 +290,14 @@ def export_split(store: Path, split: str, out: Path) -> list[str]:
 def export_head(store: Path, out: Path) -> list[str]:
     """Write the head, class counts and class names of a feature store as `head.npz`.
 
+    Without a head, counts and names alone are written, which `import_folder` takes, too.
+
     Returns:
         Names of the arrays written.
     """
     opened = FeatureStore.open(store)
     arrays = {
-        **required_head(opened, f"export to {out}"),
+        **opened.head_arrays(),
         "class_counts": opened.prior().counts,
         "class_names": np.array(opened.class_names),
     }

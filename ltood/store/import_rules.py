@@ -1,6 +1,7 @@
 """Rules that archives must keep to become a feature store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ _SPLIT_ARRAYS = ("features", "labels", "sc_label", "logits", "local", "ids")
 _LAST_ID = np.iinfo(np.int64).max
 
 
-def read_head(archive: Table) -> dict[str, NDArray[Any]]:
-    """Head arrays as float32, checked."""
+def read_head(archive: Table | None) -> dict[str, NDArray[Any]]:
+    """Head arrays as float32, checked; none where there is no file or it only names classes."""
     head: dict[str, NDArray[Any]] = {}
+    if archive is None or (archive.names and set(archive.names) <= set(_HEAD_NOTES)):
+        return head
     for name in archive.names:
         if name in HEAD_SHAPES:
             values = archive.load(name)
@@ -51,9 +54,41 @@ def read_head(archive: Table) -> dict[str, NDArray[Any]]:
     return head
 
 
-def read_class_names(archive: Table, num_classes: int) -> list[str]:
+def stand_in(
+    tables: Mapping[str, Table], described: Table | None, names: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Shapes of the head that splits without one would have; they take no memory.
+
+    Args:
+        tables: Arrays by split.
+        described: The head's file, which may only name the classes.
+        names: Class names, where they are given apart.
+    """
+    classes = 1 if names is None else len(names)
+    if names is None and described is not None:
+        given = [described.shape(note) for note in _HEAD_NOTES if note in described.names]
+        classes = max([1, *(shape[0] for shape in given if shape)])
+    with suppress(DataError, KeyError, ValueError):
+        classes = max(classes, int(tables["train"].load("labels").max()) + 1)
+    zero = np.float32(0)
+    return {
+        "weight": np.broadcast_to(zero, (classes, feature_width(tables, {}))),
+        "bias": np.broadcast_to(zero, (classes,)),
+    }
+
+
+def feature_width(tables: Mapping[str, Table], head: Mapping[str, NDArray[Any]]) -> int:
+    """Feature width D: that of the head or, without one, of the training rows."""
+    if head:
+        return int(head["weight"].shape[1])
+    table = tables.get("train") or next(iter(tables.values()))
+    shape = table.shape("features")
+    return shape[1] if len(shape) == 4 else shape[-1] if shape else 0
+
+
+def read_class_names(archive: Table | None, num_classes: int) -> list[str]:
     """Names of the classes; their numbers where none are given."""
-    if "class_names" not in archive.names:
+    if archive is None or "class_names" not in archive.names:
         return [str(number) for number in range(num_classes)]
     names = archive.load("class_names")
     if names.dtype.kind != "U" or names.shape != (num_classes,):
@@ -71,18 +106,14 @@ def read_class_names(archive: Table, num_classes: int) -> list[str]:
     return listed
 
 
-def folder_files(folder: Path, *, needs_head: bool = True) -> dict[str, dict[Path, str]]:
-    """Files of a folder by split, "head" among them, in a fixed order.
-
-    Args:
-        folder: The folder.
-        needs_head: Refuse a folder without a head.
+def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
+    """Files of a folder by split, "head" among them where there is one, in a fixed order.
 
     Returns:
         For each split its files, each with the name of its array where its format has none.
 
     Raises:
-        DataError: If a file is not read, or there is no head or no split.
+        DataError: If a file is not read, or there is no split.
     """
     found: dict[str, dict[Path, str]] = {}
     for path in sorted(folder.iterdir()):
@@ -102,10 +133,6 @@ def folder_files(folder: Path, *, needs_head: bool = True) -> dict[str, dict[Pat
         if path.suffix != path.suffix.lower():
             raise DataError(f"{path} is not read: its ending must be in lower case. Rename it.")
         found.setdefault(name, {})[path] = array
-    if needs_head and HEAD not in found:
-        raise DataError(
-            f"{folder / 'head.npz'} does not exist; save weight [C, D], bias [C] there."
-        )
     if not found.keys() - {HEAD}:
         raise DataError(f"{folder} holds no split; put train.npz, test.npz, ood_<name>.npz there.")
     return found
@@ -133,7 +160,7 @@ class _Rule:
     Attributes:
         kinds: NumPy kinds of its type.
         what: The same in words.
-        shape: One row; "D" and "C + e" are sizes of the head, None is any.
+        shape: One row; "D" and "C + e" are sizes of the head (without one e is 0), None is any.
     """
 
     kinds: str
@@ -181,9 +208,9 @@ def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
         ):
             words = ", ".join(["N", *(f"{size or 'P'}" for size in wanted)])
             raise DataError(
-                f"{path}: {name} have shape {archive.shape(name)}; with a head of {num_classes} "
-                f"classes and {dim} features they must be [{words}]. The archive and the head "
-                f"must come from the same network{_WAY_OUT if name == 'features' else ''}."
+                f"{path}: {name} have shape {archive.shape(name)}; with {num_classes} classes and "
+                f"{dim} features they must be [{words}]. All archives, and the head if there "
+                f"is one, must come from the same network{_WAY_OUT if name == 'features' else ''}."
             )
         if name != "ids":
             half = dtype.itemsize == 2 and dtype.kind == "f" and name != "logits"
@@ -212,7 +239,7 @@ def read_labels(name: str, archive: Table, head: Mapping[str, NDArray[Any]]) -> 
         row = int(np.argmax(bad))
         raise DataError(
             f"{archive.path}: {key}[{row}] is {labels[row]}; it must lie in {lowest} to "
-            f"{num_classes - 1}, the classes of the head ({int(bad.sum())} such rows)."
+            f"{num_classes - 1}, the classes of the head or of train ({int(bad.sum())} such rows)."
         )
     return labels.astype(np.int64)
 
@@ -240,10 +267,11 @@ def read_ids(archive: Table) -> NDArray[np.int64]:
 
 
 def class_counts(
-    given: NDArray[Any] | None, train: NDArray[np.int64] | None, num_classes: int
+    described: Table | None, train: NDArray[np.int64] | None, num_classes: int
 ) -> NDArray[np.int64]:
-    """Training counts: given ones win, else counted from the training labels."""
-    if given is not None:
+    """Training counts: those in the head's file win, else counted from the training labels."""
+    if described is not None and "class_counts" in described.names:
+        given = described.load("class_counts")
         if given.shape != (num_classes,) or given.dtype.kind not in "iu":
             raise DataError(
                 f"head.npz: class_counts is {given.dtype} of shape {given.shape}; it must be "
@@ -259,8 +287,8 @@ def class_counts(
     if (counts <= 0).any():
         empty = np.flatnonzero(counts <= 0)[:10].tolist()
         raise DataError(
-            f"classes {empty} have no training images (count {counts[empty[0]]}); every class of "
-            "the head needs at least one. Remove the class from the head or add images."
+            f"classes {empty} have no training images (count {counts[empty[0]]}); every class "
+            "needs at least one. Remove the class (from the head, too) or add images."
         )
     return counts
 

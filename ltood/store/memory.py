@@ -54,11 +54,13 @@ class Given:
         features: Features, [N, D].
         labels: Classes, [N]; not for auxiliary outliers, and -1 or absent for OOD rows.
         local: Local features, [N, P, D].
+        logits: Outputs of the network, [N, C], where no head gives them.
     """
 
     features: Rows
     labels: Rows | None = None
     local: Rows | None = None
+    logits: Rows | None = None
 
 
 class MemorySplit:
@@ -84,6 +86,9 @@ class MemorySplit:
         self._arrays = {"features": features}
         if given.local is not None:
             self._arrays["local"] = _rows(given.local, f"{name} local features", "[N, P, D]", dim)
+        if given.logits is not None and layer is None:
+            width = as_array(given.logits, f"{name} logits").shape[-1]
+            self._arrays["logits"] = _rows(given.logits, f"{name} logits", "[N, C]", width)
         self._arrays["labels"] = (
             np.broadcast_to(np.int64(-1), rows)
             if given.labels is None

@@ -96,9 +96,9 @@ class StoreReader(Protocol):
 def head_remedy(store: StoreReader) -> str:
     """What to do about a head that is missing, for messages."""
     return (
-        f"there is none in {store.path}: give one with head= of ltood.open_features or, for CLIP, "
-        "adapt one with the recipe zero_shot, coop or locoop and give its folder (--head "
-        "data/work/head)"
+        f"there is none in {store.path}: give one with head= of ltood.open_features, as head.npz "
+        "to ltood import or, for CLIP, adapt one with the recipe zero_shot, coop or locoop and "
+        "give its folder (--head data/work/head)"
     )
 
 

@@ -10,11 +10,11 @@ from torch import nn
 import ltood
 from ltood.calibrators.none import NoCalibration
 from ltood.core.building import EntrySpec, build_method
-from ltood.core.errors import MissingNeedError
+from ltood.core.errors import DataError, MissingNeedError
 from ltood.deployment.exporting import fit_detector
 from ltood.scoring.run import score_store, write_scores
-from ltood.scoring.session import ScoringSession
-from ltood.store.exchange import export_head
+from ltood.scoring.session import ScoringSession, fit_method
+from ltood.store.exchange import export_head, export_split, import_folder
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.sweeping.searching import sweep
@@ -110,11 +110,7 @@ def test_what_needs_a_head_says_how_to_give_one(tmp_path, store, what, slots):
     assert not (tmp_path / "s.zarr").exists()
 
 
-def test_heads_and_validation_archives_of_a_store_without_a_head(tmp_path, store):
-    with pytest.raises(
-        MissingNeedError, match=r"export to .*head\.npz needs the classifier head; .*head="
-    ):
-        export_head(store.path, tmp_path / "head.npz")
+def test_validation_archives_of_a_store_without_a_head(tmp_path, store):
     archive = tmp_path / "more.npz"
     np.savez(archive, features=np.ones((4, 6), np.float32))
     given = store, "knn", [{"k": 1}]
@@ -132,3 +128,103 @@ def test_neither_head_nor_training_rows(tmp_path):
         MissingNeedError, match=r"f\.zarr has neither a head nor a split train \(only ood_far\)"
     ):
         ScoringSession.open(FeatureStore.open(tmp_path / "f.zarr"), "cpu")
+
+
+NAMES = ["cat", "dog", "emu"]
+
+
+@pytest.fixture
+def folder(tmp_path, given):
+    """Files of the same rows; of the head's arrays there are names alone."""
+    path = tmp_path / "in"
+    path.mkdir()
+    for name in ("train", "val", "test"):
+        features, labels = given[name]
+        np.savez(path / f"{name}.npz", features=features, labels=labels)
+    np.savez(path / "aux.npz", features=given["aux"])
+    np.savez(path / "ood_noise.npz", features=given["noise"])
+    (path / "head_class_names.txt").write_text("\n".join(NAMES))
+    return path
+
+
+def with_logits(folder, skipped=()):
+    """Give logits [N, 3] to every split; they are returned by split."""
+    rng, found = np.random.default_rng(1), {}
+    for path in folder.glob("*.npz"):
+        with np.load(path) as arrays:
+            held = dict(arrays)
+        if path.stem not in skipped:
+            found[path.stem] = rng.normal(size=(len(held["features"]), 3)).astype(np.float32)
+            np.savez(path, **held, logits=found[path.stem])
+    return found
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_a_folder_without_a_head_goes_there_and_back(tmp_path, folder, given, capsys, logits):
+    if logits:
+        with_logits(folder)
+    store = import_folder(folder, tmp_path / "in.zarr")
+    said = [line for line in capsys.readouterr().err.splitlines() if "has no head" in line]
+    assert len(said) == 1
+    assert "head.npz" in said[0]
+    assert ("read logits or the head" in said[0]) is not logits
+    assert (store.class_names, store.prior().counts.tolist()) == (NAMES, [20, 20, 20])
+    assert store.head_arrays() == {}
+    np.testing.assert_array_equal(store.split("test").read("features", 0, 30), given["test"][0])
+    back = tmp_path / "back"
+    for split in store.splits:
+        assert ("logits" in export_split(store.path, split, back / f"{split}.npz")) is logits
+    assert export_head(store.path, back / "head.npz") == ["class_counts", "class_names"]
+    again = import_folder(back, tmp_path / "again.zarr")
+    assert (again.class_names, again.splits) == (NAMES, store.splits)
+    for split in store.splits:
+        names = store.split(split).arrays
+        assert again.split(split).arrays == names
+        for name, values in store.split(split).load(names).items():
+            np.testing.assert_array_equal(again.split(split).load([name])[name], values)
+    board = ltood.compare(ltood.open_features(folder), methods=METHODS, device="cpu")
+    imported = ltood.compare(again, methods=METHODS, device="cpu")
+    assert [row["mean"] for row in board.rows] == [row["mean"] for row in imported.rows]
+
+
+def test_classes_are_counted_in_train_where_nothing_names_them(tmp_path, folder):
+    (folder / "head_class_names.txt").unlink()
+    assert import_folder(folder, tmp_path / "in.zarr").class_names == ["0", "1", "2"]
+    (folder / "train.npz").unlink()
+    with pytest.raises(DataError, match=r"neither a head nor a split train .*aux, ood_noise, test"):
+        import_folder(folder, tmp_path / "other.zarr")
+    assert not (tmp_path / "other.zarr").exists()
+
+
+def test_given_logits_are_scored_without_a_head(tmp_path, folder):
+    logits = with_logits(folder)
+    store = import_folder(folder, tmp_path / "in.zarr")
+    scores = score_store(store, tmp_path / "s.zarr", EntrySpec("maxlogit"), device="cpu")
+    for name in ("test", "ood_noise"):
+        np.testing.assert_allclose(scores.split(name).scores, -logits[name].max(1), rtol=1e-6)
+        np.testing.assert_array_equal(scores.split(name).predictions, logits[name].argmax(1))
+    sources = (store, ltood.open_features(folder), ltood.open_features(folder).save(tmp_path / "c"))
+    boards = [ltood.compare(one, methods=["maxlogit", "react"], device="cpu") for one in sources]
+    for board in boards:
+        assert [row["mean"] for row in board.rows] == [row["mean"] for row in boards[0].rows]
+        assert board.rows[0]["method"] == "maxlogit"
+        assert "react needs the classifier head" in board.failures["react"]
+    # New rows come without logits, and a calibrator changes the features that logits belong to.
+    with pytest.raises(
+        MissingNeedError, match=r"detector with method maxlogit .*head, .*; .*head\.npz"
+    ):
+        fit_detector(store, EntrySpec("maxlogit"), device="cpu")
+    session = ScoringSession.open(store, "cpu").with_calibrator(Squeezed())
+    with pytest.raises(MissingNeedError, match="maxlogit needs the classifier head"):
+        fit_method(session, build_method(EntrySpec("maxlogit")))
+
+
+def test_logits_that_nothing_honours_are_refused(tmp_path, folder):
+    with_logits(folder, skipped=["val"])
+    with pytest.raises(DataError, match="has logits but split val has none"):
+        import_folder(folder, tmp_path / "in.zarr")
+    assert not (tmp_path / "in.zarr").exists()
+    with np.load(folder / "test.npz") as arrays:
+        np.savez(folder / "test.npz", **{**arrays, "logits": np.zeros((30, 4), np.float32)})
+    with pytest.raises(DataError, match=r"test\.npz: logits have shape \(30, 4\)"):
+        import_folder(folder, tmp_path / "in.zarr")

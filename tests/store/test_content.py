@@ -30,12 +30,17 @@ def test_rows_with_and_without_a_head_and_in_views():
     check(HEAD, train=arrays(4, **LOGITS), train_views=arrays(5, 4))
     check(HEAD, train=arrays(4))
     check(train_views=arrays(5, 4), train=arrays(4))
+    check(train_views=arrays(5, 4), train=arrays(4, **LOGITS), test=arrays(4, **LOGITS))
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"train": arrays(4, **LOGITS)}, r"split train has logits, which no head gives"),
+        (
+            {"train": arrays(4, **LOGITS), "test": arrays(4)},
+            r"train has logits but .* test has none",
+        ),
+        ({"train": arrays(4, logits=ArraySpec("float32", (3,)))}, r"logits of .* train .*\(3,\)"),
         ({"head": HEAD, "train_views": arrays(5, 4, **LOGITS)}, r"train_views has logits, which"),
         ({"train": arrays(4), "test": arrays(5)}, r"rows of shape \(5,\); with the others they"),
         ({"train": arrays(3, 4)}, r"rows of shape \(3, 4\); with the others they must be \(4,\)"),
