@@ -58,7 +58,7 @@ HOLDS = {
         {"method": "energy", "normaliser": "imood"},
         "knn",
         "nnguide",
-        {"method": "ensemble", "name": "ensemble(simes)"},
+        "ensemble",
         {"method": "ensemble", "settings": {"combine": "top_half"}, "name": "ensemble(top_half)"},
     )
 }

@@ -3,16 +3,17 @@
 Source: Magesh, Veeravalli, Roy and Jha, "Principled OOD Detection via Multiple Testing",
 JMLR 2023 (arXiv:2206.09522), who test one row by p-values of several statistics. Departure: no
 correction for how members depend on one another. Instead a second conformal map, on rows that
-neither members nor first maps have seen, makes the level exact whatever the dependence. The
-default combination is that of Simes (Biometrika 1986).
+neither members nor first maps have seen, makes the level exact whatever the dependence.
 
 Held-out ID rows are cut in two by a keyed hash of their ids, class by class. Part A maps the
-score of each member to p-values, part B maps the fused statistic to one; training rows and test
-rows do neither.
+score of each member to p-values and leaves members out, part B maps the fused statistic to a
+p-value; training rows and test rows do neither. docs/results/ensembles.md says where the default
+members, their combination and the screen come from.
 
 Formula:
     p_m = (1 + #{rows of A with score of member m >= s_m}) / (rows of A + 1)
-    score = -log min_i p_(i) M / i for simes, p_(1) the smallest of the M members
+    score = mean_m (s_m - mean of A) / (standard deviation of A) for z_mean, or
+        -log min_i p_(i) M / i for simes, p_(1) the smallest of the M members, and so on
     decision: p = (1 + #{rows of B with score >= score}) / (rows of B + 1)
 """
 
@@ -40,7 +41,16 @@ from ltood.ops.member_maps import MemberMaps, group_of_classes
 from ltood.ops.screening import error_aurocs, kept, wrong_rows
 
 #: Members by setting; read without importing this file, so that their code counts with a stage's.
-HOLDS = {"members": ("relative_mahalanobis", "knn", "lts", "vim", "gen")}
+HOLDS = {
+    "members": (
+        "mahalanobis",
+        "relative_mahalanobis",
+        "knn",
+        {"method": "vim", "calibrator": "logit_adjustment", "name": "vim"},
+        {"method": "lts", "calibrator": "logit_adjustment", "name": "lts"},
+        {"method": "fdbd", "calibrator": "logit_adjustment", "name": "fdbd"},
+    )
+}
 
 Rule = Literal[
     "simes", "min_p", "fisher", "stouffer", "cauchy", "top_half", "z_mean", "softmax_mean"
@@ -55,9 +65,9 @@ class Config(Settings):
         members: Methods to combine; each its name or a mapping with method and any of settings,
             calibrator, calibrator_settings, normaliser, normaliser_settings, store and name.
             What is not set has the default of that entry, whatever params.yaml says of it.
-        combine: How the p-values of a row become one statistic: simes, min_p, fisher, stouffer,
-            cauchy or top_half (mean normal score of the rarer half). z_mean is the mean of
-            standardised scores, softmax_mean the mean softmax of the members' logits.
+        combine: How members become one statistic. z_mean is the mean of standardised scores. Of
+            p-values there are simes, min_p, fisher, stouffer, cauchy and top_half (mean normal
+            score of the rarer half); softmax_mean is the mean softmax of the members' logits.
         groups: Maps for all rows ("none"), or for each group of predicted classes, many, medium
             and few training rows ("class_group"); groups with few held-out rows are merged.
         share: Share of the held-out rows for the maps of members, above 0 up to 1; the others
@@ -72,7 +82,7 @@ class Config(Settings):
     """
 
     members: tuple[Member, ...] = HOLDS["members"]  # type: ignore[assignment]
-    combine: Rule = "simes"
+    combine: Rule = "z_mean"
     groups: Literal["none", "class_group"] = "none"
     share: Annotated[float, Limits(above=0, at_most=1)] = 0.5
     two_sided: bool = False

@@ -47,7 +47,7 @@ def from_scores(val, monkeypatch, changes=None, **more) -> Ensemble:
     """An ensemble of members whose scores are the columns of `val`, [V, K]."""
     count = val.shape[1]
     members = [{"method": "maxlogit", "name": f"m{place}"} for place in range(count)]
-    method = Ensemble(members=members, screen=0, **more)
+    method = Ensemble(members=members, **{"screen": 0, "combine": "simes", **more})
 
     def fit(held, inputs):
         place = method._held.index(held)
@@ -334,7 +334,7 @@ def test_members_that_do_not_work_are_refused(members, key):
         ({"combine": "best"}, "combine"),
         ({"share": 0}, "share"),
         ({"share": 1.1}, "share"),
-        ({"combine": "z_mean", "groups": "class_group"}, "groups"),
+        ({"groups": "class_group"}, "groups"),
         ({"combine": "softmax_mean", "two_sided": True}, "two_sided"),
     ],
 )
@@ -370,7 +370,7 @@ def grouped(toy, rows: int) -> FitInputs:
 
 def test_groups_have_maps_of_their_own(toy):
     inputs, new = grouped(toy, 300), toy.id_batch
-    method = Ensemble(members=["gen", "energy"], groups="class_group").fit(inputs)
+    method = Ensemble(members=["gen", "energy"], groups="class_group", combine="simes").fit(inputs)
     val = rows_of(inputs.val)
     first = method.learned_rows(val.ids, val.labels)
     names = ClassPrior(toy.inputs.prior.counts).groups()
@@ -393,10 +393,10 @@ def test_groups_have_maps_of_their_own(toy):
 
 
 def test_small_groups_are_merged_and_it_is_said(toy):
-    method = Ensemble(members=["gen"], groups="class_group").fit(toy.inputs)
+    method = Ensemble(members=["gen"], groups="class_group", combine="simes").fit(toy.inputs)
     merged = [{"groups": ["many", "medium", "few"], "rows": 60}]
     assert method.findings()["groups"] == merged
-    plain = Ensemble(members=["gen"]).fit(toy.inputs)
+    plain = Ensemble(members=["gen"], combine="simes").fit(toy.inputs)
     assert torch.equal(method.score(toy.id_batch), plain.score(toy.id_batch))
     assert plain.findings().keys() == {"members"}
 
