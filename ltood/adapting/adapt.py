@@ -36,7 +36,7 @@ def adapt(
     seed: int = 0,
     device_name: str = "auto",
 ) -> AdaptedHead:
-    """Make the head of a text recipe, going on where a killed run of the same inputs stopped.
+    """Make the head of a text recipe, continuing where a killed run of the same inputs stopped.
 
     Args:
         store: Features of a CLIP model, and the class names.

@@ -105,14 +105,14 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from what `state` returned."""
         self.progress = Progress(**state["progress"])
         with torch.no_grad():
             self.context.copy_(state["context"])
         self._optimiser.load_state_dict(state["optimiser"])
 
     def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
-        """Run the steps that are left, saving the state now and then.
+        """Run the steps that are left, saving the state from time to time.
 
         Args:
             folder: For the state.

@@ -41,7 +41,7 @@ class TextEncoder:
 
 
 def prompt_names(setting: str | None, stored: Sequence[str]) -> list[str]:
-    """Class names as they are to be spoken, in label order.
+    """Class names as prompts use them, in label order.
 
     Two classes of one name have one embedding, of which the user is warned.
 

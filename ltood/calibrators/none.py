@@ -13,7 +13,7 @@ class Config(Settings):
 
 
 class NoCalibration(Calibrator[Config]):
-    """Hands features on."""
+    """Returns features unchanged."""
 
     def _transform(self, features: Features) -> Features:
         """The same tensor, [N, D]."""

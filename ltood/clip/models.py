@@ -107,7 +107,7 @@ def clip_spec(
     quick_gelu: bool | None = None,
     interpolation: Interpolation | None = None,
 ) -> ClipSpec:
-    """Look a model up.
+    """Find the configuration of a model by name or file.
 
     Args:
         model: Name in open_clip, or a configuration in its format, as JSON text or as a file

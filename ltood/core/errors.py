@@ -30,7 +30,7 @@ class ConfigError(LtoodError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name stands for no file of its kind."""
+    """There is no entry, kind or set of that name."""
 
 
 class DataError(LtoodError, ValueError):

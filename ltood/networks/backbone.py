@@ -191,7 +191,7 @@ class Backbone(nn.Module, ABC):
         return None
 
     def training_views(self, ids: NDArray[np.int64]) -> "RandomViews | None":
-        """Augmented views that are to be stored of the training images with these ids, [N]."""
+        """Augmented views to store for the training images with these ids, [N]."""
         return None
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

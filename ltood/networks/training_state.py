@@ -43,7 +43,7 @@ class Progress(Generic[_Row]):
 
 
 class StateKeeper:
-    """Saves the state of a run now and then, with the inputs that it belongs to."""
+    """Saves the state of a run from time to time, with the inputs that it belongs to."""
 
     def __init__(
         self, folder: Path, inputs: Mapping[str, Any], seconds: float, *, active: bool = True
@@ -60,7 +60,7 @@ class StateKeeper:
         self._saved = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the last state is older than that."""
+        """Whether the last saved state is old enough to save another."""
         return time.monotonic() - self._saved >= self._seconds
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:

@@ -182,7 +182,7 @@ class FeatureWriter:
         class_names: Sequence[str],
         class_counts: Sequence[int] | NDArray[np.int64],
     ) -> Self:
-        """Go on with an existing store made from the same inputs.
+        """Continue an existing store made from the same inputs.
 
         Raises:
             FingerprintError: If the inputs differ; names the first differences.
@@ -251,7 +251,7 @@ def assemble(path: Path, inputs: StoreInputs, splits: Mapping[str, SplitFiles]) 
 
 
 def is_finished(path: Path, inputs: StoreInputs) -> bool:
-    """Whether a whole and sound store of exactly these inputs is there."""
+    """Whether a complete and intact store of exactly these inputs exists."""
     spec, wanted = inputs.bound()
     try:
         if read_attributes(path, KIND) != {**wanted, "complete": True}:
@@ -276,7 +276,7 @@ def what_differs(path: Path, inputs: StoreInputs) -> list[str]:
 
 
 def link_split(files: SplitFiles, folder: Path) -> None:
-    """Give all chunks and markers of a split a second name below `folder`.
+    """Hard-link all chunks and markers of a split into `folder`.
 
     Raises:
         FileNotFoundError: If one is missing.

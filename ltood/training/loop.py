@@ -288,7 +288,7 @@ def _optimiser(
 
 
 def history_csv(history: list[HistoryRow]) -> str:
-    """Rows as comma-separated text, none for none; what was not measured stays blank."""
+    """Rows as comma-separated text, empty without rows; what was not measured stays blank."""
     if not history:
         return ""
     lines = [",".join(history[0])]

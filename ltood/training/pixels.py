@@ -74,7 +74,7 @@ class ImageProvider(Protocol):
         """All rows in order and whole, [n, channels, H, W] uint8 on the device."""
 
     def close(self) -> None:
-        """End the threads; what was expected is dropped."""
+        """Stop the threads; pending requests are dropped."""
 
 
 def pixels_of(

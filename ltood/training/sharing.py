@@ -89,7 +89,7 @@ class AllGather(torch.autograd.Function):
 
 
 class AllReduce(torch.autograd.Function):
-    """Sum over ranks; going back, what all ranks want of the sum."""
+    """All-reduce (sum) whose backward sums the gradients of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ANN401

@@ -46,7 +46,7 @@ def train(
     weights_sha256: str | None = None,
     ranks: Ranks | None = None,
 ) -> dict[str, Any]:
-    """Train to the end, going on where a killed run of the same plan stopped.
+    """Train to the end, continuing where a killed run of the same plan stopped.
 
     A recipe that trains no backbone gives a checkpoint of the weights as they are.
 
