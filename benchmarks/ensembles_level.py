@@ -16,7 +16,8 @@ from benchmarks.ensembles_scores import Scores
 from benchmarks.ensembles_statistics import alarm_interval
 from benchmarks.ensembles_study import Flags, Floats, combined, passing
 from ltood.core.prior import GROUPS, ClassPrior
-from ltood.ops.conformal import GroupedMap, RankMap
+from ltood.ops.conformal import RankMap
+from ltood.ops.mondrian import GroupedMap
 
 LEVELS = (0.01, 0.05, 0.1)
 #: Fewest calibration rows of a group; smaller ones are merged with the next.

@@ -7,30 +7,26 @@ of a rule, which keeps a promise by calibration rows.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.core.arrays import Rows, as_array, as_labels, as_tensor
+from ltood.core.arrays import Rows, as_labels
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, Ids, Labels
 from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.deployment.calibration import CalibrationRows, surprises
+from ltood.deployment.incoming import finite, listed, shaped, shaped_local
 from ltood.deployment.predictions import Predictions, joined
 from ltood.deployment.promises import Promise
 from ltood.deployment.rules import Judgement, Rule, make_rule
 from ltood.ops.calibrated import calibrated
-from ltood.scoring.sources import to_tensor
 
 #: Training classes that are named with a verdict.
 NUM_NEAREST = 3
-#: Bad rows that a message lists.
-_LISTED = 5
 
 
 class NotFiniteScoresError(LtoodError):
@@ -167,7 +163,7 @@ class DeployedDetector:
             MissingNeedError: If the method reads local features and none are given.
             NotFiniteScoresError: If a score is not finite.
         """
-        known = self._known_labels(labels, len(self._shaped(features)))
+        known = self._known_labels(labels, len(shaped(features, self.head.dim)))
         parts = []
         with torch.inference_mode():
             for batch in self._batches(features, local, logits=True):
@@ -193,18 +189,18 @@ class DeployedDetector:
         self, features: Rows, local: Rows | None, *, logits: bool
     ) -> Iterator[FeatureBatch]:
         """Rows as the method sees them, converted and checked batch by batch; at least one."""
-        rows, patches = self._shaped(features), None
+        rows, patches = shaped(features, self.head.dim), None
         if self.needs_local:
-            patches = self._shaped_local(local, len(rows))
+            patches = shaped_local(local, len(rows), self.description["method"]["name"])
         for start in range(0, len(rows), BATCH_ROWS) or range(1):
             stop = min(start + BATCH_ROWS, len(rows))
             arrays = {
-                "features": _finite(rows[start:stop], "features", self.device, start),
+                "features": finite(rows[start:stop], "features", self.device, start),
                 "ids": torch.arange(start, stop, device=self.device),
             }
             if patches is not None:
                 part = patches[start:stop]
-                arrays["local"] = _finite(part, "local features", self.device, start)
+                arrays["local"] = finite(part, "local features", self.device, start)
             yield calibrated(FeatureBatch(arrays), self.calibrator, self.head, logits=logits)
 
     def _predict(self, batch: FeatureBatch) -> Predictions:
@@ -262,68 +258,3 @@ class DeployedDetector:
             ranked = cosines[tied].sort(dim=1, descending=True, stable=True)
             classes[tied] = ranked.indices[:, :columns]
         return classes, values
-
-    def _shaped(self, features: Rows) -> Tensor | NDArray[Any]:
-        """Features as [N, D] of the right width, or a clear error; nothing is read yet."""
-        rows = _sliceable(features, "features")
-        if rows.ndim == 1:
-            rows = rows[None]
-        if rows.ndim != 2:
-            raise DataError(
-                f"features have shape {list(rows.shape)}; they must be [N, D], or [D] for one row."
-            )
-        if rows.shape[1] != self.head.dim:
-            raise DataError(
-                f"features have {rows.shape[1]} columns but the detector was fitted on "
-                f"{self.head.dim}; extract them with the backbone the detector belongs to."
-            )
-        return rows
-
-    def _shaped_local(self, local: Rows | None, rows: int) -> Tensor | NDArray[Any]:
-        """Local features as [N, P, D], or a clear error; nothing is read yet."""
-        if local is None:
-            raise MissingNeedError(
-                f"method {self.description['method']['name']} reads local features, and none were "
-                "given; pass local=[N, P, D], or export a detector with another method."
-            )
-        patches = _sliceable(local, "local features")
-        if patches.ndim == 2 and rows == 1:
-            patches = patches[None]
-        if patches.ndim != 3 or len(patches) != rows:
-            raise DataError(
-                f"local features have shape {list(patches.shape)} for {rows} rows of features; "
-                "they must be [N, P, D] with the same N."
-            )
-        return patches
-
-
-def _sliceable(rows: Rows, what: str) -> Tensor | NDArray[Any]:
-    """Rows that can be read slice by slice: a tensor, or an array that may lie on disk."""
-    if isinstance(rows, Tensor | np.ndarray):
-        return rows
-    # Arrays of Zarr and HDF5 are sliced by row too; a table is not, and has several types.
-    if all(hasattr(rows, name) for name in ("dtype", "shape", "ndim", "__getitem__")):
-        return cast(NDArray[Any], rows)
-    return as_array(rows, what)
-
-
-def _finite(rows: Tensor | NDArray[Any], what: str, device: torch.device, start: int) -> Tensor:
-    """Rows from number `start` on as float32 on `device`, or an error if one is not finite."""
-    if isinstance(rows, Tensor):
-        found = as_tensor(rows, what).to(device).float()
-    else:
-        found = to_tensor(np.ascontiguousarray(as_array(rows, what)), device).float()
-    bad = ~torch.isfinite(found.flatten(1)).all(dim=1)
-    if bad.any():
-        numbers = (bad.nonzero().flatten() + start).tolist()
-        raise DataError(
-            f"{what} of rows {listed(numbers)} hold NaN or infinity ({len(numbers)} such rows); "
-            "every value must be finite. Leave these rows out or extract them again."
-        )
-    return found
-
-
-def listed(items: Sequence[object]) -> str:
-    """The first few of some rows, for a message."""
-    shown = ", ".join(map(str, items[:_LISTED]))
-    return f"{shown}, …" if len(items) > _LISTED else shown

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import BATCH_ROWS
 from ltood.core.errors import ConfigError, DataError
-from ltood.deployment.detector import DeployedDetector, listed
+from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.discoveries import settled
 from ltood.deployment.images import Embedder, fit_pixels
+from ltood.deployment.incoming import listed
 from ltood.deployment.verdicts import BadInputs, Verdict, verdicts
 from ltood.images.folders import images_below
 from ltood.runtime.console import log

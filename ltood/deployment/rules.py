@@ -20,13 +20,14 @@ from ltood.core.prior import ClassPrior
 from ltood.deployment.calibration import CalibrationRows, class_surprises
 from ltood.deployment.promises import Promise, class_shares
 from ltood.deployment.wording import Found, group_notes, rate_notes, set_notes
-from ltood.ops.conformal import GroupedMap, RankMap
+from ltood.ops.conformal import RankMap
 from ltood.ops.guarantees import (
     benjamini_hochberg,
     guaranteed_rank,
     rows_for_confidence,
     rows_for_level,
 )
+from ltood.ops.mondrian import GroupedMap
 
 #: P-values that are found at once, of all rows and classes; bounds memory, not results.
 _PAIRS = 2**21

@@ -15,8 +15,8 @@ from ltood.deployment.detector import (
     NUM_NEAREST,
     DeployedDetector,
     NotFiniteScoresError,
-    listed,
 )
+from ltood.deployment.incoming import listed
 from ltood.deployment.predictions import Predictions
 from ltood.runtime.console import log
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ltood.core.prior import GROUPS, ClassPrior
-from ltood.ops.conformal import GroupedMap, RankMap
+from ltood.ops.conformal import RankMap
 from ltood.ops.fusion import below_one
+from ltood.ops.mondrian import GroupedMap
 
 #: Fewest held-out rows of a group with a map of its own: p-values then go down to 1 %.
 FEWEST_ROWS = 99

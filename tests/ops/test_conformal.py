@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from reference import conformal as reference
 
 from ltood.core.errors import DataError
-from ltood.ops.conformal import GroupedMap, RankMap, merged_parts
+from ltood.ops.conformal import RankMap
+from ltood.ops.mondrian import GroupedMap, merged_parts
 
 #: Few values, so that ties are frequent.
 TIED = st.integers(-4, 4).map(float)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltood.ops.conformal import GroupedMap, RankMap
+from ltood.ops.conformal import RankMap
+from ltood.ops.mondrian import GroupedMap
 
 pytestmark = pytest.mark.parity
 
