@@ -9,13 +9,14 @@ BROWSER = next(
 )
 
 
-def dom(page: Path, profile: Path) -> str:
-    """The page's document as the browser has it once it is loaded."""
+def dom(page: Path, profile: Path, query: str = "") -> str:
+    """The page's document as the browser has it once it is loaded and its scripts have run."""
     assert BROWSER is not None
     done = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu",
-            f"--user-data-dir={profile}", "--dump-dom", page.resolve().as_uri(),
+            f"--user-data-dir={profile}", "--virtual-time-budget=15000",
+            "--dump-dom", page.resolve().as_uri() + query,
         ],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip

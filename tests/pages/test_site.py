@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import BROWSER, dom
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Pages of the repository that the site does not hold; their links are checked, too.
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
@@ -141,3 +143,13 @@ def test_links_of_pages_outside_the_site(site):
                 page = parts.path.removeprefix("docs/").removesuffix(".md")
                 [found] = [page_ for path, page_ in built.items() if path.endswith(f"/{page}.html")]
                 assert parts.fragment in found.anchors, f"{name}: {link}"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_the_search_works_on_pages_opened_from_a_folder(site, tmp_path):
+    front = next(
+        path for path in site if path.name == "index.html" and (path.parent / "search").is_dir()
+    )
+    found = dom(front, tmp_path, "?q=mahalanobis")
+    assert found.count("md-search-result__item") >= 3
+    assert "reference/methods.html?h=mahalanobis#mahalanobis" in found
