@@ -71,7 +71,7 @@ class Config(Settings):
     Attributes:
         candidates: Methods to choose among; null are complementary families, of which those are
             tried that the data allow.
-        draws: Draws of classes that are held out; 1 or more.
+        draws: Draws of classes that are held out; 1 or more. With few, chance decides.
         shares: Shares of the classes that the draws hold out in turn, one class at least.
         pseudo: Far outliers made of ID rows: midpoints of two classes, rows with dimensions of
             different rows, rows with noise.
@@ -91,7 +91,7 @@ class Config(Settings):
     """
 
     candidates: tuple[Candidate, ...] | None = None
-    draws: Count = 4
+    draws: Count = 10
     shares: tuple[Share, ...] = (0.1, 0.3)
     pseudo: tuple[Kind, ...] = ("mixup", "shuffle", "noise")
     outliers: Literal["none", "aux"] = "none"

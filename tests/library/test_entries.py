@@ -45,6 +45,10 @@ def test_params_and_clones(package, name):
     assert entry.get_params() == params
 
 
+#: Settings that suit a small toy and little time.
+SETTINGS = {"knn": {"k": 5}, "auto": {"candidates": ("energy", "mahalanobis"), "draws": 2}}
+
+
 def forms(rows: np.ndarray) -> dict[str, object]:
     """The same numbers in every form; all are exact in float16."""
     wide = np.zeros((2 * len(rows), rows.shape[1] + 3), rows.dtype)
@@ -77,7 +81,7 @@ def test_arrays_of_every_form(name):
 
     learned, rows = exact(train.features), exact(batch.features)
     local = {}
-    method = load("methods", name).Entry(**({"k": 5} if name == "knn" else {}))
+    method = load("methods", name).Entry(**SETTINGS.get(name, {}))
     if "local" in method.arrays:
         local = {"local": exact(batch.local)}
     labels, outliers = train.labels.numpy(), exact(toy.ood_batch.features)
@@ -100,7 +104,7 @@ def test_arrays_of_every_form(name):
 @pytest.mark.parametrize("name", available("methods"))
 def test_copies_of_fitted_methods(name, tmp_path):
     toy = make_toy()
-    method = load("methods", name).Entry(**({"k": 5} if name == "knn" else {})).fit(toy.inputs)
+    method = load("methods", name).Entry(**SETTINGS.get(name, {})).fit(toy.inputs)
     expected = method.score(toy.id_batch)
     joblib.dump(method, tmp_path / "method.joblib")
     twins = (

@@ -15,7 +15,7 @@ from ltood.ops.held_out import first_part
 
 
 def choice(inputs, **settings):
-    return Auto(**{"candidates": FEW, **settings})._fit(inputs).findings()["choice"]
+    return Auto(**{"candidates": FEW, "draws": 4, **settings})._fit(inputs).findings()["choice"]
 
 
 def ranks(found):
@@ -30,7 +30,7 @@ def test_the_family_that_fits_the_data_is_chosen():
 
 def test_scores_are_those_of_the_chosen_method():
     inputs = inputs_of(*directions())
-    auto = Auto(candidates=FEW)._fit(inputs)
+    auto = Auto(candidates=FEW, draws=4)._fit(inputs)
     knn = load("methods", "knn").Entry(k=3)._fit(inputs)
     batch = next(iter(inputs.val.batches()))
     assert auto.findings()["choice"]["chosen"] == "knn(k=3)"
@@ -56,12 +56,12 @@ def test_batches_and_order_do_not_matter():
 
 def test_rows_for_promises_stay_untouched():
     train, val, head = directions()
-    auto = Auto(candidates=FEW)._fit(inputs_of(train, val, head))
+    auto = Auto(candidates=FEW, draws=4)._fit(inputs_of(train, val, head))
     is_used = first_part(val.ids, val.labels, 0.5, 0)
     assert torch.equal(auto.learned_rows(val.ids, val.labels), is_used)
     spoilt = torch.where(is_used[:, None], val.features, 1e3 * torch.ones_like(val.features))
     changed = inputs_of(train, FeatureBatch({**val.arrays, "features": spoilt}), head)
-    assert Auto(candidates=FEW)._fit(changed).findings() == auto.findings()
+    assert Auto(candidates=FEW, draws=4)._fit(changed).findings() == auto.findings()
 
 
 def test_the_cheapest_come_first_and_the_budget_ends_them():
@@ -130,7 +130,7 @@ def test_declared_outliers_judge_and_the_others_are_learned_from():
 def test_an_ensemble_is_a_candidate_and_is_judged_on_rows_it_has_not_learned_from():
     ensemble = {"method": "ensemble", "settings": {"members": ["knn", "vim"]}, "name": "pair"}
     inputs = inputs_of(*directions())
-    auto = Auto(candidates=("energy", "mahalanobis", ensemble))._fit(inputs)
+    auto = Auto(candidates=("energy", "mahalanobis", ensemble), draws=2)._fit(inputs)
     found = auto.findings()["choice"]
     assert {"energy", "mahalanobis", "pair"} == {row["title"] for row in found["candidates"]}
     assert {row["cost"] for row in found["candidates"] if row["title"] == "pair"} == {
