@@ -149,7 +149,7 @@ class Ensemble(Method[Config]):
 
     def _configure(self) -> None:
         """Build the members; what they need and read is needed and read."""
-        self._held = [HeldMethod(member) for member in self.config.members]
+        self._held = self._built()
         needs, arrays = {Need.VAL}, set[str]()
         for held in self._held:
             needs |= held.needs
@@ -157,10 +157,13 @@ class Ensemble(Method[Config]):
         if self.config.groups != "none":
             needs |= {Need.HEAD, Need.PRIOR}
             arrays |= {"logits"}
-        if self.config.combine == "softmax_mean":
-            arrays |= {"logits"}
+        if self.config.combine == "softmax_mean" and "logits" in arrays:
             needs |= {Need.HEAD}
         self.needs, self.arrays = frozenset(needs), tuple(sorted(arrays))
+
+    def _built(self) -> list[HeldMethod]:
+        logits = self.config.combine == "softmax_mean"
+        return [HeldMethod(member, reads_logits=logits) for member in self.config.members]
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Fit the members, then both maps, with one pass over the held-out rows.
@@ -356,7 +359,7 @@ class Ensemble(Method[Config]):
         learned = ("learned_ids_", "error_aurocs_", "kept_", "groups_", "_maps", "_decision")
         for name in (*learned, "_head", "_widths"):
             vars(self).pop(name, None)
-        self._held = [HeldMethod(member) for member in self.config.members]
+        self._held = self._built()
 
     def _learned_widths(self) -> dict[str, int]:
         widths: dict[str, int] = {}

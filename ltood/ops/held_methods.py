@@ -61,8 +61,12 @@ class HeldMethod:
         store: Feature store whose rows it sees; None for those of whoever holds it.
     """
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, *, reads_logits: bool = False) -> None:
         """Build the entries of a member.
+
+        Args:
+            member: What a user writes of it.
+            reads_logits: Whether its logits are read even if no entry of it does so.
 
         Raises:
             ConfigError: As `Member.build`.
@@ -75,7 +79,7 @@ class HeldMethod:
         self.normaliser: Normaliser | None = (
             None if slots.normaliser.is_none else slots.normaliser.entry
         )
-        self.store = member.store
+        self.store, self._reads_logits = member.store, reads_logits
         self._head: ClassifierHead | None = None
 
     def _entries(self) -> dict[str, Entry]:
@@ -102,7 +106,8 @@ class HeldMethod:
     def _reads(self) -> frozenset[str]:
         """Arrays that method and normaliser read, as the calibrator shows them."""
         normaliser = self.normaliser.arrays if self.normaliser else ()
-        return frozenset({*self.method.arrays, *normaliser})
+        logits = ("logits",) if self._reads_logits else ()
+        return frozenset({*self.method.arrays, *normaliser, *logits})
 
     @property
     def arrays(self) -> frozenset[str]:

@@ -139,3 +139,20 @@ def test_where_there_is_no_store_beside(own, other, toy):
     method._fit(ScoringSession.open(own, "cpu").inputs())
     with pytest.raises(MissingNeedError, match="joined by ids"):
         method.score(toy.id_batch)
+
+
+def test_the_mean_softmax_of_two_networks(own, other):
+    """Members that read no logits of their own stand for their networks."""
+    far = {"method": "knn", "settings": {"k": 5}, "store": str(other.path), "name": "far"}
+    near = {"method": "knn", "settings": {"k": 5}}
+    session, beside = (ScoringSession.open(store, "cpu") for store in (own, other))
+    method = Ensemble(members=[near, far], combine="softmax_mean")._fit(session.inputs())
+    arrays = sorted({*method.arrays, "ids"})
+    (batch,) = session.source("test").batches(arrays=arrays)
+    logits = {}
+    for rows in beside.source("test").batches(arrays=("logits", "ids")):
+        logits |= dict(zip(rows.ids.tolist(), rows.logits, strict=True))
+    others = torch.stack([logits[number] for number in batch.ids.tolist()])
+    mean = (batch.logits.softmax(dim=1) + others.softmax(dim=1)) / 2
+    torch.testing.assert_close(method._score(batch), -mean.amax(dim=1).log())
+    assert set(method.explain(batch)) == {"p_knn", "p_far"}
