@@ -66,8 +66,8 @@ class Hub:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file by name."""
-        from huggingface_hub import RepoFile
         from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+        from huggingface_hub.hf_api import RepoFile
 
         with self._told("listed"):
             try:

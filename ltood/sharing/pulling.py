@@ -23,7 +23,7 @@ from ltood.sharing.manifest import MANIFEST, Manifest, read_manifest
 from ltood.sharing.places import Place
 from ltood.sharing.subjects import fingerprint_of, move_arrived, open_arrived
 
-#: Times that a damaged part is fetched.
+#: Times that a part is fetched which broke off or arrived damaged.
 _ATTEMPTS = 2
 #: Fewest digits of a fingerprint that are taken for it.
 _DIGITS = 8
@@ -233,8 +233,14 @@ def _fetch_part(
     place: Place, manifest: Manifest, number: int, files: dict[str, Path], passing: Path
 ) -> None:
     part = manifest.parts[number]
-    for _ in range(_ATTEMPTS):
-        place.fetch(part.name, passing)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            place.fetch(part.name, passing)
+        except TransferError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            log(f"{error} Trying once more.")
+            continue
         with passing.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found == part.sha256:

@@ -217,3 +217,15 @@ def test_tensors_of_others_are_not_replaced(detector, tmp_path):
     with pytest.raises(StoreError, match="new"):
         pull(Folder(tmp_path / "d"), new, overwrite=True)
     assert new.read_bytes() == b"weights"
+
+
+def test_a_part_that_breaks_off_once_is_fetched_again(subject, there, tmp_path):
+    class Place(Watched):
+        def fetch(self, name, target):
+            if len(self.fetched) == 2:
+                self.fetched.append("broken")
+                raise TransferError("the line is down for a moment.")
+            super().fetch(name, target)
+
+    pull(Place(there), tmp_path / "back.zarr")
+    assert tree(tmp_path / "back.zarr") == tree(subject.path)
