@@ -110,7 +110,10 @@ class Config(Settings):
             ConfigError: Also on an unknown name or setting of a candidate.
         """
         if max(self.shares, default=1.0) >= 1:
-            raise self.fault("shares", "must be one or more numbers below 1: classes must remain.")
+            raise self.fault(
+                "shares",
+                f"is {list(self.shares)}; give numbers below 1, so that classes remain.",
+            )
         if len(set(self.pseudo)) < len(self.pseudo):
             raise self.fault("pseudo", "names a kind twice; name it once.")
         least = FEWEST * self.draws
@@ -124,7 +127,7 @@ class Config(Settings):
             return
         titles = [candidate.title for candidate in self.candidates]
         if len(titles) < FEWEST:
-            raise self.fault("candidates", f"names {len(titles)}; name {FEWEST} or more.")
+            raise self.fault("candidates", f"is a list of {len(titles)}; name {FEWEST} or more.")
         for title, candidate in zip(titles, self.candidates, strict=True):
             if titles.count(title) > 1:
                 raise self.fault("candidates", f"names {title} twice; name it once.")

@@ -107,7 +107,9 @@ class Config(Settings):
         for key, usual in {"groups": "none", "two_sided": False}.items():
             if self.combine not in P_VALUE_RULES and getattr(self, key) != usual:
                 raise self.fault(
-                    key, f"has no effect with combine: {self.combine}, which takes no p-values."
+                    key,
+                    f"is {getattr(self, key)}, which has no effect with combine: {self.combine}, "
+                    f"since that takes no p-values; leave it at {usual} or change combine.",
                 )
 
     def in_full(self) -> dict[str, Any]:
