@@ -2,11 +2,14 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ltood.cli.options import store_option
+
+if TYPE_CHECKING:
+    from ltood.exports.paths import Paths, PreparedPaths
 
 
 class Format(enum.StrEnum):
@@ -48,31 +51,39 @@ def export(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing FiftyOne folder.")] = False,
 ) -> None:
     """Write scores, verdicts, features and paths for other tools."""
-    from ltood.core.errors import ConfigError
-
     chosen = form or _by_ending(out)
     if chosen is Format.NPZ:
         _export_archive(stores, split or [], out)
         return
-    if images is not None and paths is not None:
-        raise ConfigError("--images and --paths both name the images; give one of them.")
-    from ltood.exports.paths import ListedPaths, PreparedPaths
+    from ltood.exports.fiftyone import write_fiftyone
+    from ltood.exports.parquet import write_parquet
     from ltood.exports.rows import RowTable
     from ltood.exports.thresholds import set_thresholds
 
-    prepared = None if images is None else PreparedPaths(images)
-    table = RowTable(stores, split or (), ListedPaths(paths) if paths else prepared)
+    prepared, where = _images(images, paths)
+    table = RowTable(stores, split or (), where)
     set_thresholds(table, threshold=threshold, tpr=tpr, split=threshold_split)
     if chosen is Format.PARQUET:
-        from ltood.exports.parquet import write_parquet
-
         columns = write_parquet(table, out)
         typer.echo(f"{out}: {table.num_rows:,} rows, {', '.join(columns)}")
     else:
-        from ltood.exports.fiftyone import write_fiftyone
-
         rows = write_fiftyone(table, out, prepared, overwrite=overwrite)
         typer.echo(f"{out}: {rows:,} images of {', '.join(table.splits)}")
+
+
+def _images(
+    images: Path | None, paths: Path | None
+) -> tuple["PreparedPaths | None", "Paths | None"]:
+    """Prepared data, and what names the image files."""
+    from ltood.core.errors import ConfigError
+    from ltood.exports.paths import ListedPaths, PreparedPaths
+
+    if images is not None and paths is not None:
+        raise ConfigError("--images and --paths both name the images; give one of them.")
+    if paths is not None:
+        return None, ListedPaths(paths)
+    prepared = None if images is None else PreparedPaths(images)
+    return prepared, prepared
 
 
 def _by_ending(out: Path) -> Format:
