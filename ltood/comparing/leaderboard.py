@@ -163,7 +163,7 @@ def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
         reasons: dict[str, tuple[str, list[str]]] = {}
         for row in (*board["rows"], *board["left_out"]):
             if row["status"] == kind:
-                key = re.sub(rf"\b{re.escape(row['method'])}\b", "", row["reason"])
+                key = re.sub(rf"\bmethod {re.escape(row['method'])}\b", "", row["reason"])
                 reasons.setdefault(key, (row["reason"], []))[1].append(row["title"])
         notes += [f"{kind}: {', '.join(titles)}: {reason}" for reason, titles in reasons.values()]
     return notes
