@@ -58,6 +58,7 @@ class Choice:
         standing: Where each stands.
         left_out: Candidates that cannot be used or failed, and why.
         untried: Candidates for which the budget was too small.
+        rows: Held-out ID rows that decided.
         repeat: Budget that gives the same choice again; None where all were tried.
     """
 
@@ -69,6 +70,7 @@ class Choice:
     standing: Standing
     left_out: Sequence[tuple[Candidate, str]]
     untried: Sequence[Candidate]
+    rows: int
     repeat: int | None
 
     @property
@@ -118,6 +120,7 @@ def choose(material: Material, plan: Plan, candidates: Sequence[Candidate]) -> C
         standing(aurocs, weights(kinds), [candidate.cost for candidate in ranked]),
         left_out,
         untried,
+        int(material.is_used.sum()),
         len(tried) * len(trials) if untried else None,
     )
 

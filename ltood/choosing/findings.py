@@ -23,6 +23,7 @@ def findings(choice: Choice, seed: int) -> dict[str, Any]:
         "untried": [each.title for each in choice.untried],
         "repeat": None if choice.repeat is None else {"budget": choice.repeat},
         "seed": seed,
+        "rows": choice.rows,
         "head": "slice" if choice.plan.decay is None else "refit",
         "kinds": dict(zip(choice.kinds, weights(choice.kinds), strict=True)),
         "draws": [{"share": draw.share, "held_out": list(draw.held_out)} for draw in choice.draws],

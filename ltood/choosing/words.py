@@ -11,7 +11,7 @@ def lines(found: Mapping[str, Any], most: int = 5) -> Iterator[str]:
         found: Findings of a choice, as scores and detectors record them.
         most: Candidates to list.
     """
-    yield found["reason"]
+    yield f"{found['reason']} By {found['rows']:,} held-out ID rows."
     candidates = found["candidates"]
     width = max(len(row["title"]) for row in candidates[:most])
     for row in candidates[:most]:

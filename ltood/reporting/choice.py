@@ -69,9 +69,9 @@ def _lead(found: Mapping[str, Any]) -> str:
         f"{100 * share:g} %" for share in dict.fromkeys(draw["share"] for draw in found["draws"])
     )
     return (
-        f"By ID rows alone, before any OOD set was read: in {len(found['draws'])} draws (seed "
-        f"{found['seed']}), {shares} of the classes were held out and every candidate was fitted "
-        "without them. The columns are mean AUROC in percent against rows of the held-out classes "
+        f"By {found['rows']:,} held-out ID rows alone, before any OOD set was read: in "
+        f"{len(found['draws'])} draws (seed {found['seed']}), {shares} of the classes were held "
+        "out and every candidate was fitted without them. The columns are mean AUROC in percent against rows of the held-out classes "
         "and against outliers made of ID rows. Only ranks count: the network has seen the held-out "
         "classes, so that these figures are better than on real outliers."
     )

@@ -318,7 +318,7 @@ def mean_ranks(ranks: Mapping[str, tuple[float, float]], chosen: str, label: str
         for place, (name, (rank, error)) in zip(places, ranks.items(), strict=True):
             colour = _ROLES["id" if name == chosen else "muted"]
             axes.errorbar(rank, place, xerr=error, fmt="o", color=colour, markersize=4, capsize=2)
-        axes.set_yticks(places, [_short(name, 34) for name in ranks])
+        axes.set_yticks(places, [_short(name, 40) for name in ranks])
         axes.set_xlabel("mean rank, 1 is best; bars: one standard error")
         axes.grid(visible=False, axis="y")
 

@@ -59,6 +59,7 @@ def test_rows_for_promises_stay_untouched():
     auto = Auto(candidates=FEW, draws=4)._fit(inputs_of(train, val, head))
     is_used = first_part(val.ids, val.labels, 0.5, 0)
     assert torch.equal(auto.learned_rows(val.ids, val.labels), is_used)
+    assert auto.findings()["choice"]["rows"] == int(is_used.sum())
     spoilt = torch.where(is_used[:, None], val.features, 1e3 * torch.ones_like(val.features))
     changed = inputs_of(train, FeatureBatch({**val.arrays, "features": spoilt}), head)
     assert Auto(candidates=FEW, draws=4)._fit(changed).findings() == auto.findings()

@@ -1,9 +1,13 @@
+import json
+
 import pytest
+from click.testing import CliRunner
 
 from ltood.choosing.words import lines
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting.choice import choice_panel
 from ltood.reporting.write import write_report
+from ltood.store.scores import ScoreWriter
 
 from .report_samples import NASTY, Elements, make_store
 
@@ -33,6 +37,7 @@ FOUND = {
     "untried": ["ensemble"],
     "repeat": {"budget": 12},
     "seed": 7,
+    "rows": 1234,
     "head": "refit",
     "kinds": {"held_out": 1.0, "noise": 1.0},
     "draws": [{"share": 0.1, "held_out": [1]}, {"share": 0.3, "held_out": [0, 2]}],
@@ -53,6 +58,7 @@ def test_the_table_has_every_candidate_and_marks_the_chosen_one():
     assert len(panel.headings) == len(texts)
     assert [title for title, _ in panel.without_rank] == ["mcm", "ensemble"]
     assert "seed 7" in panel.lead
+    assert "1,234 held-out ID rows" in panel.lead
     assert "10 %, 30 %" in panel.lead
 
 
@@ -76,7 +82,25 @@ def test_the_section_stands_in_the_page(page):
 
 def test_the_console_is_told_in_a_few_lines():
     told = list(lines(FOUND, most=2))
-    assert told[0] == FOUND["reason"]
+    assert told[0].startswith(FOUND["reason"])
     assert told[2].startswith("* knn")
     assert any("mcm" in line for line in told)
     assert any("ensemble" in line for line in told)
+
+
+@pytest.mark.parametrize("findings", [{}, {"findings": {"choice": FOUND}}])
+def test_the_pipeline_writes_the_choice_as_a_file(tmp_path, monkeypatch, findings):
+    from stages.evaluate import main as evaluate
+
+    store = make_store(sets=("near",))
+    attributes = {**store.attributes, "method": {**store.attributes["method"], **findings}}
+    path = tmp_path / "data" / "work" / "scores" / "final.zarr"
+    path.parent.mkdir(parents=True)
+    rows = {name: len(part) for name, part in store.parts.items()}
+    with ScoreWriter(path, rows, attributes) as writer:
+        for name, part in store.parts.items():
+            writer.append(name, part)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(evaluate, []).exit_code == 0
+    written = json.loads((tmp_path / "results" / "choice.json").read_text(encoding="utf-8"))
+    assert written == {"method": "himplos", "choice": FOUND if findings else None}
