@@ -71,9 +71,10 @@ def _lead(found: Mapping[str, Any]) -> str:
     return (
         f"By {found['rows']:,} held-out ID rows alone, before any OOD set was read: in "
         f"{len(found['draws'])} draws (seed {found['seed']}), {shares} of the classes were held "
-        "out and every candidate was fitted without them. The columns are mean AUROC in percent against rows of the held-out classes "
-        "and against outliers made of ID rows. Only ranks count: the network has seen the held-out "
-        "classes, so that these figures are better than on real outliers."
+        "out and every candidate was fitted without them. The columns are mean AUROC in percent "
+        "against rows of the held-out classes and against outliers made of ID rows. Only ranks "
+        "count: the network has seen the held-out classes, so that these figures are better than "
+        "on real outliers."
     )
 
 
