@@ -313,11 +313,15 @@ class Ensemble(Method[Config]):
         return torch.isin(ids, known.to(ids.device))
 
     def derived(self) -> dict[str, float]:
-        """Held-out rows for maps and for decisions."""
+        """Members that were not left out, and held-out rows for maps and for decisions."""
         if self._maps is None:
             return {}
         rows = 0 if self._decision is None else len(self._decision.scores)
-        return {"map_rows": float(self._maps.rows), "decision_rows": float(rows)}
+        return {
+            "members": float(self.kept_.sum()),
+            "map_rows": float(self._maps.rows),
+            "decision_rows": float(rows),
+        }
 
     def findings(self) -> dict[str, Any]:
         """What the screen said of each member, and which groups have a map of their own."""

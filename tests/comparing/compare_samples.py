@@ -20,6 +20,7 @@ def make_store(
     np.savez(folder / "head.npz", weight=weight, bias=bias, class_counts=counts)
     labels = {
         "train": np.repeat(np.arange(4), counts),
+        "val": np.arange(20) % 4,
         "test": np.arange(30) % 4,
         "aux": np.full(15, -1),
         "ood_far": np.full(25, -1),

@@ -104,7 +104,7 @@ def test_held_out_rows_are_cut_by_class_and_share(toy):
         first = first_part(val.ids, val.labels, share, seed)
         assert torch.equal(method.learned_rows(val.ids, val.labels), first)
         rows = {"map_rows": float(first.sum()), "decision_rows": float((~first).sum())}
-        assert method.derived() == rows
+        assert method.derived() == {"members": 1.0, **rows}
         assert torch.bincount(val.labels[first]).tolist() == [share * 30] * 4
 
 
@@ -115,7 +115,7 @@ def test_rows_with_one_id_stay_together(toy):
     method = Ensemble(members=["gen"]).fit(inputs)
     learned = method.learned_rows(twice.ids, twice.labels).view(-1, 2)
     assert torch.equal(learned[:, 0], learned[:, 1])
-    assert sum(method.derived().values()) == len(val)
+    assert sum(method.derived().values()) == len(val) + 1  # And the one member.
 
 
 @pytest.mark.parametrize("calibration", [3, 4])
@@ -349,7 +349,7 @@ def test_held_out_rows_may_be_too_few(toy):
     with pytest.raises(DataError, match="leaves none of 1 held-out rows"):
         Ensemble(members=["gen"]).fit(few)
     whole = Ensemble(members=["gen"], share=1.0).fit(toy.inputs)
-    assert whole.derived() == {"map_rows": 120.0, "decision_rows": 0.0}
+    assert whole.derived() == {"members": 1.0, "map_rows": 120.0, "decision_rows": 0.0}
     assert torch.isfinite(whole.score(toy.id_batch)).all()
     with pytest.raises(NotFittedError, match="no held-out rows for decisions"):
         whole.p_values(toy.id_batch)
