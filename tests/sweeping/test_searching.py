@@ -46,6 +46,8 @@ def rows_of(batch: FeatureBatch) -> FeatureBatch:
 def test_scoring_many_equals_scoring_each(name, toy):
     module = load("methods", name)
     settings = {"k": 3} if "k" in module.Config.__dataclass_fields__ else {}
+    if name == "ensemble":  # A rule that all other settings go with.
+        settings = {"combine": "simes"}
     configs = grid_candidates(COMBINED[name]) if name in COMBINED else [settings]
     if name not in COMBINED:
         for key, value in to_section(module.Config(**settings)).items():
