@@ -53,8 +53,8 @@ RULES = (
 OTHERS = {
     "first choice": ("mahalanobis", "relative_mahalanobis", "vim", "knn", "openmax"),
     "its runner-up": ("class_gaussian", "relative_mahalanobis", "vim", "knn"),
-    "issue, five": ("mahalanobis", "knn", "lts", "vim", "gen"),
-    "issue, four": ("relative_mahalanobis", "knn", "lts", "vim"),
+    "five of a first try": ("mahalanobis", "knn", "lts", "vim", "gen"),
+    "four of a first try": ("relative_mahalanobis", "knn", "lts", "vim"),
 }
 SPLITS = 100
 
