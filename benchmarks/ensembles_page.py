@@ -26,6 +26,7 @@ TAILED = ("demo", "cifar10lt_seed0", "cifar10lt_seed1", "cifar10lt_seed2")
 CHOICES = {
     "default: stouffer": "The same by Stouffer",
     "default without the screen: z_mean": "Without the screen",
+    "second choice: z_mean": "The second choice",
     "first choice: stouffer": "The first choice",
     "all methods: z_mean": "All methods by z_mean",
     "all methods: simes": "All methods by Simes",
@@ -47,7 +48,7 @@ def write_page(path: Path, raw: Mapping[str, Any]) -> None:
     lines = [
         MARK,
         "",
-        "`python -m benchmarks.ensembles` writes them. *The ensemble* is the second choice:",
+        "`python -m benchmarks.ensembles` writes them. *The ensemble* is the third choice:",
         f"{title(raw)}.",
         "Every member is behind logit_adjustment and has its default settings. AUROC and FPR95 are",
         "in percent, regret in points.",
