@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ltood.choosing.candidates import COSTS
 from ltood.choosing.choice import Choice, weights
 
@@ -46,7 +49,7 @@ def reason(choice: Choice) -> str:
 
 
 def _candidates(choice: Choice) -> list[dict[str, Any]]:
-    means = choice.aurocs.mean(axis=0)
+    means = _means(choice.aurocs)
     order = sorted(range(len(choice.tried)), key=lambda it: choice.standing.mean_rank[it])
     return [
         {
@@ -54,9 +57,22 @@ def _candidates(choice: Choice) -> list[dict[str, Any]]:
             "entries": choice.tried[place].in_full(),
             "mean_rank": float(choice.standing.mean_rank[place]),
             "standard_error": float(choice.standing.error[place]),
-            "auroc": {kind: float(means[row, place]) for row, kind in enumerate(choice.kinds)},
+            "auroc": {kind: _value(means[row, place]) for row, kind in enumerate(choice.kinds)},
             "cost": COSTS[choice.tried[place].cost],
             "chosen": place == choice.standing.chosen,
         }
         for place in order
     ]
+
+
+def _means(aurocs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean AUROC over the draws that have rows of a kind, [K, M]; NaN where none has."""
+    counts = (~np.isnan(aurocs)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        means: NDArray[np.float64] = np.nansum(aurocs, axis=0) / counts
+    return means
+
+
+def _value(auroc: float) -> float | None:
+    """A number as JSON holds it."""
+    return None if np.isnan(auroc) else float(auroc)

@@ -38,7 +38,8 @@ def ranks(aurocs: Values) -> Values:
     """Rank of each candidate within each draw and kind, [R, K, M]; 1 is best, ties share.
 
     Args:
-        aurocs: AUROC of each draw, kind of outliers and candidate, [R, K, M], as fractions.
+        aurocs: AUROC of each draw, kind of outliers and candidate, [R, K, M], as fractions; NaN
+            of all candidates, which have no rank, where a draw has no rows of a kind.
     """
     found: Values = rankdata(-np.round(aurocs, DIGITS), axis=-1, method="average")
     return found
@@ -52,11 +53,11 @@ def standing(aurocs: Values, weights: Sequence[float], costs: Sequence[int]) -> 
     of equally good ones the first.
 
     Args:
-        aurocs: AUROC of each draw, kind and candidate, [R, K, M].
+        aurocs: AUROC of each draw, kind and candidate, [R, K, M]; see `ranks`.
         weights: Weight of each kind of outliers, [K], above 0.
         costs: Cost class of each candidate, [M].
     """
-    by_draw = np.average(ranks(aurocs), axis=1, weights=np.asarray(weights, dtype=np.float64))
+    by_draw = _mean_over_kinds(ranks(aurocs), weights)
     draws = len(by_draw)
     mean_rank = by_draw.mean(axis=0)
     spread = by_draw.std(axis=0, ddof=1) if draws > 1 else np.zeros_like(mean_rank)
@@ -65,3 +66,11 @@ def standing(aurocs: Values, weights: Sequence[float], costs: Sequence[int]) -> 
     within = np.flatnonzero(mean_rank <= mean_rank[best] + error[best])
     chosen = min(within.tolist(), key=lambda place: (costs[place], mean_rank[place], place))
     return Standing(mean_rank, error, best, chosen)
+
+
+def _mean_over_kinds(found: Values, weights: Sequence[float]) -> Values:
+    """Weighted mean rank in each draw over the kinds that it has, [R, M]."""
+    is_there = ~np.isnan(found).any(axis=2, keepdims=True)
+    shares = is_there * np.asarray(weights, dtype=np.float64)[None, :, None]
+    mean: Values = (np.nan_to_num(found) * shares).sum(axis=1) / shares.sum(axis=1)
+    return mean

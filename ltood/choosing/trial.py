@@ -1,5 +1,6 @@
 """One draw: classes are held out, every candidate is fitted without them and tells them apart."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class Trial:
     ) -> list[list[float] | Failed]:
         """AUROC of each candidate on each of `all_kinds`, or why there is none.
 
+        A kind of which the draw has no rows has NaN for every candidate: midpoints need two
+        classes, and few held-out rows may all be of one.
+
         Args:
             candidates: Candidates in the order in which they are fitted.
             until: Whether to fit no more; asked after the second one and each that follows.
@@ -86,7 +90,7 @@ class Trial:
         sets = self.sets(inputs.head, fitted)
         scored = iter(_scored(fitted, sets))
         return [
-            detector if isinstance(detector, Failed) else _aurocs(next(scored))
+            detector if isinstance(detector, Failed) else _aurocs(next(scored), self.all_kinds)
             for detector in detectors
         ]
 
@@ -118,7 +122,7 @@ class Trial:
     def sets(
         self, head: ClassifierHead | None, detectors: Sequence[HeldMethod]
     ) -> dict[str, FeatureBatch]:
-        """ID rows from which no candidate has learned, and the outliers of each kind.
+        """ID rows from which no candidate has learned, and the outliers of each kind with rows.
 
         Raises:
             DataError: If no ID row is left.
@@ -142,7 +146,11 @@ class Trial:
         declared = material.declared_rows(arrays)
         if declared is not None:
             rows[DECLARED] = _only(declared, arrays)
-        return {name: with_outputs(tensors, head) for name, tensors in rows.items()}
+        return {
+            name: with_outputs(tensors, head)
+            for name, tensors in rows.items()
+            if len(tensors["features"])
+        }
 
     @property
     def _seed(self) -> int:
@@ -203,12 +211,12 @@ def _score(detector: HeldMethod, batch: FeatureBatch) -> NDArray[np.float32]:
     return scores
 
 
-def _aurocs(scores: _Scores) -> list[float] | Failed:
-    """AUROC of the ID rows against each other set, in the order of the sets."""
+def _aurocs(scores: _Scores, kinds: Sequence[str]) -> list[float] | Failed:
+    """AUROC of the ID rows against each kind, NaN where a kind has no rows."""
     if isinstance(scores, Failed):
         return scores
 
     def measure() -> list[float]:
-        return [auroc(scores[_ID], found) for name, found in scores.items() if name != _ID]
+        return [auroc(scores[_ID], scores[kind]) if kind in scores else math.nan for kind in kinds]
 
     return attempt((), measure)

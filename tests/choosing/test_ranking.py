@@ -49,3 +49,18 @@ def test_of_equals_the_first_is_chosen():
 @pytest.mark.parametrize("better", [0.9004, 0.9])
 def test_what_differs_by_less_than_a_tenth_of_a_point_is_a_tie(better):
     assert ranks(np.array([[[better, 0.9]]])).tolist() == [[[1.5, 1.5]]]
+
+
+@given(
+    hnp.arrays(np.float64, (4, 3, 5), elements=st.sampled_from([0.5, 0.7, 0.9])),
+    hnp.arrays(bool, (4, 2)),
+)
+def test_a_kind_without_rows_in_a_draw_does_not_count_there(aurocs, is_absent):
+    aurocs[:, 1:][is_absent] = np.nan
+    weights = [3.0, 1.0, 2.0]
+    slow = []
+    for draw in aurocs:
+        there = [kind for kind in range(3) if not np.isnan(draw[kind]).any()]
+        own = slow_ranks(draw[there])
+        slow.append(np.average(own, axis=0, weights=[weights[kind] for kind in there]))
+    np.testing.assert_allclose(standing(aurocs, weights, [1] * 5).mean_rank, np.mean(slow, axis=0))

@@ -155,6 +155,18 @@ def test_a_calibrated_winner_is_restored_with_its_head():
     assert twin.arrays == auto.arrays == ("features",)
 
 
+def test_kinds_that_few_held_out_rows_cannot_make_have_no_auroc():
+    # With one class held out, what remains is often of a single class: nothing to mix.
+    train, val, head = directions()
+    order = torch.cat([(val.labels == own).nonzero()[:num, 0] for own, num in ((0, 4), (5, 2))])
+    few = FeatureBatch({name: tensor[order] for name, tensor in val.arrays.items()})
+    found = choice(inputs_of(train, few, head), share=1.0, shares=(0.1,))
+    values = [row["auroc"] for row in found["candidates"]]
+    assert {type(value["held_out"]) for value in values} == {float}
+    assert all(value["mixup"] is None for value in values)
+    assert all(np.isfinite(row["mean_rank"]) for row in found["candidates"])
+
+
 def test_two_classes_are_too_few_and_three_suffice():
     with pytest.raises(DataError, match="2 classes"):
         choice(inputs_of(*directions(counts=(40, 40))))
