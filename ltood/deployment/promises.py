@@ -62,7 +62,8 @@ class Promise:
         chosen = [name for name in ("fpr", "fdr", "sets") if getattr(self, name) is not None]
         if len(chosen) != 1:
             raise ConfigError(
-                f"verdicts keep one promise, and {' and '.join(chosen) or 'none'} was given; "
+                f"verdicts keep one promise, and {' and '.join(chosen) or 'none'} "
+                f"{'were' if len(chosen) > 1 else 'was'} given; "
                 "choose one of fpr, fdr and sets."
             )
         allowed = {

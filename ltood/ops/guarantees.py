@@ -8,8 +8,9 @@ calibration set; Benjamini and Hochberg, JRSS B 1995.
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, quoted
 
 
 def rows_for_level(alpha: float) -> int:
@@ -94,5 +95,5 @@ def check_share(name: str, value: float, meaning: str) -> None:
     Raises:
         ConfigError: If the value is not above 0 and below 1.
     """
-    if not 0 < value < 1:
-        raise ConfigError(f"{name} is {value}; it is {meaning}, above 0 and below 1.")
+    if not isinstance(value, Real) or not 0 < value < 1:
+        raise ConfigError(f"{name} is {quoted(value)}; it is {meaning}, above 0 and below 1.")

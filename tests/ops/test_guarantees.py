@@ -80,7 +80,7 @@ def test_no_rows_give_no_discoveries():
     assert benjamini_hochberg([], 0.1) == 0.0
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.2, float("nan")])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.2, float("nan"), "0.05", [0.05], True])
 def test_what_is_no_share_is_refused(value):
     with pytest.raises(ConfigError, match="--fpr"):
         check_share("--fpr", value, "a rate")
