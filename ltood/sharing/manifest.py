@@ -34,6 +34,10 @@ ROOTS = {
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+#: A name that lies openly in a folder, such as that of a user: not `.git`, and not an option.
+_OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+#: Bytes that no file has; a header of tar holds more.
+_SIZE_LIMIT = 2**63
 _REMEDY = "push it again, or get the address from its authors"
 
 
@@ -152,11 +156,17 @@ def read_manifest(path: Path, address: str) -> Manifest:
 def _check(manifest: Manifest, address: str) -> None:
     if manifest.kind not in ROOTS:
         raise _refused(address, f"names the kind {manifest.kind!r}, not {', '.join(ROOTS)}")
-    for name in (manifest.name, *(file.name for file in manifest.files)):
+    if not _OWN_NAME.fullmatch(manifest.name):
+        raise _refused(
+            address,
+            f"has the name {manifest.name[:40]!r}; a name holds at most 200 letters, digits, dots, "
+            "dashes and underscores, and begins with none of the dots and dashes",
+        )
+    if not _SHA256.fullmatch(manifest.fingerprint):
+        raise _refused(address, "has a fingerprint that is not a SHA-256")
+    for name in (file.name for file in manifest.files):
         if leads_out(name) or not _PATH.fullmatch(name) or "." in name.split("/"):
             raise _refused(address, f"names a file {name!r} that may lie outside the folder")
-    if "/" in manifest.name:
-        raise _refused(address, f"has the name {manifest.name!r}, which is a path")
     root = ROOTS[manifest.kind]
     names = [file.name for file in manifest.files]
     for name in names:
@@ -190,8 +200,10 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
 
 def _count(entry: Mapping[str, Any], key: str) -> int:
     value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{key} is {value!r}, not a count of bytes")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{key} is not a whole number")
+    if not 0 <= value < _SIZE_LIMIT:
+        raise ValueError(f"{key} is not a count of bytes")
     return value
 
 

@@ -21,7 +21,7 @@ from ltood.runtime.files import JSON_LIMIT
 from ltood.sharing.archive import BLOCK, make_files
 from ltood.sharing.manifest import MANIFEST, Manifest, read_manifest
 from ltood.sharing.places import Place
-from ltood.sharing.subjects import fingerprint_of, move_arrived, open_arrived
+from ltood.sharing.subjects import Subject, fingerprint_of, move_arrived, open_arrived
 
 #: Times that a part is fetched which broke off or arrived damaged.
 _ATTEMPTS = 2
@@ -78,11 +78,7 @@ def pull(
         fetched = _fetch_parts(place, there, manifest, files, working, resumed=resumed)
         _check_files(manifest, files, place)
         subject = open_arrived(manifest.kind, working / "files")
-        if subject.fingerprint != manifest.fingerprint:
-            raise CorruptStoreError(
-                f"what {place.address} holds has the fingerprint {subject.fingerprint}, but its "
-                f"list says {manifest.fingerprint}; push it again."
-            )
+        _check_subject(subject, manifest, place)
         move_arrived(subject, path)
         shutil.rmtree(working, ignore_errors=True)
     return Pulled(path, manifest, fetched)
@@ -100,6 +96,10 @@ def _working(folder: Path) -> Iterator[Path]:
     """The working folder, which is this process's alone until the block ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Whoever may write here could have put a link there, and so make us write elsewhere.
+        for path in (folder, *folder.rglob("*")):
+            if path.is_symlink():
+                raise StoreError(f"{path} is a link, which no pull makes; remove it and run again.")
         file = (folder / "lock").open("ab")
     except OSError as error:
         raise StoreError(
@@ -129,6 +129,27 @@ def _read_list(place: Place, there: dict[str, int], working: Path) -> Manifest:
         )
     place.fetch(MANIFEST, working / MANIFEST)
     return read_manifest(working / MANIFEST, place.address)
+
+
+def _check_subject(subject: Subject, manifest: Manifest, place: Place) -> None:
+    """Refuse what is whole but not what the list says, or has files that do not belong to it."""
+    for what, found, listed in (
+        ("kind", subject.kind, manifest.kind),
+        ("fingerprint", subject.fingerprint, manifest.fingerprint),
+    ):
+        if found != listed:
+            raise CorruptStoreError(
+                f"what {place.address} holds has the {what} {found}, but its list says {listed}; "
+                "push it again."
+            )
+    # A file beside those of a store could be one that some other program runs.
+    strangers = sorted({file.name for file in manifest.files} - subject.files.keys())
+    if strangers:
+        raise CorruptStoreError(
+            f"{place.address} holds {strangers[0]!r}, which does not belong to the {subject.kind} "
+            f"there ({len(strangers)} such files); push it again, or get the address from its "
+            "authors."
+        )
 
 
 def _check_fingerprint(manifest: Manifest, place: Place, wanted: str | None) -> None:

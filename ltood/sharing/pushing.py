@@ -147,5 +147,5 @@ def _size(path: Path) -> int:
 
 def _plain_name(path: Path) -> str:
     """The name of a file in letters that every system takes."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).lstrip(".")
-    return name or "store"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name)
+    return name[-200:].lstrip(".-") or "store"

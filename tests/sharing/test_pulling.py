@@ -180,6 +180,35 @@ def test_a_list_of_another_fingerprint_than_the_store_has(subject, tmp_path, mon
         pull(Folder(tmp_path / "there"), tmp_path / "back.zarr")
 
 
+def test_files_that_do_not_belong_to_a_store_never_arrive(subject, tmp_path):
+    strange = tmp_path / "config"
+    strange.write_text("[core]\nfsmonitor = run-me\n")
+    files = {**subject.files, "features.zarr/config": strange}
+    send(dataclasses.replace(subject, files=files), tmp_path / "there")
+    with pytest.raises(CorruptStoreError, match=r"features\.zarr/config"):
+        pull(Folder(tmp_path / "there"), tmp_path / "back.zarr")
+    assert not (tmp_path / "back.zarr").exists()
+
+
+def test_a_store_of_another_kind_than_listed(subject, tmp_path):
+    files = {name.replace("features", "scores", 1): path for name, path in subject.files.items()}
+    send(dataclasses.replace(subject, kind="scores", files=files), tmp_path / "there")
+    with pytest.raises(CorruptStoreError, match="kind features"):
+        pull(Folder(tmp_path / "there"), tmp_path / "back.zarr")
+
+
+@pytest.mark.parametrize("name", ["part", "files/features.zarr/zarr.json", "files"])
+def test_nothing_is_written_through_a_link(there, tmp_path, name):
+    dear = tmp_path / "dear"
+    dear.write_text("dear")
+    link = tmp_path / ".back.zarr.pulling" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(dear)
+    with pytest.raises(StoreError, match=name):
+        pull(Folder(there), tmp_path / "back.zarr")
+    assert dear.read_text() == "dear"
+
+
 def test_no_room(there, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(pulling.shutil, "disk_usage", lambda _: usage)
