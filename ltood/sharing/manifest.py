@@ -160,7 +160,7 @@ def _check(manifest: Manifest, address: str) -> None:
         raise _refused(
             address,
             f"has the name {manifest.name[:40]!r}; a name holds at most 200 letters, digits, dots, "
-            "dashes and underscores, and begins with none of the dots and dashes",
+            "dashes and underscores, and does not begin with a dot or dash",
         )
     if not _SHA256.fullmatch(manifest.fingerprint):
         raise _refused(address, "has a fingerprint that is not a SHA-256")

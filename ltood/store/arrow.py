@@ -34,7 +34,11 @@ def parquet_columns(path: Path, _: str) -> dict[str, Lazy]:
         first = next(file.iter_batches(1, columns=[name]), None)
         if first is None:
             raise DataError(f"{path} has no rows; leave it out or give it rows.")
-        example = _from_arrow(path, name, first.column(0))
+        try:
+            example = _from_arrow(path, name, first.column(0))
+        except DataError as fault:
+            found[name] = Lazy.unreadable(fault)
+            continue
 
         def stream(sizes: Sequence[int], name: str = name) -> Iterator[NDArray[Any]]:
             batches = file.iter_batches(_PARQUET_ROWS, columns=[name])
@@ -45,7 +49,13 @@ def parquet_columns(path: Path, _: str) -> dict[str, Lazy]:
             return list(stream([*before, stop - start]))[-1]  # type: ignore[no-any-return]
 
         found[name] = Lazy((rows, *example.shape[1:]), example.dtype, read, stream)
-    return found
+    return _renamed(found) if b"ltood" in (file.metadata.metadata or {}) else found
+
+
+def _renamed(columns: dict[str, Lazy]) -> dict[str, Lazy]:
+    """Columns of a file that `ltood export` wrote, by the names that an import reads."""
+    named = {"label": ("labels", "sc_label"), "id": ("ids",)}
+    return {to: array for name, array in columns.items() for to in named.get(name, (name,))}
 
 
 def arrow_columns(path: Path, _: str) -> dict[str, Lazy]:
@@ -98,7 +108,11 @@ def _of_arrow(path: Path, table: Any) -> dict[str, Lazy]:  # noqa: ANN401
             parts = [_from_arrow(path, name, part) for part in sliced.column(name).chunks]
             return np.concatenate(parts)
 
-        example = read(0, 1)
+        try:
+            example = read(0, 1)
+        except DataError as fault:
+            found[name] = Lazy.unreadable(fault)
+            continue
         found[name] = Lazy((len(table), *example.shape[1:]), example.dtype, read)
     return found
 

@@ -187,10 +187,11 @@ def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
     rows = archive.shape("features")[:1]
     if rows == (0,):
         raise DataError(f"{path} has no rows; leave the split out or give it rows.")
+    unknown = [name for name in archive.names if name not in _SPLIT_ARRAYS]
+    if unknown:
+        log(f"warning: {path}: no split holds {', '.join(map(repr, unknown))}; ignored.")
     for name in archive.names:
-        if name not in _SPLIT_ARRAYS:
-            log(f"warning: {path} has an array {name!r} that no split holds; it is ignored.")
-        elif archive.shape(name)[:1] != rows:
+        if name not in unknown and archive.shape(name)[:1] != rows:
             raise DataError(
                 f"{path}: {name} has {archive.shape(name)[:1]} rows and features have {rows}; "
                 "all arrays of a split describe the same rows."

@@ -65,5 +65,5 @@ def pooled(table: Table, dim: int, pool: str) -> Table:
     def read(start: int, stop: int) -> NDArray[Any]:
         return list(stream([start, stop - start] if start else [stop]))[-1]
 
-    arrays = {name: table.array(name) for name in table.names}
+    arrays = table.columns()
     return Table(table.path, {**arrays, "features": Lazy((shape[0], dim), dtype, read, stream)})

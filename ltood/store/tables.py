@@ -20,18 +20,27 @@ class Lazy:
         dtype: Its type.
         read: Gives rows [start, stop).
         stream: Gives consecutive row blocks of given sizes, where that is cheaper.
+        fault: Why it cannot be read; raised for whoever asks for it, so that a column that nobody
+            needs stands in nobody's way.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[int, int], NDArray[Any]]
     stream: Callable[[Sequence[int]], Iterator[NDArray[Any]]] | None = None
+    fault: DataError | None = None
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> Self:
         """An array that is there, such as a memory-mapped one."""
         whole = array.ndim == 0
         return cls(array.shape, array.dtype, lambda a, b: array if whole else array[a:b])
+
+    @classmethod
+    def unreadable(cls, fault: DataError) -> Self:
+        """An array that has a name and nothing else."""
+        none = np.empty(0)
+        return cls(none.shape, none.dtype, lambda *_: none, fault=fault)
 
 
 class Table:
@@ -78,13 +87,20 @@ class Table:
         """One array.
 
         Raises:
-            DataError: If there is no such array.
+            DataError: If there is no such array, or it cannot be read.
         """
         if name not in self._arrays:
             raise DataError(
                 f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}."
             )
-        return self._arrays[name]
+        array = self._arrays[name]
+        if array.fault is not None:
+            raise array.fault
+        return array
+
+    def columns(self) -> dict[str, Lazy]:
+        """All arrays by name, those that cannot be read among them."""
+        return dict(self._arrays)
 
     def __enter__(self) -> Self:
         return self
@@ -103,10 +119,10 @@ def joined(tables: Sequence[Table]) -> Table:
         return tables[0]
     arrays: dict[str, Lazy] = {}
     for table in tables:
-        for name in table.names:
+        for name, array in table.columns().items():
             if name in arrays:
                 raise DataError(f"{table.path}: {name} is in another file, too; remove one.")
-            arrays[name] = table.array(name)
+            arrays[name] = array
     return Table(tables[0].path, arrays)
 
 

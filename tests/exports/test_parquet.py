@@ -11,6 +11,7 @@ from ltood.exports.parquet import write_parquet
 from ltood.exports.paths import PreparedPaths
 from ltood.exports.rows import RowTable
 from ltood.exports.thresholds import set_thresholds
+from ltood.store.exchange import export_head, import_folder
 from ltood.store.features import FeatureStore
 from ltood.store.scores import ScoreStore
 
@@ -55,6 +56,21 @@ def test_several_stores_features_and_paths(scores, features, images, tmp_path):
         for split in table.splits
     ]
     np.testing.assert_array_equal(back, np.concatenate(wanted))
+
+
+def test_an_import_reads_what_an_export_wrote(scores, features, tmp_path):
+    original = FeatureStore.open(features)
+    folder = tmp_path / "files"
+    export_head(features, folder / "head.npz")
+    for split in original.splits:
+        table = RowTable([scores["energy"], features], [split])
+        write_parquet(table, folder / f"{split}.parquet")
+    back = import_folder(folder, tmp_path / "back.zarr")
+    assert back.splits == original.splits
+    for split in original.splits:
+        wanted = original.split(split).load(["features", "labels", "ids"])
+        for key, values in back.split(split).load(list(wanted)).items():
+            np.testing.assert_array_equal(values, wanted[key])
 
 
 def test_the_same_rows_give_the_same_bytes_in_small_groups(scores, tmp_path, monkeypatch):

@@ -225,7 +225,7 @@ def test_unknown_arrays_are_said_and_left_out(tmp_path, rng, capsys):
     folder = toy(rng, test__paths=np.arange(12), head__note=np.zeros(1))
     import_folder(write(tmp_path / "in", folder), tmp_path / "out.zarr")
     said = capsys.readouterr().err
-    assert "'paths' that no split holds" in said
+    assert "no split holds 'paths'" in said
     assert "'note' that no head uses" in said
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.feather
 import pytest
 import torch
 from pyarrow import parquet
@@ -223,6 +224,27 @@ def test_damaged_files_are_named(tmp_path, ending):
         path.write_bytes(content)
         with pytest.raises(DataError, match=f"train.{ending}"):
             open_table(path)
+
+
+@pytest.mark.parametrize("nulls", [[0], [5], range(6)], ids=["first", "last", "all"])
+@pytest.mark.parametrize("write", [parquet.write_table, pyarrow.feather.write_feather])
+def test_values_that_are_missing_hurt_where_they_are_read(tmp_path, write, nulls):
+    def column(values):
+        return [None if row in nulls else value for row, value in enumerate(values)]
+
+    ending = "parquet" if write is parquet.write_table else "feather"
+    path, features = tmp_path / f"train.{ending}", [[float(row), 1.0] for row in range(6)]
+    paths = pyarrow.array(column(list("abcdef")), pyarrow.string())
+    write(pyarrow.table({"features": features, "labels": [0, 1] * 3, "path": paths}), path)
+    store = import_folder(tmp_path, tmp_path / "out.zarr")
+    np.testing.assert_array_equal(store.split("train").load(("features",))["features"], features)
+    assert open_table(path).names == ["features", "labels", "path"]
+    with pytest.raises(DataError, match="path"):
+        open_table(path).load("path")
+    labels = pyarrow.array(column([0, 1] * 3), pyarrow.int64())
+    write(pyarrow.table({"features": features, "labels": labels}), path)
+    with pytest.raises(DataError, match="labels"):
+        import_folder(tmp_path, tmp_path / "out.zarr", overwrite=True)
 
 
 def test_two_files_with_the_same_array_are_refused(tmp_path, arrays):
