@@ -204,7 +204,8 @@ class Pipeline:
         Raises:
             NotFittedError: If `fit` has not run.
             ConfigError: If `tpr` is out of range.
-            DataError: If there are no rows, or they break a rule of `score`.
+            DataError: If there are no rows, they break a rule of `score`, or are rows of `val`
+                that an entry has learned from.
         """
         from ltood.deployment.exporting import with_threshold, with_threshold_of
 
@@ -216,6 +217,10 @@ class Pipeline:
                 )
             self._detector = with_threshold_of(self.detector, self._session, "val", tpr)
             return self
+        if self._session is not None:
+            from ltood.library.copies import refuse_learned
+
+            refuse_learned(self.detector, self._session, features)
         rows = self.detector.calibration_rows(features, labels, local=local)
         self._detector = with_threshold(self.detector, rows, tpr, "val")
         return self

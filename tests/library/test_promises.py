@@ -146,3 +146,22 @@ def test_an_ensemble_decides_by_the_rows_it_left_for_it(arrays, tmp_path):
     again = ltood.load(tmp_path / "d.safetensors", device="cpu").predict(arrays["ood"], fpr=0.1)
     assert np.array_equal(again.p_values, found.p_values)
     assert again.records() == found.records()
+
+
+def test_rows_that_were_learned_from_set_no_threshold(arrays):
+    ensemble = ltood.Ensemble(members=["energy", "knn"], share=0.4)
+    pipe = ltood.Pipeline(ensemble, head=arrays["head"], device="cpu")
+    pipe.fit(arrays["x"], arrays["y"], val=arrays["val"], val_labels=arrays["val_y"])
+    with pytest.raises(DataError, match="learned from"):
+        pipe.set_threshold(torch.tensor(arrays["val"]).double().flip(0))
+    learned = pipe.detector.learned_rows(torch.arange(40), torch.tensor(arrays["val_y"])).numpy()
+    pipe.set_threshold(arrays["val"][~learned], arrays["val_y"][~learned])
+    own = pipe.predict(arrays["ood"], fpr=0.1).p_values
+    assert np.array_equal(pipe.set_threshold().predict(arrays["ood"], fpr=0.1).p_values, own)
+
+
+def test_rows_that_nothing_was_learned_from_may_be_given(arrays):
+    pipe = ltood.Pipeline("energy", head=arrays["head"], device="cpu")
+    pipe.fit(arrays["x"], arrays["y"], val=arrays["val"], val_labels=arrays["val_y"])
+    pipe.set_threshold(arrays["val"], arrays["val_y"])
+    assert pipe.detector.description["calibration"]["rows"] == 40
