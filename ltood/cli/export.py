@@ -87,7 +87,15 @@ def _images(
 
 
 def _by_ending(out: Path) -> Format:
-    return {".npz": Format.NPZ, ".parquet": Format.PARQUET}.get(out.suffix, Format.NPZ)
+    from ltood.core.errors import ConfigError
+
+    try:
+        return {".npz": Format.NPZ, ".parquet": Format.PARQUET}[out.suffix]
+    except KeyError:
+        raise ConfigError(
+            f"--out {out} does not say which format to write; end it in .npz or .parquet, or give "
+            f"--format ({', '.join(Format)})."
+        ) from None
 
 
 def _export_archive(stores: list[Path], splits: list[str], out: Path) -> None:
@@ -96,8 +104,8 @@ def _export_archive(stores: list[Path], splits: list[str], out: Path) -> None:
 
     if len(stores) != 1 or len(splits) != 1:
         raise ConfigError(
-            f"an archive holds one --split of one store, and {len(splits)} of {len(stores)} were "
-            "named; for several write a .parquet file."
+            f"an archive holds one --split of one store, and here are {len(stores)} stores and "
+            f"{len(splits)} times --split; name one of each, or write a .parquet file."
         )
     (store,), (split,) = stores, splits
     names = export_head(store, out) if split == "head" else export_split(store, split, out)

@@ -1,5 +1,7 @@
 """Thresholds of score stores: given, or found on ID rows that the network has not learned."""
 
+import math
+
 from ltood.core.errors import ConfigError, StoreError
 from ltood.deployment.exporting import threshold_at
 from ltood.exports.rows import RowTable
@@ -24,7 +26,8 @@ def set_thresholds(
         split: ID split whose rows set it; val by default, and without val there is no verdict.
 
     Raises:
-        ConfigError: If a threshold is given for several score stores, or `tpr` is out of range.
+        ConfigError: If a threshold is given for several score stores or is not finite, or `tpr` is
+            out of range.
         StoreError: If the named split is not an ID split of the stores.
     """
     if threshold is not None:
@@ -32,6 +35,11 @@ def set_thresholds(
             raise ConfigError(
                 f"--threshold is one score, and there are {len(table.scores)} score stores; leave "
                 "it out, or export one store at a time."
+            )
+        if not math.isfinite(threshold):
+            raise ConfigError(
+                f"--threshold is {threshold}; it is the largest score that counts as ID, so give a "
+                "finite number."
             )
         table.thresholds.update(dict.fromkeys(table.scores, threshold))
         return

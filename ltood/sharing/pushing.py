@@ -9,9 +9,19 @@ from pathlib import Path
 from ltood import __version__
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.runtime.console import progress
+from ltood.runtime.files import JSON_LIMIT
 from ltood.sharing.archive import Archive, Member
 from ltood.sharing.card import Remarks, write_card
-from ltood.sharing.manifest import CARD, MANIFEST, PART_BYTES, PARTS, Manifest, Piece, part_name
+from ltood.sharing.manifest import (
+    CARD,
+    MANIFEST,
+    PART_BYTES,
+    PARTS,
+    Manifest,
+    Piece,
+    part_name,
+    read_manifest,
+)
 from ltood.sharing.places import Place
 from ltood.sharing.subjects import Subject
 
@@ -53,6 +63,7 @@ def push(
 
     Raises:
         CorruptStoreError: If a file changes meanwhile.
+        StoreError: If the place holds something of another kind.
         TransferError: If the place refuses or cannot be reached.
     """
     manifest = describe(subject, part_bytes)
@@ -63,6 +74,8 @@ def push(
         progress(f"push {subject.path.name}", manifest.archive.size, "B") as advance,
     ):
         passing = Path(folder, "part")
+        if there.get(MANIFEST, JSON_LIMIT) < JSON_LIMIT:
+            _refuse_other_kind(place, passing, subject.kind)
         for number, part in enumerate(manifest.parts):
             if _is_there(place, part, there, passing, read=check or place.is_near):
                 kept += 1
@@ -75,6 +88,20 @@ def push(
     card = write_card(subject, manifest, place.address, remarks)
     place.publish({CARD: card.encode(), MANIFEST: manifest.encode()}, stale)
     return Pushed(manifest, len(manifest.parts) - kept, kept)
+
+
+def _refuse_other_kind(place: Place, passing: Path, kind: str) -> None:
+    """Refuse to replace features by a detector, say; a newer version of a kind may replace it."""
+    place.fetch(MANIFEST, passing)
+    try:
+        found = read_manifest(passing, place.address)
+    except StoreError:
+        return  # Damaged, which the push mends, or of another version.
+    if found.kind != kind:
+        raise StoreError(
+            f"{place.address} holds something of the kind {found.kind} ({found.name}), which a "
+            f"push of the kind {kind} would remove; push to another address, such as a folder below it."
+        )
 
 
 def describe(subject: Subject, part_bytes: int = PART_BYTES) -> Manifest:

@@ -35,6 +35,13 @@ def test_a_given_threshold(scores):
         set_thresholds(RowTable(list(scores.values())), threshold=1.5, tpr=0.95, split=None)
 
 
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, -math.inf])
+def test_a_threshold_is_a_number(scores, threshold):
+    table = RowTable([scores["energy"]])
+    with pytest.raises(ConfigError, match="--threshold"):
+        set_thresholds(table, threshold=threshold, tpr=0.95, split=None)
+
+
 def test_without_val_there_is_no_verdict(features, tmp_path, capsys):
     path = tmp_path / "s.zarr"
     opened = FeatureStore.open(features)

@@ -33,6 +33,13 @@ def scores(features, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
+def other_scores(features, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scores") / "msp.zarr"
+    score_store(FeatureStore.open(features), path, EntrySpec("msp"), device="cpu")
+    return path
+
+
+@pytest.fixture(scope="package")
 def detector(features, tmp_path_factory):
     path = tmp_path_factory.mktemp("detector") / "mine.safetensors"
     found = fit_detector(FeatureStore.open(features), EntrySpec("energy"), tpr=0.9, device="cpu")

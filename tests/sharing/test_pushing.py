@@ -66,7 +66,9 @@ def test_far_parts_are_read_back_when_asked(subject, there, check, sent):
     assert pushed.sent == sent
 
 
-def test_a_newer_version_takes_the_place_of_the_older(subject, scores, there, tmp_path):
+def test_a_newer_version_takes_the_place_of_the_older(scores, other_scores, tmp_path):
+    there = tmp_path / "there"
+    send(open_subject(other_scores), there)
     (there / "parts" / "notes.txt").write_text("mine")
     pushed = send(open_subject(scores), there)
     assert {path.name for path in part_files(there)} == {
@@ -77,11 +79,30 @@ def test_a_newer_version_takes_the_place_of_the_older(subject, scores, there, tm
     assert tree(tmp_path / "back.zarr") == tree(scores)
 
 
-def test_the_older_version_stays_whole_until_the_newer_is(subject, scores, there, tmp_path):
+def test_the_older_version_stays_whole_until_the_newer_is(scores, other_scores, tmp_path):
+    there = tmp_path / "there"
+    send(open_subject(other_scores), there)
+    place = Watched(there, left=2)  # The list and one part.
     with pytest.raises(TransferError):
-        push(open_subject(scores), Watched(there, left=1), Remarks(), part_bytes=PART // 10)
+        push(open_subject(scores), place, Remarks(), part_bytes=PART // 10)
+    assert len(place.sent) == 1
     pull(Folder(there), tmp_path / "back.zarr")
-    assert tree(tmp_path / "back.zarr") == tree(subject.path)
+    assert tree(tmp_path / "back.zarr") == tree(other_scores)
+
+
+def test_another_kind_is_never_replaced(scores, detector, there):
+    before = tree(there)
+    for path in (scores, detector):
+        with pytest.raises(StoreError, match="features"):
+            send(open_subject(path), there)
+    assert tree(there) == before
+
+
+def test_a_damaged_list_is_replaced(subject, there):
+    good = tree(there)
+    (there / "manifest.json").write_text("{}")
+    send(subject, there)
+    assert tree(there) == good
 
 
 def test_a_file_that_changes_while_it_is_pushed(features, tmp_path):
