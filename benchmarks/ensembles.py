@@ -27,6 +27,7 @@ from benchmarks.ensembles_study import (
     ensemble_scores,
     parts_of,
     passing,
+    regret,
     results,
     screened,
     single_results,
@@ -49,7 +50,9 @@ SECOND = tuple(
     f"logit_adjustment+{method}"
     for method in ("mahalanobis", "relative_mahalanobis", "vim", "knn", "lts", "fdbd")
 )
-RULE, SCREEN = "z_mean", 0.6
+RULE, SCREEN = "z_mean", 0.55
+#: Screens that are compared over several cuts of val.
+SCREENS, CUTS = (0.0, 0.5, 0.55, 0.6, 0.65), 8
 RULES = (
     "simes",
     "min_p",
@@ -96,10 +99,23 @@ def one_set(scores: Scores) -> dict[str, Any]:
         "kept": [m for m, ok in zip(MEMBERS, passed, strict=True) if ok],
         "singles": {title: found.tolist() for title, found in singles.items()},
         "detectors": {title: found.tolist() for title, found in detectors.items()},
+        "screens": over_cuts(scores, singles),
         "bootstrap": against_best(scores, singles),
         "level": levels(scores),
         "ablations": ablated(scores, singles),
     }
+
+
+def over_cuts(scores: Scores, singles: dict[str, Floats]) -> dict[str, list[tuple[float, float]]]:
+    """Mean AUROC and worst regret by screen, for several cuts of val."""
+    table: dict[str, list[tuple[float, float]]] = {f"{least:g}": [] for least in SCREENS}
+    for seed in range(CUTS):
+        parts = parts_of(scores, MEMBERS, seed=seed)
+        for least in SCREENS:
+            found = results(*ensemble_scores(screened(parts, least), RULE))
+            row = float(found[:, 0].mean()), float(regret(found, singles).max())
+            table[f"{least:g}"].append(row)
+    return table
 
 
 def against_best(scores: Scores, singles: dict[str, Floats]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ TAILED = ("demo", "cifar10lt_seed0", "cifar10lt_seed1", "cifar10lt_seed2")
 CHOICES = {
     "default: stouffer": "The same by Stouffer",
     "default without the screen: z_mean": "Without the screen",
-    "second choice: z_mean": "The second choice",
+    "second choice: z_mean": "The members of the second choice, with this screen",
     "first choice: stouffer": "The first choice",
     "all methods: z_mean": "All methods by z_mean",
     "all methods: simes": "All methods by Simes",
@@ -57,6 +57,7 @@ def write_page(path: Path, raw: Mapping[str, Any]) -> None:
         "",
         *verdict(raw),
         *overview(raw),
+        *screens(raw),
         *combinations(raw),
         *all_at_once(raw),
         *rank_lines(raw),
@@ -166,6 +167,29 @@ def overview(raw: Mapping[str, Any]) -> list[str]:
     ]
     text = "Members that pass the screen:"
     return ["### Beside its members", "", *table(heading, rows), text, "", *kept, ""]
+
+
+def screens(raw: Mapping[str, Any]) -> list[str]:
+    """How much depends on the screen and on how val is cut."""
+    rows = []
+    for key, one in raw["sets"].items():
+        needed, least = hindsight(one)[1][:, 0].mean() - 1, safest(one)[1]
+        cells = []
+        for found in one["screens"].values():
+            means, regrets = np.array(found).T
+            met = int(((means >= needed) & (regrets < least)).sum())
+            spread = f"{means.min():.1f} to {means.max():.1f}"
+            cells.append(f"{spread} / {regrets.min():.1f} to {regrets.max():.1f}, {met}")
+        rows.append((name_of(key), *cells))
+    heading = ("feature set", *next(iter(raw["sets"].values()))["screens"])
+    return [
+        "### The screen, over eight cuts of val",
+        "",
+        "Mean AUROC / worst regret, smallest to largest over the cuts, and on how many of them the",
+        "criterion is met, by the least AUROC that the screen asks for (0: no screen).",
+        "",
+        *table(heading, rows),
+    ]
 
 
 def combinations(raw: Mapping[str, Any]) -> list[str]:

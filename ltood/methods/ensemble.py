@@ -44,11 +44,12 @@ from ltood.ops.screening import error_aurocs, kept, wrong_rows
 HOLDS = {
     "members": (
         "mahalanobis",
+        "class_gaussian",
         "relative_mahalanobis",
-        "knn",
+        "cosine",
         {"method": "vim", "calibrator": "logit_adjustment", "name": "vim"},
-        {"method": "lts", "calibrator": "logit_adjustment", "name": "lts"},
         {"method": "fdbd", "calibrator": "logit_adjustment", "name": "fdbd"},
+        {"method": "scale", "calibrator": "logit_adjustment", "name": "scale"},
     )
 }
 
@@ -87,7 +88,7 @@ class Config(Settings):
     share: Annotated[float, Limits(above=0, at_most=1)] = 0.5
     two_sided: bool = False
     tail: bool = True
-    screen: Annotated[float, Limits(at_least=0, at_most=1)] = 0.6
+    screen: Annotated[float, Limits(at_least=0, at_most=1)] = 0.55
     seed: Seed = 0
 
     def check(self) -> None:
