@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from ltood.core.errors import ConfigError
-from ltood.core.registry import available, check_name
+from ltood.core.registry import available, check_name, flag
 from ltood.core.settings import Settings
 from ltood.methods import published_settings
 from ltood.runtime.params import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
+#: Constant in the file of an entry that fits many others: "all" leaves it out.
+NAMED_ONLY = "NAMED_ONLY"
 #: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.
 Sections = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -42,7 +44,7 @@ class Config(Settings):
     """Entries to combine.
 
     Attributes:
-        methods: Names, or "all".
+        methods: Names, or "all", which is all but those that choose among the others.
         calibrators: Names, or "all"; "none" leaves the features as they are.
         normalisers: Names, or "all"; "none" leaves the scores as they are.
     """
@@ -76,7 +78,9 @@ class Config(Settings):
     def names(self, package: str) -> list[str]:
         """Chosen entries of "methods", "calibrators" or "normalisers"."""
         chosen = dict(self._slots())[package]
-        return available(package) if chosen == "all" else list(chosen)
+        if chosen != "all":
+            return list(chosen)
+        return [name for name in available(package) if not flag(package, name, NAMED_ONLY)]
 
     def combinations(self) -> Iterator[Combination]:
         """All rows, calibrator by calibrator, then method by method."""

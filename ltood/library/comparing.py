@@ -60,7 +60,7 @@ def compare(
         prior: Class counts; counted from the training labels where not given.
         local: Local features, [N, P, D], by "train", "val", "test" and the names of the OOD sets.
         class_names: Names of the classes in label order.
-        methods: "all", or names and objects, each of another kind.
+        methods: "all" (all but auto), or names and objects, each of another kind.
         calibrators: "all", or names and objects; "none" leaves the features as they are.
         normalisers: "all", or names and objects; "none" leaves the scores as they are.
         device: "auto", "cpu", "cuda" or "cuda:1".

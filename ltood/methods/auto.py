@@ -33,6 +33,9 @@ from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.held_methods import HeldMethod
 
+#: A comparison of all methods leaves it out: its row would equal that of the chosen one.
+NAMED_ONLY = True
+
 #: Candidates where none are named: families that complement one another, by what they read.
 HOLDS = {
     "candidates": (

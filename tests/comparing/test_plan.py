@@ -46,3 +46,10 @@ def test_the_plan_loads_nothing_heavy():
     code = "import sys, ltood.comparing.plan; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_what_chooses_among_the_others_is_compared_where_it_is_named():
+    everything = Config().names("methods")
+    assert {"ensemble", "knn"} <= set(everything)
+    assert "auto" not in everything
+    assert Config(("auto", "knn")).names("methods") == ["auto", "knn"]

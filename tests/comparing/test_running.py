@@ -9,7 +9,6 @@ from ltood.comparing.plan import Combination, Config
 from ltood.comparing.running import compare
 from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError, StoreError
-from ltood.core.registry import available
 from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
@@ -74,7 +73,7 @@ def test_test_rows_are_read_once_whatever_is_compared(store, monkeypatch):
 def test_all_methods_run_and_the_best_comes_first(store):
     board, timings = compare(store, Config(), SETTINGS, device="cpu")
     left_out = {row["title"] for row in board["left_out"]}
-    assert {row["title"] for row in board["rows"]} == set(available("methods")) - left_out
+    assert {row["title"] for row in board["rows"]} == set(Config().names("methods")) - left_out
     assert {"energy", "knn", "mahalanobis"} <= set(board["auroc"])
     values = [row["mean"]["auroc"] for row in board["rows"] if row["status"] == "ok"]
     assert values == sorted(values, reverse=True)
