@@ -100,7 +100,8 @@ def _refuse_other_kind(place: Place, passing: Path, kind: str) -> None:
     if found.kind != kind:
         raise StoreError(
             f"{place.address} holds something of the kind {found.kind} ({found.name}), which a "
-            f"push of the kind {kind} would remove; push to another address, such as a folder below it."
+            f"push of the kind {kind} would remove; push to another address, such "
+            "as a folder below it."
         )
 
 
