@@ -26,7 +26,7 @@ GATE = (
     ("ruff", "check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("pytest", "-n", "2", "--dist", "loadfile"),
+    ("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
     ("dvc", "repro"),
 )
 

@@ -243,7 +243,7 @@ def main() -> None:
             board = scored(run, seed, options, prepared)
             table.setdefault(run.title, []).append(board)
             print(f"{run.title}, seed {seed}: trained in {board['seconds']:.0f} s", flush=True)
-        RESULTS.mkdir(exist_ok=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         write(options, table)
 
 

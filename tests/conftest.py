@@ -20,6 +20,18 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile("ltood", deadline=None)
 settings.load_profile("ltood")
 
+#: Tests that run whole pipelines: first, so that no worker is left alone with one at the end.
+LONG = ("pipeline", "pages", "test_stranger.py", "test_wheel.py", "sharing", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        first = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONG.index(first) if first in LONG else len(LONG)
+
+    items.sort(key=place)  # Stable: files stay together, and tests in them in their order.
+
+
 #: Long-tailed, as everything ltood is for.
 COUNTS = (60, 30, 15, 8)
 DIM, PATCHES = 24, 5
