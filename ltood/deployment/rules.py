@@ -197,7 +197,11 @@ def _grouped_rule(
         ranks = [guaranteed_rank(num, promise.level, promise.confidence) for num in counts]
         levels = [rank / (num + 1) for rank, num in zip(ranks, counts, strict=True)]
     found = Found(len(rows), description["calibration"]["split"], promise)
-    merged = [[names[g] for g in _members(fitted.parts, part)] for part in range(len(counts))]
+    present = set(groups.tolist())  # With few classes, or equal counts, there may be no "few".
+    merged = [
+        [names[g] for g in _members(fitted.parts, part) if g in present]
+        for part in range(len(counts))
+    ]
     notes = group_notes(found, counts, levels, merged, needed)
     held = torch.tensor(levels, dtype=torch.float64, device=rows.scores.device)
     return RateRule(fitted, groups, held, promise.fdr, tuple(notes))

@@ -155,6 +155,14 @@ def test_groups_that_are_too_small_are_merged_and_named(held_out):
     assert any("dog + elk" in note and "19" in note for note in rule.notes)
 
 
+def test_a_group_without_classes_is_not_named(held_out):
+    # Classes of equal counts share a group, so that here none is left for "few".
+    said = description() | {"class_counts": [500, 300, 80, 60, 8, 8]}
+    rule = make_rule(Promise(fpr=0.1, per_group="class_group"), as_rows(*held_out), said)
+    assert len(rule.fitted.counts) == len(set(rule.groups.tolist())) == 2
+    assert not any("few" in note or "merged" in note for note in rule.notes)
+
+
 def test_groups_of_classes_go_by_training_rows():
     said = {"class_names": ["rare", "many", "some"], "class_counts": [1, 50, 10]}
     groups, names = groups_of_classes("class", said)
