@@ -18,6 +18,8 @@ from ltood.core.prior import GROUPS
 
 #: Classes that must remain: with one there is nothing to tell apart.
 FEWEST_KEPT = 2
+#: Classes with held-out rows that are needed: one to hold out, one to tell it from.
+FEWEST_WITH_ROWS = 2
 #: Held-out rows of a class that make it worth drawing, where enough classes have so many.
 ENOUGH_ROWS = 10
 
@@ -64,9 +66,11 @@ def draws(
             f"there are {num_classes} classes; auto holds out one or more and needs "
             f"{FEWEST_KEPT} that remain. Name a method instead, such as method: knn."
         )
-    if not rows.any():
+    with_rows = int((rows > 0).sum())
+    if with_rows < FEWEST_WITH_ROWS:
         raise DataError(
-            "no class has ID rows held out of training; give val rows of the ID classes."
+            f"{with_rows} of {num_classes} classes have ID rows held out of training; auto holds "
+            f"one of them out and needs {FEWEST_WITH_ROWS}. Give val rows of more ID classes."
         )
     return [
         _draw(groups, rows, shares[place % len(shares)], place, seed) for place in range(number)
@@ -77,16 +81,16 @@ def _draw(
     groups: NDArray[np.str_], rows: NDArray[np.int64], share: float, number: int, seed: int
 ) -> Draw:
     num_classes = len(groups)
-    wanted = min(max(1, round(share * num_classes)), num_classes - FEWEST_KEPT)
+    # Of the classes with held-out rows one is kept, too: its rows are the ID rows of the draw.
+    most = min(num_classes - FEWEST_KEPT, int((rows > 0).sum()) - 1)
+    wanted = min(max(1, round(share * num_classes)), most)
     eligible = np.flatnonzero(rows >= ENOUGH_ROWS)
     if len(eligible) < wanted:
         # Classes with the most rows, as many as are wanted.
         eligible = np.sort(np.argsort(-rows, kind="stable")[:wanted])
-        eligible = eligible[rows[eligible] > 0]
     numbers = keyed(torch.from_numpy(eligible), seed, number).numpy()
     frequency = np.array([GROUPS.index(groups[place]) for place in eligible])
     order = eligible[np.lexsort((numbers, frequency))]
-    wanted = min(wanted, len(order))
     start = float(keyed(torch.tensor([num_classes]), seed, number)[0])
     places = ((np.arange(wanted) + start) * len(order) / wanted).astype(np.int64)
     held_out = np.sort(order[places])

@@ -74,6 +74,19 @@ def test_three_classes_are_enough_and_two_are_not():
         drawn([5, 5])
 
 
-def test_held_out_rows_are_needed():
+@pytest.mark.parametrize("rows", [[0, 0, 0], [0, 40, 0]])
+def test_held_out_rows_of_two_classes_are_needed(rows):
     with pytest.raises(DataError, match="val"):
-        drawn([5, 5, 5], rows=[0, 0, 0])
+        drawn([5, 5, 5], rows=rows)
+
+
+@given(
+    rows=st.lists(st.integers(0, 15), min_size=3, max_size=12).filter(
+        lambda rows: sum(num > 0 for num in rows) >= 2
+    ),
+    share=st.floats(0.01, 0.99),
+)
+def test_held_out_rows_are_on_both_sides_of_every_draw(rows, share):
+    for draw in drawn([5] * len(rows), rows, shares=(share,), number=2):
+        assert all(rows[place] for place in draw.held_out)
+        assert any(rows[place] for place in draw.kept)
