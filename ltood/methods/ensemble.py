@@ -105,7 +105,7 @@ class Config(Settings):
                 member.build()
             except ConfigError as error:
                 raise self.fault("members", f"has {titles[place]}: {error}") from error
-        for key, usual in {"groups": "none", "two_sided": False}.items():
+        for key, usual in {"groups": "none", "two_sided": False, "tail": True}.items():
             if self.combine not in P_VALUE_RULES and getattr(self, key) != usual:
                 raise self.fault(
                     key,
