@@ -158,7 +158,7 @@ def with_ensemble(params, **settings) -> Params:
 @pytest.mark.parametrize("stage", ["score", "normalise", "compare"])
 def test_the_code_of_members_counts(stage, params):
     default = roots(stage, with_ensemble(params))
-    assert {"ltood.methods.ensemble", "ltood.methods.lts"} <= set(default)
+    assert {"ltood.methods.ensemble", "ltood.methods.fdbd"} <= set(default)
     member = {"method": "gmm", "calibrator": "logit_adjustment", "normaliser": "imood"}
     names = ("methods.gmm", "calibrators.logit_adjustment", "normalisers.imood")
     found = with_ensemble(params, members=["vra", member])
