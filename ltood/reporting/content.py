@@ -13,6 +13,7 @@ from ltood.reporting.cautions import cautions
 from ltood.reporting.choice import ChoicePanel, choice_panel
 from ltood.reporting.classes import ClassPanel, class_panel
 from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
+from ltood.reporting.members import MembersPanel, members_panel
 
 if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
@@ -78,6 +79,7 @@ class Content:
     sets: list[panels.SetPanel]
     classes: ClassPanel
     choice: ChoicePanel | None
+    members: MembersPanel | None
     leaderboard: Leaderboard | None
     regions: "RegionFigure | None"
     provenance: Mapping[str, Any]
@@ -123,6 +125,7 @@ def build(
         panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
         class_panel(evaluation),
         choice_panel(_attribute(attributes, "method")),
+        members_panel(_attribute(attributes, "method")),
         table,
         None if regions is None else region_figure(regions, fingerprint),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
