@@ -9,14 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
 from ltood.core.head import ClassifierHead
 
 #: What a head gives, which is never taken over from rows that another head was for.
 _OUTPUTS = {"logits", "aux_outputs"}
 
 
-class KeptRows:
+class KeptRows(WrappedSource):
     """Rows of the kept classes, with the outputs of a head for these classes."""
 
     def __init__(
@@ -35,7 +35,8 @@ class KeptRows:
             head: Head of the kept classes; without one there are no outputs.
             rows: Which rows of `source` are there at all, [N] bool; None are all.
         """
-        self._source, self._head, self._rows = source, head, rows
+        super().__init__(source)
+        self._head, self._rows = head, rows
         self._numbers: Tensor | None = None
         if kept is not None:
             self._numbers = torch.full((source.num_classes,), -1, dtype=torch.int64)
@@ -43,19 +44,9 @@ class KeptRows:
         self._num_classes = source.num_classes if kept is None else len(kept)
 
     @property
-    def dim(self) -> int:
-        """Feature width D."""
-        return self._source.dim
-
-    @property
     def num_classes(self) -> int:
         """Number of kept classes K."""
         return self._num_classes
-
-    @property
-    def has_local(self) -> bool:
-        """Whether rows hold local features."""
-        return self._source.has_local
 
     @cached_property
     def _num_rows(self) -> int:

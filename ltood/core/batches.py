@@ -218,6 +218,33 @@ class FeatureSource(Protocol):
         """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
 
 
+class WrappedSource:
+    """Base of sources that show the rows of another one in their own way, batch by batch."""
+
+    def __init__(self, source: FeatureSource) -> None:
+        """Wrap a source."""
+        self._source = source
+
+    @property
+    def dim(self) -> int:
+        """Feature width D."""
+        return self._source.dim
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self._source.num_classes
+
+    @property
+    def has_local(self) -> bool:
+        """Whether rows hold local features."""
+        return self._source.has_local
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self._source)
+
+
 class TensorSource:
     """Rows held in memory as tensors; what plain Python callers pass to `fit`."""
 

@@ -6,7 +6,7 @@ Methods see calibrated features, and the logits that the head gives for them.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.slots import Calibrator
@@ -52,7 +52,7 @@ def calibrated_head(head: ClassifierHead | None, calibrator: Calibrator) -> Clas
     return replace(head, bias=calibrator._adjust_logits(head.bias))
 
 
-class CalibratedSource:
+class CalibratedSource(WrappedSource):
     """Rows of a source as a calibrator shows them, calibrated on the way."""
 
     def __init__(
@@ -65,26 +65,8 @@ class CalibratedSource:
             calibrator: Fitted calibrator.
             head: Classifier head as `calibrated_head` gives it; without one there are no logits.
         """
-        self._source, self._calibrator, self._head = source, calibrator, head
-
-    @property
-    def dim(self) -> int:
-        """Feature width D."""
-        return self._source.dim
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C."""
-        return self._source.num_classes
-
-    @property
-    def has_local(self) -> bool:
-        """Whether rows hold local features."""
-        return self._source.has_local
-
-    def __len__(self) -> int:
-        """Number of rows N."""
-        return len(self._source)
+        super().__init__(source)
+        self._calibrator, self._head = calibrator, head
 
     def batches(
         self, rows: int = BATCH_ROWS, arrays: Sequence[str] = ("features", "logits", "labels")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource
+from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
 from ltood.core.beside import beside, parted
 from ltood.core.errors import StoreError
 from ltood.store.features import FeatureSplit
@@ -103,7 +103,7 @@ def _ids(split: SplitReader) -> NDArray[np.int64]:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-class JoinedSource:
+class JoinedSource(WrappedSource):
     """Rows of a source, with arrays of other stores beside them where these are asked for."""
 
     def __init__(self, source: FeatureSource, others: "Others") -> None:
@@ -113,26 +113,8 @@ class JoinedSource:
             source: Own rows.
             others: The same rows by path of another store.
         """
-        self._source, self._others = source, others
-
-    @property
-    def dim(self) -> int:
-        """Feature width D."""
-        return self._source.dim
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C."""
-        return self._source.num_classes
-
-    @property
-    def has_local(self) -> bool:
-        """Whether rows hold local features."""
-        return self._source.has_local
-
-    def __len__(self) -> int:
-        """Number of rows N."""
-        return len(self._source)
+        super().__init__(source)
+        self._others = others
 
     def batches(
         self, rows: int = BATCH_ROWS, arrays: Sequence[str] = ("features", "logits", "labels")
