@@ -21,6 +21,7 @@ from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.discoveries import settled
 from ltood.deployment.images import Embedder, fit_pixels
 from ltood.deployment.incoming import listed
+from ltood.deployment.rules import RateRule
 from ltood.deployment.verdicts import BadInputs, Verdict, verdicts
 from ltood.images.folders import images_below
 from ltood.runtime.console import log
@@ -63,8 +64,9 @@ def predict_files(
         raise ConfigError(f"batch size is {batch_size}; it must be 1 or more.")
     bad = bad or BadInputs()
     rows = _verdicts(detector, inputs, checkpoint, batch_size, bad)
-    if detector.rule is not None and detector.rule.is_joint:
-        rows = settled(rows, detector.rule)
+    rule = detector.rule
+    if isinstance(rule, RateRule) and rule.is_joint:
+        rows = settled(rows, rule)
     yield from rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltood.deployment.rules import Rule
+from ltood.deployment.rules import RateRule, Rule
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def joined(parts: Sequence[Predictions], rule: Rule | None) -> Predictions:
         else:
             columns[column.name] = None if values[0] is None else torch.cat(values)
     whole = Predictions(**columns)
-    if rule is None or not rule.is_joint or whole.p_values is None:
+    if not (isinstance(rule, RateRule) and rule.is_joint) or whole.p_values is None:
         return whole
     cutoff = rule.cutoff(Counter(whole.p_values.tolist()))
     return replace(whole, is_ood=whole.p_values <= cutoff)

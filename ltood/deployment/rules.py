@@ -60,18 +60,9 @@ class Rule(ABC):
 
     notes: tuple[str, ...]
 
-    @property
-    def is_joint(self) -> bool:
-        """Whether verdicts depend on all rows of a call, by `cutoff`."""
-        return False
-
     @abstractmethod
     def judge(self, scores: Tensor, classes: Tensor, logits: Tensor) -> Judgement:
         """Judge rows with scores [N], most likely classes [N] and logits [N, C]."""
-
-    def cutoff(self, counts: Mapping[float, int]) -> float:
-        """Largest p-value of a call that is OOD, given how many rows have each; 0 for none."""
-        raise NotImplementedError(f"{type(self).__name__} decides each row alone.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +85,7 @@ class RateRule(Rule):
 
     @property
     def is_joint(self) -> bool:
-        """See `Rule`."""
+        """Whether verdicts depend on all rows of a call, by `cutoff`."""
         return self.fdr is not None
 
     def judge(self, scores: Tensor, classes: Tensor, logits: Tensor) -> Judgement:
@@ -118,7 +109,7 @@ class RateRule(Rule):
         return self.levels.new_tensor([self.fitted.threshold(float(self.levels))])
 
     def cutoff(self, counts: Mapping[float, int]) -> float:
-        """See `Rule`."""
+        """Largest p-value of a call that is OOD, given how many rows have each; 0 for none."""
         assert self.fdr is not None
         return benjamini_hochberg(counts.items(), self.fdr)
 
