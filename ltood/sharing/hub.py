@@ -7,14 +7,14 @@ and the list, and drops parts of an older version.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import LtoodError, TransferError
+from ltood.core.errors import TransferError
 from ltood.runtime.extras import require
-from ltood.sharing.remotes import remedy, said
+from ltood.sharing.remotes import remedy, told
 
 _ADDRESS = re.compile(
     r"hf://(?:(?P<type>datasets|models)/)?(?P<repo>[\w.-]+/[\w.-]+)"
@@ -129,21 +129,16 @@ class Hub:
     def _at(self, name: str) -> str:
         return f"{self._folder}/{name}" if self._folder else name
 
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _told(self, what: str) -> AbstractContextManager[None]:
         """One sentence for what the hub or the way there raises."""
-        try:
-            yield
-        except LtoodError:
-            raise
-        except Exception as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            advice = remedy(error)
-            if status in (401, 403):
-                advice = (
-                    "you have no permission: log in with `hf auth login` or set HF_TOKEN, and see "
-                    "that the token may write there."
-                )
-            raise TransferError(
-                f"{self.address} cannot be {what} ({said(error)}); {advice}"
-            ) from error
+        return told(self.address, what, _remedy)
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do after an exception, as `remedy` says it, with the hub's own way to log in."""
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        return (
+            "you have no permission: log in with `hf auth login` or set HF_TOKEN, and see "
+            "that the token may write there."
+        )
+    return remedy(error)

@@ -1,7 +1,7 @@
 """Places behind an address that fsspec opens: S3 and its like, SSH, web servers and many more."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +81,31 @@ class Remote:
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _told(self, what: str) -> AbstractContextManager[None]:
         """One sentence for what a driver raises; each has exceptions of its own."""
-        try:
-            yield
-        except LtoodError:
-            raise
-        except Exception as error:
-            raise TransferError(
-                f"{self.address} cannot be {what} ({said(error)}); {remedy(error)}"
-            ) from error
+        return told(self.address, what, remedy)
+
+
+@contextmanager
+def told(address: str, what: str, advice: Callable[[BaseException], str]) -> Iterator[None]:
+    """Turn what a driver raises into one sentence with advice.
+
+    Args:
+        address: Where.
+        what: What was to be done, such as "written".
+        advice: What to do after an exception.
+
+    Raises:
+        TransferError: After any exception that ltood did not raise itself.
+    """
+    try:
+        yield
+    except LtoodError:
+        raise
+    except Exception as error:
+        raise TransferError(
+            f"{address} cannot be {what} ({said(error)}); {advice(error)}"
+        ) from error
 
 
 def said(error: BaseException) -> str:
