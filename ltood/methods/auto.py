@@ -86,9 +86,9 @@ class Config(Settings):
         share: Share of the held-out ID rows that the choice may learn from; the others stay
             untouched, for thresholds and promises.
         rows: Most rows of each kind that are scored in a draw.
-        budget: Most fits of candidates, all draws together; null is no limit. Candidates are
+        budget: Most fits of candidates, all draws together; null sets no limit. Candidates are
             tried cheapest first, and the others are named.
-        seconds: About how long the choice may take; null is no limit. What was tried is recorded
+        seconds: About how long the choice may take; null sets no limit. What was tried is recorded
             as a budget, which repeats the choice on any machine.
         seed: Seed of all draws.
     """
