@@ -18,6 +18,7 @@ from ltood.methods.auto import Auto as Auto
 from ltood.methods.bats import BATS as BATS
 from ltood.methods.bin_disc import BinDisc as BinDisc
 from ltood.methods.class_gaussian import ClassGaussian as ClassGaussian
+from ltood.methods.clipn import CLIPN as CLIPN
 from ltood.methods.cosine import Cosine as Cosine
 from ltood.methods.dice import DICE as DICE
 from ltood.methods.dice_react import DICEReAct as DICEReAct
@@ -44,6 +45,7 @@ from ltood.methods.nac import NAC as NAC
 from ltood.methods.nci import NCI as NCI
 from ltood.methods.nearest_class_mean import NearestClassMean as NearestClassMean
 from ltood.methods.neco import NECO as NECO
+from ltood.methods.neglabel import NegLabel as NegLabel
 from ltood.methods.nnguide import NNGuide as NNGuide
 from ltood.methods.openmax import OpenMax as OpenMax
 from ltood.methods.pnml import PNML as PNML

@@ -57,6 +57,7 @@ def _rows(labels: Tensor, blocks: Tensor, rng: torch.Generator) -> tuple[Tensor,
 
 def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) -> Toy:
     rng = torch.Generator().manual_seed(seed)
+    words = torch.Generator().manual_seed(seed)
     num_classes = len(counts)
     blocks = torch.eye(num_classes).repeat_interleave(dim // num_classes, dim=1)
     head = ClassifierHead(
@@ -68,6 +69,9 @@ def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) ->
         bn_weight=torch.full((dim,), 0.7),
         bn_bias=torch.full((dim,), 0.6),
         logit_scale=torch.tensor(100.0),
+        # Words of everything at once, as weak in each block as an outlier.
+        negative_weight=1.0 + 0.2 * torch.randn(7, dim, generator=words),
+        no_weight=1.2 - blocks,
     )
 
     def batch(labels: Tensor) -> FeatureBatch:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureSource
 from ltood.core.head import ClassifierHead
+from ltood.core.head_schema import HEAD_SHAPES
 from ltood.ops.statistics import EXACT_VALUES
 
 #: Steps of L-BFGS at most, and the largest gradient that counts as none.
@@ -36,11 +37,12 @@ def sliced(head: ClassifierHead, kept: Tensor) -> ClassifierHead:
         Head of K classes; what does not belong to a class stays.
     """
     kept = kept.to(head.weight.device)
-    gamma = {
-        name: None if rows is None else rows[kept]
-        for name, rows in (("gamma_weight", head.gamma_weight), ("gamma_bias", head.gamma_bias))
+    of_classes = {
+        name: array[kept]
+        for name, array in head.arrays().items()
+        if HEAD_SHAPES[name][:1] == ("C",)
     }
-    return replace(head, weight=head.weight[kept], bias=head.bias[kept], **gamma)
+    return replace(head, **of_classes)
 
 
 def refitted(

@@ -23,6 +23,8 @@ from ltood.runtime.devices import choose_device
 
 #: Most numbers of all features and logits; beyond it is a slip of the keyboard.
 MOST_NUMBERS = 2**33
+#: Negative labels of each class; NegLabel has 10,499 for ImageNet's 1,000.
+_NEGATIVES = 10
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class _Data:
             bn_bias=torch.full((shape.dim,), 0.5, device=device),
             extra_weight=(-weight.mean(0, keepdim=True)).to(device),
             extra_bias=torch.zeros(1, device=device),
+            negative_weight=normal(_NEGATIVES * shape.classes, shape.dim).to(device),
+            no_weight=(-weight).to(device),
         )
         self.local: Tensor | None = None
         if shape.patches:

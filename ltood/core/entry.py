@@ -145,6 +145,7 @@ class Entry(Generic[C]):
         local: Rows | None = None,
         val: Rows | FeatureBatch | None = None,
         val_labels: Rows | None = None,
+        negatives: Rows | None = None,
     ) -> Self:
         """Learn from training rows, forgetting what an earlier fit has learned.
 
@@ -161,12 +162,13 @@ class Entry(Generic[C]):
             val: Features of ID rows held out of training, [V, D], for entries that need them; or
                 a `FeatureBatch`, where they read more of these rows than features.
             val_labels: Classes of these rows, [V] whole numbers.
+            negatives: Text features of negative labels, [M, D], beside a head of text features.
 
         Raises:
             DataError: If a shape does not fit, a number is not finite or a label is not a class.
             MissingNeedError: If something is missing that this entry learns from.
         """
-        others = (labels, head, prior, aux, logits, local, val, val_labels)
+        others = (labels, head, prior, aux, logits, local, val, val_labels, negatives)
         if isinstance(features, FitInputs):
             if any(value is not None for value in others):
                 raise DataError("FitInputs hold all that fit learns from; pass nothing else.")
@@ -182,6 +184,7 @@ class Entry(Generic[C]):
                 local=local,
                 val=val,
                 val_labels=val_labels,
+                negatives=negatives,
             )
         self._forget()
         with nullcontext() if inputs is features else self._in_own_words():

@@ -36,6 +36,9 @@ class ClassifierHead:
             log-sum-exp of the class logits, [2], or None.
         msp_map: The same with the largest class probability minus 1/C.
         mahalanobis_map: The same with the squared distance to the nearest class mean.
+        negative_weight: Text embeddings of M negative labels, words far from every class, [M, D],
+            or None.
+        no_weight: Text embeddings of "no" prompts, which deny the class, [C, D], or None.
     """
 
     weight: Tensor
@@ -50,6 +53,8 @@ class ClassifierHead:
     energy_map: Tensor | None = None
     msp_map: Tensor | None = None
     mahalanobis_map: Tensor | None = None
+    negative_weight: Tensor | None = None
+    no_weight: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Widen or narrow all numbers to float32; check shapes and that numbers are finite."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from ltood.core.errors import DataError
 
-#: Every array of a head and its shape: C classes, D features, e auxiliary outputs. The order is
-#: that of the arrays in a store.
+#: Every array of a head and its shape: C classes, D features, e auxiliary outputs, M negative
+#: labels. The order is that of the arrays in a store.
 HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "weight": ("C", "D"),
     "bias": ("C",),
@@ -19,6 +19,8 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "energy_map": (2,),
     "msp_map": (2,),
     "mahalanobis_map": (2,),
+    "negative_weight": ("M", "D"),
+    "no_weight": ("C", "D"),
 }
 
 #: Arrays that are only valid together.
@@ -32,7 +34,7 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         shapes: Shape of each array of the head, by name.
 
     Returns:
-        The sizes "C", "D" and "e" (0 without auxiliary outputs).
+        The sizes "C", "D", "e" and "M" (0 without auxiliary outputs or negative labels).
 
     Raises:
         DataError: On an unknown or missing array, or a shape that does not fit the weight.
@@ -48,8 +50,14 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     for weights, biases in HEAD_PAIRS:
         if (weights in shapes) != (biases in shapes):
             raise DataError(f"head {weights} and {biases} must be given together.")
-    aux = shapes.get("extra_bias", (0,))
-    sizes = {"C": shapes["weight"][0], "D": shapes["weight"][1], "e": aux[0] if aux else 0}
+    # An array of too few axes is refused below, with its name.
+    aux, negatives = (shapes.get(name) or (0,) for name in ("extra_bias", "negative_weight"))
+    sizes = {
+        "C": shapes["weight"][0],
+        "D": shapes["weight"][1],
+        "e": aux[0],
+        "M": negatives[0],
+    }
     for name, shape in shapes.items():
         wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
         if shape != wanted:
@@ -59,4 +67,6 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
                 f"{sizes['D']} features it must be {wanted}."
                 f"{' The weight seems to be [D, C]; transpose it to [C, D].' if turned else ''}"
             )
+    if "negative_weight" in shapes and sizes["M"] == 0:
+        raise DataError("head negative_weight has no rows; give a negative label or leave it out.")
     return sizes

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,8 @@ class Need(enum.Enum):
     PRIOR = "class counts of the training set"
     LOCAL = "local features"
     AUX_OUTPUTS = "an auxiliary output of the head, such as a detector node (extra_weight)"
+    NEGATIVES = "text features of negative labels (negative_weight in the head)"
+    NO_HEAD = 'text features of "no" prompts (no_weight in the head)'
     NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"
 
 
@@ -65,6 +67,7 @@ class FitInputs:
         val: "Rows | FeatureBatch | None" = None,
         val_labels: Rows | None = None,
         num_classes: int | None = None,
+        negatives: Rows | None = None,
     ) -> "FitInputs":
         """Build inputs from plain arrays.
 
@@ -81,12 +84,13 @@ class FitInputs:
                 an entry reads more of them than features.
             val_labels: Their classes, [V] whole numbers.
             num_classes: C; taken from the head, the logits or the largest label where not given.
+            negatives: Text features of negative labels, [M, D], which join the head.
 
         Raises:
             DataError: If a shape does not fit, a number is NaN or infinite, a label is not a
                 class, or the prior has another number of classes.
         """
-        head = None if head is None else ClassifierHead.of(head)
+        head = _with_negatives(None if head is None else ClassifierHead.of(head), negatives)
         prior = None if prior is None else ClassPrior.of(prior)
         labels = None if labels is None else as_labels(labels)
         logits = as_rows(logits, "logits", "[N, C]")
@@ -148,6 +152,26 @@ class FitInputs:
             self._shared[key] = compute()
         shared: T = self._shared[key]
         return shared
+
+
+def _with_negatives(head: ClassifierHead | None, negatives: Rows | None) -> ClassifierHead | None:
+    """The head with the text features of negative labels, where some are given.
+
+    Raises:
+        DataError: If there is no head, the head has its own, or a shape does not fit.
+    """
+    if negatives is None:
+        return head
+    if head is None:
+        raise DataError(
+            "there are negatives without a head; give head=, whose weight holds the text features "
+            "of the class names."
+        )
+    if head.negative_weight is not None:
+        raise DataError("the head holds negative_weight; give no negatives too.")
+    rows = as_rows(negatives, "negatives", "[M, D]", head.dim)
+    assert rows is not None
+    return replace(head, negative_weight=rows.to(head.weight.device))
 
 
 def _held_out(

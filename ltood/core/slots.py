@@ -281,6 +281,8 @@ def check_needs(
         Need.PRIOR: inputs.prior is not None,
         Need.LOCAL: has_local,
         Need.AUX_OUTPUTS: head is not None and head.num_aux_outputs > 0,
+        Need.NEGATIVES: head is not None and head.negative_weight is not None,
+        Need.NO_HEAD: head is not None and head.no_weight is not None,
         Need.NORM: head is not None and head.bn_weight is not None and head.bn_bias is not None,
     }
     for need in sorted(needs, key=lambda item: item.name):

@@ -42,6 +42,8 @@ REMEDIES: Mapping[Need, str] = {
     Need.PRIOR: "give prior=, the class counts",
     Need.LOCAL: "give local=, features [N, P, D]",
     Need.AUX_OUTPUTS: "give head=ClassifierHead(...) with extra_weight and extra_bias",
+    Need.NEGATIVES: "give head=ClassifierHead(...) with negative_weight",
+    Need.NO_HEAD: "give head=ClassifierHead(...) with no_weight",
     Need.NORM: "give head=ClassifierHead(...) with bn_weight and bn_bias",
 }
 

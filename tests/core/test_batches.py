@@ -118,6 +118,8 @@ def test_met_needs_pass(head):
     full = ClassifierHead(
         head.weight, head.bias, torch.zeros(1, 4), torch.zeros(1), torch.ones(4), torch.zeros(4)
     )
+    texts = {"negative_weight": torch.ones(2, 4), "no_weight": torch.ones(3, 4)}
+    full = dataclasses.replace(full, **texts)
     parts = {"head": full, "aux": torch.ones(1, 4), "val": torch.ones(2, 4)}
     inputs = FitInputs.of(torch.randn(3, 4), torch.tensor([0, 1, 2]), **parts)
     check_needs("method toy", frozenset(Need), inputs, has_local=True)

@@ -53,8 +53,8 @@ TAKE_ANY_LOGITS = {
 
 #: Methods that divide features by their lengths and then see no other trace of these.
 DIRECTIONS = (
-    *("cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "neco"),
-    "relation",
+    *("clipn", "cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "neco"),
+    *("neglabel", "relation"),
 )
 
 #: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
@@ -156,6 +156,8 @@ def test_class_order_does_not_matter(name, toy):
         toy.head.bn_weight,
         toy.head.bn_bias,
         toy.head.logit_scale,
+        negative_weight=toy.head.negative_weight,
+        no_weight=toy.head.no_weight[order],
     )
 
     def permuted(batch):
