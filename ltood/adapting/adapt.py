@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ltood.adapting.learning import Learner
@@ -123,18 +122,12 @@ def _kept(out: Path, state_folder: Path, inputs: Mapping[str, Any]) -> AdaptedHe
 def _learned(
     learner: Learner, inputs: Mapping[str, Any], state_folder: Path
 ) -> dict[str, NDArray[Any]]:
-    """Text embeddings of learned prompts, the context and its history."""
+    """What a run of learning leaves, continued where a killed one stopped."""
     state = load_state(state_folder)
     if state is not None and state["inputs"] == inputs:
         learner.restore(state)
     learner.run(state_folder, inputs)
-    with torch.no_grad():
-        text = learner.text().cpu().numpy()
-    return {
-        "weight": text,
-        "context": learner.context.detach().cpu().numpy(),
-        "history": np.array(learner.progress.history),
-    }
+    return learner.arrays()
 
 
 def _check_encoder(store: FeatureStore, encoder: TextEncoder) -> None:

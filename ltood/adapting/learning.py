@@ -53,6 +53,8 @@ class Learner:
     Attributes:
         progress: How far it has come.
         context: The context vectors, which the steps change.
+        frozen: Unit text embeddings of the prompts before the first step, [C, D], where the recipe
+            wants them.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Learner:
         self.context = start_context(config, len(names), encoder, seed).requires_grad_()
         prompts = learned_prompts(names, self.context.shape[-2], encoder.vocabulary)
         self._prompts = PromptBatch(prompts, config.position, encoder.tower, config.text_mode)
+        self.frozen = self._start_text() if recipe.frozen_copies else None
         self._optimiser = torch.optim.SGD(
             [self.context],
             lr=config.learning_rate,
@@ -136,6 +139,24 @@ class Learner:
         """Unit text embeddings of the classes with the present context, [C, D]."""
         return normalize(self._prompts.encode(self.context), dim=1)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept of the run: text embeddings, the context and the history of the losses."""
+        with torch.no_grad():
+            weight = self.text()
+        found = {
+            "weight": weight.cpu().numpy(),
+            "context": self.context.detach().cpu().numpy(),
+            "history": np.array(self.progress.history),
+        }
+        if self.frozen is not None:
+            found["frozen_weight"] = self.frozen.cpu().numpy()
+            found["frozen_copies"] = np.array(self._recipe.frozen_copies, dtype=np.float32)
+        return found
+
+    def _start_text(self) -> Tensor:
+        with torch.no_grad():
+            return self.text()
+
     def _epoch_step(self) -> None:
         """One step, and the end of the epoch where it was the last."""
         now, size = self.progress, self._config.batch_size
@@ -160,8 +181,9 @@ class Learner:
     def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
         """Lower the losses of one batch; their values before that, by name."""
         for group in self._optimiser.param_groups:
-            group["lr"] = prompt_learning_rate(self.progress.epoch, self._config)
-        text = self.text()
+            done = self.progress.step / self.steps_per_epoch
+            group["lr"] = prompt_learning_rate(self.progress.epoch, self._config, done)
+        text = self.text() if self.frozen is None else torch.cat([self.text(), self.frozen])
         logits = self._logits("features", chosen, views, text)
         local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
         labels = torch.from_numpy(self._rows.labels[chosen]).to(self._device)

@@ -30,6 +30,9 @@ class ClassifierHead:
         bn_weight: Weight of the last batch-norm layer before pooling, [D], or None.
         bn_bias: Its bias, [D], or None.
         logit_scale: CLIP's multiplier of the cosine, 0-d, or None.
+        frozen_weight: Text embeddings of FA's frozen prompts, [C, D], or None; `logits` leave them
+            out.
+        frozen_copies: How often each of them stands beside the learned prompts, 0-d, or None.
         gamma_weight: ImOOD's gamma layer, which gives the logarithm of gamma, [C, D], or None.
         gamma_bias: Its biases, [C], or None.
         energy_map: (w, b) of a detector that was trained with the ID logit w s + b, s being the
@@ -48,6 +51,8 @@ class ClassifierHead:
     bn_weight: Tensor | None = None
     bn_bias: Tensor | None = None
     logit_scale: Tensor | None = None
+    frozen_weight: Tensor | None = None
+    frozen_copies: Tensor | None = None
     gamma_weight: Tensor | None = None
     gamma_bias: Tensor | None = None
     energy_map: Tensor | None = None

@@ -14,6 +14,8 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "bn_weight": ("D",),
     "bn_bias": ("D",),
     "logit_scale": (),
+    "frozen_weight": ("C", "D"),
+    "frozen_copies": (),
     "gamma_weight": ("C", "D"),
     "gamma_bias": ("C",),
     "energy_map": (2,),
@@ -24,7 +26,11 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
 }
 
 #: Arrays that are only valid together.
-HEAD_PAIRS = (("extra_weight", "extra_bias"), ("gamma_weight", "gamma_bias"))
+HEAD_PAIRS = (
+    ("extra_weight", "extra_bias"),
+    ("gamma_weight", "gamma_bias"),
+    ("frozen_weight", "frozen_copies"),
+)
 
 
 def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

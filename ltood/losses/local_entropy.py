@@ -41,7 +41,9 @@ def irrelevant_patches(local_logits: Tensor, labels: Tensor, *, topk: int) -> Te
     return (local_logits > local_logits.gather(2, own)).sum(dim=2) >= topk
 
 
-def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, topk: int) -> Tensor:
+def local_entropy_loss(
+    local_logits: Tensor, labels: Tensor, *, topk: int, weights: Tensor | None = None
+) -> Tensor:
     """Minus the mean entropy of the patches that `irrelevant_patches` finds.
 
     Lower where those patches look more like no class. The choice of patches has no gradient.
@@ -50,6 +52,7 @@ def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, topk: int) -> Te
         local_logits: Class logits of P patches of each image, [N, P, C], scaled as in training.
         labels: Classes of the images, [N] int64.
         topk: K, at least 1.
+        weights: Weight of each image's patches in the mean, [N]; None weighs all alike.
 
     Returns:
         Loss in nats, 0-d, 0 or less; exactly 0 where no patch is found.
@@ -57,8 +60,12 @@ def local_entropy_loss(local_logits: Tensor, labels: Tensor, *, topk: int) -> Te
     Raises:
         ConfigError: If `topk` is below 1.
     """
-    chosen = local_logits[irrelevant_patches(local_logits.detach(), labels, topk=topk)]
+    irrelevant = irrelevant_patches(local_logits.detach(), labels, topk=topk)
+    chosen = local_logits[irrelevant]
     if len(chosen) == 0:
         return chosen.sum()
     shares = torch.softmax(chosen, dim=1)
-    return (shares * (shares + _EPSILON).log()).sum(dim=1).mean()
+    terms = (shares * (shares + _EPSILON).log()).sum(dim=1)
+    if weights is not None:
+        terms = terms * weights[:, None].expand_as(irrelevant)[irrelevant]
+    return terms.mean()

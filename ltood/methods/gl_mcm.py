@@ -11,14 +11,13 @@ Formula:
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.inputs import FitInputs, Need
+from ltood.core.inputs import Need
 from ltood.core.limits import NonNegative, Positive
 from ltood.core.settings import Settings
-from ltood.core.slots import Method
-from ltood.ops.cosines import class_directions, global_confidence, local_confidence
+from ltood.ops.cosines import global_confidence, local_confidence
+from ltood.ops.text_methods import TextMethod
 
 
 @dataclass(frozen=True)
@@ -30,31 +29,31 @@ class Config(Settings):
             published, while CLIP itself is trained with about 0.01.
         local_weight: Weight of the local part, 0 or more; LoCoOp uses 1, the journal's script for
             ImageNet 0.5.
+        frozen_texts: Whether the softmax also runs over the frozen texts of a head that the recipe
+            fa has learned, as published for it; other heads have none.
     """
 
     temperature: Positive = 1.0
     local_weight: NonNegative = 1.0
+    frozen_texts: bool = True
 
 
-class GLMCM(Method[Config]):
+class GLMCM(TextMethod[Config]):
     """Scores rows by minus the sum of global and weighted local confidence."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
     arrays: tuple[str, ...] = ("features", "local")
-    dim_axis: tuple[str, int] = ("directions_", 1)
-    classes_axis: tuple[str, int] = ("directions_", 0)
 
-    def _fit(self, inputs: FitInputs) -> Self:
-        """Keep the directions of the classes."""
-        self.directions_ = class_directions(inputs)
-        return self
+    def _configure(self) -> None:
+        """Say whether frozen texts count."""
+        self.counts_frozen = self.config.frozen_texts
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in [-1 - local_weight, 0]; higher means more OOD."""
         directions, temperature = self.learned("directions_"), self.config.temperature
-        confidence = global_confidence(batch, directions, temperature)
+        confidence = global_confidence(batch, directions, temperature, self.frozen())
         # The confidences grow with ID-ness; ours must grow with OOD-ness.
-        local = local_confidence(batch, directions, temperature)
+        local = local_confidence(batch, directions, temperature, self.frozen())
         return -(confidence + self.config.local_weight * local)
 
 

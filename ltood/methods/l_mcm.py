@@ -10,14 +10,13 @@ Formula:
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 from ltood.core.batches import FeatureBatch, Scores
-from ltood.core.inputs import FitInputs, Need
+from ltood.core.inputs import Need
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
-from ltood.core.slots import Method
-from ltood.ops.cosines import class_directions, local_confidence
+from ltood.ops.cosines import local_confidence
+from ltood.ops.text_methods import TextMethod
 
 
 @dataclass(frozen=True)
@@ -27,28 +26,29 @@ class Config(Settings):
     Attributes:
         temperature: Divides the cosines before the softmax. Unitless, above 0; 1 is
             published, while CLIP itself is trained with about 0.01.
+        frozen_texts: Whether the softmax also runs over the frozen texts of a head that the recipe
+            fa has learned, as published for it; other heads have none.
     """
 
     temperature: Positive = 1.0
+    frozen_texts: bool = True
 
 
-class LMCM(Method[Config]):
+class LMCM(TextMethod[Config]):
     """Scores rows by minus the largest softmax over class names of any patch."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.LOCAL})
     arrays: tuple[str, ...] = ("local",)
-    dim_axis: tuple[str, int] = ("directions_", 1)
-    classes_axis: tuple[str, int] = ("directions_", 0)
 
-    def _fit(self, inputs: FitInputs) -> Self:
-        """Keep the directions of the classes."""
-        self.directions_ = class_directions(inputs)
-        return self
+    def _configure(self) -> None:
+        """Say whether frozen texts count."""
+        self.counts_frozen = self.config.frozen_texts
 
     def _score(self, batch: FeatureBatch) -> Scores:
-        """OOD scores, [N] float32 in [-1, -1/C]; higher means more OOD."""
+        """OOD scores, [N] float32 in [-1, 0); higher means more OOD, -1/C is undecided."""
         # The confidence grows with ID-ness; ours must grow with OOD-ness.
-        return -local_confidence(batch, self.learned("directions_"), self.config.temperature)
+        directions, temperature = self.learned("directions_"), self.config.temperature
+        return -local_confidence(batch, directions, temperature, self.frozen())
 
 
 Entry = LMCM

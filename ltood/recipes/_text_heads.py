@@ -58,8 +58,9 @@ class PromptConfig(Settings):
             (`ltood data few-shot` writes one); null draws them.
         epochs: Passes over the rows; the last context is kept.
         batch_size: Rows of one step; the incomplete last batch of an epoch is dropped.
-        learning_rate: Of SGD, from the second epoch on, falling by a cosine.
-        warmup_learning_rate: In the first epoch.
+        learning_rate: Of SGD, after the warm-up, falling by a cosine.
+        warmup_learning_rate: In the first epoch; null for no warm-up.
+        schedule: Whether the cosine falls after every "epoch" or after every "step".
         momentum: Of SGD, 0 to below 1.
         weight_decay: L2 penalty, 0 or more.
         text_mode: "prefix" encodes what all prompts begin with once, "cut" omits what
@@ -76,7 +77,8 @@ class PromptConfig(Settings):
     epochs: Annotated[int, Limits(at_least=1, at_most=100_000)] = 50
     batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 32
     learning_rate: Positive = 0.002
-    warmup_learning_rate: Positive = 1e-5
+    warmup_learning_rate: Positive | None = 1e-5
+    schedule: Literal["epoch", "step"] = "epoch"
     momentum: Decay = 0.9
     weight_decay: NonNegative = 5e-4
     text_mode: Literal["prefix", "cut", "full"] = "prefix"
@@ -97,9 +99,12 @@ class PromptRecipe(TextHeadRecipe):
     Attributes:
         config: Settings of the learning.
         needs_local: Whether the losses look at local features.
+        frozen_copies: How often the classes stand beside the learned ones with the text that the
+            prompts start from; 0 for recipes without such texts. The head keeps them.
     """
 
     needs_local: bool = False
+    frozen_copies: int = 0
     config: PromptConfig
 
     def __init__(self, config: PromptConfig, prior: ClassPrior) -> None:
@@ -120,18 +125,26 @@ class PromptRecipe(TextHeadRecipe):
         """Loss terms of one step by name, each 0-d and already weighted.
 
         Args:
-            logits: Scaled cosines of image and text, [B, C].
+            logits: Scaled cosines of image and text, [B, C]; with `frozen_copies` [B, 2C], those of
+                the frozen texts, once, after those of the learned ones.
             local_logits: The same for P patches, [B, P, C]; None where `needs_local` is False.
             labels: Classes, [B] int64.
         """
 
 
-def prompt_learning_rate(epoch: int, config: PromptConfig) -> float:
-    """Learning rate of a whole epoch, counted from 0.
+def prompt_learning_rate(epoch: int, config: PromptConfig, done: float = 0.0) -> float:
+    """Learning rate of a step.
 
-    The first epoch has the warm-up rate. The cosine starts after it and keeps its full length, so
-    that the last epoch does not reach 0, as in the official code.
+    The first epoch has the warm-up rate where there is one. The cosine starts after it and keeps
+    its full length, so that the last epoch does not reach 0, as in the official code.
+
+    Args:
+        epoch: Epoch from 0.
+        config: Rates, epochs and schedule.
+        done: Share of the epoch's steps that are done; counts with the schedule "step".
     """
-    if epoch == 0:
+    if epoch == 0 and config.warmup_learning_rate is not None:
         return config.warmup_learning_rate
-    return config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / config.epochs)) / 2
+    passed = epoch - (config.warmup_learning_rate is not None)
+    passed_now = passed + done if config.schedule == "step" else passed
+    return config.learning_rate * (1 + math.cos(math.pi * passed_now / config.epochs)) / 2

@@ -51,6 +51,11 @@ def read_head(archive: Table | None) -> dict[str, NDArray[Any]]:
             f"{archive.path}: logit_scale is {head['logit_scale'].tolist()}; it multiplies cosines "
             "to logits, so it must be above 0 (CLIP's is 100)."
         )
+    if "frozen_copies" in head and not (head["frozen_copies"] > 0).all():
+        raise DataError(
+            f"{archive.path}: frozen_copies is {head['frozen_copies'].tolist()}; it counts the "
+            "copies of frozen_weight, so it must be above 0 (FA's is 3)."
+        )
     return head
 
 

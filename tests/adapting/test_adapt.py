@@ -198,6 +198,64 @@ def test_stage_two_scores_with_it(store, tmp_path):
     np.testing.assert_array_equal(found.predictions, predicted)
 
 
+FORCED = {"ctx_init": "20 21", "epochs": 2, "batch_size": 4}
+
+
+def test_a_forced_prompt_keeps_the_texts_that_it_started_from(store, tmp_path):
+    head = run(store, tmp_path, "fa", {**FORCED, "copies": 3})
+    encoder = prompt_samples.encoder()
+    start = encoder.tower.embed(torch.tensor([20, 21]))
+    batch = PromptBatch(learned_prompts(NAMES, 2, encoder.vocabulary), "end", encoder.tower, "full")
+    text = torch.nn.functional.normalize(batch.encode(start))
+    np.testing.assert_allclose(head.arrays["frozen_weight"], text, atol=1e-5)
+    assert head.arrays["frozen_copies"] == 3
+    assert not np.allclose(head.arrays["weight"], text, atol=1e-3)
+    seen = with_adapted_head(store, tmp_path / "head").head_arrays()
+    np.testing.assert_array_equal(seen["frozen_weight"], head.arrays["frozen_weight"])
+
+
+def test_copies_force_the_prompt_further_from_its_start(store, tmp_path):
+    def distance(copies):
+        head = run(
+            store, tmp_path, "fa", {**FORCED, "copies": copies, "epochs": 8}, out=str(copies)
+        )
+        return np.linalg.norm(head.arrays["weight"] - head.arrays["frozen_weight"])
+
+    assert distance(1) < distance(8)
+
+
+def test_a_prompt_without_copies_is_that_of_coop(store, tmp_path):
+    settings = {**FORCED, "schedule": "step", "warmup_learning_rate": None}
+    forced = run(store, tmp_path, "fa", {**settings, "copies": 0}, out="forced")
+    plain = run(store, tmp_path, "coop", settings, out="plain")
+    assert forced.arrays.keys() == plain.arrays.keys()
+    for name, values in plain.arrays.items():
+        np.testing.assert_array_equal(forced.arrays[name], values)
+
+
+def test_a_killed_run_keeps_the_texts_of_the_start(store, tmp_path, monkeypatch):
+    settings = {**FORCED, "copies": 2}
+    run(store, tmp_path, "fa", settings, out="whole")
+    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    # The first text is that of the start.
+    monkeypatch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(4))
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path, "fa", settings)
+    monkeypatch.undo()
+    run(store, tmp_path, "fa", settings)
+    assert content(tmp_path / "head") == content(tmp_path / "whole")
+
+
+def test_sct_without_weights_is_locoop_bit_for_bit(store, tmp_path):
+    plain = run(store, tmp_path, "locoop", SMALL, out="plain")
+    settings = {**SMALL, "weight_id": "none", "weight_ood": "none"}
+    own = run(store, tmp_path, "sct", settings, out="own")
+    for name, values in plain.arrays.items():
+        np.testing.assert_array_equal(own.arrays[name], values)
+    weighted = run(store, tmp_path, "sct", SMALL, out="weighted")
+    assert not np.array_equal(weighted.arrays["weight"], plain.arrays["weight"])
+
+
 def test_other_weights_and_widths_are_refused(store, tmp_path, rng):
     encoder = prompt_samples.encoder()
     other = TextEncoder(encoder.tower, encoder.vocabulary, "77" * 32)

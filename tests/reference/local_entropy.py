@@ -3,10 +3,11 @@
 import math
 
 
-def local_entropy(local_logits, labels, topk):
-    """Loss and [N][P] list of whether a patch was chosen."""
+def local_entropy(local_logits, labels, topk, weights=None):
+    """Loss, with the weight of each image where given, and [N][P] whether a patch was chosen."""
     entropies, chosen = [], []
-    for patches, label in zip(local_logits, labels, strict=True):
+    weights = [1.0] * len(labels) if weights is None else weights
+    for patches, label, weight in zip(local_logits, labels, weights, strict=True):
         row = []
         for logits in patches:
             better = [value for value in logits if value > logits[label]]
@@ -15,6 +16,6 @@ def local_entropy(local_logits, labels, topk):
                 peak = max(logits)
                 powers = [math.exp(value - peak) for value in logits]
                 shares = [power / sum(powers) for power in powers]
-                entropies.append(-sum(share * math.log(share + 1e-5) for share in shares))
+                entropies.append(-weight * sum(share * math.log(share + 1e-5) for share in shares))
         chosen.append(row)
     return (-sum(entropies) / len(entropies) if entropies else 0.0), chosen
