@@ -132,6 +132,11 @@ BAD = [
     ({"extra__features": np.zeros((3, DIM))}, "extra.npz is not a split"),
     ({"head__weight": np.full((3, DIM), 1e39)}, "weight has 15 values that are not finite"),
     ({"head__logit_scale": np.float32(0)}, "logit_scale is 0.0; .* it must be above 0"),
+    (
+        {"head__frozen_weight": np.ones((3, DIM)), "head__frozen_copies": np.float32(0)},
+        "frozen_copies is 0.0",
+    ),
+    ({"head__frozen_copies": np.float32(2)}, "frozen_weight and frozen_copies"),
     ({"test__features": np.full((12, DIM), 1e39)}, "features of row 0 hold NaN or infinity"),
     ({"test__features": np.full((12, DIM), 3e38)}, "row 0 are so large that their logits"),
     ({"test__logits": np.full((12, 3), "a")}, "logits are <U1; they must be numbers"),
