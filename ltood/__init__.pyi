@@ -17,6 +17,8 @@ from ltood.methods.ash import ASH as ASH
 from ltood.methods.auto import Auto as Auto
 from ltood.methods.bats import BATS as BATS
 from ltood.methods.bin_disc import BinDisc as BinDisc
+from ltood.methods.cadref import CADRef as CADRef
+from ltood.methods.caref import CARef as CARef
 from ltood.methods.class_gaussian import ClassGaussian as ClassGaussian
 from ltood.methods.clipn import CLIPN as CLIPN
 from ltood.methods.cosine import Cosine as Cosine
@@ -30,9 +32,12 @@ from ltood.methods.gen import GEN as GEN
 from ltood.methods.gl_mcm import GLMCM as GLMCM
 from ltood.methods.gmm import GMM as GMM
 from ltood.methods.gradnorm import GradNorm as GradNorm
+from ltood.methods.grood import GROOD as GROOD
 from ltood.methods.himplos import HIMPLoS as HIMPLoS
+from ltood.methods.hpm import HPM as HPM
 from ltood.methods.kl_matching import KLMatching as KLMatching
 from ltood.methods.knn import KNN as KNN
+from ltood.methods.kpca import KPCA as KPCA
 from ltood.methods.l_mcm import LMCM as LMCM
 from ltood.methods.line import LINe as LINe
 from ltood.methods.lts import LTS as LTS
@@ -40,6 +45,7 @@ from ltood.methods.mahalanobis import Mahalanobis as Mahalanobis
 from ltood.methods.max_cosine import MaxCosine as MaxCosine
 from ltood.methods.maxlogit import MaxLogit as MaxLogit
 from ltood.methods.mcm import MCM as MCM
+from ltood.methods.mds_plus import MDSPlus as MDSPlus
 from ltood.methods.msp import MSP as MSP
 from ltood.methods.nac import NAC as NAC
 from ltood.methods.nci import NCI as NCI
@@ -48,11 +54,13 @@ from ltood.methods.neco import NECO as NECO
 from ltood.methods.neglabel import NegLabel as NegLabel
 from ltood.methods.nnguide import NNGuide as NNGuide
 from ltood.methods.openmax import OpenMax as OpenMax
+from ltood.methods.optfs import OptFS as OptFS
 from ltood.methods.pnml import PNML as PNML
 from ltood.methods.react import ReAct as ReAct
 from ltood.methods.relation import Relation as Relation
 from ltood.methods.relative_mahalanobis import RelativeMahalanobis as RelativeMahalanobis
 from ltood.methods.residual import Residual as Residual
+from ltood.methods.rmds_plus import RMDSPlus as RMDSPlus
 from ltood.methods.rp_gradnorm import RPGradNorm as RPGradNorm
 from ltood.methods.rp_msp import RPMSP as RPMSP
 from ltood.methods.rw_energy import RWEnergy as RWEnergy
@@ -62,6 +70,7 @@ from ltood.methods.t_norm import TNorm as TNorm
 from ltood.methods.temperature_scaling import TemperatureScaling as TemperatureScaling
 from ltood.methods.vim import ViM as ViM
 from ltood.methods.vra import VRA as VRA
+from ltood.methods.wdiscood import WDiscOOD as WDiscOOD
 from ltood.methods.weiper_kld import WeiPerKLD as WeiPerKLD
 from ltood.normalisers.imood import ImOOD as ImOOD
 

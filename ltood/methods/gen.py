@@ -12,12 +12,11 @@ Formula:
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
-
-from ltood.core.batches import FeatureBatch, Logits, Scores
+from ltood.core.batches import FeatureBatch, Scores
 from ltood.core.limits import Count, Limits
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.logits import generalised_entropy
 
 
 @dataclass(frozen=True)
@@ -32,30 +31,6 @@ class Config(Settings):
 
     gamma: Annotated[float, Limits(above=0, below=1)] = 0.1
     k: Count = 100
-
-
-def generalised_entropy(logits: Logits, gamma: float, k: int) -> Scores:
-    """Sum of (p (1 - p))^gamma over the k largest probabilities of each row.
-
-    Args:
-        logits: Class logits, [N, C].
-        gamma: Power, above 0.
-        k: Number of probabilities; at most C are taken.
-
-    Returns:
-        Scores, [N], at least 0; higher means more OOD.
-    """
-    log_p = torch.log_softmax(logits, dim=1)
-    largest, indices = log_p.max(dim=1, keepdim=True)
-    others = log_p.scatter(1, indices, -torch.inf)
-    # Only the largest p can be near 1, where 1 - p cancels: there it is summed instead.
-    first = largest + torch.logsumexp(others, dim=1, keepdim=True)
-    if k < logits.shape[1]:
-        # One too few for all is left, so the -inf of the largest is never among them.
-        others = others.topk(k - 1, dim=1, sorted=False).values
-    rest = others + torch.log1p(-others.exp())
-    entropy: Scores = (gamma * first).exp().sum(dim=1) + (gamma * rest).exp().sum(dim=1)
-    return entropy
 
 
 class GEN(Method[Config]):
