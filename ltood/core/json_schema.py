@@ -9,7 +9,7 @@ import typing
 from typing import Annotated, Any, Literal
 
 from ltood.core.limits import Limits
-from ltood.core.settings import meanings, setting_types, to_section
+from ltood.core.settings import is_section, meanings, setting_types, to_section
 
 #: What editors know best; nothing here needs a later draft.
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -46,7 +46,7 @@ def section_schema(config: type, description: str = "") -> dict[str, Any]:
     properties = {
         name: {
             **({"description": said[name]} if name in said else {}),
-            **type_schema(hint),
+            **(section_schema(hint) if is_section(hint) else type_schema(hint)),
             "default": defaults[name],
         }
         for name, hint in setting_types(config).items()

@@ -108,6 +108,9 @@ def _converted(config: type, values: Mapping[str, Any], where: str) -> dict[str,
     """Values as the types of `config` have them."""
     hints, converted = setting_types(config), {}
     for name, value in values.items():
+        if is_section(hints[name]):
+            converted[name] = _inner(value, hints[name], where, name)
+            continue
         try:
             converted[name] = convert(value, hints[name])
         except RefusedValueError as error:
@@ -117,6 +120,21 @@ def _converted(config: type, values: Mapping[str, Any], where: str) -> dict[str,
                 where, name, f"is {quoted(_plain(value))}; it must be {error}{said}."
             ) from None
     return converted
+
+
+def is_section(hint: Any) -> bool:  # noqa: ANN401
+    """Whether a setting is itself a section of settings, such as `training.policies`."""
+    return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+def _inner(value: Any, config: type, where: str, name: str) -> Any:  # noqa: ANN401
+    """Settings of a section inside another; errors name the way to it."""
+    if isinstance(value, config):
+        return value
+    try:
+        return parse(value, config, f"{where}.{name}")
+    except SettingError as error:
+        raise SettingError(where, f"{name}.{error.key}", error.fault) from None
 
 
 def to_section(config: object) -> dict[str, Any]:
@@ -170,4 +188,6 @@ def setting_types(config: type) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401
     if hasattr(value, "of_setting"):
         return value.plain()
+    if isinstance(value, Settings):
+        return to_section(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

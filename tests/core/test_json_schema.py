@@ -85,6 +85,16 @@ def test_defaults_and_meanings_are_in_the_schema(section):
     assert not Draft7Validator(schema).is_valid({"no such setting": 1})
 
 
+def test_a_section_inside_another_is_one_in_the_schema():
+    from ltood.training.plan import TrainingConfig
+
+    schema = section_schema(TrainingConfig)
+    inner = schema["properties"]["policies"]
+    assert inner["default"] == {key: item["default"] for key, item in inner["properties"].items()}
+    for policies, taken in (({"steps": 3}, True), ({"steps": -1}, False), ({"step": 1}, False)):
+        assert Draft7Validator(schema).is_valid({"policies": policies}) == taken
+
+
 HINTS = (
     *(bool, int, float, str, Count, Share, Positive | None, Literal["auto", "off"] | Count),
     *(tuple[Positive, ...], tuple[float, int], tuple[str, ...] | Literal["all"] | None),

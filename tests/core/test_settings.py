@@ -1,10 +1,11 @@
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import pytest
 
 from ltood.core.errors import ConfigError, quoted
-from ltood.core.settings import parse, to_section
+from ltood.core.limits import Count
+from ltood.core.settings import Settings, parse, to_section
 from ltood.methods.energy import Energy
 from ltood.methods.knn import KNN
 
@@ -19,6 +20,44 @@ class Config:
     widths: tuple[int, ...] = (1, 2)
     pair: tuple[float, float] = (0.0, 2.0)
     name: str = "x"
+
+
+@dataclass(frozen=True)
+class Inner(Settings):
+    section: ClassVar[str] = "methods.outer.inner"
+    k: Count = 3
+    name: str = "x"
+
+
+@dataclass(frozen=True)
+class Outer(Settings):
+    section: ClassVar[str] = "methods.outer"
+    inner: Inner = field(default_factory=Inner)
+    flag: bool = False
+
+
+@pytest.mark.parametrize("given", [{"k": 5}, Inner(k=5)])
+def test_a_section_may_hold_a_section(given):
+    config = Outer(inner=given)
+    assert config.inner == Inner(5)
+    assert parse({"inner": given}, Outer, "methods.outer") == config
+    assert to_section(config) == {"inner": {"k": 5, "name": "x"}, "flag": False}
+    assert parse(to_section(config), Outer, "methods.outer") == config
+    assert parse({"inner": None}, Outer, "methods.outer") == Outer()
+
+
+@pytest.mark.parametrize(
+    ("inner", "sentence"),
+    [
+        ({"k": 0}, r"methods\.outer\.inner\.k is 0"),
+        ({"kk": 1}, r"methods\.outer\.inner has no key 'kk'\. Did you mean k\?"),
+        (3, r"methods\.outer\.inner is 3; it must be a section"),
+    ],
+)
+def test_errors_name_the_way_to_the_inner_setting(inner, sentence):
+    for build in (lambda: parse({"inner": inner}, Outer, "methods.outer"), lambda: Outer(inner)):
+        with pytest.raises(ConfigError, match=sentence):
+            build()
 
 
 def test_defaults_and_round_trip():
