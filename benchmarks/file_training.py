@@ -61,7 +61,7 @@ class Views(TrainingRecipe):
 
     def __init__(self, prior: ClassPrior, num_views: int) -> None:
         super().__init__(prior)
-        self.num_views = num_views  # type: ignore[misc]
+        self.num_views = num_views
 
     def losses(self, batch: StepBatch) -> dict[str, torch.Tensor]:
         """None: what is measured are the pictures."""

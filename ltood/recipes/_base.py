@@ -83,7 +83,7 @@ class TrainingRecipe(Recipe):
         needs_weights: True if training continues from weights and never starts from scratch.
     """
 
-    num_views: ClassVar[int] = 1
+    num_views: int = 1
     needs_weights: ClassVar[bool] = False
     aux_per_image: float = 0.0
 

@@ -1,7 +1,7 @@
 """Base of recipes with outliers: one pass over ID images and outliers, and adjusted logits."""
 
 from dataclasses import dataclass
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from ltood.recipes._base import StepBatch, TrainingRecipe
 
 #: Outliers for each image of a batch.
 AuxPerImage = Annotated[float, Limits(above=0, at_most=1000)]
+#: Versions of each image in a batch, where a recipe works with one and with two.
+Views = Literal[1, 2]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,34 @@ class MixedRecipe(TrainingRecipe, Generic[_Config]):
     def cross_entropy(self, out: MixedOutput) -> Tensor:
         """Cross entropy of the adjusted logits of the ID rows, 0-d, in nats."""
         return logit_adjusted_cross_entropy(out.logits, out.labels, log_prior=self.shift)
+
+
+class ViewsConfig(MixedConfig, Protocol):
+    """Settings of recipes that take one or two views.
+
+    Attributes:
+        views: Versions of each image in a batch.
+    """
+
+    @property
+    def views(self) -> Views:
+        """Versions of each image in a batch."""
+
+
+_ViewsConfig = TypeVar("_ViewsConfig", bound=ViewsConfig)
+
+
+class ViewsRecipe(MixedRecipe[_ViewsConfig]):
+    """A mixed recipe whose settings choose the number of views."""
+
+    def __init__(self, config: _ViewsConfig, prior: ClassPrior) -> None:
+        """Take settings and class counts.
+
+        Raises:
+            DataError: If a class has no training images and tau is above 0.
+        """
+        super().__init__(config, prior)
+        self.num_views = config.views
 
 
 def mixed_pass(batch: StepBatch, num_classes: int) -> MixedOutput:

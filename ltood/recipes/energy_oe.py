@@ -4,8 +4,7 @@ Source: Liu, Wang, Owens and Li, "Energy-based Out-of-distribution Detection", N
 (arXiv:2010.03759), section 3.3, with its weight 0.1 and its margins for CIFAR. Departures: the
 paper fine-tunes a trained classifier for 10 epochs, and here as in ImOOD (NeurIPS 2024,
 arXiv:2407.16430) the terms act from the first step; one outlier per image instead of the paper's
-two; tau = 1 adds ImOOD's logit adjustment, whose two views per image are one here. Score its
-features with energy.
+two; ImOOD's row takes tau 1 and views 2. Score its features with energy.
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
 from ltood.losses.energy_margin import energy_margin_loss
 from ltood.recipes._base import StepBatch
-from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
+from ltood.recipes._mixed_batches import AuxPerImage, Views, ViewsRecipe
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Config(Settings):
         margin_out: Outliers with an energy above it cost nothing; in the logits' unit.
         aux_per_image: Outliers for each image of a batch, above 0.
         tau: Strength of the logit adjustment in training, 0 or more; 0 is plain cross entropy.
+        views: Augmented versions of each image in a batch; 2 in ImOOD's tables.
     """
 
     energy_weight: NonNegative = 0.1
@@ -40,6 +40,7 @@ class Config(Settings):
     margin_out: float = -5.0
     aux_per_image: AuxPerImage = 1.0
     tau: NonNegative = 0.0
+    views: Views = 1
 
     def check(self) -> None:
         """Refuse margins in the wrong order."""
@@ -51,7 +52,7 @@ class Config(Settings):
             )
 
 
-class EnergyOE(MixedRecipe[Config]):
+class EnergyOE(ViewsRecipe[Config]):
     """Cross entropy on ID images and squared hinges on the energies of all."""
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:

@@ -17,7 +17,7 @@ travel with the checkpoint and the features; the normaliser imood can use them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class Imood(MixedRecipe[Config]):
         pool: Features of the classes, with `base: maha` only.
     """
 
-    num_views: ClassVar[int] = 2
+    num_views = 2
     log_prior: Tensor
     is_tail: Tensor
     gamma: nn.Linear

@@ -15,7 +15,7 @@ features with msp.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -59,7 +59,7 @@ class Config(Settings):
 class PASCL(MixedRecipe[Config]):
     """Cross entropy of two views, cross entropy to uniform on outliers, and tail contrast."""
 
-    num_views: ClassVar[int] = 2
+    num_views = 2
     is_tail: Tensor
     projection: nn.Sequential
 

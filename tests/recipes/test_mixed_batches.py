@@ -5,8 +5,9 @@ import pytest
 import torch
 from outlier_samples import GoldenStep
 
-from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.core.prior import ClassPrior
+from ltood.recipes import build_recipe
 from ltood.recipes._mixed_batches import logit_shift, mixed_pass
 
 
@@ -24,6 +25,24 @@ def test_rows_and_outputs_are_told_apart():
         (out.aux_nodes, outputs[48:, 7:]),
     ):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["outlier_exposure", "energy_oe", "bin_disc"])
+def test_the_number_of_views_is_a_setting(name):
+    prior = ClassPrior(np.array([8, 4, 2]))
+    found = [build_recipe(name, given, prior).num_views for given in ({}, {"views": 2})]
+    assert found == [1, 2]
+    with pytest.raises(ConfigError, match=rf"recipes\.{name}\.views is 3"):
+        build_recipe(name, {"views": 3}, prior)
+
+
+def test_a_batch_holds_as_many_views_as_the_recipe_takes():
+    from training.test_batches import make_batches
+
+    batches = make_batches(lambda prior: build_recipe("bin_disc", {"views": 2}, prior))
+    batch = batches.batch(0, 0)
+    assert len(batch.views) == 2
+    assert not torch.equal(*batch.views)
 
 
 def test_half_precision_is_widened_for_the_losses():

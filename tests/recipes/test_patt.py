@@ -143,6 +143,60 @@ def test_statistics_get_no_gradient_and_features_do():
     assert any(reached)
 
 
+def projected(rows, layers):
+    """Linear, batch norm of all rows, ReLU, linear, written out in numpy."""
+    first, norm, _, last = layers
+    weights = [value.detach().double().numpy() for value in (first.weight, first.bias)]
+    hidden = rows @ weights[0].T + weights[1]
+    hidden = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + norm.eps)
+    hidden = hidden * norm.weight.detach().double().numpy() + norm.bias.detach().double().numpy()
+    out = last.weight.detach().double().numpy(), last.bias.detach().double().numpy()
+    return np.maximum(hidden, 0) @ out[0].T + out[1]
+
+
+def test_the_projection_of_all_rows_is_contrasted_and_nothing_else(rng):
+    settings = {"official_augmentation": True}
+    recipe = attached(Config(projection=(16, 12), **settings), dim=8)
+    plain = attached(Config(projection="none", **settings), dim=8)
+    assert [tuple(p.shape) for p in recipe.parameters()] == [
+        (16, 8), (16,), (16,), (16,), (12, 16), (12,),
+    ]  # fmt: skip
+    assert recipe.augmentation.mean.shape == (3, 12)
+    batch = random_step(rng)
+    batch = step(tuple(view.float() for view in batch.views), batch.labels, batch.aux.float())
+    found, without = recipe.losses(batch), plain.losses(batch)
+    for term in ("logit_adjusted", "outlier_exposure"):
+        assert torch.equal(found[term], without[term])
+    rows = torch.cat([*batch.views, batch.aux])[:, :8].double().numpy()
+    outputs = torch.from_numpy(projected(rows, recipe.projection))
+    torch.manual_seed(0)
+    clouds = ImplicitSemanticAugmentation(3, 12)
+    terms = [
+        clouds(view, batch.labels, log_prior=recipe.log_prior.double(), temperature=0.1)
+        for view in (outputs[6:12], outputs[12:18])
+    ]
+    expected = torch.stack(terms).mean().float()
+    torch.testing.assert_close(found["augmentation"], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "dim", "shapes"),
+    [("auto", 1024, [1024, 512]), ("auto", 1023, []), ("none", 2048, []), ([7, 6], 9, [7, 6])],
+)
+def test_wide_networks_get_the_projection_of_the_released_one(wanted, dim, shapes):
+    recipe = attached(Config(projection=wanted), dim=dim)
+    layers = [] if recipe.projection is None else [recipe.projection[0], recipe.projection[3]]
+    assert [layer.out_features for layer in layers] == shapes
+    assert recipe.augmentation.mean.shape[1] == (shapes or [dim])[-1]
+
+
+def test_the_projection_is_trained_and_stays_out_of_the_checkpoint(tmp_path):
+    plan = make_plan(recipe="patt", recipe_settings={"projection": [16, 8]}, epochs=2)
+    train_tiny(tmp_path, plan)
+    backbone, _ = load_checkpoint(tmp_path)
+    assert not [name for name in backbone.state_dict() if "projection" in name]
+
+
 @pytest.mark.parametrize("official", [False, True])
 def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, official):
     plan = make_plan(
@@ -172,6 +226,8 @@ def test_a_tiny_run_trains_and_leaves_its_statistics_behind(tmp_path, official):
         ({"logit_temperature": math.nan}, r"recipes\.patt\.logit_temperature is nan"),
         ({"temperature": math.inf}, r"recipes\.patt\.temperature is inf"),
         ({"aux_per_image": math.nan}, r"recipes\.patt\.aux_per_image is nan"),
+        ({"projection": "some"}, r"recipes\.patt\.projection is 'some'"),
+        ({"projection": [8]}, r"recipes\.patt\.projection is \[8\]"),
         ({"official_augmentation": "thesis"}, r"patt\.official_augmentation is 'thesis'"),
     ],
 )
