@@ -18,6 +18,7 @@ from ltood.training.augmentation.named import augmented
 from ltood.training.counted import derive_generator
 from ltood.training.pixels import BatchRequest, ImageProvider, pixels_of
 from ltood.training.plan import Augmentation, Crop, Plan
+from ltood.training.scaling import aux_scaling, mean_pixel
 
 #: Batches that are decoded ahead of the one in use.
 _AHEAD = 2
@@ -34,7 +35,7 @@ class Batches:
     """Augmented training batches, and outliers if the recipe uses them.
 
     Attributes:
-        num_images: Training images N.
+        num_images: Training images that an epoch shows.
         num_steps: Batches of one epoch.
     """
 
@@ -60,6 +61,10 @@ class Batches:
             layout: Memory layout of the batches.
             ranks: This process among those that train together; alone if not given.
             forward: What recipes send images through; the backbone if not given.
+
+        Raises:
+            ConfigError: If no batch is full and `drop_last` keeps full ones only, or outliers
+                cannot be scaled by `aux_mean` and `aux_std`.
         """
         ranks = ranks or Ranks()
         self._forward = forward or backbone
@@ -75,8 +80,17 @@ class Batches:
             aux = data.source("aux") if streamed else data.split("aux")
             self._aux = pixels_of(aux, backbone, device, ranks, beside_files=streamed)
         self._orders: dict[tuple[int | str, ...], Tensor] = {}
-        self.num_images = len(self._images)
-        self.num_steps = math.ceil(self.num_images / self._config.batch_size)
+        self._rescaled = aux_scaling(self._config, backbone, device)
+        self._mean = mean_pixel(backbone)
+        size, total = self._config.batch_size, len(self._images)
+        self.num_steps = total // size if self._config.drop_last else math.ceil(total / size)
+        self.num_images = size * self.num_steps if self._config.drop_last else total
+        if self.num_steps == 0:
+            raise self._config.fault(
+                "drop_last",
+                f"leaves no batch of {size} among {total} images; set training.batch_size to at "
+                "most that number, or drop_last to false.",
+            )
 
     def images_before(self, step: int) -> int:
         """Images of the first `step` batches of an epoch."""
@@ -93,7 +107,8 @@ class Batches:
         """Batch `step` of epoch `epoch`, both counted from 0.
 
         The batches of an epoch together hold each image once and differ by at most one image,
-        because a last batch of a few images would upset batch norm.
+        because a last batch of a few images would upset batch norm. With `drop_last` all have
+        the set size, and the images left over are not seen in that epoch.
 
         Raises:
             DataError: If an image file is missing, changed or not an image.
@@ -121,7 +136,7 @@ class Batches:
     def _rows(self, epoch: int, step: int) -> Tensor:
         """Rows of a batch, [B] on the CPU; the first batches hold what cannot be shared evenly."""
         rows = slice(self.images_before(step), self.images_before(step + 1))
-        return self._order(self.num_images, epoch, "order")[rows]
+        return self._order(len(self._images), epoch, "order")[rows]
 
     def _order(self, num: int, *counters: int | str) -> Tensor:
         """A random order of `num` rows; the last few are remembered."""
@@ -152,7 +167,17 @@ class Batches:
     def _asked(
         self, rows: tuple[int, ...], cuts: tuple[bool, ...], *counters: int | str
     ) -> BatchRequest:
-        return BatchRequest(rows, cuts, self._plan.seed, counters, self._config.crop_area)
+        return BatchRequest(rows, cuts, self._plan.seed, counters, self._area(counters[-1]))
+
+    def _area(self, view: int | str) -> float:
+        """Least share of an image that a part shows, in a view or an outlier."""
+        own = self._config.aux_crop_area if view == "aux" else None
+        return self._config.crop_area if own is None else own
+
+    def _padding(self, view: int | str) -> int:
+        """Largest shift of an image, in a view or an outlier."""
+        own = self._config.aux_crop_padding if view == "aux" else None
+        return self._config.crop_padding if own is None else own
 
     def _crop(self, pixels: ImageProvider) -> Crop:
         return self._config.crop or ("resized" if pixels.cuts_parts else "shift")
@@ -162,15 +187,18 @@ class Batches:
         return pixels.cuts_parts and (self._crop(pixels) == "resized" or kind == "contrast")
 
     def _augmented(self, images: Tensor, pixels: ImageProvider, *counters: int | str) -> Tensor:
-        config, kind = self._config, self._kind(counters[-1])
+        view = counters[-1]
+        config, kind = self._config, self._kind(view)
         images = augmented(
             images,
             kind,
             derive_generator(self._plan.seed, *counters),
-            padding=config.crop_padding,
+            padding=self._padding(view),
             flip=config.horizontal_flip,
             crop=None if self._cuts(pixels, kind) else self._crop(pixels),
-            area=config.crop_area,
+            area=self._area(view),
+            policies=config.policies,
+            mean=self._mean,
         )
         return as_input(images, self._layout)
 
@@ -184,15 +212,17 @@ class Batches:
         if self._aux is None:
             return None
         (images,) = self._aux.views(self._wanted_outliers(self._aux, epoch, step))
-        return self._augmented(images, self._aux, epoch, step, "aux")
+        return self._rescaled(self._augmented(images, self._aux, epoch, step, "aux"))
 
     def _outlier_rows(self, total: int, epoch: int, step: int) -> tuple[int, ...]:
         """Rows of the outliers for a batch; within a round no outlier comes twice."""
         num_images = len(self._rows(epoch, step))
         wanted = math.ceil(self._aux_per_image * num_images)
         most = math.ceil(self._aux_per_image * self._config.batch_size)
-        first = (epoch * self.num_steps + step) * most
+        anew = self._config.aux_order == "epochs"
+        first = (step if anew else epoch * self.num_steps + step) * most
         rounds = range(first // total, (first + wanted - 1) // total + 1)
-        orders = [self._order(total, "aux", number) for number in rounds]
+        name = ("aux", epoch) if anew else ("aux",)
+        orders = [self._order(total, *name, number) for number in rounds]
         begin = first - rounds[0] * total
         return tuple(torch.cat(orders)[begin : begin + wanted].tolist())

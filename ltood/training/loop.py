@@ -280,7 +280,11 @@ def _optimiser(
     if config.optimiser == "sgd":
         momentum = config.momentum
         return torch.optim.SGD(
-            parameters, rate, momentum, weight_decay=decay, nesterov=momentum > 0
+            parameters,
+            rate,
+            momentum,
+            weight_decay=decay,
+            nesterov=config.nesterov and momentum > 0,
         )
     if config.optimiser == "adam":
         return torch.optim.Adam(parameters, rate, weight_decay=decay)

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from ltood.core.errors import ConfigError
 from ltood.core.limits import Count, Decay, Limits, NonNegative, Positive, Share
 from ltood.core.settings import Settings
+from ltood.training.policies import Policies
 
 #: What `training.augmentation.named` can do; named here because reading settings needs no torch.
 Augmentation = Literal["basic", "jitter", "contrast", "autoaugment", "randaugment"]
 Crop = Literal["shift", "resized"]
+Padding = Annotated[int, Limits(at_least=0, at_most=1024)]
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,12 @@ class TrainingConfig(Settings):
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images of one step; the batches of an epoch differ by at most one image.
-        optimiser: "sgd" is with Nesterov momentum.
+        drop_last: All batches have exactly that size, and the images left over, other ones in
+            each epoch, are not seen in it.
+        optimiser: "sgd", "adam" or "adamw".
         learning_rate: Its largest value.
         momentum: Of SGD, 0 to below 1.
+        nesterov: Whether that momentum is Nesterov's.
         weight_decay: L2 penalty ("adamw": decoupled), 0 or more.
         schedule: "cosine" falls to 0 after the last step; "cosine_epoch" does so from epoch to
             epoch, as the official codes of PATT and ImOOD; "multistep" multiplies by `factor` at
@@ -40,7 +45,15 @@ class TrainingConfig(Settings):
             `ltood/training/augmentation/named.py` lists it.
         later_views: The same for the second and further views of recipes that take several;
             null takes that of the first.
-        aux_augmentation: The same for auxiliary outliers.
+        policies: How "autoaugment" and "randaugment" change an image.
+        aux_augmentation: As `augmentation`, for auxiliary outliers; null takes that.
+        aux_crop_area: As `crop_area`, for them; null takes that.
+        aux_crop_padding: As `crop_padding`, for them; null takes that.
+        aux_mean: Scale outliers by other numbers than the images, as the code of PATT does: one
+            value per channel, or null for the mean of the backbone. Only in training.
+        aux_std: The standard deviations that belong to `aux_mean`.
+        aux_order: "rounds" shows every outlier once before one comes again, over the epochs;
+            "epochs" shuffles anew in each, so that with many outliers some may never come.
         accumulate: Parts that a batch goes through the network in, for less memory. Losses of
             single images stay the same to rounding, batch norm and losses over many images
             (contrast) see one part at a time.
@@ -63,9 +76,11 @@ class TrainingConfig(Settings):
 
     epochs: Annotated[int, Limits(at_least=1, at_most=100_000)] = 40
     batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 64
+    drop_last: bool = False
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: Positive = 0.05
     momentum: Decay = 0.9
+    nesterov: bool = True
     weight_decay: NonNegative = 5e-4
     schedule: Literal["cosine", "cosine_epoch", "multistep", "constant"] = "cosine"
     milestones: tuple[Count, ...] = (60, 80)
@@ -73,11 +88,17 @@ class TrainingConfig(Settings):
     warmup_epochs: NonNegative = 0.0
     crop: Crop | None = None
     crop_area: Share = 0.08
-    crop_padding: Annotated[int, Limits(at_least=0, at_most=1024)] = 4
+    crop_padding: Padding = 4
     horizontal_flip: bool = True
     augmentation: Augmentation = "basic"
     later_views: Augmentation | None = None
+    policies: Policies = field(default_factory=Policies)
     aux_augmentation: Augmentation | None = None
+    aux_crop_area: Share | None = None
+    aux_crop_padding: Padding | None = None
+    aux_mean: tuple[float, ...] | None = None
+    aux_std: tuple[Positive, ...] | None = None
+    aux_order: Literal["rounds", "epochs"] = "rounds"
     accumulate: Annotated[int, Limits(at_least=1, at_most=10_000)] = 1
     clip_norm: Positive | None = None
     ema: Decay = 0.0
@@ -91,7 +112,7 @@ class TrainingConfig(Settings):
     checkpoint_minutes: Annotated[float, Limits(at_least=0, finite=False)] = 2.0
 
     def check(self) -> None:
-        """Refuse epochs that do not fit one another, and a name without letters."""
+        """Refuse settings that do not fit one another, and a name without letters."""
         if self.weights is not None and not self.weights.strip():
             raise self.fault(
                 "weights",
@@ -101,6 +122,13 @@ class TrainingConfig(Settings):
             raise self.fault(
                 "milestones",
                 f"is {list(self.milestones)}; give epochs in rising order, such as [60, 80].",
+            )
+        if (self.aux_mean is None) != (self.aux_std is None):
+            absent = "aux_mean" if self.aux_mean is None else "aux_std"
+            raise self.fault(
+                absent,
+                "is null but the other of aux_mean and aux_std is not; give both, one value per "
+                "channel, or neither.",
             )
         if self.warmup_epochs >= self.epochs:
             raise self.fault(

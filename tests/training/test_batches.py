@@ -5,6 +5,7 @@ import pytest
 import torch
 from image_samples import GreedyRecipe, TinyImages, make_plan
 
+from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.recipes import TrainingRecipe
@@ -111,6 +112,50 @@ def test_counted_seeds_differ_and_stay():
     assert torch.rand(1, generator=derive_generator(3, 4)) == torch.rand(
         1, generator=derive_generator(3, 4)
     )
+
+
+def test_drop_last_keeps_full_batches_and_leaves_out_other_images_each_epoch():
+    batches = make_batches(batch_size=10, crop_padding=0, drop_last=True)
+    assert (batches.num_steps, batches.num_images) == (4, 40)
+    assert [batches.images_before(step) for step in range(5)] == [0, 10, 20, 30, 40]
+    seen = [
+        {bytes(image.numpy()) for step in range(4) for image in batches.batch(epoch, step).images}
+        for epoch in range(2)
+    ]
+    assert [len(images) for images in seen] == [40, 40]
+    assert seen[0] != seen[1]
+    assert make_batches(batch_size=42, drop_last=True).num_steps == 1
+    with pytest.raises(ConfigError, match=r"training\.drop_last .* 43 among 42"):
+        make_batches(batch_size=43, drop_last=True)
+
+
+def test_outliers_may_be_shuffled_anew_in_each_epoch():
+    batches = make_batches(GreedyRecipe, crop_padding=0, batch_size=7, aux_order="epochs")
+    orders = [
+        [row for step in range(2) for row in batches._outlier_rows(20, epoch, step)]
+        for epoch in range(2)
+    ]
+    for order in orders:
+        assert sorted(order[:20]) == list(range(20))
+    assert orders[0] != orders[1]
+    # By rounds, the next epoch goes on where this one ends.
+    rounds = make_batches(GreedyRecipe, crop_padding=0, batch_size=7)
+    assert rounds._outlier_rows(20, 1, 0) != batches._outlier_rows(20, 1, 0)
+
+
+def test_outliers_are_cropped_by_their_own_settings():
+    own = make_batches(GreedyRecipe, crop_padding=0, aux_crop_padding=2).batch(0, 0)
+    none = make_batches(GreedyRecipe, crop_padding=0).batch(0, 0)
+    both = make_batches(GreedyRecipe, crop_padding=2).batch(0, 0)
+    assert all(torch.equal(*pair) for pair in zip(own.views, none.views, strict=True))
+    assert torch.equal(own.aux, both.aux)
+    assert not torch.equal(own.aux, none.aux)
+    crops = {"crop": "resized", "crop_area": 1.0}
+    whole, parts = (
+        make_batches(GreedyRecipe, **crops, aux_crop_area=area).batch(0, 0) for area in (1.0, 0.2)
+    )
+    assert torch.equal(whole.views[0], parts.views[0])
+    assert not torch.equal(whole.aux, parts.aux)
 
 
 @pytest.mark.parametrize("padding", [0, 2])

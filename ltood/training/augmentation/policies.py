@@ -3,30 +3,22 @@
 Sources: Cubuk, Zoph, Mané, Vasudevan and Le, "AutoAugment: Learning Augmentation Strategies from
 Data", CVPR 2019 (arXiv:1805.09501), Table 7 (the policy found on CIFAR-10); Cubuk, Zoph, Shlens
 and Le, "RandAugment: Practical automated data augmentation with a reduced search space", NeurIPS
-2020 (arXiv:1909.13719). Ranges of the magnitudes follow torchvision, whose operations on single
-images are the yardstick of the tests; each image draws for itself, and images that drew the same
-operation are changed together.
+2020 (arXiv:1909.13719). The operations are torchvision's (`operations.py`) or those of PATT's code
+(`published.py`); each image draws for itself, and images that drew the same operation are changed
+together.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ltood.training.augmentation.colours import (
-    autocontrast,
-    brightness,
-    contrast,
-    equalise,
-    posterise,
-    saturation,
-    sharpness,
-    solarise,
-)
+from ltood.training.augmentation import operations, published
+from ltood.training.augmentation.operations import Draws
+from ltood.training.policies import Policies
 
 _BINS = 10
+_BLACK = (0,)
 
 #: For each sub-policy two steps: operation, probability, and bin of the magnitude (0 to 9).
 CIFAR10_POLICY: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...] = (
@@ -57,33 +49,30 @@ CIFAR10_POLICY: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
 )
 
-#: Operations whose amount is negated for half of the images.
-SIGNED = (
-    "shear_x",
-    "shear_y",
-    "translate_x",
-    "translate_y",
-    "rotate",
-    "brightness",
-    "saturation",
-    "contrast",
-    "sharpness",
-)
-
-#: What RandAugment draws from.
-RAND_OPERATIONS = ("identity", *SIGNED, "posterise", "solarise", "autocontrast", "equalise")
+#: Changes images by one operation: its name, images, what was drawn for them, and the fill.
+Change = Callable[[str, Tensor, Draws, tuple[int, ...]], Tensor]
 
 
-def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
+def autoaugment(
+    images: Tensor,
+    generator: torch.Generator,
+    policies: Policies | None = None,
+    *,
+    fill: tuple[int, ...] = _BLACK,
+) -> Tensor:
     """Apply to each image one of the 25 sub-policies found on CIFAR-10.
 
     Args:
         images: [N, channels, H, W] uint8.
         generator: Random numbers on the CPU.
+        policies: Say whose operations; the defaults if not given.
+        fill: Pixel that comes in from outside, one value for all channels or one for each.
 
     Returns:
         New images of the same shape, type and device.
     """
+    is_patt = (policies or Policies()).operations == "patt"
+    change = published.auto_changed if is_patt else operations.changed
     num = len(images)
     chosen = torch.randint(len(CIFAR10_POLICY), (num,), generator=generator)
     draws = torch.rand((2, num), generator=generator)
@@ -98,43 +87,60 @@ def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
             images,
             names,
             torch.where(taken, numbers, -1),
-            bins / (_BINS - 1),
-            signs[turn],
-            150 / 331,
+            Draws(bins / (_BINS - 1), signs[turn], torch.ones(num, dtype=torch.bool)),
+            change,
+            fill,
         )
     return images
 
 
 def randaugment(
-    images: Tensor, generator: torch.Generator, *, num_steps: int = 2, magnitude: float = 9
+    images: Tensor,
+    generator: torch.Generator,
+    policies: Policies | None = None,
+    *,
+    fill: tuple[int, ...] = _BLACK,
 ) -> Tensor:
-    """Apply to each image `num_steps` random operations of one strength.
+    """Apply to each image a few random operations.
 
     Args:
         images: [N, channels, H, W] uint8.
         generator: Random numbers on the CPU.
-        num_steps: Operations for each image, 0 or more.
-        magnitude: Strength, 0 to 30.
+        policies: Say whose operations, how many, how strong and how probable; the defaults if not
+            given.
+        fill: Pixel that comes in from outside, one value for all channels or one for each.
 
     Returns:
         New images of the same shape, type and device.
     """
-    num = len(images)
-    strength = torch.full((num,), magnitude / 30)
-    for _ in range(num_steps):
-        chosen = torch.randint(len(RAND_OPERATIONS), (num,), generator=generator)
+    policies = policies or Policies()
+    num, is_patt = len(images), policies.operations == "patt"
+    names = published.RAND_NAMES if is_patt else operations.NAMES
+    change = published.rand_changed if is_patt else operations.changed
+    for _ in range(policies.steps):
+        chosen = torch.randint(len(names), (num,), generator=generator)
         signs = torch.randint(2, (num,), generator=generator) * 2 - 1
-        images = _apply(images, RAND_OPERATIONS, chosen, strength, signs, 150 / 331)
+        strengths = torch.full((num,), policies.strength)
+        if policies.deviation > 0:
+            noise = policies.deviation * torch.randn(num, generator=generator)
+            strengths = (strengths + noise).clamp_(0, 1)
+        if policies.probability < 1:
+            taken = torch.rand(num, generator=generator) < policies.probability
+            chosen = torch.where(taken, chosen, -1)
+        is_cubic = torch.ones(num, dtype=torch.bool)
+        if is_patt:
+            is_cubic = torch.randint(2, (num,), generator=generator).bool()
+        images = _apply(images, names, chosen, Draws(strengths, signs, is_cubic), change, fill)
     return images
 
 
 def _apply(
     images: Tensor,
-    names: "tuple[str, ...] | list[str]",
+    names: Sequence[str],
     chosen: Tensor,
-    strengths: Tensor,
-    signs: Tensor,
-    reach: float,
+    draws: Draws,
+    change: Change,
+    fill: tuple[int, ...],
 ) -> Tensor:
     """Change each image by the operation with its number in `chosen`, -1 for none."""
     images = images.clone()
@@ -142,103 +148,6 @@ def _apply(
         rows = torch.nonzero(chosen == number)[:, 0]
         if name == "identity" or not len(rows):
             continue
-        amounts = magnitudes(name, strengths[rows], tuple(images.shape[2:]), reach=reach)
-        if name in SIGNED:
-            amounts = amounts * signs[rows]
-        rows = rows.to(images.device)
-        images[rows] = OPERATIONS[name](images[rows], amounts.to(images.device))
+        on_device = rows.to(images.device)
+        images[on_device] = change(name, images[on_device], draws.of(rows), fill)
     return images
-
-
-def magnitudes(
-    name: str, strengths: Tensor, size: tuple[int, ...], *, reach: float = 150 / 331
-) -> Tensor:
-    """Amounts of an operation, before their sign.
-
-    Args:
-        name: Of the operation.
-        strengths: Share of the largest strength, [N] in 0 to 1.
-        size: Height and width in pixels.
-        reach: Largest shift as a share of the size.
-
-    Returns:
-        [N] float: tangent, pixels, degrees, relative change, bits or threshold.
-    """
-    if name.startswith("shear"):
-        return 0.3 * strengths
-    if name.startswith("translate"):
-        return (reach * size[1 if name.endswith("x") else 0] * strengths).trunc()
-    if name == "rotate":
-        return 30 * strengths
-    if name == "posterise":
-        return 8 - (4 * strengths).round()
-    if name == "solarise":
-        return 255 * (1 - strengths)
-    return 0.9 * strengths
-
-
-def _warped(images: Tensor, matrices: Tensor) -> Tensor:
-    """Nearest pixels at places given by matrices [N, 2, 3] about the centre; black outside."""
-    _, _, height, width = images.shape
-    # The grid runs from -1 to 1 on both axes; the matrices count pixels.
-    sizes = torch.tensor([width / 2, height / 2, 1.0], device=images.device)
-    scaled = matrices * sizes / sizes[:2, None]
-    grid = functional.affine_grid(scaled, list(images.shape), align_corners=False)
-    warped = functional.grid_sample(
-        images.float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
-    return warped.to(torch.uint8)
-
-
-def _matrices(amounts: Tensor, entries: Mapping[tuple[int, int], Tensor]) -> Tensor:
-    matrices = amounts.new_zeros((len(amounts), 2, 3), dtype=torch.float32)
-    matrices[:, 0, 0] = matrices[:, 1, 1] = 1
-    for (row, column), values in entries.items():
-        matrices[:, row, column] = values
-    return matrices
-
-
-def _shear_x(images: Tensor, amounts: Tensor) -> Tensor:
-    # A shear about the corner, as published, not about the centre.
-    half = images.shape[2] / 2
-    return _warped(images, _matrices(amounts, {(0, 1): amounts, (0, 2): amounts * half}))
-
-
-def _shear_y(images: Tensor, amounts: Tensor) -> Tensor:
-    half = images.shape[3] / 2
-    return _warped(images, _matrices(amounts, {(1, 0): amounts, (1, 2): amounts * half}))
-
-
-def _translate_x(images: Tensor, amounts: Tensor) -> Tensor:
-    return _warped(images, _matrices(amounts, {(0, 2): -amounts}))
-
-
-def _translate_y(images: Tensor, amounts: Tensor) -> Tensor:
-    return _warped(images, _matrices(amounts, {(1, 2): -amounts}))
-
-
-def _rotate(images: Tensor, amounts: Tensor) -> Tensor:
-    angles = amounts * (math.pi / 180)
-    cosines, sines = angles.cos(), angles.sin()
-    entries = {(0, 0): cosines, (0, 1): -sines, (1, 0): sines, (1, 1): cosines}
-    return _warped(images, _matrices(amounts, entries))
-
-
-#: Each takes images [N, channels, H, W] uint8 and amounts [N], and gives new images.
-OPERATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "identity": lambda images, amounts: images,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
-    "rotate": _rotate,
-    "brightness": lambda images, amounts: brightness(images, 1 + amounts),
-    "saturation": lambda images, amounts: saturation(images, 1 + amounts),
-    "contrast": lambda images, amounts: contrast(images, 1 + amounts),
-    "sharpness": lambda images, amounts: sharpness(images, 1 + amounts),
-    "posterise": lambda images, amounts: posterise(images, amounts.long()),
-    "solarise": solarise,
-    "autocontrast": lambda images, amounts: autocontrast(images),
-    "equalise": lambda images, amounts: equalise(images),
-    "invert": lambda images, amounts: 255 - images,
-}

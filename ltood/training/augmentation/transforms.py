@@ -172,8 +172,10 @@ def random_jitter(
     turns = hue_strength * (2 * torch.rand(num, generator=generator) - 1)
     orders = torch.rand((num, 4), generator=generator).argsort(1)
     images = images.clone()
+    # Without a turn the hue would still be rounded.
+    steps = (brightness, contrast, saturation, *((hue,) if hue_strength > 0 else ()))
     for turn in range(4):
-        for step, change in enumerate((brightness, contrast, saturation, hue)):
+        for step, change in enumerate(steps):
             rows = torch.nonzero(changed & (orders[:, turn] == step))[:, 0]
             if len(rows):
                 amounts = (turns if step == 3 else factors[step])[rows].to(device)

@@ -4,15 +4,16 @@ import pytest
 import torch
 from torchvision.transforms import functional as vision
 
-from ltood.training.augmentation.policies import (
-    CIFAR10_POLICY,
-    OPERATIONS,
-    RAND_OPERATIONS,
+from ltood.training.augmentation.operations import (
+    COLOURS,
+    NAMES,
     SIGNED,
-    autoaugment,
+    WARPS,
     magnitudes,
-    randaugment,
+    operated,
 )
+from ltood.training.augmentation.policies import CIFAR10_POLICY, autoaugment, randaugment
+from ltood.training.policies import Policies
 
 # What torchvision does to one image by the same amount.
 SINGLE = {
@@ -54,7 +55,7 @@ def some_images(num=16, channels=3):
     return images
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
+@pytest.mark.parametrize("name", sorted({*COLOURS, *WARPS}))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_operations_equal_torchvision_on_each_image(name, channels):
     images = some_images(channels=channels)
@@ -62,7 +63,7 @@ def test_operations_equal_torchvision_on_each_image(name, channels):
     amounts = magnitudes(name, torch.linspace(0, 1, 16), (24, 20))
     if name in SIGNED:
         amounts = amounts * torch.where(torch.arange(16) % 2 == 0, 1, -1)
-    found = OPERATIONS[name](images, amounts)
+    found = operated(name, images, amounts, (0,))
     singles = zip(images, amounts.tolist(), strict=True)
     expected = torch.stack([SINGLE[name](image, amount) for image, amount in singles])
     apart = (found.int() - expected.int()).abs()
@@ -76,8 +77,8 @@ def test_operations_equal_torchvision_on_each_image(name, channels):
 
 
 def test_every_operation_of_the_policies_exists():
-    assert {name for sub in CIFAR10_POLICY for name, _, _ in sub} <= set(OPERATIONS)
-    assert set(RAND_OPERATIONS) <= set(OPERATIONS)
+    assert {name for sub in CIFAR10_POLICY for name, _, _ in sub} <= {*COLOURS, *WARPS}
+    assert set(NAMES) <= {*COLOURS, *WARPS}
     assert len(CIFAR10_POLICY) == 25
 
 
@@ -117,4 +118,31 @@ def test_policies_are_repeatable_and_change_images_one_by_one(augment):
 
 def test_randaugment_without_steps_changes_nothing():
     images = some_images()
-    assert torch.equal(randaugment(images, rng(), num_steps=0), images)
+    assert torch.equal(randaugment(images, rng(), Policies(steps=0)), images)
+    assert torch.equal(randaugment(images, rng(), Policies(probability=0.0)), images)
+
+
+@pytest.mark.parametrize("name", sorted(WARPS))
+def test_what_comes_in_from_outside_is_the_fill(name):
+    images = some_images()
+    amounts = magnitudes(name, torch.ones(16), (24, 20))
+    black, filled = (operated(name, images, amounts, fill) for fill in ((0,), (9, 8, 7)))
+    outside = operated(name, torch.full_like(images, 255), amounts, (0,)) == 0
+    assert 0.01 < outside.float().mean() < 0.6
+    assert torch.equal(filled[~outside], black[~outside])
+    expected = torch.tensor([9, 8, 7], dtype=torch.uint8).view(1, 3, 1, 1).expand_as(images)
+    assert torch.equal(filled[outside], expected[outside])
+
+
+@pytest.mark.parametrize("operations", ["torchvision", "patt"])
+def test_strength_deviates_and_each_step_has_its_probability(operations):
+    images = torch.randint(0, 256, (600, 3, 8, 8), generator=rng(), dtype=torch.uint8)
+    fixed = Policies(operations=operations, steps=1)
+    half = Policies(operations=operations, steps=1, probability=0.5)
+    changed = [
+        (randaugment(images, rng(), chosen) != images).flatten(1).any(1).float().mean().item()
+        for chosen in (fixed, half)
+    ]
+    assert changed[1] == pytest.approx(changed[0] / 2, abs=0.07)
+    varied = Policies(operations=operations, steps=1, deviation=0.1)
+    assert not torch.equal(randaugment(images, rng(), varied), randaugment(images, rng(), fixed))
