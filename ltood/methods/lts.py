@@ -1,12 +1,13 @@
 """LTS: multiply each row's logits by a factor of how flat its features are.
 
 Source: Djurisic, Liu and Nikolic, "Logit Scaling for Out-of-Distribution Detection",
-2024 (arXiv:2409.01175); the default leaves the top 5 percent. As in the authors' code,
-activations below zero count as zero in the factor. Departure: activations
-equal to the percentile all count as large instead of a fixed number of them.
+2024 (arXiv:2409.01175); the default leaves the top 5 percent, as in all configurations of
+the authors. As in their code, activations below zero count as zero in the factor, and the
+number that the lower sum leaves out is D percentile / 100, rounded. Departure: one activation
+stays in the lower sum at least.
 
 Formula:
-    r = sum of positive activations / sum of those at or above their percentile
+    r = sum of positive activations / sum of the D - round(D percentile / 100) largest
     score = S(r^2 z)
     S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
            -max z for maxlogit

@@ -2,11 +2,12 @@
 
 Source: Xu, Chen, Franchi and Yao, "Scaling for Training Time and Post-hoc
 Out-of-distribution Detection Enhancement", ICLR 2024 (arXiv:2310.00227); the default
-percentile is their 85 for ImageNet. Departure: activations equal to the
-percentile all count as large instead of a fixed number of them.
+percentile is their 85 for ImageNet. As in their code, the number of activations that the
+lower sum leaves out is D percentile / 100, rounded. Departures: activations below zero count
+as zero in r; one activation stays in the lower sum at least.
 
 Formula:
-    r = sum of positive activations / sum of those at or above their percentile
+    r = sum of positive activations / sum of the D - round(D percentile / 100) largest
     score = S(W (exp(r) f) + b)
     S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
            -max z for maxlogit

@@ -10,7 +10,7 @@ from ltood.core.batches import Features
 from ltood.core.inputs import FitInputs
 from ltood.core.limits import Limits
 from ltood.ops.lengths import remeasured
-from ltood.ops.statistics import activations, row_percentile
+from ltood.ops.statistics import activations, rows_sorted
 
 #: A number, a percentile of the training activations, or no clip.
 Clip = Annotated[float, Limits(above=0, finite=False)] | Literal["auto"] | None
@@ -51,16 +51,25 @@ def clip_ceiling(clip: Clip, percentile: float, inputs: FitInputs) -> float:
     return clip
 
 
+def number_kept(width: int, percentile: float) -> int:
+    """How many of `width` activations stay when `percentile` of 100 are dropped, at least 1.
+
+    As the authors of ASH count: the number to drop is rounded, a half to the even number.
+    """
+    return max(1, width - round(width * percentile / 100))
+
+
 def keep_largest(features: Features, percentile: float) -> Features:
     """Features with the smallest activations of each row set to zero, [N, D]; a new tensor.
 
     Args:
         features: [N, D].
-        percentile: Percent of each row's activations to drop, 0 to 100; those equal to
-            the threshold stay, so 100 keeps the largest.
+        percentile: Percent of each row's activations to drop, 0 to 100; see `number_kept`.
+            All that equal the smallest one that stays stay, too.
     """
-    thresholds = row_percentile(features, percentile)[:, None]
-    return torch.where(features >= thresholds, features, 0.0)
+    ordered = rows_sorted(features.float())
+    thresholds = ordered[:, -number_kept(ordered.shape[1], percentile)]
+    return torch.where(features >= thresholds[:, None], features, 0.0)
 
 
 def mass_ratio(features: Features, percentile: float) -> Tensor:
@@ -71,12 +80,13 @@ def mass_ratio(features: Features, percentile: float) -> Tensor:
 
     Args:
         features: [N, D].
-        percentile: Percent of each row's activations that the lower sum leaves out.
+        percentile: Percent of each row's activations that the lower sum leaves out; see
+            `number_kept`.
     """
-    positive = features.clamp(min=0)
+    ordered = rows_sorted(features.clamp(min=0).float())
     # Divided by its maximum first, so that no row is too large or small for float32.
-    unit = positive / _nonzero(positive.amax(dim=1))[:, None]
-    largest = keep_largest(unit, percentile).sum(dim=1)
+    unit = ordered / _nonzero(ordered[:, -1:])
+    largest = unit[:, -number_kept(unit.shape[1], percentile) :].sum(dim=1)
     return torch.where(largest > 0, unit.sum(dim=1) / _nonzero(largest), 1.0)
 
 

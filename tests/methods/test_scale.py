@@ -32,7 +32,7 @@ def test_factor_of_known_rows():
     head = ClassifierHead(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2))
     detector = SCALE(Config(100.0, scorer="maxlogit")).fit(FitInputs(head=head))
     batch = FeatureBatch.of(torch.tensor([[2.0, 2.0], [3.0, 0.0], [2.0, 1.0]]))
-    expected = [-2 * np.e, -3 * np.e, -2 * np.exp(1.5)]
+    expected = [-2 * np.exp(2.0), -3 * np.e, -2 * np.exp(1.5)]
     assert detector.score(batch).tolist() == pytest.approx(expected)
 
 

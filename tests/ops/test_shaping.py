@@ -15,6 +15,7 @@ from ltood.ops.shaping import (
     contributing,
     keep_largest,
     mass_ratio,
+    number_kept,
     overall_percentile,
     prototype_cosine,
     sharpness_scale,
@@ -69,6 +70,35 @@ def test_mass_ratio():
     assert mass_ratio(features, 50.0).tolist() == pytest.approx([10 / 7, 6 / 5])
     for scale in (1e-44, 1e-30, 1e30, 6e37):
         assert mass_ratio(features * scale, 50.0)[0].item() == pytest.approx(10 / 7, rel=0.1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 40).flatmap(
+        lambda dim: st.lists(st.integers(0, 9).map(float), min_size=dim, max_size=dim)
+    ),
+    st.one_of(st.integers(0, 100), st.floats(0, 100)),
+)
+def test_as_many_count_as_in_the_code_of_the_authors(values, percentile):
+    row = torch.tensor([values])
+    # They leave none where all are dropped, which divides by zero.
+    number = max(1, row.shape[1] - int(np.round(row.shape[1] * percentile / 100.0)))
+    assert number_kept(row.shape[1], percentile) == number
+    largest = torch.topk(row, number, dim=1).values
+    assert int((keep_largest(row, percentile) != 0).sum()) == int((row >= largest.min()).sum()) - (
+        int((row == 0).sum()) if largest.min() == 0 else 0
+    )
+    if largest.sum() > 0:
+        ratio = mass_ratio(row, percentile).item()
+        assert ratio == pytest.approx((row.sum() / largest.sum()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("width", "percentile", "number"),
+    [(342, 90, 34), (512, 90, 51), (2048, 85, 307), (2048, 95, 102), (64, 90, 6), (4, 12.5, 4)],
+)
+def test_numbers_of_known_widths(width, percentile, number):
+    assert number_kept(width, percentile) == number
 
 
 def test_rows_without_mass_keep_their_scale():
