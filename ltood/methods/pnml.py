@@ -4,16 +4,18 @@ Source: Bibas, Feder and Hassner, "Single Layer Predictive Normalized Maximum Li
 Out-of-Distribution Detection", NeurIPS 2021 (arXiv:2110.09246). For every class a genie adds
 the row with that label to the training set; the regret is the logarithm of the sum of the
 genies' probabilities, in closed form from the eigenbasis of the training features. As in the
-authors' code, features have unit length and are extended by a constant 1, and the part outside
-the span of the training rows counts with its square. Departures: the regret is in nats, not
-to the base C; eigenvalues below 1e-12 of the largest count as zero; the square of the part
-outside the span is cut at 1, beyond which the theorem of the paper gives no genie a way.
+authors' code, features have unit length and are extended by a constant 1, the probabilities are
+those that the head gives to the unit features, and the part outside the span of the training
+rows counts with its square. Departures: the regret is in nats, not to the base C; eigenvalues
+below 1e-12 of the largest count as zero; the square of the part outside the span is cut at 1,
+beyond which the theorem of the paper gives no genie a way.
 
 Formula:
     q = max(x_out, x_in / (1 + x_in)), at most 1
     x_in = x' (X'X)^+ x,  x_out = squared length of x outside of the span of X
     score = log sum_c p_c / (p_c + (1 - p_c) p_c^q)
     x = (1, f / |f|), X the same of all training rows
+    p = softmax(W f / |f| + b)
 """
 
 from dataclasses import dataclass
@@ -41,17 +43,16 @@ class Config(Settings):
 class PNML(Method[Config]):
     """Scores rows by their regret."""
 
-    needs: frozenset[Need] = frozenset({Need.TRAIN})
-    arrays: tuple[str, ...] = ("features", "logits")
-    dim_axis: tuple[str, int] = ("whitening_", 0)
+    needs: frozenset[Need] = frozenset({Need.HEAD, Need.TRAIN})
+    arrays: tuple[str, ...] = ("features",)
 
     def _fit(self, inputs: FitInputs) -> Self:
-        """Learn the map under which the training rows have the identity as Gram matrix.
+        """Keep the head; learn the map that gives training rows the identity as Gram matrix.
 
         Raises:
             DataError: If there is not one training row.
         """
-        source = inputs.require_train()
+        source, head = inputs.require_train(), inputs.require_head()
         if len(source) == 0:
             raise DataError("the training split has no rows; a method cannot learn from it.")
         gram: Tensor | None = None
@@ -62,16 +63,16 @@ class PNML(Method[Config]):
             add_gram(gram, rows)
         assert gram is not None
         self.whitening_ = triangular_whitening(symmetric(gram))
+        self.weight_, self.bias_ = head.weight, head.bias
         return self
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
-        freedom = genie_freedom(with_constant(batch.features), self.learned("whitening_"))
-        return regret(log_softmax(batch.logits.double(), dim=1), freedom).float()
-
-    def _learned_widths(self) -> dict[str, int]:
-        """Widths without the constant, which the map takes too."""
-        return {name: width - 1 for name, width in super()._learned_widths().items()}
+        rows = with_constant(batch.features)
+        freedom = genie_freedom(rows, self.learned("whitening_"))
+        weight, bias = self.learned("weight_").double(), self.learned("bias_").double()
+        logits = torch.addmm(bias, rows[:, 1:], weight.T)
+        return regret(log_softmax(logits, dim=1), freedom).float()
 
 
 def with_constant(features: Features) -> Tensor:
