@@ -2,13 +2,16 @@
 
 Source: Xu, Lian, Liu and Tao, "VRA: Variational Rectified Activation for Out-of-
 distribution Detection", NeurIPS 2023 (arXiv:2302.11716), the piecewise form VRA and,
-with `gamma`, VRA+. For CIFAR the authors use percentiles 60 and 90 to 95 and a gamma of
-0.6. Departures: thresholds are percentiles of all training activations together, not of
-each feature, and the default clip is the 98th (see `ltood.ops.shaping`). `gamma` is off,
-as it is in units of activations, which differ from network to network.
+with `gamma`, VRA+. As in the authors' code for CIFAR, each feature has percentiles of its own;
+the defaults are those of VRA on CIFAR-10. VRA+ has clip_percentile 95 and gamma 0.6 there, on
+CIFAR-100 both have clip_percentile 95. On ImageNet the authors give numbers for all features:
+with ResNet-50 floor 0.5 and clip 1, for VRA+ floor 0.6, clip 0.7 and gamma 0.3. `gamma` is off,
+as it is in units of activations, which differ from network to network. With `scope: all`, a
+departure, percentiles are of all training activations together; take clip_percentile 98 there
+(see `ltood.ops.shaping`).
 
 Formula:
-    g_d = 0 where f_d < floor;  clip where f_d > clip;  else f_d + gamma
+    g_d = 0 where f_d < floor_d;  clip_d where f_d > clip_d;  else f_d + gamma
     score = S(W g + b)
     S(z) = -T logsumexp(z / T) for energy, -max softmax(z / T) for msp,
            -max z for maxlogit
@@ -28,8 +31,9 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import NonNegative, Percent, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.feature_percentiles import feature_percentiles
 from ltood.ops.logits import Scorer, score_logits
-from ltood.ops.shaping import CLIP_PERCENTILE, Clip, clip_ceiling
+from ltood.ops.shaping import Clip
 from ltood.ops.statistics import activations
 
 
@@ -44,6 +48,7 @@ class Config(Settings):
         clip: Largest activation to let through, above 0; "auto" is `clip_percentile` of
             the training activations, null no clip.
         clip_percentile: Percentile that "auto" stands for, 0 to 100.
+        scope: Whose percentiles "auto" takes: those of each feature, or of all together.
         gamma: Added to the activations between both, in their units; finite, 0 or more.
         scorer: What scores the logits: energy, msp or maxlogit.
         temperature: Divides the logits. Unitless, above 0.
@@ -52,14 +57,22 @@ class Config(Settings):
     floor: float | Literal["auto"] | None = "auto"
     floor_percentile: Percent = 60.0
     clip: Clip = "auto"
-    clip_percentile: Percent = CLIP_PERCENTILE
+    clip_percentile: Percent = 90.0
+    scope: Literal["feature", "all"] = "feature"
     gamma: NonNegative = 0.0
     scorer: Scorer = "energy"
     temperature: Positive = 1.0
 
 
 def rectify(features: Features, floor: Tensor, ceiling: Tensor, gamma: float) -> Features:
-    """Features with 0 below `floor`, `ceiling` above it and `gamma` more between, [N, D]."""
+    """Features with 0 below `floor`, `ceiling` above it and `gamma` more between, [N, D].
+
+    Args:
+        features: [N, D].
+        floor: Smallest activation that stays, 0-d or [D].
+        ceiling: Largest activation that stays, 0-d or [D].
+        gamma: What those between gain.
+    """
     raised = torch.where(features > ceiling, ceiling, features + gamma)
     return torch.where(features < floor, 0.0, raised)
 
@@ -82,24 +95,38 @@ class VRA(Method[Config]):
             ConfigError: If the floor lies above the clip.
         """
         head = inputs.require_head()
-        ceiling = clip_ceiling(self.config.clip, self.config.clip_percentile, inputs)
-        floor = self._floor(inputs)
-        if floor > ceiling:
+        floor, ceiling = self._thresholds(inputs)
+        crossed = floor > ceiling
+        if crossed.any():
+            low, high = (float(row.expand_as(crossed)[crossed][0]) for row in (floor, ceiling))
             raise ConfigError(
-                f"methods.vra has the floor {floor:.6g} above the clip {ceiling:.6g}; lower "
+                f"methods.vra has the floor {low:.6g} above the clip {high:.6g}; lower "
                 "floor or floor_percentile, or raise clip or clip_percentile."
             )
         self.weight_, self.bias_ = head.weight, head.bias
-        thresholds = torch.tensor([floor, ceiling], dtype=torch.float32)
-        self.floor_, self.clip_ = thresholds.to(head.weight.device).unbind()
+        self.floor_, self.clip_ = floor.to(head.weight.device), ceiling.to(head.weight.device)
         return self
 
-    def _floor(self, inputs: FitInputs) -> float:
-        if self.config.floor is None:
-            return -math.inf
-        if isinstance(self.config.floor, str):
-            return activations(inputs).percentile(self.config.floor_percentile)
-        return self.config.floor
+    def _thresholds(self, inputs: FitInputs) -> tuple[Tensor, Tensor]:
+        """Floor and clip, 0-d or [D] float32 each."""
+        config = self.config
+        given = (
+            -math.inf if config.floor is None else config.floor,
+            math.inf if config.clip is None else config.clip,
+        )
+        percents = (config.floor_percentile, config.clip_percentile)
+        wanted = tuple(p for value, p in zip(given, percents, strict=True) if value == "auto")
+        found: dict[float, Tensor] = {}
+        if wanted and config.scope == "feature":
+            found = dict(zip(wanted, feature_percentiles(inputs, wanted), strict=True))
+        elif wanted:
+            whole = activations(inputs)
+            found = {percent: torch.tensor(whole.percentile(percent)) for percent in wanted}
+        floor, ceiling = (
+            found[percent] if isinstance(value, str) else torch.tensor(value, dtype=torch.float32)
+            for value, percent in zip(given, percents, strict=True)
+        )
+        return floor, ceiling
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32; higher means more OOD."""
@@ -109,9 +136,13 @@ class VRA(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
     def derived(self) -> dict[str, float]:
-        """Floor and clip, where there are any."""
-        found = {"floor": float(self.learned("floor_")), "clip": float(self.learned("clip_"))}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        """Floor and clip, where there are any; means where each feature has its own."""
+        found = {}
+        for name in ("floor", "clip"):
+            threshold = self.learned(f"{name}_")
+            if bool(threshold.isfinite().all()):
+                found[name if threshold.ndim == 0 else f"mean_{name}"] = float(threshold.mean())
+        return found
 
 
 Entry = VRA

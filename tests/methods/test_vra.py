@@ -39,8 +39,31 @@ def test_thresholds_themselves_pass():
 def test_auto_thresholds_are_percentiles_of_training(himplos_golden, inputs):
     train = himplos_golden["train_features"].astype(np.float64)
     low, high = np.percentile(train, [60, 98])
-    found = VRA().fit(inputs).derived()
+    found = VRA(Config(scope="all", clip_percentile=98)).fit(inputs).derived()
     assert found == {"floor": pytest.approx(low, rel=1e-6), "clip": pytest.approx(high, rel=1e-6)}
+
+
+def test_auto_thresholds_are_percentiles_of_each_feature(himplos_golden, inputs):
+    g = himplos_golden
+    low, high = np.percentile(g["train_features"].astype(np.float64), [60, 90], axis=0)
+    detector = VRA().fit(inputs)
+    np.testing.assert_allclose(detector.floor_, low, rtol=1e-6)
+    np.testing.assert_allclose(detector.clip_, high, rtol=1e-6)
+    assert detector.derived() == {
+        "mean_floor": pytest.approx(low.mean(), rel=1e-6),
+        "mean_clip": pytest.approx(high.mean(), rel=1e-6),
+    }
+    shaped = [np.where(f < low, 0, np.minimum(f, high)) for f in g["features"].astype(np.float64)]
+    expected = [reference(f, g["W"], g["b"], -np.inf, np.inf, 0.0) for f in shaped]
+    got = detector.score(FeatureBatch.of(torch.tensor(g["features"])))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_one_threshold_may_be_given_and_the_other_found(himplos_golden, inputs):
+    found = VRA(Config(floor=0.0)).fit(inputs)
+    high = np.percentile(himplos_golden["train_features"].astype(np.float64), 90, axis=0)
+    np.testing.assert_allclose(found.clip_, high, rtol=1e-6)
+    assert found.floor_ == 0
 
 
 def test_without_floor_it_is_react(himplos_golden, inputs):
