@@ -44,6 +44,7 @@ class Entry(Generic[C]):
         arrays: Arrays of a batch that the entry reads; others are not loaded.
         needs: What must be present to fit; the driver checks it before reading anything.
             `_configure` may narrow it to what the settings need.
+        may_read: What fit also learns from where it is there, and does without otherwise.
         dim_axis: Learned tensor and its axis that is as long as features are wide, D; such as
             that of the head's weight, [C, D]. Where there is no such tensor nothing is known.
         classes_axis: The same for the number of classes, C.
@@ -52,6 +53,7 @@ class Entry(Generic[C]):
     config: C
     Config: ClassVar[type[Any]]
     needs: frozenset[Need] = frozenset()
+    may_read: frozenset[Need] = frozenset()
     arrays: tuple[str, ...] = ()
     dim_axis: tuple[str, int] = ("weight_", 1)
     classes_axis: tuple[str, int] = ("weight_", 0)

@@ -4,8 +4,8 @@ import torch
 from reference import temperature_scaling as reference
 
 from ltood.core.batches import FeatureBatch, TensorSource
-from ltood.core.errors import DataError
-from ltood.core.inputs import FitInputs
+from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.inputs import FitInputs, Need
 from ltood.methods.msp import MSP
 from ltood.methods.msp import Config as MSPConfig
 from ltood.methods.temperature_scaling import TemperatureScaling
@@ -46,6 +46,67 @@ def test_it_ranks_as_msp_and_has_its_probability(rng):
     msp = MSP(MSPConfig(detector.derived()["temperature"])).score(batch)
     # p is the sigmoid of the log odds for it.
     torch.testing.assert_close(-torch.sigmoid(-detector.score(batch)), msp)
+
+
+def held_out_inputs(rng, val_labels=None, rows=400):
+    """Training rows of temperature 4 and held-out ones of temperature 0.5."""
+    train, val = (honest(rng, temperature, rows) for temperature in (4.0, 0.5))
+    labels = torch.tensor(val[1] if val_labels is None else val_labels)
+    ids = torch.arange(rows) * 3 + 7
+    batches = (
+        FeatureBatch.of(logits=torch.tensor(train[0]), labels=torch.tensor(train[1])),
+        FeatureBatch.of(logits=torch.tensor(val[0]), labels=labels, ids=ids),
+    )
+    return FitInputs(train=TensorSource(batches[0], 5), val=TensorSource(batches[1], 5)), batches[1]
+
+
+@pytest.mark.parametrize("fit_on", ["auto", "val"])
+def test_held_out_rows_come_first_and_some_stay_untouched(rng, fit_on):
+    inputs, val = held_out_inputs(rng)
+    detector = TemperatureScaling(fit_on=fit_on, share=0.25, seed=3).fit(inputs)
+    learned = detector.learned_rows(val.ids, val.labels)
+    assert int(learned.sum()) == 100
+    expected = reference.best_temperature(val.logits[learned].numpy(), val.labels[learned])
+    assert detector.derived()["temperature"] == pytest.approx(expected, rel=1e-5)
+    assert detector.findings() == {"fitted_on": "val"}
+    restored = TemperatureScaling(fit_on=fit_on, share=0.25).restore(detector.state())
+    assert torch.equal(restored.learned_rows(val.ids, val.labels), learned)
+    assert restored.findings() == {"fitted_on": "val"}
+
+
+def test_training_rows_can_be_asked_for_and_are_what_is_left(rng):
+    inputs, val = held_out_inputs(rng)
+    named = TemperatureScaling(fit_on="train").fit(inputs)
+    unlabelled, _ = held_out_inputs(rng, np.full(400, -1))
+    for detector in (named, TemperatureScaling().fit(unlabelled)):
+        assert detector.derived()["temperature"] > 2
+        assert detector.findings() == {"fitted_on": "train"}
+        assert not detector.learned_rows(val.ids, val.labels).any()
+
+
+def test_a_later_fit_on_training_rows_forgets_held_out_ones(rng):
+    inputs, val = held_out_inputs(rng)
+    detector = TemperatureScaling().fit(inputs)
+    detector.fit(FitInputs(train=inputs.train))
+    assert not detector.learned_rows(val.ids, val.labels).any()
+
+
+def test_rows_without_a_class_are_left_out(rng):
+    _, val = held_out_inputs(rng)
+    labels = torch.where(torch.arange(400) % 2 == 0, -1, val.labels)
+    some, val = held_out_inputs(rng, labels.numpy())
+    detector = TemperatureScaling(fit_on="val", share=1.0).fit(some)
+    assert torch.equal(detector.learned_rows(val.ids, val.labels), val.labels >= 0)
+
+
+def test_what_is_named_must_be_there(rng):
+    assert TemperatureScaling(fit_on="val").needs == {Need.VAL}
+    assert TemperatureScaling(fit_on="train").needs == {Need.TRAIN}
+    inputs, _ = held_out_inputs(rng, np.full(400, -1))
+    with pytest.raises(DataError, match="share"):
+        TemperatureScaling(fit_on="val").fit(inputs)
+    with pytest.raises(MissingNeedError):
+        TemperatureScaling(fit_on="val").fit(FitInputs(train=inputs.train))
 
 
 def test_confident_rows_do_not_tie(rng):
