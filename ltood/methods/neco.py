@@ -2,16 +2,18 @@
 
 Source: Ammar, Belkhir, Popescu, Manzanera and Franchi, "NECO: NEural Collapse Based
 Out-of-distribution detection", ICLR 2024 (arXiv:2310.06823), equation 7. Features are
-standardised before the principal components are taken, as the authors do. Departures:
-both lengths are those of standardised features for every network, where the authors
-divide by the raw length for DeiT and Swin; their dimension, tuned for each network, is 100
-or half of the feature width by default; components along which no training row varies, as where
-rows are fewer than features, are arbitrary and never taken.
+standardised before the principal components are taken, as the authors do. Their code multiplies
+the share by the largest logit for every network but ResNets. Features do not say which network
+they come from, so the product is the default here; `max_logit: false` is what the authors do for
+a ResNet. Departures: both lengths are those of standardised features for every network, where
+the authors divide by the raw length for DeiT and Swin; their dimension, tuned for each network,
+is 100 or half of the feature width by default; components along which no training row varies, as
+where rows are fewer than features, are arbitrary and never taken.
 
 Formula:
     x = (f - mean) / standard deviation of each training feature
     P the first dim principal components of x
-    score = -|P x| / |x|, times max_c z_c with max_logit
+    score = -|P x| / |x| max_c z_c, the last factor with max_logit only
 """
 
 from dataclasses import dataclass
@@ -40,12 +42,12 @@ class Config(Settings):
         dim: Number of principal components, 1 to one less than the feature width;
             "auto" is 100, or half of the width where that is less. Where the training rows
             vary along fewer directions, all of those are taken.
-        max_logit: Multiply the share by the largest logit. The authors do so for
-            vision transformers, not for ResNets.
+        max_logit: Multiply the share by the largest logit, as the authors do for every
+            network but ResNets.
     """
 
     dim: Dim = "auto"
-    max_logit: bool = False
+    max_logit: bool = True
 
 
 class NECO(Method[Config]):
@@ -54,6 +56,11 @@ class NECO(Method[Config]):
     needs: frozenset[Need] = frozenset({Need.TRAIN})
     arrays: tuple[str, ...] = ("features", "logits")
     dim_axis: tuple[str, int] = ("mean_", 0)
+
+    def _configure(self) -> None:
+        """Take the settings; without the largest logit no logits are read."""
+        if not self.config.max_logit:
+            self.arrays = ("features",)
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn mean and scale of each feature and the principal components."""

@@ -41,19 +41,21 @@ SETTINGS = {
             {"method": "knn", "settings": {"k": 5}},
         )
     },
+    # With the published power of 1 the head classes drown the outliers of this long tail.
+    "relation": {"power": 4.0},
 }
 
 
 #: Methods that keep nothing with one entry per class: restored, they score logits of any width.
 TAKE_ANY_LOGITS = {
     *("energy", "entropy", "gen", "gradnorm", "lts", "maxlogit", "msp", "temperature_scaling"),
-    *("ensemble", "neco", "nnguide", "pnml", "vim"),
+    *("ensemble", "neco", "nnguide", "vim"),
 }
 
 
 #: Methods that divide features by their lengths and then see no other trace of these.
 DIRECTIONS = (
-    *("clipn", "cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "neco"),
+    *("clipn", "cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm"),
     *("neglabel", "relation"),
 )
 
@@ -122,7 +124,8 @@ def test_held_out_rows_are_read_by_those_who_say_so(name, toy):
 
     val = Forbidden(next(iter(toy.inputs.val.batches())), toy.head.num_classes)
     inputs = dataclasses.replace(toy.inputs, val=val)
-    if Need.VAL in load("methods", name).Entry().needs:
+    entry = load("methods", name).Entry()
+    if Need.VAL in entry.needs | entry.may_read:
         with pytest.raises(AssertionError, match="split val"):
             fitted(name, inputs)
     else:
@@ -356,7 +359,7 @@ def test_scores_of_huge_rows_are_finite_or_refused(name, toy, scale):
         assert torch.isfinite(method.score(batch)).all()
         return
     assert scale == 1e37 or name in SQUARED
-    refusal = rf"^scores of {type(method).__name__} hold NaN or infinity in 40 of 40 rows .* check"
+    refusal = rf"^scores of {type(method).__name__} hold NaN or infinity in \d+ of 40 rows .* check"
     with pytest.raises(DataError, match=refusal):
         method.score(batch)
     if name in SQUARED:

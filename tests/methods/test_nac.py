@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import nac as reference
 
 from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
-from ltood.methods.nac import NAC, Config, neuron_states
+from ltood.methods.nac import NAC, Config, inner_edges, neuron_states
 
 
 def made(rng, num=50, dim=6, classes=3):
@@ -30,18 +32,26 @@ def scored(case, **settings):
 
 
 @pytest.mark.parametrize(
-    ("bins", "alpha", "o_star"), [(49, 100.0, 0.05), (7, 1.0, 0.5), (1, 1.0, 1.0)]
+    ("edges", "bins", "alpha", "o_star"),
+    [
+        ("geometric", 48, 100.0, 0.05),
+        ("geometric", 2, 1.0, 0.5),
+        ("uniform", 49, 100.0, 0.05),
+        ("uniform", 7, 1.0, 0.5),
+        ("uniform", 1, 1.0, 1.0),
+    ],
 )
-def test_reference(rng, bins, alpha, o_star):
+def test_reference(rng, edges, bins, alpha, o_star):
     case = made(rng)
+    starts = reference.edges(bins, edges)
     covered = reference.coverage(
-        case["train"], case["train_logits"], case["weight"], bins, alpha, o_star
+        case["train"], case["train_logits"], case["weight"], starts, alpha, o_star
     )
     expected = [
-        reference.nac(row, logits, case["weight"], covered, bins, alpha)
+        reference.nac(row, logits, case["weight"], covered, starts, alpha)
         for row, logits in zip(case["rows"], case["rows_logits"], strict=True)
     ]
-    got = scored(case, bins=bins, alpha=alpha, o_star=o_star)
+    got = scored(case, bins=bins, edges=edges, alpha=alpha, o_star=o_star)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
@@ -73,6 +83,17 @@ def test_extremes_stay_in_range(rng):
     assert ((scores >= -1) & (scores <= 0)).all()
 
 
+@settings(deadline=None)
+@given(st.integers(1, 500).map(lambda half: 2 * half))
+def test_geometric_edges_mirror_each_other_and_are_dense_in_the_middle(bins):
+    edges = inner_edges(Config(bins=bins))
+    widths = torch.cat([torch.zeros(1).double(), edges, torch.ones(1).double()]).diff()
+    assert len(edges) == bins - 1
+    assert edges[bins // 2 - 1] == 0.5
+    torch.testing.assert_close(widths, widths.flip(0))
+    assert (widths[bins // 2 :].diff() > 0).all()
+
+
 def test_no_rows_are_refused():
     head = ClassifierHead(torch.eye(2), torch.zeros(2))
     empty = FeatureBatch.of(torch.zeros(0, 2), torch.zeros(0, 2))
@@ -81,8 +102,11 @@ def test_no_rows_are_refused():
 
 
 def test_ranges():
-    with pytest.raises(ConfigError, match=r"methods.nac.bins is 0"):
-        Config(bins=0)
+    for bins in (0, 49):
+        with pytest.raises(ConfigError, match=rf"methods.nac.bins is {bins}"):
+            Config(bins=bins)
+    with pytest.raises(ConfigError, match=r"methods.nac.edges is"):
+        Config(edges="log")
     for alpha in (0.0, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match=r"methods.nac.alpha is "):
             Config(alpha=alpha)

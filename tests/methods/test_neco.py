@@ -20,7 +20,7 @@ def made(rng, num_rows=60, dim=10, rows=12):
 
 def fitted(train, labels, **settings):
     inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels))
-    return NECO(Config(**settings)).fit(inputs)
+    return NECO(Config(**{"max_logit": False, **settings})).fit(inputs)
 
 
 @pytest.mark.parametrize("dim", [1, 4, 9])
@@ -47,6 +47,12 @@ def test_max_logit_multiplies(rng):
     plain = fitted(train, labels).score(batch)
     got = fitted(train, labels, max_logit=True).score(batch)
     torch.testing.assert_close(got, plain * torch.tensor(rows[:, :3].max(axis=1)))
+
+
+def test_the_product_is_the_default_and_the_share_alone_reads_no_logits():
+    assert NECO().config.max_logit
+    assert NECO().arrays == ("features", "logits")
+    assert NECO(max_logit=False).arrays == ("features",)
 
 
 def test_the_unit_of_a_feature_does_not_matter(rng):
@@ -91,7 +97,9 @@ def test_another_dimension_reuses_the_components(rng, monkeypatch):
     inputs = FitInputs.of(torch.tensor(train), torch.tensor(labels))
     NECO(Config(dim=3)).fit(inputs)
     monkeypatch.delattr(torch.linalg, "eigh")
-    got = NECO(Config(dim=5)).fit(inputs).score(FeatureBatch.of(torch.tensor(rows)))
+    got = (
+        NECO(Config(dim=5, max_logit=False)).fit(inputs).score(FeatureBatch.of(torch.tensor(rows)))
+    )
     np.testing.assert_allclose(got, reference(rows, train, 5), rtol=1e-5)
 
 

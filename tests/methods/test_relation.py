@@ -23,7 +23,7 @@ def fitted(case, **settings):
     return Relation(Config(**settings)).fit(inputs), batch
 
 
-def expected(case, power=4.0, threshold=0.03, rows=slice(None)):
+def expected(case, power=1.0, threshold=0.03, rows=slice(None)):
     bank, logits = case["bank"][rows], case["bank_logits"][rows]
     pairs = zip(case["rows"], case["logits"], strict=True)
     return [relation(row, own, bank, logits, power, threshold) for row, own in pairs]

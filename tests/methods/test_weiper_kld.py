@@ -36,7 +36,11 @@ def test_reference(rng, bins, sizes, factors):
     settings = {"bins": bins, "smoothing": sizes[0], "smoothing_perturbed": sizes[1]}
     settings |= {"weight_perturbed": factors[0], "weight_msp": factors[1]}
     detector, batch = fitted(case, repeats=6, **settings)
-    heads = perturbed_weights(torch.tensor(case["weight"]), 6, 2.1, 0).reshape(6, 3, 8).numpy()
+    heads = (
+        perturbed_weights(torch.tensor(case["weight"]), 6, Config().distance, 0)
+        .reshape(6, 3, 8)
+        .numpy()
+    )
     names = ("rows", "train")
     expected = reference.weiper_kld(
         *(case[name] for name in names), heads, case["bias"], bins, sizes, factors
