@@ -162,7 +162,7 @@ class TemperatureScaling(Method[Config]):
         found, strata = torch.cat(ids), torch.cat(labels)
         chosen = first_part(found, strata, self.config.share, self.config.seed)
         if chosen.any():
-            learned: Ids = found[chosen].unique()
+            learned: Ids = torch.unique(found[chosen])
             return learned
         if fit_on == "auto":
             return None
