@@ -200,7 +200,7 @@ def _parameter(parameter: Any) -> str:  # noqa: ANN401 - Typer does not name its
 
 def metrics() -> str:
     """Page of the metrics, from their table."""
-    from ltood.metrics import METRICS
+    from ltood.metrics import JUDGED, METRICS
 
     lines = [
         "# Metrics",
@@ -211,7 +211,7 @@ def metrics() -> str:
         "| key | meaning | better | computed so by |",
         "|---|---|---|---|",
     ]
-    for key, metric in METRICS.items():
+    for key, metric in {**METRICS, **JUDGED}.items():
         better = "higher" if metric.higher_is_better else "lower"
         lines.append(f"| `{key}` | {metric.meaning} | {better} | {metric.computed_by} |")
     return "\n".join([*lines, ""])

@@ -46,6 +46,19 @@ COLUMNS: dict[str, PaperTable] = {
         ),
     ),
     "locoop": PaperTable("LoCoOp, MCM", (("FPR95", "fpr95_id_pos"), ("AUROC", "auroc"))),
+    "eat": PaperTable(
+        "PASCL, EAT",
+        (
+            ("ACC@FPR0", "acc_at_fpr_1e-4"),
+            ("ACC@FPR.001", "acc_at_fpr_1e-3"),
+            ("ACC@FPR.01", "acc_at_fpr_1e-2"),
+            ("ACC@FPR.1", "acc_at_fpr_1e-1"),
+            ("ACC@TPR.98", "acc_at_tpr_98"),
+            ("ACC@TPR.95", "acc_at_tpr_95"),
+            ("ACC@TPR.90", "acc_at_tpr_90"),
+            ("ACC@TPR.80", "acc_at_tpr_80"),
+        ),
+    ),
     "openood": PaperTable(
         "OpenOOD",
         (

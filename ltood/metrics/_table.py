@@ -161,7 +161,13 @@ def measure(ranking: Ranking) -> dict[str, float]:
     return {key: metric.function(ranking) for key, metric in METRICS.items()}
 
 
-def mean_over(sets: Collection[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each value over OOD sets, of which each has the same weight."""
-    keys = next(iter(sets))
-    return {key: float(np.mean([values[key] for values in sets])) for key in keys}
+def mean_over(sets: Collection[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean of each value over OOD sets, of which each has the same weight.
+
+    A set without a value, None, counts for none; where no set has one there is no mean.
+    """
+    means: dict[str, Any] = {}
+    for key in next(iter(sets)):
+        found = [values[key] for values in sets if values[key] is not None]
+        means[key] = float(np.mean(found)) if found else None
+    return means

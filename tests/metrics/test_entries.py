@@ -16,9 +16,9 @@ def test_an_entry_says_what_it_is(name):
     assert callable(getattr(module, name))
 
 
-def test_only_fpr_is_better_when_lower():
+def test_only_fpr_and_risks_are_better_when_lower():
     lower = [name for name in available("metrics") if not load("metrics", name).HIGHER_IS_BETTER]
-    assert lower == ["fpr_at_tpr"]
+    assert lower == ["augrc", "aurc", "fpr_at_tpr"]
 
 
 def test_metrics_and_evaluation_start_without_heavy_imports():
