@@ -26,6 +26,10 @@ class CifarConfig(Settings):
             effect where `imbalance` is "none".
         ood: OOD test sets, each a name and where its images are, such as svhn=data/svhn.npz, or
             the bare name of a known set (`ltood data list`).
+        csid: Sets of ID classes under covariate shift, such as corrupted or redrawn images, in
+            the same forms; every image has a class. They count as ID where the full spectrum
+            is evaluated.
+        val_ood: Outliers to tune on, in the same forms; no test figure touches them.
         aux: Where auxiliary outliers are, in the same forms; null for none.
         on_error: What to do about their files that cannot be decoded: "raise" or "skip".
     """
@@ -34,12 +38,14 @@ class CifarConfig(Settings):
     imbalance: Literal["exponential", "step", "none"] = "exponential"
     imbalance_ratio: Share = 0.01
     ood: tuple[str, ...] = ()
+    csid: tuple[str, ...] = ()
+    val_ood: tuple[str, ...] = ()
     aux: str | None = None
     on_error: OnError = "raise"
 
     def check(self) -> None:
         """Check the OOD sets and the root."""
-        outlier_sources(self.ood, self.aux, self.section)
+        outlier_sources(self)
         if not self.root:
             raise self.fault("root", "is empty; name the folder of the unpacked archive.")
 
@@ -64,7 +70,7 @@ class CifarImages:
         self._class_names = class_names
         self._root = locate(config.root)
         self._ratio, self._profile = config.imbalance_ratio, config.imbalance
-        self._outliers = outlier_sources(config.ood, config.aux, config.section)
+        self._outliers = outlier_sources(config)
         self._on_error: OnError = config.on_error
 
     @property
@@ -87,7 +93,13 @@ class CifarImages:
             known = ", ".join(self.splits())
             raise DataError(f"{self._files.title} has no split {name!r}; it has {known}.")
         if name in self._outliers:
-            found = open_outliers(self._outliers, name, (SIDE, SIDE, 3), on_error=self._on_error)
+            found = open_outliers(
+                self._outliers,
+                name,
+                (SIDE, SIDE, 3),
+                on_error=self._on_error,
+                class_names=self.class_names,
+            )
             assert isinstance(found, ImageSplit)  # a shape was asked for
             return found
         images = self._files.read(self._root, name)

@@ -48,6 +48,10 @@ class ImageFolderConfig(Settings):
             shots, in the place of a draw; null draws.
         ood: OOD test sets, each a name and where its images are, such as dtd=data/dtd/images, or
             the bare name of a known set (`ltood data list`).
+        csid: Sets of ID classes under covariate shift, such as corrupted or redrawn images, in
+            the same forms; every image has a class. They count as ID where the full spectrum
+            is evaluated.
+        val_ood: Outliers to tune on, in the same forms; no test figure touches them.
         aux: Where auxiliary outliers are, in the same forms; null for none.
     """
 
@@ -61,11 +65,13 @@ class ImageFolderConfig(Settings):
     shots_seed: Seed | None = 1
     shots_list: str | None = None
     ood: tuple[str, ...] = ()
+    csid: tuple[str, ...] = ()
+    val_ood: tuple[str, ...] = ()
     aux: str | None = None
 
     def check(self) -> None:
         """Check the OOD sets, the root and what is chosen of the images."""
-        outlier_sources(self.ood, self.aux, self.section)
+        outlier_sources(self)
         if not self.root:
             raise self.fault("root", "is empty; name the folder of the images.")
         if self.shots is not None and self.shots_seed is None and self.shots_list is None:
@@ -99,7 +105,7 @@ class ImageFolderDataset:
         """
         self._config = config
         self._listings = listings
-        self._outliers = outlier_sources(config.ood, config.aux, config.section)
+        self._outliers = outlier_sources(config)
         self._names = class_names
         self._listed: dict[str, ImageFiles] = {}
 
@@ -129,7 +135,9 @@ class ImageFolderDataset:
             raise DataError(f"{config.section} has no split {name!r}; it has {known}.")
         if name in self._outliers:
             shape = None if config.size is None else (config.size, config.size, 3)
-            return open_outliers(self._outliers, name, shape, on_error=config.on_error)
+            return open_outliers(
+                self._outliers, name, shape, on_error=config.on_error, class_names=self.class_names
+            )
         files = self._list(name)
         if name == "train":
             files = self._cut(files)

@@ -18,8 +18,9 @@ of the sources' own classes are dropped, for they would pass for ID classes.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
 from ltood.runtime.workspace import locate
 from ltood.sets.catalogue import SETS, known_sets
+from ltood.store.layout import CSID_PREFIX, OOD_PREFIX, VAL_OOD_PREFIX
 
 #: Separates a list from the folder that its paths start from.
 _ROOT_MARK = "@"
@@ -63,35 +65,66 @@ class _Place(NamedTuple):
     root: Path | None = None
 
 
-def outlier_sources(outliers: Sequence[str], aux: str | None, section: str) -> dict[str, str]:
-    """Sources of the OOD sets and of the auxiliary outliers, by split name.
+class OutlierSettings(Protocol):
+    """Settings of a dataset that say where images from elsewhere are."""
+
+    section: ClassVar[str]
+
+    @property
+    def ood(self) -> tuple[str, ...]:
+        """OOD test sets."""
+
+    @property
+    def csid(self) -> tuple[str, ...]:
+        """Sets of ID classes under covariate shift."""
+
+    @property
+    def val_ood(self) -> tuple[str, ...]:
+        """Outliers to tune on."""
+
+    @property
+    def aux(self) -> str | None:
+        """Auxiliary outliers to train with."""
+
+
+def outlier_sources(settings: OutlierSettings) -> dict[str, str]:
+    """Sources of all images from elsewhere, by split name.
 
     Args:
-        outliers: Items such as "svhn=data/svhn.npz", or bare names of known sets.
-        aux: Source of auxiliary outliers, or None.
-        section: The entry's section, such as "datasets.cifar10".
+        settings: Items such as "svhn=data/svhn.npz", or bare names of known sets.
 
     Raises:
         ConfigError: If an item has no name or no source, a name comes twice, or aux is empty.
     """
     sources: dict[str, str] = {}
-    if aux is not None:
-        if not aux:
-            raise ConfigError(f"{section}.aux is empty; name a file or folder, or set it to null.")
-        sources["aux"] = aux
-    for item in outliers:
-        name, _, source = item.partition("=")
-        if _BARE.fullmatch(item):
-            name, source = item.partition(_FIRST_MARK)[0], item
-        if not name or not source:
+    if settings.aux is not None:
+        if not settings.aux:
             raise ConfigError(
-                f"{section}.ood holds {item!r}; each item is a name and where its images are, such "
-                "as svhn=data/svhn.npz, or the name of a known set (`ltood data list`)."
+                f"{settings.section}.aux is empty; name a file or folder, or set it to null."
             )
-        if f"ood_{name}" in sources:
-            raise ConfigError(f"{section}.ood names {name!r} twice; give each set its own name.")
-        sources[f"ood_{name}"] = source
+        sources["aux"] = settings.aux
+    kinds = {"ood": OOD_PREFIX, "csid": CSID_PREFIX, "val_ood": VAL_OOD_PREFIX}
+    for kind, prefix in kinds.items():
+        where = f"{settings.section}.{kind}"
+        for item in getattr(settings, kind):
+            name, source = _named(item, where)
+            if f"{prefix}{name}" in sources:
+                raise ConfigError(f"{where} names {name!r} twice; give each set its own name.")
+            sources[f"{prefix}{name}"] = source
     return sources
+
+
+def _named(item: str, where: str) -> tuple[str, str]:
+    """Name and source of one set; a bare name is both."""
+    name, _, source = item.partition("=")
+    if _BARE.fullmatch(item):
+        name, source = item.partition(_FIRST_MARK)[0], item
+    if not name or not source:
+        raise ConfigError(
+            f"{where} holds {item!r}; each item is a name and where its images are, such "
+            "as svhn=data/svhn.npz, or the name of a known set (`ltood data list`)."
+        )
+    return name, source
 
 
 def open_outliers(
@@ -100,27 +133,38 @@ def open_outliers(
     shape: tuple[int, int, int] | None,
     *,
     on_error: OnError = "raise",
+    class_names: Sequence[str] = (),
 ) -> ImageSplit | ImageFiles:
-    """Outliers of the split `name`.
+    """Images of the split `name`, which come from elsewhere.
 
     Args:
         sources: As `outlier_sources` gives them.
         name: Name of the split.
         shape: Height, width and channels of the ID images; None leaves image files on disk.
         on_error: What is done about files that cannot be decoded.
+        class_names: Names of the ID classes, [C], for folders of a csid split.
 
     Returns:
-        Their images, with labels of -1 but where a row shows an ID class.
+        Their images, with labels of -1 but where a row shows an ID class; in a csid split every
+        row has a class.
 
     Raises:
         DataError: If the source is missing, unreadable or breaks a rule.
     """
     text, first = _parts(sources[name], name)
-    source = _read(_place(text, name), on_error)
+    place = _place(text, name)
+    is_csid = name.startswith(CSID_PREFIX)
+    source = _read_classes(place, class_names, on_error) if is_csid else _read(place, on_error)
     if first is not None:
         source = source.take(np.arange(min(first, len(source))))
     relabelled = int((source.labels >= 0).sum())
-    if relabelled:
+    if is_csid and relabelled < len(source):
+        raise DataError(
+            f"{len(source) - relabelled} of {len(source)} images of {name} have no class; sets "
+            "under covariate shift show ID classes. Give a list with a class for each image, an "
+            "archive with labels, or one folder for each class."
+        )
+    if relabelled and not is_csid:
         log(f"{name}: {relabelled} of {len(source)} images show an ID class and count as ID.")
     return source if shape is None else fitted(source, shape, name)
 
@@ -265,6 +309,22 @@ def _read(place: _Place, on_error: OnError) -> ImageSplit | ImageFiles:
         return ImageSplit(images, np.full(len(images), -1), np.arange(len(images)))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _read_classes(
+    place: _Place, class_names: Sequence[str], on_error: OnError
+) -> ImageSplit | ImageFiles:
+    """Images of ID classes: a list, an archive with labels, or one folder for each class."""
+    path = place.path
+    if path.suffix == ".npz":
+        return read_archive(path, outliers=False)
+    found = _read(place, on_error)
+    if not path.is_dir() or not isinstance(found, ImageFiles):
+        return found
+    numbers = {str(number): number for number in range(len(class_names))}
+    numbers |= {name: number for number, name in enumerate(class_names)}
+    labels = np.array([numbers.get(name.partition("/")[0], -1) for name in found.paths])
+    return replace(found, labels=labels)
 
 
 def _images(path: Path) -> NDArray[np.uint8]:

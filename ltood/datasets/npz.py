@@ -24,11 +24,11 @@ from ltood.images.lists import read_text
 from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.workspace import locate
+from ltood.store.layout import is_id_split
 
 SOURCE = "Images that the user saved as .npz archives; their origin and licence are the user's"
 
 _FIRST = ("train", "val", "test", "aux")
-_ID_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Config(Settings):
             largest class has.
         ood: Further OOD test sets, each a name and where its images are, such
             as dtd=data/dtd/images, or the bare name of a known set (`ltood data list`).
+        csid: Sets of ID classes under covariate shift, such as corrupted or redrawn images, in
+            the same forms; every image has a class. They count as ID where the full spectrum
+            is evaluated.
+        val_ood: Outliers to tune on, in the same forms; no test figure touches them.
         aux: Where auxiliary outliers are, in the same forms; null takes the folder's
             if there are some.
         on_error: What to do about their files that cannot be decoded: "raise" or "skip".
@@ -58,12 +62,14 @@ class Config(Settings):
     imbalance_ratio: Share = 0.01
     num_max: Count | None = None
     ood: tuple[str, ...] = ()
+    csid: tuple[str, ...] = ()
+    val_ood: tuple[str, ...] = ()
     aux: str | None = None
     on_error: OnError = "raise"
 
     def check(self) -> None:
         """Check the OOD sets and the names of files."""
-        outlier_sources(self.ood, self.aux, self.section)
+        outlier_sources(self)
         if not self.root:
             raise self.fault("root", "is empty; name the folder of the archives.")
         if self.class_names == "":
@@ -80,7 +86,7 @@ class Dataset:
         self._config = config
         self._root = locate(config.root)
         self._class_names: tuple[str, ...] | None = None
-        self._outliers = outlier_sources(config.ood, config.aux, "datasets.npz")
+        self._outliers = outlier_sources(config)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -135,7 +141,7 @@ class Dataset:
             raise DataError(f"{self._root} has no split {name!r}; it has {known}.")
         if name in self._outliers:
             return self._from_elsewhere(name)
-        images = read_archive(self._root / f"{name}.npz", outliers=name not in _ID_SPLITS)
+        images = read_archive(self._root / f"{name}.npz", outliers=not is_id_split(name))
         if name != "train":
             return images
         return cut_long_tail(
@@ -166,7 +172,13 @@ class Dataset:
     def _from_elsewhere(self, name: str) -> ImageSplit:
         """Outliers of the settings, at the size of the training images."""
         shape, _ = self._training
-        found = open_outliers(self._outliers, name, shape, on_error=self._config.on_error)
+        found = open_outliers(
+            self._outliers,
+            name,
+            shape,
+            on_error=self._config.on_error,
+            class_names=self.class_names,
+        )
         assert isinstance(found, ImageSplit)  # a shape was asked for
         return found
 

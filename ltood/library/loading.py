@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from ltood.core.arrays import as_labels, as_tensor
 from ltood.core.errors import DataError
-from ltood.store.layout import ID_SPLITS, check_split_name, full_split_name, in_order
+from ltood.store.layout import check_split_name, full_split_name, in_order, is_id_split
 
 #: Any iterable of batches: images, (images, labels, ...), or a mapping with both.
 Loader = Iterable[Any]
@@ -149,7 +149,7 @@ def labelled(
     row = 0
     for given in loader:
         batch = read_batch(split, row, given, transform)
-        if split in ID_SPLITS:
+        if is_id_split(split):
             _check_labels(split, row, batch.labels, classes)
         row += len(batch.images)
         yield batch
@@ -196,7 +196,7 @@ def read_batch(
             "normalised as in training: do so in the data set, or give transform= a function "
             "such as lambda images: (images / 255 - mean) / std."
         )
-    if split not in ID_SPLITS or labels is None:
+    if not is_id_split(split) or labels is None:
         return Batch(tensor, None)
     found = np.array(as_labels(_as_list(labels), f"labels of {where}").cpu().numpy())
     if len(found) != len(tensor):

@@ -16,7 +16,7 @@ from ltood.runtime.files import remove_folder
 from ltood.runtime.provenance import digest, library_versions
 from ltood.store.chunks import SplitFiles
 from ltood.store.features import FeatureStore
-from ltood.store.layout import ID_SPLITS, SplitSpec, StoreSpec
+from ltood.store.layout import SplitSpec, StoreSpec, is_id_split
 from ltood.store.writer import StoreInputs, assemble, what_differs
 
 #: Largest relative difference between features that were stored and those of the model now.
@@ -191,7 +191,7 @@ def _class_counts(
 
 def _check_labels(labels: Mapping[str, NDArray[np.int64]], classes: int) -> None:
     """Refuse labels of ID splits that are not valid classes; the model does not give C."""
-    for name in labels.keys() & set(ID_SPLITS):
+    for name in filter(is_id_split, labels):
         if (largest := labels[name].max()) >= classes:
             raise DataError(
                 f"{name} has the label {largest}; there are {classes} classes, so labels are 0 "

@@ -21,7 +21,7 @@ from ltood.preparing.summary import summary
 from ltood.preparing.writing import replacing, write_manifest, write_split
 from ltood.runtime.console import log, progress
 from ltood.runtime.file_hashes import FileHashes
-from ltood.store.layout import ID_SPLITS, check_split_name
+from ltood.store.layout import check_split_name, is_id_split
 
 _REQUIRED = ("train", "test")
 #: What follows if another split shows images of these.
@@ -144,7 +144,7 @@ def _checked(
 def _check_rows(name: str, split: ImageSource, num_classes: int) -> None:
     """Refuse labels outside the classes and ids that occur twice."""
     # Rows of an OOD set may show an ID class: SC-OOD benchmarks mark such rows.
-    lowest = 0 if name in ID_SPLITS else -1
+    lowest = 0 if is_id_split(name) else -1
     bad = (split.labels < lowest) | (split.labels >= num_classes)
     if bad.any():
         row = int(np.argmax(bad))

@@ -38,7 +38,7 @@ from ltood.store.import_rules import (
     split_spec,
     stand_in,
 )
-from ltood.store.layout import ID_SPLITS, StoreSpec, digest
+from ltood.store.layout import StoreSpec, digest, is_id_split
 from ltood.store.metadata import store_kind
 from ltood.store.pooling import pooled
 from ltood.store.scores import ScoreStore
@@ -281,7 +281,7 @@ def export_split(store: Path, split: str, out: Path) -> list[str]:
     for key in part.arrays:
         spec = part.spec.arrays[key]
         # An OOD set's labels are its sc_label in the exchange format.
-        name = "sc_label" if key == "labels" and split not in ID_SPLITS else key
+        name = "sc_label" if key == "labels" and not is_id_split(split) else key
         blocks[name] = ((len(part), *spec.shape), spec.dtype, _stream(part, key))
     write_archive(out, blocks)
     return list(blocks)

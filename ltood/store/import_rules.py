@@ -13,7 +13,13 @@ from ltood.core.errors import DataError
 from ltood.core.head_schema import HEAD_SHAPES, check_head
 from ltood.runtime.console import log
 from ltood.store.formats import ONE_ARRAY, READERS
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, SPLIT_RULE, ArraySpec, SplitSpec
+from ltood.store.layout import (
+    SPLIT_RULE,
+    ArraySpec,
+    SplitSpec,
+    is_id_split,
+    is_split_name,
+)
 from ltood.store.tables import Table
 
 HEAD = "head"
@@ -123,14 +129,14 @@ def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
     found: dict[str, dict[Path, str]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (path.suffix.lower() not in _ENDINGS and not path.is_dir()):
-            if _is_split(path.stem) or path.stem == HEAD:
+            if is_split_name(path.stem) or path.stem == HEAD:
                 raise DataError(
                     f"{path} is not read: known endings are {', '.join(_ENDINGS)}. Convert, "
                     "rename or remove the file."
                 )
             continue
         name, array = _name_of(path)
-        if name != HEAD and not _is_split(name):
+        if name != HEAD and not is_split_name(name):
             # Detectors, networks and notes may lie there, too.
             if path.suffix.lower() not in (".npz", ".npy"):
                 continue
@@ -143,17 +149,13 @@ def folder_files(folder: Path) -> dict[str, dict[Path, str]]:
     return found
 
 
-def _is_split(name: str) -> bool:
-    return name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
-
-
 def _name_of(path: Path) -> tuple[str, str]:
     """Split that a file belongs to, and the name of its array where its format has none."""
     if path.suffix in ONE_ARRAY:
         for array in (*_SPLIT_ARRAYS, *HEAD_SHAPES, *_HEAD_NOTES):
             name = path.stem.removesuffix(f"_{array}")
             of_head = array not in _SPLIT_ARRAYS
-            if name != path.stem and (name == HEAD if of_head else _is_split(name)):
+            if name != path.stem and (name == HEAD if of_head else is_split_name(name)):
                 return name, array
     return path.stem, "features"
 
@@ -227,7 +229,7 @@ def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
 def read_labels(name: str, archive: Table, head: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Labels of one split, checked; -1 for OOD and auxiliary rows."""
     rows, num_classes = archive.shape("features")[0], len(head["bias"])
-    is_id = name in ID_SPLITS
+    is_id = is_id_split(name)
     key = "labels" if is_id else "sc_label"
     if key not in archive.names:
         if is_id:

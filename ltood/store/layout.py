@@ -28,13 +28,20 @@ from ltood.core.errors import StoreError
 SCHEMA = 2
 CHUNK_BYTES = 16 * 2**20
 OOD_PREFIX = "ood_"
+#: Images of ID classes from elsewhere, such as corrupted or redrawn ones: covariate shift.
+CSID_PREFIX = "csid_"
+#: Outliers to tune on, which no test figure touches.
+VAL_OOD_PREFIX = "val_ood_"
 ID_SPLITS = ("train", "val", "test")
 VAL_SPLIT = "val"
 AUX_SPLIT = "aux"
 #: Training images again, each row several augmented views; only extraction writes it.
 VIEWS_SPLIT = "train_views"
-SPLIT_RULE = "a split is train, val, test, aux or ood_<name> with letters, digits, - and _"
-_SPLIT_PATTERN = re.compile(r"(train|val|test|aux|ood_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
+SPLIT_RULE = (
+    "a split is train, val, test, aux, ood_<name>, csid_<name> or val_ood_<name> with letters, "
+    "digits, - and _"
+)
+_SPLIT_PATTERN = re.compile(r"(train|val|test|aux|(ood|csid|val_ood)_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -174,12 +181,22 @@ def check_split_name(name: str) -> None:
 
 def full_split_name(name: str) -> str:
     """Name of a split, where an OOD set may be called without its prefix."""
-    known = name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(OOD_PREFIX)
-    return name if known else f"{OOD_PREFIX}{name}"
+    return name if is_split_name(name) else f"{OOD_PREFIX}{name}"
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a name is that of a split, or at least begins as one does."""
+    prefixes = (OOD_PREFIX, CSID_PREFIX, VAL_OOD_PREFIX)
+    return name in (*ID_SPLITS, AUX_SPLIT) or name.startswith(prefixes)
+
+
+def is_id_split(name: str) -> bool:
+    """Whether every row of a split shows an ID class, so that each has a label."""
+    return name in ID_SPLITS or name.startswith(CSID_PREFIX)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of splits: train, val, test, aux and train_views where present, then OOD sets."""
+    """Names of splits: train, val, test, aux and train_views where present, then the others."""
     given = set(names)
     known = [name for name in (*ID_SPLITS, AUX_SPLIT, VIEWS_SPLIT) if name in given]
     return known + sorted(given.difference(known))

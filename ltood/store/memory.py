@@ -22,12 +22,12 @@ from ltood.core.prior import ClassPrior
 from ltood.store.head import output_layer
 from ltood.store.layout import (
     AUX_SPLIT,
-    ID_SPLITS,
     OOD_PREFIX,
     ArraySpec,
     SplitSpec,
     check_split_name,
     in_order,
+    is_id_split,
 )
 
 #: Weight [C + e, D] and bias [C + e] of a linear layer.
@@ -202,8 +202,8 @@ class MemoryStore:
         self._splits = {name: MemorySplit(name, rows, layer, dim) for name, rows in splits.items()}
         counted = _labels(labels, "train labels")
         num_classes = _num_classes(head, prior, class_names, counted)
-        for name in ID_SPLITS:
-            if name in splits and splits[name].labels is not None:
+        for name in splits:
+            if is_id_split(name) and splits[name].labels is not None:
                 _check_classes(splits[name].labels, name, num_classes)
         self._prior = prior or ClassPrior(np.bincount(counted, minlength=num_classes))
         if isinstance(class_names, str):

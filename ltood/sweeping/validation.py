@@ -1,6 +1,6 @@
 """The rows that a sweep chooses by: validation rows, held apart from every test set.
 
-The ID side is the split val. The OOD side is the split aux or an archive of its own; a
+The ID side is the split val. The OOD side is aux, a split val_ood_<name> or an archive; a
 test set is refused, and so are rows that turn out to be copies of one.
 """
 
@@ -18,7 +18,7 @@ from ltood.core.batches import FeatureSource
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.scoring.session import ScoringSession
 from ltood.store.exchange import import_folder
-from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_SPLIT
+from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_OOD_PREFIX, VAL_SPLIT
 from ltood.store.reading import SplitReader, StoreReader, required_head
 
 ID_SPLIT = VAL_SPLIT
@@ -63,7 +63,7 @@ def open_validation(
 
     Args:
         session: The store, seen through its calibrator.
-        ood: "aux" or the path of an `.npz` archive with features [M, D].
+        ood: "aux", a split "val_ood_<name>" or the path of an `.npz` archive with features [M, D].
         official_sweep_on_test: Let `ood` be a test set (ood_<name>) and take the split
             test as the ID side, as papers did that tuned on their test sets.
 
@@ -77,8 +77,8 @@ def open_validation(
     """
     if ood in ID_SPLITS:
         raise ConfigError(
-            f"--validation-ood is {ood}, which holds ID rows; give aux or an .npz archive of "
-            "outliers."
+            f"--validation-ood is {ood}, which holds ID rows; give aux, val_ood_<name> or an .npz "
+            "archive of outliers."
         )
     if ood.startswith(OOD_PREFIX) and not Path(ood).is_file():
         if not official_sweep_on_test:
@@ -96,14 +96,14 @@ def open_validation(
             f"as {ID_SPLIT}.npz."
         )
     known = session.source(ID_SPLIT)
-    if ood == AUX_SPLIT:
-        if AUX_SPLIT not in session.store.splits:
+    if ood == AUX_SPLIT or (ood.startswith(VAL_OOD_PREFIX) and not Path(ood).is_file()):
+        if ood not in session.store.splits:
             raise StoreError(
-                f"{session.store.path} has no split {AUX_SPLIT}; import {AUX_SPLIT}.npz or name an "
-                "archive of outliers with --validation-ood."
+                f"{session.store.path} has no split {ood}; import {ood}.npz or name an archive of "
+                "outliers with --validation-ood."
             )
-        _refuse_copies(session.store, session.store.split(AUX_SPLIT), ood)
-        yield Validation(known, session.source(AUX_SPLIT), ID_SPLIT, ood)
+        _refuse_copies(session.store, session.store.split(ood), ood)
+        yield Validation(known, session.source(ood), ID_SPLIT, ood)
         return
     with _opened(session.store, Path(ood)) as split:
         _refuse_copies(session.store, split, ood)
@@ -115,8 +115,8 @@ def _opened(store: StoreReader, archive: Path) -> Iterator[SplitReader]:
     """An archive as a split, checked as on import; its copy goes when the block ends."""
     if not archive.is_file():
         raise ConfigError(
-            f"--validation-ood is {archive}, which is neither aux nor a file; give aux or the "
-            "path of an .npz archive of outliers."
+            f"--validation-ood is {archive}, which is neither aux nor a file; give aux, "
+            "val_ood_<name> or the path of an .npz archive of outliers."
         )
     with TemporaryDirectory(prefix="ltood-") as name:
         folder = Path(name) / "arrays"

@@ -1,5 +1,7 @@
 import gzip
 import struct
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -36,16 +38,30 @@ def images(root, num=3):
     return root
 
 
+@dataclass
+class Sources:
+    """Settings that say where images from elsewhere are."""
+
+    ood: tuple = ()
+    aux: str | None = None
+    csid: tuple = ()
+    val_ood: tuple = ()
+    section: ClassVar = "datasets.two"
+
+
 def test_sources_are_named_in_their_order():
     given = ["svhn=x/y=z.npz", "art=a.npz", "textures", "isun#500"]
-    assert outlier_sources(given, "aux.npy#30000", "datasets.two") == {
+    settings = Sources(given, "aux.npy#30000", csid=("c=c.txt",), val_ood=("tin",))
+    assert outlier_sources(settings) == {
         "aux": "aux.npy#30000",
         "ood_svhn": "x/y=z.npz",
         "ood_art": "a.npz",
         "ood_textures": "textures",
         "ood_isun": "isun#500",
+        "csid_c": "c.txt",
+        "val_ood_tin": "tin",
     }
-    assert outlier_sources([], None, "datasets.two") == {}
+    assert outlier_sources(Sources()) == {}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +77,34 @@ def test_sources_are_named_in_their_order():
 )
 def test_bad_lists_of_outliers_are_refused(ood, aux, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        outlier_sources(ood, aux, "datasets.two")
+        outlier_sources(Sources(ood, aux))
+
+
+@pytest.mark.parametrize("key", ["csid", "val_ood"])
+def test_bad_lists_of_other_sets_name_their_setting(key):
+    with pytest.raises(ConfigError, match=rf"datasets\.two\.{key} names 'a' twice"):
+        outlier_sources(Sources(**{key: ("a=b", "a=c")}))
+
+
+def shifted(where, shape=None):
+    return open_outliers({"csid_x": str(where)}, "csid_x", shape, class_names=("cat", "dog"))
+
+
+def test_sets_under_covariate_shift_have_classes(tmp_path):
+    """A folder for each class by name or number, a list with classes, an archive with labels."""
+    for folder, name in enumerate(("dog", "0", "1")):
+        path = tmp_path / "drawn" / name / "x.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels(8, 8, 3, seed=folder)).save(path)
+    assert shifted(tmp_path / "drawn").labels.tolist() == [0, 1, 1]
+    (tmp_path / "list.txt").write_text("drawn/0/x.png 1\ndrawn/dog/x.png 0\n")
+    assert shifted(tmp_path / "list.txt").labels.tolist() == [1, 0]
+    np.savez(tmp_path / "c.npz", images=pixels(2, 8, 8, 3), labels=[1, 0])
+    assert shifted(tmp_path / "c.npz").labels.tolist() == [1, 0]
+    (tmp_path / "drawn" / "bird").mkdir()
+    (tmp_path / "drawn" / "0" / "x.png").rename(tmp_path / "drawn" / "bird" / "x.png")
+    with pytest.raises(DataError, match="1 of 3 images of csid_x have no class"):
+        shifted(tmp_path / "drawn")
 
 
 def test_npy_arrays(tmp_path):

@@ -1,11 +1,14 @@
 """Rows that decide: never test rows or copies of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.metrics.auroc import auroc
 from ltood.store.adapted import AdaptedHead, AdaptedStore
+from ltood.store.exchange import import_folder
 from ltood.sweeping.searching import sweep
 from tests.sweeping.sweep_samples import make_store
 
@@ -22,6 +25,19 @@ def test_outliers_of_an_archive_are_seen_through_the_adapted_head(store, tmp_pat
     np.savez(outliers, features=store.split("aux").load(["features"])["features"])
     found = sweep(seen, "energy", candidates, validation_ood=str(outliers))
     assert found.candidates[0].metrics == wanted
+
+
+def test_outliers_to_tune_on_have_a_split_of_their_own(tmp_path):
+    make_store(tmp_path)
+    arrays = tmp_path / "in"
+    shutil.copy(arrays / "aux.npz", arrays / "val_ood_tin.npz")
+    store = import_folder(arrays, tmp_path / "again.zarr")
+    one = [{"temperature": 1.0}]
+    found = sweep(store, "energy", one, validation_ood="val_ood_tin")
+    assert found.validation == {"id": "val", "ood": "val_ood_tin"}
+    assert found.candidates[0].metrics == sweep(store, "energy", one).candidates[0].metrics
+    with pytest.raises(StoreError, match="has no split val_ood_other"):
+        sweep(store, "energy", one, validation_ood="val_ood_other")
 
 
 def test_test_sets_are_refused(store, tmp_path):
