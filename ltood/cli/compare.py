@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from ltood.cli.completion import calibrators, methods, normalisers
-from ltood.cli.options import Device, Head, Published, Store, folder_option, open_features
+from ltood.cli.options import (
+    Device,
+    Groups,
+    Head,
+    Published,
+    Store,
+    folder_option,
+    open_features,
+    set_groups,
+)
 
 
 def compare(
@@ -30,8 +39,9 @@ def compare(
     ] = None,
     published: Published = None,
     columns: Annotated[
-        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
+        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop, eat or openood.")
     ] = "pascl",
+    group: Groups = None,
     head: Head = None,
     device: Device = "auto",
 ) -> None:
@@ -46,13 +56,15 @@ def compare(
     )
     chosen = chosen_settings(settings or [], config, published)
     columns_of(columns)  # A wrong name fails before the work starts.
+    groups = set_groups(group)
 
     from ltood.comparing.leaderboard import check_any, refuse_store, text_table, write_leaderboard
 
     refuse_store(out)
     from ltood.comparing.running import compare as run
 
-    board, timings = run(open_features(store, head), config, chosen, device=device)
+    features = open_features(store, head)
+    board, timings = run(features, config, chosen, groups=groups, device=device)
     write_leaderboard(out, board, timings, columns)
     check_any(board)
     typer.echo(text_table(board, timings, columns))

@@ -5,15 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import echo_for, file_option, folder_option
+from ltood.cli.options import Groups, echo_for, file_option, folder_option, set_groups
 
 
 def evaluate(
     scores: Annotated[Path, typer.Option(help="Score store.")],
     out: Annotated[Path, file_option("The .json file to write")],
     columns: Annotated[
-        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop or openood.")
+        str, typer.Option(help="Columns to print: pascl, patt, himplos, locoop, eat or openood.")
     ] = "pascl",
+    group: Groups = None,
     plots: Annotated[Path | None, folder_option("Folder for curve data (CSV).")] = None,
 ) -> None:
     """Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON and print a table."""
@@ -23,7 +24,7 @@ def evaluate(
     from ltood.evaluation.tables import text_table
     from ltood.store.scores import ScoreStore
 
-    evaluation = Evaluation(ScoreStore.open(scores))
+    evaluation = Evaluation(ScoreStore.open(scores), set_groups(group))
     table = text_table(evaluation.metrics, columns)
     write_bound(out, bind(evaluation.metrics, scores=evaluation.fingerprint))
     if plots is not None:

@@ -11,6 +11,7 @@ from ltood.cli.completion import calibrators, methods, normalisers
 
 if TYPE_CHECKING:
     from ltood.core.building import EntrySpec
+    from ltood.evaluation.config import SetGroups
     from ltood.store.features import FeatureStore
 
 Store = Annotated[Path, typer.Option(help="Feature store.")]
@@ -36,6 +37,10 @@ Published = Annotated[
     str | None,
     typer.Option(help="Start from published settings, e.g. of cifar10-densenet."),
 ]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option("--group", help="OOD sets over which a mean is taken, GROUP=SET,SET; repeatable."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -59,6 +64,31 @@ _STDOUT = Path("/dev/stdout")
 
 #: The option that takes the settings of an entry, by the entry's package.
 _SET = {"methods": "--set", "calibrators": "--calibrator-set", "normalisers": "--normaliser-set"}
+
+
+def set_groups(given: list[str] | None) -> "SetGroups":
+    """Groups of OOD sets, from items such as near=cifar100,tin.
+
+    Raises:
+        ConfigError: If an item is malformed or a group comes twice.
+    """
+    from ltood.core.errors import ConfigError
+    from ltood.core.limits import RefusedValueError
+    from ltood.evaluation.config import SetGroups
+
+    groups: dict[str, list[str]] = {}
+    for item in given or []:
+        name, _, sets = item.partition("=")
+        if not name or name in groups:
+            raise ConfigError(f"--group is {item!r}; write each group once, as near=cifar100,tin.")
+        groups[name] = sets.split(",")
+    try:
+        found = SetGroups.of_setting(groups)
+    except RefusedValueError as error:
+        raise ConfigError(f"--group is {given!r}; it must be {error}.") from None
+    if "" in [name for names in found.sets.values() for name in names]:
+        raise ConfigError(f"--group is {given!r}; name sets between commas, as near=cifar100,tin.")
+    return found
 
 
 def entry_specs(

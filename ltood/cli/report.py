@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import echo_for, file_option
+from ltood.cli.options import Groups, echo_for, file_option, set_groups
 
 
 def report(
@@ -15,6 +15,7 @@ def report(
         Path | None,
         typer.Option(help="leaderboard.json that `ltood compare` wrote for the same features."),
     ] = None,
+    group: Groups = None,
     title: Annotated[
         str | None, typer.Option(help="Heading; the chosen entries by default.")
     ] = None,
@@ -27,7 +28,7 @@ def report(
     from ltood.store.scores import ScoreStore
 
     check_packages()
-    evaluation = Evaluation(ScoreStore.open(scores))
+    evaluation = Evaluation(ScoreStore.open(scores), set_groups(group))
     board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
     write_report(out, evaluation, intervals=bootstrap(evaluation), leaderboard=board, title=title)
     echo_for(out)(str(out))

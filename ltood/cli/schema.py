@@ -36,6 +36,7 @@ def params_schema() -> dict[str, Any]:
     from ltood.core.json_schema import DRAFT, section_schema, type_schema
     from ltood.core.limits import Seed
     from ltood.core.registry import KINDS, available
+    from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.training.plan import TrainingConfig
 
@@ -55,6 +56,7 @@ def params_schema() -> dict[str, Any]:
         },
         "training": section_schema(TrainingConfig, "Settings of the training loop."),
         "extraction": section_schema(ExtractionConfig, "Settings of feature extraction."),
+        "evaluation": section_schema(EvaluationConfig, "Settings of the metrics."),
         "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
     entries = {package: _entries(package) for package in PACKAGES}

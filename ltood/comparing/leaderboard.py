@@ -11,32 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ltood.core.errors import LtoodError, StoreError
 from ltood.core.prior import GROUPS
 from ltood.evaluation.tables import aligned, markdown, percent
-from ltood.metrics import columns_of, mean_over
+from ltood.metrics import columns_of
 from ltood.runtime.files import replace_together, to_json_bytes
 
 NAMES = ("title", "calibrator", "method", "normaliser")
-
-
-def mean_of(per_set: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of the metrics over OOD sets, each with the same weight.
-
-    Args:
-        per_set: Metrics by set, with `false_alarms` by class group; a group without rows
-            is None and counts for no set.
-    """
-    sets = list(per_set.values())
-    plain = [{k: v for k, v in values.items() if k != "false_alarms"} for values in sets]
-    alarms = {}
-    for group in sets[0]["false_alarms"]:
-        found = [values["false_alarms"][group] for values in sets]
-        found = [value for value in found if value is not None]
-        alarms[group] = float(np.mean(found)) if found else None
-    return {**mean_over(plain), "false_alarms": alarms}
 
 
 def refuse_store(folder: Path) -> None:
@@ -129,18 +110,26 @@ def text_table(
 
 
 def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
-    """Heading and rows: means by `columns`, AUROC of each set, false alarms by group."""
+    """Heading and rows: means by `columns`, AUROC by group and set, false alarms by class."""
     shown = columns_of(columns)
     done = [row for row in board["rows"] if row["status"] == "ok"]
     sets = list(done[0]["ood"]) if done else []
+    groups = list(done[0].get("groups", {})) if done else []
     titles = [f"mean {title}" for title, _ in shown]
-    heading = ["", *titles, *sets, *(f"FA {group}" for group in GROUPS)]
+    heading = [
+        "",
+        *titles,
+        *(f"mean {group}" for group in groups),
+        *sets,
+        *(f"FA {group}" for group in GROUPS),
+    ]
     table = [heading]
     for row in board["rows"]:
         if row["status"] != "ok":
             table.append([row["title"], "failed", *[""] * (len(heading) - 2)])
             continue
         values = [row["mean"][key] for _, key in shown]
+        values += [row["groups"][name]["auroc"] for name in groups]
         values += [row["ood"][name]["auroc"] for name in sets]
         values += [row["mean"]["false_alarms"][group] for group in GROUPS]
         table.append([row["title"], *map(percent, values)])
@@ -151,7 +140,7 @@ def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
     """Notes on the columns, the ID accuracy by calibrator, and missing rows with reasons."""
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
-        f"percent; {meaning}; the columns of single OOD sets are AUROC",
+        f"percent; {meaning}; the columns of single OOD sets and of groups are AUROC",
         "FA: ID rows flagged at the threshold of fpr95_ood_pos, by size of their class, mean "
         "over the OOD sets",
     ]
@@ -170,7 +159,11 @@ def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
 
 
 def flat_rows(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All rows in fractions, one line each; a value of one OOD set has "/" and its name."""
+    """All rows in fractions, one line each.
+
+    A value of one OOD set has "/" and its name, the mean of a group "@" and its name, and what is
+    of the full spectrum ends in "@full_spectrum".
+    """
     return [_flat(row) for row in board["rows"]]
 
 
@@ -185,8 +178,12 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     line["reason"] = row.get("reason")
     if row["status"] != "ok":
         return line
-    per_set = {"": row["mean"], **{f"/{name}": values for name, values in row["ood"].items()}}
+    per_set = _by_ending(row)
+    if "full_spectrum" in row:
+        full = _by_ending(row["full_spectrum"])
+        per_set |= {f"{ending}@full_spectrum": values for ending, values in full.items()}
     line |= row["id"]
+    line |= {f"{key}/id": value for key, value in row.get("failures", {}).items()}
     for ending, values in per_set.items():
         for key, value in values.items():
             if key == "false_alarms":
@@ -194,6 +191,13 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 line[f"{key}{ending}"] = value
     return line
+
+
+def _by_ending(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Means and metrics of each set and group, by the ending that their columns have."""
+    sets = {f"/{name}": values for name, values in section["ood"].items()}
+    groups = {f"@{name}": values for name, values in section.get("groups", {}).items()}
+    return {"": section["mean"], **groups, **sets}
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

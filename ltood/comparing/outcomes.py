@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ltood.comparing.leaderboard import mean_of
 from ltood.comparing.plan import Combination
 from ltood.comparing.timing import Timing
 from ltood.core.outcomes import Failed
@@ -17,8 +16,7 @@ class Ok:
     Attributes:
         settings: All settings by slot.
         derived: What fitting derived from data, by slot.
-        id_metrics: Metrics of the ID test rows.
-        per_set: Metrics by OOD set, with `false_alarms` by class group.
+        metrics: Sections of metrics, as in metrics.json, with `false_alarms` by class group.
         calibrate: Time of the calibrator, the same for all rows behind it.
         fit: Time of fitting the method, the same for all rows with its scores.
         score: Time of scoring with the method, the same for all rows with its scores.
@@ -27,8 +25,7 @@ class Ok:
 
     settings: Mapping[str, Any]
     derived: Mapping[str, Any]
-    id_metrics: Mapping[str, Any]
-    per_set: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, Any]
     calibrate: Timing
     fit: Timing
     score: Timing
@@ -57,9 +54,7 @@ def leaderboard(
                 {
                     **names,
                     "status": "ok",
-                    "id": outcome.id_metrics,
-                    "mean": mean_of(outcome.per_set),
-                    "ood": outcome.per_set,
+                    **outcome.metrics,
                     "settings": outcome.settings,
                     "in_use": outcome.derived,
                 }

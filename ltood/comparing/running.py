@@ -2,7 +2,7 @@
 
 Methods behind the same calibrator are fitted on the same inputs, so that class means,
 covariances and neighbours are computed once; then each batch is read once and shared in
-the same way. Only the scores of the ID test rows and of one OOD set are held at a time.
+the same way. Only the scores of the ID rows and of one OOD set are held at a time.
 An entry that fails ends the rows it takes part in, which say why; the others continue.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ltood.comparing.finding import Found
 from ltood.comparing.fitting import (
     Failures,
     FittedMethod,
@@ -29,15 +30,14 @@ from ltood.core.building import check_settings
 from ltood.core.errors import StoreError
 from ltood.core.outcomes import Failed, attempt
 from ltood.evaluation.binding import bind
-from ltood.evaluation.comparison import Comparison
-from ltood.evaluation.measures import id_metrics
+from ltood.evaluation.config import SetGroups
 from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
 from ltood.scoring.run import checked_scores
 from ltood.scoring.session import ScoringSession
-from ltood.store.layout import OOD_PREFIX
+from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
 from ltood.store.reading import StoreReader
 from ltood.store.scores import ScoreSplit
 
@@ -51,6 +51,7 @@ def compare(
     settings: Sections,
     *,
     include: Sequence[Combination] = (),
+    groups: SetGroups | None = None,
     device: str = "auto",
 ) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
     """Score the store with every combination.
@@ -60,6 +61,7 @@ def compare(
         config: What to combine.
         settings: Settings by package and entry; an absent entry has its defaults.
         include: Combinations that are always there, such as the pipeline's own.
+        groups: OOD sets over which further means are taken.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
@@ -71,7 +73,8 @@ def compare(
     Raises:
         ConfigError: On an unknown setting or one out of range.
         StoreError: If the test split or every OOD set is missing.
-        DataError: If labels break a rule, such as an OOD set of ID rows only.
+        DataError: If labels break a rule, such as an OOD set of ID rows only, or a group names a
+            set that is not there.
     """
     chosen = list(config.combinations())
     named = frozenset(include) | frozenset(chosen if config.is_explicit else ())
@@ -82,6 +85,7 @@ def compare(
             f"{store.path} has the splits {', '.join(store.splits)}; comparing needs test and "
             f"at least one {OOD_PREFIX}<name>."
         )
+    groups = (groups or SetGroups()).checked(n.removeprefix(OOD_PREFIX) for n in store.ood_splits)
     session = ScoringSession.open(store, device)
     timer = Timer(session.device)
     views: list[View] = []
@@ -91,7 +95,7 @@ def compare(
         view, failed = fit_view(session, rows, settings, timer)
         views += [view] if view else []
         failures |= failed
-    done, failed = _read(session, views, timer)
+    done, failed = _read(session, views, groups, timer)
     outcomes = {row: done.get(row) or (failures | failed)[row] for row in combinations}
     board = bind(leaderboard(outcomes, named), features=store.fingerprint)
     return board, timings(outcomes)
@@ -105,32 +109,25 @@ def _check_settings(combinations: Sequence[Combination], settings: Sections) -> 
 
 
 def _read(
-    session: ScoringSession, views: list[View], timer: Timer
+    session: ScoringSession, views: list[View], groups: SetGroups, timer: Timer
 ) -> tuple[dict[Combination, Outcome], Failures]:
     """Read the test rows and the OOD sets once, and evaluate all rows."""
     store = session.store
     prior = store.prior()
-    failures: Failures = {}
-    test: dict[Combination, ScoreSplit] = {}
-    per_calibrator: dict[str, dict[str, Any]] = {}
-    per_set: dict[Combination, dict[str, dict[str, Any]]] = {}
-    for split in ("test", *store.ood_splits):
-        scores, failed = _score_split(session, views, split, timer)
-        failures |= failed
-        views = [kept for view in views if (kept := view.without(failures)).methods]
-        if split == "test":
-            test = scores
-            # Methods only score: behind one calibrator, all predict the same classes.
-            predicted = {row.calibrator: rows for row, rows in test.items()}
-            per_calibrator = {
-                name: id_metrics(rows.predictions, rows.labels, prior)
-                for name, rows in predicted.items()
-            }
+    failed: Failures = {}
+    known: dict[str, dict[Combination, ScoreSplit]] = {}
+    found: dict[Combination, Found] = {}
+    shifted = [name for name in store.splits if name.startswith(CSID_PREFIX)]
+    for split in ("test", *shifted, *store.ood_splits):
+        scores, failed_here = _score_split(session, views, split, timer)
+        failed |= failed_here
+        views = [kept for view in views if (kept := view.without(failed)).methods]
+        if split == "test" or split in shifted:
+            known[split] = scores
             continue
         for combination, rows in scores.items():
-            compared = Comparison.of(split, test[combination], rows)
-            alarms = {"false_alarms": compared.false_alarms(prior)}
-            per_set.setdefault(combination, {})[compared.name] = {**compared.metrics, **alarms}
+            known_rows = {name: of[combination] for name, of in known.items()}
+            found.setdefault(combination, Found(known_rows, prior)).add(split, rows)
     done: dict[Combination, Outcome] = {}
     for view in views:
         for method in view.methods:
@@ -138,14 +135,13 @@ def _read(
                 done[row.combination] = Ok(
                     view.settings(method, row),
                     view.derived(method, row),
-                    per_calibrator[view.calibrator],
-                    per_set[row.combination],
+                    found[row.combination].sections(groups),
                     view.time,
                     method.fit,
                     method.score,
                     row.time,
                 )
-    return done, failures
+    return done, failed
 
 
 def _score_split(

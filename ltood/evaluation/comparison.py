@@ -4,14 +4,25 @@ Rows of an OOD set that carry a class label (`sc_label` of semantically coherent
 show an ID class: their scores count on the ID side, but they do not enter the accuracy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS, ClassPrior
-from ltood.metrics import Ranking, accuracy, fpr_at_tpr, measure, ood_rows, rank
+from ltood.metrics import (
+    Judged,
+    Ranking,
+    accuracy,
+    fpr_at_tpr,
+    measure,
+    measure_judged,
+    ood_rows,
+    rank,
+)
 from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 
@@ -75,9 +86,11 @@ class Comparison:
         return fpr_at_tpr.operating_point(self.ranking, positive="ood").threshold
 
     @cached_property
-    def metrics(self) -> dict[str, float]:
-        """All metrics in fractions, and the numbers of rows compared."""
-        values = measure(self.ranking)
+    def metrics(self) -> dict[str, Any]:
+        """All metrics in fractions, and the numbers of rows; None where one has no rows."""
+        right = self.test.predictions == self.test.labels
+        judged = Judged.of(self.ranking, self.test.scores, right)
+        values: dict[str, Any] = {**measure(self.ranking), **measure_judged(judged)}
         values["num_id"] = self.ranking.num_id
         values["num_ood"] = self.ranking.num_ood
         values["num_relabelled"] = len(self.relabelled)
@@ -114,6 +127,12 @@ class Comparison:
         accuracy.check_classes(below, prior.num_classes, f"predictions of {self.name}")
         found = prior.groups()[below]
         return {"num_missed": len(below), **{group: _share(found == group) for group in GROUPS}}
+
+
+def joined(splits: Sequence[ScoreSplit]) -> ScoreSplit:
+    """Rows of several splits one after the other."""
+    columns = ("scores", "predictions", "labels", "ids")
+    return ScoreSplit(*(np.concatenate([getattr(s, key) for s in splits]) for key in columns))
 
 
 def _select(split: ScoreSplit, chosen: NDArray[np.bool_]) -> ScoreSplit:

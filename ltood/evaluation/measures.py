@@ -6,6 +6,7 @@ All values are fractions.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from ltood.core.errors import StoreError
 from ltood.core.prior import ClassPrior
-from ltood.evaluation.comparison import Comparison, Shares
-from ltood.metrics import accuracy, mean_over
+from ltood.evaluation.comparison import Comparison, Shares, joined
+from ltood.evaluation.config import SetGroups
+from ltood.evaluation.groups import summed_up
+from ltood.metrics import accuracy, augrc, aurc
 from ltood.metrics.accuracy import Classes
 from ltood.runtime.provenance import digest
-from ltood.store.layout import OOD_PREFIX
+from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
 from ltood.store.scores import ScoreSplit
 
 #: Provenance attributes of scores that metrics and report show.
@@ -52,13 +55,15 @@ class Evaluation:
     Metrics, breakdown, intervals, plots and the report read the same evaluation.
     """
 
-    def __init__(self, scores: ScoreSource) -> None:
+    def __init__(self, scores: ScoreSource, groups: SetGroups | None = None) -> None:
         """Evaluate scores; nothing is read before it is needed.
 
         Args:
             scores: Scores of the test split and of at least one OOD set.
+            groups: OOD sets over which further means are taken.
         """
         self.scores = scores
+        self.groups = groups or SetGroups()
 
     @cached_property
     def prior(self) -> ClassPrior:
@@ -103,6 +108,24 @@ class Evaluation:
         return tuple(Comparison.of(name, test, self.scores.split(name)) for name in names)
 
     @cached_property
+    def shifted(self) -> dict[str, ScoreSplit]:
+        """Rows of ID classes under covariate shift, by the name of their set."""
+        names = [name for name in self.scores.splits if name.startswith(CSID_PREFIX)]
+        return {name.removeprefix(CSID_PREFIX): self.scores.split(name) for name in names}
+
+    @cached_property
+    def full_spectrum(self) -> tuple[Comparison, ...]:
+        """Test rows and all rows under covariate shift together, against each OOD set.
+
+        Empty where there are none of the latter. The protocol is that of Yang et al.,
+        "Full-Spectrum Out-of-Distribution Detection", IJCV 2023.
+        """
+        if not self.shifted:
+            return ()
+        known = joined([self.test, *self.shifted.values()])
+        return tuple(replace(item, test=known) for item in self.comparisons)
+
+    @cached_property
     def id_metrics(self) -> Shares:
         """Accuracy of the test rows, over all of them and by group of classes.
 
@@ -117,15 +140,18 @@ class Evaluation:
         """All metrics.
 
         Returns:
-            `{"id": {...}, "ood": {NAME: {...}}, "mean": {...}}` in fractions; a group of
-            classes without test rows is None. The mean gives each OOD set the same weight.
+            `{"id": {...}, "failures": {...}, "ood": {NAME: {...}}, "mean": {...}}` in fractions;
+            one without rows is None. Means give each OOD set the same weight. With groups of sets
+            there is `{"groups": {GROUP: {...}}}`, and with rows under covariate shift
+            `{"csid": {NAME: {...}}, "full_spectrum": {"ood", "mean", "groups"}}`.
 
         Raises:
             StoreError: If the test split, every OOD set or the class counts are missing.
-            DataError: If scores or labels break a rule.
+            DataError: If scores or labels break a rule, or a group names a set that is not there.
         """
-        per_set = {comparison.name: comparison.metrics for comparison in self.comparisons}
-        return {"id": self.id_metrics, "ood": per_set, "mean": mean_over(per_set.values())}
+        per_set = {item.name: item.metrics for item in self.comparisons}
+        full = {item.name: item.metrics for item in self.full_spectrum}
+        return sections(self.test, self.shifted, per_set, full, self.groups, self.prior)
 
     @cached_property
     def false_alarms(self) -> dict[str, Shares]:
@@ -170,6 +196,7 @@ class Evaluation:
     def fingerprint(self) -> str:
         """SHA-256 of the rows that metrics come from, and of what made them."""
         parts = {"test": self.test}
+        parts |= {f"{name} shifted": rows for name, rows in self.shifted.items()}
         for item in self.comparisons:
             parts |= {f"{item.name} relabelled": item.relabelled, f"{item.name} ood": item.ood}
         rows = hashlib.sha256()
@@ -178,6 +205,8 @@ class Evaluation:
             for array in (part.scores, part.predictions, part.labels, part.ids):
                 rows.update(np.ascontiguousarray(array).tobytes())
         recorded = {key: self.scores.attributes.get(key) for key in _RECORDED}
+        if self.groups.sets:
+            recorded["groups"] = self.groups.plain()
         return digest({**recorded, "rows": rows.hexdigest()})
 
 
@@ -195,3 +224,43 @@ def id_metrics(predictions: Classes, labels: Classes, prior: ClassPrior) -> Shar
     groups = accuracy.by_group(predictions, labels, prior)
     total = accuracy.accuracy(predictions, labels)
     return {"accuracy": total, **{str(group): share for group, share in groups.items()}}
+
+
+def sections(
+    test: ScoreSplit,
+    shifted: Mapping[str, ScoreSplit],
+    per_set: Mapping[str, Mapping[str, Any]],
+    full: Mapping[str, Mapping[str, Any]],
+    groups: SetGroups,
+    prior: ClassPrior,
+) -> dict[str, Any]:
+    """All metrics in the sections of metrics.json; see `Evaluation.metrics`.
+
+    Args:
+        test: ID test rows.
+        shifted: Rows under covariate shift by the name of their set; may be empty.
+        per_set: Metrics of the test rows against each OOD set.
+        full: The same of test and shifted rows together, where there are shifted rows.
+        groups: OOD sets over which further means are taken.
+        prior: Training counts of the classes.
+
+    Raises:
+        DataError: If labels or predictions break a rule, or a group names a set that is not there.
+    """
+    right = test.predictions == test.labels
+    found = {
+        "id": id_metrics(test.predictions, test.labels, prior),
+        # Of the test rows by themselves: a row that is classified wrongly is a failure.
+        "failures": {
+            "aurc": aurc.aurc(test.scores, right),
+            "augrc": augrc.augrc(test.scores, right),
+        },
+        **summed_up(per_set, groups),
+    }
+    if shifted:
+        found["csid"] = {
+            name: {**id_metrics(rows.predictions, rows.labels, prior), "num_rows": len(rows)}
+            for name, rows in shifted.items()
+        }
+        found["full_spectrum"] = summed_up(full, groups)
+    return found

@@ -13,9 +13,22 @@ def table_rows(metrics: Mapping[str, Any], columns: str = "pascl") -> list[list[
         UnknownNameError: If there are no such columns.
     """
     shown = columns_of(columns)
-    lines = {**metrics["ood"], "mean": metrics["mean"]}
+    lines = means_below(metrics)
     rows = [[name, *(percent(values[key]) for _, key in shown)] for name, values in lines.items()]
     return [["OOD set", *(title for title, _ in shown)], *rows]
+
+
+def means_below(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Metrics of each OOD set and below them the means: over all, by group, full spectrum."""
+    lines = {**metrics["ood"], **_means(metrics, "mean")}
+    if "full_spectrum" in metrics:
+        lines |= _means(metrics["full_spectrum"], "full spectrum")
+    return lines
+
+
+def _means(section: Mapping[str, Any], title: str) -> dict[str, Mapping[str, Any]]:
+    groups = section.get("groups", {})
+    return {title: section["mean"], **{f"{title}, {name}": row for name, row in groups.items()}}
 
 
 def markdown_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
@@ -36,7 +49,11 @@ def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
     lines = aligned(table_rows(metrics, columns))
     id_values = ", ".join(f"{key} {percent(value)}" for key, value in metrics["id"].items())
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
-    return "\n".join([*lines, f"ID: {id_values}", f"percent; {meaning}"])
+    shifted = (
+        f"{name}: accuracy {percent(row['accuracy'])}, covariate shift"
+        for name, row in metrics.get("csid", {}).items()
+    )
+    return "\n".join([*lines, f"ID: {id_values}", *shifted, f"percent; {meaning}"])
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

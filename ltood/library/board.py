@@ -28,7 +28,7 @@ class Board:
     Attributes:
         content: All results as plain values in fractions, as `leaderboard.json` holds them.
         timings: Seconds of each row.
-        columns: Whose columns tables show: pascl, patt, himplos, locoop or openood.
+        columns: Whose columns tables show: pascl, patt, himplos, locoop, eat or openood.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Board:
         return len(self.rows)
 
     def with_columns(self, columns: str) -> "Board":
-        """The same with the columns of a paper's tables: pascl, patt, himplos, locoop, openood.
+        """The same with the columns of a paper's tables, such as pascl or openood.
 
         Raises:
             UnknownNameError: If there are no such columns.

@@ -42,6 +42,7 @@ def compare(
     methods: str | Method | Sequence[str | Method] = "all",
     calibrators: str | Calibrator | Sequence[str | Calibrator] = ("none",),
     normalisers: str | Normaliser | Sequence[str | Normaliser] = ("none",),
+    groups: Mapping[str, Sequence[str]] | None = None,
     device: str = "auto",
 ) -> Board:
     """Fit and score every combination in one pass, sharing what they have in common.
@@ -63,6 +64,8 @@ def compare(
         methods: "all" (all but auto), or names and objects, each of another kind.
         calibrators: "all", or names and objects; "none" leaves the features as they are.
         normalisers: "all", or names and objects; "none" leaves the scores as they are.
+        groups: OOD sets over which further means are taken, such as
+            {"near": ["cifar100", "tin"]}.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
@@ -75,6 +78,7 @@ def compare(
     """
     from ltood.comparing.plan import Config
     from ltood.comparing.running import compare as run
+    from ltood.evaluation.config import EvaluationConfig
 
     settings: dict[str, dict[str, Any]] = {}
     names = {
@@ -101,7 +105,8 @@ def compare(
         assert test is not None
         store = _store(train, test, ood, aux, val, local or {}, head, prior, class_names)
     config = parse(names, Config, "compare:")
-    board, timings = run(store, config, settings, device=device)
+    evaluation = parse({"groups": dict(groups or {})}, EvaluationConfig, "compare:")
+    board, timings = run(store, config, settings, groups=evaluation.groups, device=device)
     return Board(_in_own_words(board, store.fingerprint), timings)
 
 

@@ -9,9 +9,11 @@ from ltood.pipeline._shell import RESULTS, Params, stage
 def run(params: Params) -> None:
     """Read features, write leaderboard.json, .csv and .md and timings.csv."""
     from ltood.comparing.plan import Combination, Config
+    from ltood.evaluation.config import EvaluationConfig
 
     # A bad name is refused before torch is loaded, which takes seconds.
     config = params.section("compare", Config)
+    evaluation = params.section("evaluation", EvaluationConfig)
 
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare
@@ -23,6 +25,7 @@ def run(params: Params) -> None:
         config,
         params.content,
         include=[] if own in config.combinations() else [own],
+        groups=evaluation.groups,
         device=params.device,
     )
     write_leaderboard(RESULTS, board, timings)

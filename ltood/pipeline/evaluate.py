@@ -6,6 +6,10 @@ from ltood.pipeline._shell import CHOICE, FINAL_SCORES, METRICS, PLOTS, SUMMARY,
 @stage("evaluate")
 def run(params: Params) -> None:
     """Read final scores, write metrics, summary, choice and the plot files."""
+    from ltood.evaluation.config import EvaluationConfig
+
+    config = params.section("evaluation", EvaluationConfig)
+
     from ltood.evaluation.binding import bind, write_bound
     from ltood.evaluation.measures import Evaluation
     from ltood.evaluation.plots import write_plots
@@ -14,7 +18,7 @@ def run(params: Params) -> None:
     from ltood.store.scores import ScoreStore
 
     scores = ScoreStore.open(FINAL_SCORES)
-    evaluation = Evaluation(scores)
+    evaluation = Evaluation(scores, config.groups)
     write_bound(METRICS, bind(evaluation.metrics, scores=evaluation.fingerprint))
     write_atomically(SUMMARY, to_json_bytes(summary(evaluation.metrics)))
     method = scores.attributes["method"]

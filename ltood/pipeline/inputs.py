@@ -60,6 +60,7 @@ def check(params: Params) -> None:
         ConfigError: On the first one.
         MissingPackageError: If the report at the end lacks a package.
     """
+    from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.reporting.write import check_packages
     from ltood.training.plan import TrainingConfig
@@ -67,6 +68,7 @@ def check(params: Params) -> None:
     check_packages()
     params.section("training", TrainingConfig)
     params.section("extraction", ExtractionConfig)
+    params.section("evaluation", EvaluationConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)

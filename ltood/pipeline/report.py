@@ -6,6 +6,7 @@ from ltood.pipeline._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, R
 @stage("report")
 def run(params: Params) -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
+    from ltood.evaluation.config import EvaluationConfig
     from ltood.evaluation.intervals import bootstrap
     from ltood.evaluation.measures import Evaluation
     from ltood.reporting.inputs import read_leaderboard, read_metrics
@@ -15,7 +16,9 @@ def run(params: Params) -> None:
     from ltood.store.scores import ScoreStore
 
     check_packages()
-    evaluation = Evaluation(ScoreStore.open(FINAL_SCORES))
+    evaluation = Evaluation(
+        ScoreStore.open(FINAL_SCORES), params.section("evaluation", EvaluationConfig).groups
+    )
     read_metrics(METRICS, evaluation)  # Refuses a file that is not of these scores.
     write_report(
         REPORT,

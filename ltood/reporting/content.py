@@ -74,6 +74,8 @@ class Content:
     tiles: list[tables.Tile]
     cautions: list[str]
     set_rows: list[tables.Row]
+    judged_rows: list[tables.Row]
+    shifted_rows: list[tables.Row]
     has_intervals: bool
     overview: list[panels.Panel]
     sets: list[panels.SetPanel]
@@ -120,6 +122,8 @@ def build(
         tables.tiles(metrics, intervals),
         cautions(metrics, table),
         tables.set_rows(metrics, intervals),
+        tables.judged_rows(metrics),
+        tables.shifted_rows(metrics),
         intervals is not None,
         panels.overview(evaluation.comparisons),
         panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),

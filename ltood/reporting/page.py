@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltood.metrics import COLUMNS, METRICS, Metric
+from ltood.metrics import COLUMNS, JUDGED, METRICS, Metric
 from ltood.reporting import wording
-from ltood.reporting.tables import ABSENT
+from ltood.reporting.tables import ABSENT, ACCURACIES
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -36,6 +36,8 @@ def render(content: "Content") -> str:
         content=content,
         wording=wording,
         metrics=METRICS,
+        judged=JUDGED,
+        accuracies=ACCURACIES,
         papers=COLUMNS.values(),
         columns=_COLUMNS,
         column_groups=_column_groups(),

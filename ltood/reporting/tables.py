@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltood.core.errors import DataError
-from ltood.metrics import METRICS
+from ltood.core.prior import GROUPS
+from ltood.evaluation.tables import means_below
+from ltood.metrics import JUDGED, METRICS
 from ltood.reporting.wording import ACCURACY_TILES, COUNTS, TILES
 
 ABSENT = "–"  # noqa: RUF001 - an en dash is what a table shows for "no value"
+
+#: Accuracies of ID rows: of all, and by the size of their class in training.
+ACCURACIES = ("accuracy", *GROUPS)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> li
 
 
 def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> list[Row]:
-    """One row per OOD set with all columns, then their mean.
+    """One row per OOD set with all columns, then the means.
 
     Raises:
         DataError: If a value is not a finite number.
@@ -110,20 +115,61 @@ def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) ->
     sets: Mapping[str, Mapping[str, Any]] = metrics["ood"]
     ranks = {key: _ranks(sets, key) for key in METRICS}
     rows = []
-    for name, values in [*sets.items(), ("mean", metrics["mean"])]:
+    for name, values in means_below(metrics).items():
         is_mean = values is metrics["mean"]
-        spread = (intervals or {}).get("mean") if is_mean else _of_set(intervals, name)
+        of_set = intervals if values is sets.get(name) else None
+        spread = (intervals or {}).get("mean") if is_mean else _of_set(of_set, name)
         cells = []
         for key in METRICS:
             what = f"{key} of {name}"
-            rank = "" if is_mean else ranks[key].get(name, "")
+            rank = ranks[key].get(name, "") if values is sets.get(name) else ""
             cells.append(Cell(percent(values[key], what), _interval(spread, key, what), rank))
         for column in COUNTS:
             count = values[column.key]
             what = f"{column.key} of {name}"
             cells.append(Cell(ABSENT if count is None else f"{_number(count, what):,.0f}"))
-        rows.append(Row("Mean" if is_mean else name, cells, is_mean))
+        rows.append(_row(name, values, metrics, cells))
     return rows
+
+
+def judged_rows(metrics: Mapping[str, Any]) -> list[Row]:
+    """The same rows with the metrics that judge the predicted classes, too.
+
+    Raises:
+        DataError: If a value is not a finite number.
+    """
+    return [
+        _row(
+            name,
+            values,
+            metrics,
+            [Cell(percent(values[key], f"{key} of {name}")) for key in JUDGED],
+        )
+        for name, values in means_below(metrics).items()
+    ]
+
+
+def shifted_rows(metrics: Mapping[str, Any]) -> list[Row]:
+    """Accuracy of the test rows and of each set under covariate shift; empty without such sets.
+
+    Raises:
+        DataError: If a value is not a finite number.
+    """
+    shifted: Mapping[str, Mapping[str, Any]] = metrics.get("csid", {})
+    if not shifted:
+        return []
+    return [
+        Row(name, [Cell(percent(values[key], f"{key} of {name}")) for key in ACCURACIES])
+        for name, values in {"test": metrics["id"], **shifted}.items()
+    ]
+
+
+def _row(
+    name: str, values: Mapping[str, Any], metrics: Mapping[str, Any], cells: list[Cell]
+) -> Row:
+    """A set's row, or that of a mean, which stands out."""
+    is_set = values is metrics["ood"].get(name)
+    return Row(name if is_set else name[0].upper() + name[1:], cells, not is_set)
 
 
 def _of_set(intervals: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:

@@ -1,17 +1,21 @@
 """Many methods in one pass give what one method after the other gives."""
 
+import shutil
 from itertools import product
 
 import numpy as np
 import pytest
 
+from ltood.comparing.leaderboard import flat_rows, table_cells
 from ltood.comparing.plan import Combination, Config
 from ltood.comparing.running import compare
 from ltood.core.building import EntrySpec
-from ltood.core.errors import ConfigError, StoreError
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.evaluation.config import SetGroups
 from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
+from ltood.store.exchange import import_folder
 from tests.comparing.compare_samples import SETTINGS, by_title, count_reads, make_store
 
 
@@ -49,6 +53,36 @@ def test_each_row_equals_the_method_on_its_own(store, tmp_path, monkeypatch, bat
         assert row["settings"]["method"] == scores.attributes["method"]["settings"]
         assert row["in_use"].get("method", {}) == scores.attributes["method"]["in_use"]
     assert rows["energy"]["ood"]["near"]["num_relabelled"] == 2
+
+
+def test_groups_and_the_full_spectrum_are_those_of_the_evaluation(tmp_path):
+    make_store(tmp_path)
+    arrays = tmp_path / "in"
+    shutil.copy(arrays / "test.npz", arrays / "csid_fog.npz")
+    store = import_folder(arrays, tmp_path / "again.zarr")
+    groups = SetGroups({"hard": ("near",), "both": ("far", "near")})
+    config = Config(("energy", "knn"), ("none",), ("none",))
+    board, _ = compare(store, config, SETTINGS, groups=groups, device="cpu")
+    for name, row in by_title(board).items():
+        spec = EntrySpec(name, SETTINGS["methods"].get(name, {}))
+        scores = score_store(store, tmp_path / f"{name}.zarr", spec, device="cpu")
+        wanted = Evaluation(scores, groups).metrics
+        assert row["csid"] == wanted["csid"]
+        assert row["failures"] == wanted["failures"]
+        for found, expected in ((row, wanted), (row["full_spectrum"], wanted["full_spectrum"])):
+            for group in groups.sets:
+                means = dict(found["groups"][group])
+                assert means.pop("false_alarms")
+                assert means == pytest.approx(expected["groups"][group], abs=1e-12)
+    line = flat_rows(board)[0]
+    assert line["auroc@hard"] == line["auroc/near"] != line["auroc/near@full_spectrum"]
+    heading = table_cells(board, "eat")[0]
+    assert heading[-7:-3] == ["mean hard", "mean both", "far", "near"]
+
+
+def test_a_group_of_an_unknown_set_is_refused_before_the_work(store):
+    with pytest.raises(DataError, match=r"evaluation\.groups\.near names 'svhn'"):
+        compare(store, Config(("energy",)), {}, groups=SetGroups({"near": ("svhn",)}))
 
 
 def test_patches_are_calibrated_as_by_the_score_command(tmp_path):

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ltood.core.errors import DataError, StoreError
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.settings import parse
 from ltood.evaluation import comparison
+from ltood.evaluation.config import EvaluationConfig, SetGroups
 from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.evaluation.plots import write_plots
+from ltood.metrics import JUDGED
 from ltood.metrics.aupr import aupr
+from ltood.metrics.auroc import auroc
 from ltood.metrics.average_precision import average_precision
 from ltood.metrics.fpr_at_tpr import fpr_at_tpr
 from ltood.store.scores import ScoreStore, ScoreWriter
@@ -47,7 +51,8 @@ def test_every_convention_of_every_set(scored, metrics, name):
         expected[f"aupr_{end}"] = aupr(ids, oods, positive=side)
     assert len(set(expected.values())) >= 6
     assert {key: found[key] for key in expected} == expected
-    assert set(found) == {*expected, "auroc", "num_id", "num_ood", "num_relabelled"}
+    counts = {"num_id", "num_ood", "num_relabelled"}
+    assert set(found) == {*expected, "auroc", *JUDGED, *counts}
 
 
 def test_relabelled_rows_count_as_id_but_not_in_the_accuracy(scored, metrics):
@@ -67,7 +72,7 @@ def test_id_groups_are_means_over_classes(scored, metrics):
 
 
 def test_the_mean_gives_each_set_the_same_weight(metrics):
-    assert set(metrics) == {"id", "ood", "mean"}
+    assert set(metrics) == {"id", "failures", "ood", "mean"}
     assert set(metrics["mean"]) == set(metrics["ood"]["far"])
     for key, mean in metrics["mean"].items():
         expected = (metrics["ood"]["far"][key] + metrics["ood"]["near"][key]) / 2
@@ -216,3 +221,45 @@ def test_a_real_store_gives_the_same_numbers(tmp_path, scored, metrics):
     store = ScoreStore.open(tmp_path / "scores.zarr")
     assert Evaluation(store).metrics == metrics
     assert Evaluation(store).breakdown == Evaluation(scored).breakdown
+
+
+def test_groups_are_means_over_their_sets(scored):
+    groups = SetGroups.of_setting({"hard": ["near"], "all": ["near", "far"]})
+    found = Evaluation(scored, groups).metrics
+    assert found["groups"]["hard"] == found["ood"]["near"]
+    assert found["groups"]["all"] == found["mean"]
+    plain = Evaluation(scored)
+    assert "groups" not in plain.metrics
+    assert plain.fingerprint != Evaluation(scored, groups).fingerprint
+
+
+def test_a_group_of_an_unknown_set_is_refused(scored):
+    with pytest.raises(DataError, match=r"evaluation\.groups\.hard names 'nearest'"):
+        _ = Evaluation(scored, SetGroups({"hard": ("nearest",)})).metrics
+
+
+@pytest.mark.parametrize("given", [{"near": []}, {"near": "far"}, {"a": ["b", "b"]}, ["near"]])
+def test_malformed_groups_are_refused(given):
+    with pytest.raises(ConfigError, match=r"evaluation\.groups"):
+        parse({"groups": given}, EvaluationConfig, "evaluation")
+
+
+def test_rows_under_covariate_shift_count_as_id_in_the_full_spectrum(scored):
+    plain = Evaluation(scored).metrics
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 4, 60)
+    predictions = np.where(rng.random(60) < 0.5, labels, 0)
+    shifted = rows_of(rng.normal(1.5, 1, 60), labels, predictions)
+    found = Evaluation(Scored({**scored.rows, "csid_fog": shifted}))
+    metrics = found.metrics
+    # The plain figures stay what they were.
+    assert {key: metrics[key] for key in plain} == plain
+    assert metrics["csid"]["fog"]["accuracy"] == (predictions == labels).mean()
+    assert metrics["csid"]["fog"]["num_rows"] == 60
+    for name in ("far", "near"):
+        ids, oods = sides(scored, name)
+        full = metrics["full_spectrum"]["ood"][name]
+        ids = np.concatenate([ids, shifted.scores])
+        assert full["auroc"] == auroc(ids, oods)
+        assert full["num_id"] == len(ids)
+    assert found.fingerprint != Evaluation(scored).fingerprint

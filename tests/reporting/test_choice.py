@@ -100,6 +100,7 @@ def test_the_pipeline_writes_the_choice_as_a_file(tmp_path, monkeypatch, finding
     with ScoreWriter(path, rows, attributes) as writer:
         for name, part in store.parts.items():
             writer.append(name, part)
+    (tmp_path / "params.yaml").write_text("evaluation: {}\n")
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(evaluate, []).exit_code == 0
     written = json.loads((tmp_path / "results" / "choice.json").read_text(encoding="utf-8"))

@@ -317,6 +317,7 @@ def workplace(store, tmp_path, monkeypatch):
     write_bound(tmp_path / "results" / "metrics.json", metrics)
     write_bound(tmp_path / "results" / "leaderboard.json", board_of(ROWS))
     write_regions(tmp_path / "data" / "work" / "regions", "nothing to show")
+    (tmp_path / "params.yaml").write_text("evaluation: {}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
