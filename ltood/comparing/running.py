@@ -24,6 +24,7 @@ from ltood.comparing.fitting import (
 )
 from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings
 from ltood.comparing.plan import Combination, Config, Sections
+from ltood.comparing.scores import ScoreKeeper
 from ltood.comparing.timing import TimedBatch, Timer
 from ltood.core.batches import FeatureBatch
 from ltood.core.building import check_settings
@@ -52,6 +53,7 @@ def compare(
     *,
     include: Sequence[Combination] = (),
     groups: SetGroups | None = None,
+    keeper: ScoreKeeper | None = None,
     device: str = "auto",
 ) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
     """Score the store with every combination.
@@ -62,6 +64,7 @@ def compare(
         settings: Settings by package and entry; an absent entry has its defaults.
         include: Combinations that are always there, such as the pipeline's own.
         groups: OOD sets over which further means are taken.
+        keeper: Keeps the scores of all rows in files; memory then holds them until the end.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
@@ -95,9 +98,11 @@ def compare(
         view, failed = fit_view(session, rows, settings, timer)
         views += [view] if view else []
         failures |= failed
-    done, failed = _read(session, views, groups, timer)
+    done, failed = _read(session, views, groups, timer, keeper)
     outcomes = {row: done.get(row) or (failures | failed)[row] for row in combinations}
     board = bind(leaderboard(outcomes, named), features=store.fingerprint)
+    if keeper is not None:
+        keeper.write(board, store.fingerprint)
     return board, timings(outcomes)
 
 
@@ -109,7 +114,11 @@ def _check_settings(combinations: Sequence[Combination], settings: Sections) -> 
 
 
 def _read(
-    session: ScoringSession, views: list[View], groups: SetGroups, timer: Timer
+    session: ScoringSession,
+    views: list[View],
+    groups: SetGroups,
+    timer: Timer,
+    keeper: ScoreKeeper | None,
 ) -> tuple[dict[Combination, Outcome], Failures]:
     """Read the test rows and the OOD sets once, and evaluate all rows."""
     store = session.store
@@ -121,6 +130,8 @@ def _read(
     for split in ("test", *shifted, *store.ood_splits):
         scores, failed_here = _score_split(session, views, split, timer)
         failed |= failed_here
+        if keeper is not None:
+            keeper.add(split, scores)
         views = [kept for view in views if (kept := view.without(failed)).methods]
         if split == "test" or split in shifted:
             known[split] = scores

@@ -2,12 +2,12 @@
 
 from ltood.pipeline._code import SLOTS
 from ltood.pipeline._features import features
-from ltood.pipeline._shell import RESULTS, Params, stage
+from ltood.pipeline._shell import COMPARED, RESULTS, Params, stage
 
 
 @stage("compare")
 def run(params: Params) -> None:
-    """Read features, write leaderboard.json, .csv and .md and timings.csv."""
+    """Read features, write leaderboard.json, .csv and .md, timings.csv and all scores."""
     from ltood.comparing.plan import Combination, Config
     from ltood.evaluation.config import EvaluationConfig
 
@@ -17,6 +17,7 @@ def run(params: Params) -> None:
 
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare
+    from ltood.comparing.scores import ScoreKeeper
 
     # The row of the pipeline's own path is always there, for the report to point at.
     own = Combination(*(params.name(slot) for slot in SLOTS))
@@ -26,6 +27,7 @@ def run(params: Params) -> None:
         params.content,
         include=[] if own in config.combinations() else [own],
         groups=evaluation.groups,
+        keeper=ScoreKeeper(COMPARED),
         device=params.device,
     )
     write_leaderboard(RESULTS, board, timings)

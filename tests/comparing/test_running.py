@@ -9,14 +9,16 @@ import pytest
 from ltood.comparing.leaderboard import flat_rows, table_cells
 from ltood.comparing.plan import Combination, Config
 from ltood.comparing.running import compare
+from ltood.comparing.scores import ComparedScores, ScoreKeeper
 from ltood.core.building import EntrySpec
-from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
 from ltood.store.exchange import import_folder
 from tests.comparing.compare_samples import SETTINGS, by_title, count_reads, make_store
+from tests.evaluation.score_samples import Scored
 
 
 @pytest.mark.parametrize("batch_bytes", [256 * 2**20, 100])
@@ -78,6 +80,27 @@ def test_groups_and_the_full_spectrum_are_those_of_the_evaluation(tmp_path):
     assert line["auroc@hard"] == line["auroc/near"] != line["auroc/near@full_spectrum"]
     heading = table_cells(board, "eat")[0]
     assert heading[-7:-3] == ["mean hard", "mean both", "far", "near"]
+
+
+def test_scores_of_all_rows_are_kept_in_plain_files(store, tmp_path):
+    config = Config(("energy", "knn", "bin_disc"), ("none", "patt"), ("none",))
+    keeper = ScoreKeeper(tmp_path / "compared")
+    board, _ = compare(store, config, SETTINGS, keeper=keeper, device="cpu")
+    kept = ComparedScores.open(tmp_path / "compared")
+    done = [row for row in board["rows"] if row["status"] == "ok"]
+    assert list(kept.titles) == [row["title"] for row in done]
+    assert kept.splits == ("test", "ood_far", "ood_near")
+    for place, row in enumerate(done):
+        rows = {name: kept.split(place, name) for name in kept.splits}
+        attributes = {"class_counts": store.prior().counts.tolist()}
+        found = Evaluation(Scored(rows, attributes)).metrics
+        assert found["id"] == row["id"]
+        assert found["mean"]["auroc"] == row["mean"]["auroc"]
+    (tmp_path / "compared" / "test.scores.npy").write_bytes(b"x")
+    with pytest.raises(CorruptStoreError, match=r"test\.scores\.npy"):
+        kept.split(0, "test")
+    with pytest.raises(DataError, match="nothing holds no scores"):
+        ComparedScores.open(tmp_path / "nothing")
 
 
 def test_a_group_of_an_unknown_set_is_refused_before_the_work(store):
