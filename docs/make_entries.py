@@ -30,6 +30,11 @@ def page() -> str:
         parts.append("| name | what | source | needs | settings |")
         parts.append("|---|---|---|---|---|")
         parts += [_row(kind, name) for name in available(kind)]
+        departures = {name: text for name in available(kind) if (text := _departures(kind, name))}
+        if departures:
+            parts += [f"\nWhere {kind} depart from papers and published codes:\n"]
+            parts += ["| name | departures |", "|---|---|"]
+            parts += [f"| `{name}` | {_cell(text)} |" for name, text in departures.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -41,7 +46,11 @@ def _row(kind: str, name: str) -> str:
         f"`{key}: {_plain(value)}`" for key, value in to_section(module.Config()).items()
     )
     cells = (f"`{name}`", summary(kind, name), _source(kind, name), needs, settings)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _plain(value: object) -> str:
@@ -52,11 +61,25 @@ def _plain(value: object) -> str:
     )
 
 
+def _docstring(kind: str, name: str) -> str:
+    """Docstring of the entry's module without its formula."""
+    text = (ROOT / "ltood" / kind / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\nFormula:\n")[0]
+
+
+def _departures(kind: str, name: str) -> str:
+    """What follows "Departure:" or "Departures:" in a paragraph of the docstring, in one line."""
+    for paragraph in _docstring(kind, name).split("\n\n"):
+        line = " ".join(paragraph.split())
+        if found := re.search(r"\bDepartures?\b(?:,? ?([^:.]*)): (.+)", line):
+            about, text = found.groups()
+            return f"{about}: {text}" if about else text
+    return ""
+
+
 def _source(kind: str, name: str) -> str:
     """The sentence after "Source:" or "Sources:" of the docstring, in one line."""
-    text = (ROOT / "ltood" / kind / f"{name}.py").read_text(encoding="utf-8")
-    docstring = (ast.get_docstring(ast.parse(text)) or "").partition("\nFormula:\n")[0]
-    docstring = " ".join(docstring.split())
+    docstring = " ".join(_docstring(kind, name).split())
     found = re.search(r"Sources?:\s*(.*?)(?:\)\.|\.\s|$)", docstring)
     if not found:
         return ""

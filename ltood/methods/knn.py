@@ -1,8 +1,8 @@
 """KNN: distance to the k-th nearest training feature.
 
 Source: Sun, Ming, Zhu and Li, "Out-of-Distribution Detection with Deep Nearest
-Neighbors", ICML 2022 (arXiv:2204.06507). The distance is Euclidean, not squared, so
-that thresholds carry over; the search is exact.
+Neighbors", ICML 2022 (arXiv:2204.06507). Departures: the distance is Euclidean, where the
+authors' code squares it, which changes no order; the search is exact.
 
 Formula:
     score = |f - n_k|, n_k the k-th nearest training feature

@@ -131,9 +131,7 @@ def test_vim(peers, data):
     assert_same(ours("vim", data, dim=PRINCIPAL), scores)
 
 
-# Where a percentile falls between two activations, pytorch-ood rounds the number that it
-# keeps and we cut at the interpolated threshold; of these 24 both keep the same.
-@pytest.mark.parametrize("percent", [75.0, 85.0])
+@pytest.mark.parametrize("percent", [65.0, 75.0, 85.0, 90.0])
 def test_scale(peers, data, percent):
     _, _, test, weight, bias = wide(data)
     peer = peers.SCALE(None, linear(weight, bias), percentile=percent / 100)
