@@ -11,6 +11,9 @@ from ltood.cli.options import store_option
 if TYPE_CHECKING:
     from ltood.exports.paths import Paths, PreparedPaths
 
+#: Share of ID rows that a threshold accepts where neither it nor the share is given.
+_TPR = 0.95
+
 
 class Format(enum.StrEnum):
     """Format of the output."""
@@ -37,8 +40,9 @@ def export(
         float | None, typer.Option(help="Largest score that counts as ID, for the verdict.")
     ] = None,
     tpr: Annotated[
-        float, typer.Option(help="Share of ID rows to accept if no threshold is given.")
-    ] = 0.95,
+        float | None,
+        typer.Option(help="Share of ID rows to accept if no threshold is given, 0.95 by default."),
+    ] = None,
     threshold_split: Annotated[
         str | None, typer.Option(help="ID split that sets the threshold; val by default.")
     ] = None,
@@ -53,6 +57,15 @@ def export(
     """Write scores, verdicts, features and paths for other tools."""
     chosen = form or _by_ending(out)
     if chosen is Format.NPZ:
+        without_effect = {
+            "--threshold": threshold is not None,
+            "--tpr": tpr is not None,
+            "--threshold-split": threshold_split is not None,
+            "--images": images is not None,
+            "--paths": paths is not None,
+            "--overwrite": overwrite,
+        }
+        _refuse([option for option, given in without_effect.items() if given])
         _export_archive(stores, split or [], out)
         return
     from ltood.exports.fiftyone import write_fiftyone
@@ -62,7 +75,8 @@ def export(
 
     prepared, where = _images(images, paths)
     table = RowTable(stores, split or (), where)
-    set_thresholds(table, threshold=threshold, tpr=tpr, split=threshold_split)
+    share = _TPR if tpr is None else tpr
+    set_thresholds(table, threshold=threshold, tpr=share, split=threshold_split)
     if chosen is Format.PARQUET:
         columns = write_parquet(table, out)
         typer.echo(f"{out}: {table.num_rows:,} rows, {', '.join(columns)}")
@@ -96,6 +110,17 @@ def _by_ending(out: Path) -> Format:
             f"--out {out} does not say which format to write; end it in .npz or .parquet, or give "
             f"--format ({', '.join(Format)})."
         ) from None
+
+
+def _refuse(options: list[str]) -> None:
+    """Refuse options that an archive, which holds stored rows as they are, does not heed."""
+    from ltood.core.errors import ConfigError
+
+    if options:
+        raise ConfigError(
+            f"{', '.join(options)} has no effect on an .npz archive, which holds the rows of one "
+            "split without verdicts or paths; leave it out, or write a .parquet file."
+        )
 
 
 def _export_archive(stores: list[Path], splits: list[str], out: Path) -> None:

@@ -50,3 +50,20 @@ def test_an_archive_is_one_split_of_one_store(ltood, store, scores, tmp_path):
     ):
         assert "--split" in ltood("export", *words, code=1).stderr
     assert not (tmp_path / "a.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--threshold", "0"),
+        ("--tpr", "0.9"),
+        ("--threshold-split", "val"),
+        ("--images", "a"),
+        ("--paths", "a"),
+        ("--overwrite",),
+    ],
+)
+def test_an_archive_refuses_what_it_does_not_heed(ltood, store, tmp_path, option):
+    words = ("export", store, "--split", "test", "--out", tmp_path / "a.npz", *option)
+    assert option[0] in ltood(*words, code=1).stderr
+    assert not (tmp_path / "a.npz").exists()
