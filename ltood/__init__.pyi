@@ -24,6 +24,7 @@ from ltood.methods.clipn import CLIPN as CLIPN
 from ltood.methods.cosine import Cosine as Cosine
 from ltood.methods.dice import DICE as DICE
 from ltood.methods.dice_react import DICEReAct as DICEReAct
+from ltood.methods.doda import DODA as DODA
 from ltood.methods.energy import Energy as Energy
 from ltood.methods.ensemble import Ensemble as Ensemble
 from ltood.methods.entropy import Entropy as Entropy
@@ -53,6 +54,7 @@ from ltood.methods.nearest_class_mean import NearestClassMean as NearestClassMea
 from ltood.methods.neco import NECO as NECO
 from ltood.methods.neglabel import NegLabel as NegLabel
 from ltood.methods.nnguide import NNGuide as NNGuide
+from ltood.methods.oodd import OODD as OODD
 from ltood.methods.openmax import OpenMax as OpenMax
 from ltood.methods.optfs import OptFS as OptFS
 from ltood.methods.pnml import PNML as PNML

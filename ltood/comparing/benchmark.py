@@ -19,6 +19,7 @@ from ltood.core.errors import ConfigError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.slots import Method, check_needs
+from ltood.core.streams import StreamMethod
 from ltood.runtime.devices import choose_device
 
 #: Most numbers of all features and logits; beyond it is a slip of the keyboard.
@@ -193,8 +194,10 @@ def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     detector._fit(inputs)
     fitted = data.finish() - start
     scored = 0.0
+    # Each batch is a stream of its own: nothing else has a meaning for random rows.
+    score = detector.score if isinstance(detector, StreamMethod) else detector._score
     for batch in data.batches():
         start = data.finish()
-        detector._score(batch)
+        score(batch)
         scored += data.finish() - start
     return MethodTiming(name, "ok", fitted, scored)

@@ -36,7 +36,7 @@ from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
-from ltood.scoring.run import checked_scores
+from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
 from ltood.store.reading import StoreReader

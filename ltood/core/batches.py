@@ -156,6 +156,10 @@ class FeatureBatch:
         """Auxiliary outputs of the head, such as that of a detector node, [N, e] float32."""
         return self._read("aux_outputs")
 
+    def column(self, name: str) -> Tensor:
+        """Another array of the batch as it is, [N, ...]; one that a method has added to it."""
+        return self._present(name)
+
     def slice(self, start: int, stop: int) -> "FeatureBatch":
         """Rows `start` to `stop` as views of the same memory; see `validate`."""
         self.validate()

@@ -10,6 +10,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.registry import load
 from ltood.core.settings import parse, to_section
 from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.core.streams import refuse_streams
 
 E_co = TypeVar("E_co", bound=Entry[Any], covariant=True)
 
@@ -81,6 +82,8 @@ def build_normaliser(spec: EntrySpec, base: Slot[Method]) -> Slot[Normaliser]:
         ConfigError: Also if the normaliser does not take the scores of `base`.
     """
     module, config = _parsed("normalisers", spec)
+    if spec.name != NONE.name:
+        refuse_streams(base.entry, f"takes no normaliser such as {spec.name}")
     normaliser: Normaliser = module.Entry(config, base=base.name)
     if normaliser.wants_default_base:
         _check_default(spec.name, base)

@@ -20,6 +20,7 @@ from ltood.core.limits import RefusedValueError
 from ltood.core.registry import constant
 from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.core.streams import refuse_streams
 
 _SLOTS = ("method", "calibrator", "normaliser")
 
@@ -126,6 +127,7 @@ class Member:
         if not self.may_hold and constant("methods", self.method, HOLDS) is not None:
             raise ConfigError(f"{self.method} holds methods itself; name these as members.")
         method = build_method(EntrySpec(self.method, self.settings))
+        refuse_streams(method.entry, "cannot be a member or candidate of another")
         calibrator = build_calibrator(EntrySpec(self.calibrator, self.calibrator_settings))
         if calibrator.entry.train_split != Calibrator.train_split:
             raise ConfigError(

@@ -72,7 +72,7 @@ class Method(Entry[C], ABC):
         batch = self._batch(features, logits, local)
         starts = range(0, len(batch), BATCH_ROWS) or range(1)
         parts = [self._score(batch.slice(start, start + BATCH_ROWS)) for start in starts]
-        return self._handed_back(_first(features, logits, local), torch.cat(parts), "scores")
+        return self._handed_back(first_given(features, logits, local), torch.cat(parts), "scores")
 
     @abstractmethod
     def _score(self, batch: FeatureBatch) -> Scores:
@@ -248,7 +248,7 @@ class Normaliser(Entry[C], ABC):
         """Normalised scores, [N] float32; higher means more OOD."""
 
 
-def _first(*given: Rows | None) -> Rows | None:
+def first_given(*given: Rows | None) -> Rows | None:
     """The first array that was given."""
     return next((rows for rows in given if rows is not None), None)
 

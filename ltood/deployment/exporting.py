@@ -25,6 +25,7 @@ from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
 from ltood.core.inputs import Need
 from ltood.core.slots import Calibrator, Method, Normaliser
+from ltood.core.streams import refuse_streams
 from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
 from ltood.ops.statistics import class_statistics
@@ -112,6 +113,7 @@ def fit_slots(
             "features of one network, so leave these members out, or deploy one detector of each "
             "store."
         )
+    refuse_streams(method.entry, "cannot be deployed as a detector")
     session, calibration = calibrate(plain, calibrator)
     _refuse_stored_logits(session, f"method {method.name}", method.entry)
     fit_method(session, method)

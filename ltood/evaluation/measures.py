@@ -17,6 +17,7 @@ from ltood.core.prior import ClassPrior
 from ltood.evaluation.comparison import Comparison, Shares, joined
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.groups import summed_up
+from ltood.evaluation.orders import Orders, failures_in_order, mean_alarms, over_orders
 from ltood.metrics import accuracy, augrc, aurc
 from ltood.metrics.accuracy import Classes
 from ltood.runtime.provenance import digest
@@ -92,7 +93,7 @@ class Evaluation:
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """The test rows against each OOD set.
+        """The test rows against each OOD set; those of streams in their first order.
 
         Raises:
             StoreError: If the test split or every OOD set is missing.
@@ -105,7 +106,27 @@ class Evaluation:
                 f"the scores have no OOD set (only {', '.join(splits)}); score at least one "
                 f"split named {OOD_PREFIX}<name>."
             )
+        if self.orders is not None:
+            return tuple(items[0] for items in self.by_order.values())
         return tuple(Comparison.of(name, test, self.scores.split(name)) for name in names)
+
+    @cached_property
+    def orders(self) -> Orders | None:
+        """What the streams of transductive scores are; None for other scores."""
+        return Orders.of(self.scores.attributes)
+
+    @cached_property
+    def by_order(self) -> dict[str, list[Comparison]]:
+        """The test rows against each OOD set in each order of its stream, by name of the set.
+
+        Empty where scores need no stream.
+        """
+        found: dict[str, list[Comparison]] = {}
+        for name in self.scores.splits if self.orders is not None else ():
+            if self.orders is not None and name.startswith(OOD_PREFIX):
+                items = self.orders.compare(name, self.test, self.scores.split(name))
+                found[items[0].name] = items
+        return found
 
     @cached_property
     def shifted(self) -> dict[str, ScoreSplit]:
@@ -143,19 +164,26 @@ class Evaluation:
             `{"id": {...}, "failures": {...}, "ood": {NAME: {...}}, "mean": {...}}` in fractions;
             one without rows is None. Means give each OOD set the same weight. With groups of sets
             there is `{"groups": {GROUP: {...}}}`, and with rows under covariate shift
-            `{"csid": {NAME: {...}}, "full_spectrum": {"ood", "mean", "groups"}}`.
+            `{"csid": {NAME: {...}}, "full_spectrum": {"ood", "mean", "groups"}}`. Scores of streams
+            have means over the orders, and `{"stream": {...}}`; see `over_orders`.
 
         Raises:
             StoreError: If the test split, every OOD set or the class counts are missing.
             DataError: If scores or labels break a rule, or a group names a set that is not there.
         """
+        if self.orders is not None:
+            failures = failures_in_order(self.test)
+            measured = over_orders(self.by_order, self.orders, self.groups)
+            return {"id": self.id_metrics, "failures": failures, **measured}
         per_set = {item.name: item.metrics for item in self.comparisons}
         full = {item.name: item.metrics for item in self.full_spectrum}
         return sections(self.test, self.shifted, per_set, full, self.groups, self.prior)
 
     @cached_property
     def false_alarms(self) -> dict[str, Shares]:
-        """`Comparison.false_alarms` of each OOD set."""
+        """`Comparison.false_alarms` of each OOD set; of streams the mean over the orders."""
+        if self.orders is not None:
+            return {name: mean_alarms(of, self.prior) for name, of in self.by_order.items()}
         return {item.name: item.false_alarms(self.prior) for item in self.comparisons}
 
     @cached_property
@@ -199,6 +227,10 @@ class Evaluation:
         parts |= {f"{name} shifted": rows for name, rows in self.shifted.items()}
         for item in self.comparisons:
             parts |= {f"{item.name} relabelled": item.relabelled, f"{item.name} ood": item.ood}
+        for name, items in self.by_order.items():
+            for number, one in enumerate(items):
+                sides = {"test": one.test, "relabelled": one.relabelled, "ood": one.ood}
+                parts |= {f"{name} {side} {number}": rows for side, rows in sides.items()}
         rows = hashlib.sha256()
         for name, part in sorted(parts.items()):
             rows.update(f"{name} {len(part)}\n".encode())

@@ -16,8 +16,11 @@ def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
         metrics: Content of metrics.json.
 
     Returns:
-        Fractions by name. An accuracy is absent where no row has a label of its group.
+        Fractions by name. An accuracy is absent where no row has a label of its group. Metrics of
+        streams come with `transductive`, 1, and the deviation of the mean AUROC, `auroc_std`.
     """
     chosen = {key: metrics["mean"][key] for key, metric in METRICS.items() if metric.is_main}
     chosen |= {name: metrics["id"].get(key) for name, key in _ID.items()}
+    if "stream" in metrics:
+        chosen |= {"transductive": 1, "auroc_std": metrics["stream"]["std"]["mean"]["auroc"]}
     return {name: value for name, value in chosen.items() if value is not None}

@@ -14,7 +14,11 @@ def table_rows(metrics: Mapping[str, Any], columns: str = "pascl") -> list[list[
     """
     shown = columns_of(columns)
     lines = means_below(metrics)
-    rows = [[name, *(percent(values[key]) for _, key in shown)] for name, values in lines.items()]
+    spread = means_below(metrics["stream"]["std"]) if "stream" in metrics else {}
+    rows = [
+        [name, *(with_spread(values[key], spread.get(name, {}).get(key)) for _, key in shown)]
+        for name, values in lines.items()
+    ]
     return [["OOD set", *(title for title, _ in shown)], *rows]
 
 
@@ -53,7 +57,27 @@ def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
         f"{name}: accuracy {percent(row['accuracy'])}, covariate shift"
         for name, row in metrics.get("csid", {}).items()
     )
-    return "\n".join([*lines, f"ID: {id_values}", *shifted, f"percent; {meaning}"])
+    notes = [f"ID: {id_values}", *shifted, f"percent; {meaning}"]
+    if "stream" in metrics:
+        notes.append(stream_note(metrics["stream"]))
+    return "\n".join([*lines, *notes])
+
+
+def stream_note(stream: Mapping[str, Any]) -> str:
+    """What a reader must know about the metrics of a transductive method.
+
+    Args:
+        stream: That section of the metrics; see `over_orders`.
+    """
+    orders, changed = stream["orders"], stream["order_dependent"]["mean"]["id_pos"]
+    mixed = "each OOD set alone" if stream["mix"] == "per_set" else "all OOD sets together"
+    if orders == 1:
+        return f"transductive: scores depend on the other test rows; one order, with {mixed}"
+    return (
+        "transductive: scores depend on the other test rows; mean ± standard deviation over "
+        f"{orders} orders, with {mixed}; {percent(changed)} % of the ID rows change verdict with "
+        "the order where 95 % are accepted"
+    )
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -67,6 +91,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines for a terminal; all columns but the first are numbers."""
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     return ["  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows]
+
+
+def with_spread(value: float | None, deviation: float | None) -> str:
+    """A fraction in percent, with its deviation where there is one."""
+    return percent(value) if deviation is None else f"{percent(value)} ± {percent(deviation)}"
 
 
 def percent(value: float | None) -> str:

@@ -6,6 +6,7 @@ number of rows.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +22,15 @@ from ltood.core.building import (
     build_method,
     build_normaliser,
 )
-from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.core.errors import DataError, StoreError
 from ltood.core.slots import Method, Normaliser
+from ltood.core.streams import StreamMethod
 from ltood.runtime.console import progress
 from ltood.runtime.files import temporary_folder
+from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
 from ltood.scoring.sources import to_tensor
+from ltood.scoring.streams import play
 from ltood.store.features import FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.scores import ScoreSplit, ScoreStore, ScoreWriter
@@ -108,10 +112,10 @@ def write_scores(
     Raises:
         LtoodError: If the method gives a score that is not finite.
     """
-    names = list(splits) if splits is not None else session.store.image_splits
+    names = list(splits) if splits is not None else _scored_splits(session, method.entry)
     rows = {name: len(session.split(name)) for name in names}
     detector = fit_method(session, method)
-    attributes = {
+    attributes: dict[str, Any] = {
         "method": method.record(),
         "calibrator": calibration.record(),
         "normaliser": {"name": NONE.name, "settings": {}, "in_use": {}},
@@ -120,6 +124,14 @@ def write_scores(
         "features_fingerprint": session.store.fingerprint,
         "provenance": session.store.provenance,
     }
+    if isinstance(detector, StreamMethod):
+        played = play(session, detector, method.name, names)
+        columns = {name: split.columns for name, split in played.splits.items()}
+        attributes["stream"] = played.record
+        with ScoreWriter(out, rows, attributes, columns=columns, overwrite=overwrite) as writer:
+            for name in names:
+                writer.append(name, played.splits[name])
+        return ScoreStore.open(out)
     with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
         for name in names:
             with progress(f"score {name}", rows[name]) as advance:
@@ -127,6 +139,14 @@ def write_scores(
                     writer.append(name, part)
                     advance(len(part))
     return ScoreStore.open(out)
+
+
+def _scored_splits(session: ScoringSession, method: Method) -> list[str]:
+    """Splits that are scored where none are named."""
+    store = session.store
+    if isinstance(method, StreamMethod):
+        return [name for name in store.splits if name == "test" or name in store.ood_splits]
+    return store.image_splits
 
 
 def score_batches(
@@ -164,36 +184,6 @@ def pack_scores(
         batch.labels.cpu().numpy(),
         batch.ids.cpu().numpy(),
     )
-
-
-def checked_scores(
-    scores: Tensor, batch: FeatureBatch, entry: str, split: str
-) -> NDArray[np.float32]:
-    """Scores of one batch as a NumPy column, [N].
-
-    Args:
-        scores: What the entry gave.
-        batch: The rows it was given.
-        entry: What gave them, such as "method knn".
-        split: Split of the rows.
-
-    Raises:
-        LtoodError: If a score is not finite or a row is missing.
-    """
-    if scores.shape != (len(batch),):
-        raise LtoodError(
-            f"{entry} gave scores of shape {tuple(scores.shape)} for {len(batch)} rows; "
-            "this is a fault of the method."
-        )
-    bad = ~torch.isfinite(scores)
-    if bad.any():
-        first = int(batch.ids[bad][0])
-        raise LtoodError(
-            f"{entry} gave {int(bad.sum())} scores that are not finite in split {split} (first at "
-            f"id {first}); check its settings, such as a clip or temperature out of range."
-        )
-    column: NDArray[np.float32] = scores.float().cpu().numpy()
-    return column
 
 
 def base_of(raw: ScoreStore) -> Slot[Method]:

@@ -272,7 +272,8 @@ def export_split(store: Path, split: str, out: Path) -> list[str]:
     """
     if store_kind(store) == "scores":
         rows = ScoreStore.open(store).split(split)
-        arrays = {key: getattr(rows, key) for key in ("scores", "predictions", "labels", "ids")}
+        names = ("scores", "predictions", "labels", "ids", *(("by_order",) if rows.columns else ()))
+        arrays = {key: getattr(rows, key) for key in names}
         whole = {key: (v.shape, v.dtype.name, [v]) for key, v in arrays.items()}
         write_archive(out, whole)
         return list(arrays)

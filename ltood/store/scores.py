@@ -3,6 +3,10 @@
 `<split>/scores` [N] float32, higher means more OOD; `<split>/predictions` [N] int64;
 `<split>/labels` and `<split>/ids` as in the feature store. The configuration of all
 three slots and the provenance of the features stand in the attributes.
+
+Scores of streams (`ltood.core.streams`) also have `<split>/by_order` [N, K] float32, one column for
+each stream and order, NaN where a stream left the row out; the attribute `stream` names the
+columns, and `scores` is their mean, for looking at single rows only.
 """
 
 from collections.abc import Mapping
@@ -31,6 +35,8 @@ ARRAYS = {
     "labels": ArraySpec("int64"),
     "ids": ArraySpec("int64"),
 }
+#: Further array of scores of streams.
+BY_ORDER = "by_order"
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,24 @@ class ScoreSplit:
         labels: Classes, [N] int64; -1 for OOD rows, a class for rows of an OOD set
             that belong to an ID class (`sc_label`).
         ids: Row numbers in the dataset, [N] int64.
+        by_order: Scores in each stream and order, [N, K] float32, NaN where the row was left out;
+            None for scores that do not depend on other rows.
     """
 
     scores: NDArray[np.float32]
     predictions: NDArray[np.int64]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
+    by_order: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.scores)
+
+    @property
+    def columns(self) -> int:
+        """Columns K of `by_order`; 0 where there is none."""
+        return 0 if self.by_order is None else self.by_order.shape[1]
 
 
 class ScoreStore(OpenedStore):
@@ -68,7 +82,8 @@ class ScoreStore(OpenedStore):
             CorruptStoreError: If its bytes are missing or changed.
         """
         rows = self.rows(name)
-        return ScoreSplit(*(rows.read(key, 0, len(rows)) for key in ARRAYS))
+        known = [key for key in (*ARRAYS, BY_ORDER) if key in rows.spec.arrays]
+        return ScoreSplit(**{key: rows.read(key, 0, len(rows)) for key in known})
 
 
 class ScoreWriter:
@@ -83,6 +98,7 @@ class ScoreWriter:
         rows: Mapping[str, int],
         attributes: Mapping[str, Any],
         *,
+        columns: Mapping[str, int] | None = None,
         overwrite: bool = False,
     ) -> None:
         """Prepare a store.
@@ -91,6 +107,7 @@ class ScoreWriter:
             path: Final folder.
             rows: Number of rows of each split.
             attributes: Slots' names and settings, class counts, provenance.
+            columns: Columns of `by_order` of each split; None for scores that have none.
             overwrite: Replace an existing store at the end.
 
         Raises:
@@ -102,7 +119,8 @@ class ScoreWriter:
         _check_replaceable(self.path)
         self._overwrite = overwrite
         content = {**attributes, "kind": KIND, "direction": DIRECTION}
-        spec = StoreSpec({name: SplitSpec(count, ARRAYS) for name, count in rows.items()})
+        arrays = {name: _arrays((columns or {}).get(name, 0)) for name in rows}
+        spec = StoreSpec({name: SplitSpec(count, arrays[name]) for name, count in rows.items()})
         self.spec = spec.bound(content)
         self._attributes = complete_attributes(self.spec, content)
         self._pending: dict[str, dict[str, NDArray[Any]]] = {}
@@ -152,17 +170,19 @@ class ScoreWriter:
             raise StoreError(
                 f"split {split!r} is not expected; the store takes {', '.join(self._written)}."
             )
-        part: dict[str, NDArray[Any]] = {key: getattr(rows, key) for key in ARRAYS}
+        arrays = self.spec.splits[split].arrays
+        part: dict[str, NDArray[Any]] = {key: getattr(rows, key) for key in arrays}
         for key, values in part.items():
-            if values.shape != (len(rows),):
+            wanted = (len(rows), *arrays[key].shape)
+            if np.shape(values) != wanted:
                 raise StoreError(
-                    f"{key} of split {split} has shape {values.shape} for {len(rows)} scores; "
-                    f"it must be ({len(rows)},)."
+                    f"{key} of split {split} has shape {np.shape(values)} for {len(rows)} scores; "
+                    f"it must be {wanted}."
                 )
-            if not np.can_cast(values.dtype, ARRAYS[key].dtype, "same_kind"):
+            if not np.can_cast(values.dtype, arrays[key].dtype, "same_kind"):
                 raise StoreError(
                     f"{key} of split {split} is {values.dtype}; the store holds "
-                    f"{ARRAYS[key].dtype}, convert it first."
+                    f"{arrays[key].dtype}, convert it first."
                 )
         self._received[split] += len(rows)
         if self._received[split] > self.spec.splits[split].rows:
@@ -171,7 +191,7 @@ class ScoreWriter:
         # One chunk of memory, filled again and again: small arrays kept from every batch
         # would lie between its large ones, so that the allocator never reused their space.
         if split not in self._pending:
-            self._pending[split] = _buffers(step)
+            self._pending[split] = _buffers(step, arrays)
         pending = self._pending[split]
         done = 0
         while done < len(rows):
@@ -207,11 +227,18 @@ class ScoreWriter:
         self._written[split] += count
 
 
-def _buffers(rows: int) -> dict[str, NDArray[Any]]:
+def _arrays(columns: int) -> dict[str, ArraySpec]:
+    """Arrays of a split with that many columns by stream and order."""
+    return {**ARRAYS, BY_ORDER: ArraySpec("float32", (columns,))} if columns else dict(ARRAYS)
+
+
+def _buffers(rows: int, arrays: Mapping[str, ArraySpec]) -> dict[str, NDArray[Any]]:
     """Room for one chunk, in the widest types, so that writing it can still refuse a value."""
     return {
-        key: np.empty(rows, np.float64 if np.dtype(spec.dtype).kind == "f" else np.int64)
-        for key, spec in ARRAYS.items()
+        key: np.empty(
+            (rows, *spec.shape), np.float64 if np.dtype(spec.dtype).kind == "f" else np.int64
+        )
+        for key, spec in arrays.items()
     }
 
 
@@ -243,7 +270,8 @@ def copy_scores(source: ScoreStore, out: Path, *, overwrite: bool = False) -> Sc
     }
     splits = {name: source.split(name) for name in source.splits}
     rows = {name: len(split) for name, split in splits.items()}
-    with ScoreWriter(out, rows, carried, overwrite=overwrite) as writer:
+    columns = {name: split.columns for name, split in splits.items()}
+    with ScoreWriter(out, rows, carried, columns=columns, overwrite=overwrite) as writer:
         for name, split in splits.items():
             writer.append(name, split)
     return ScoreStore.open(out)

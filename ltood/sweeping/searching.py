@@ -20,6 +20,7 @@ from ltood.core.errors import ConfigError, UnknownNameError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.outcomes import Failed, attempt
 from ltood.core.slots import Method, check_needs
+from ltood.core.streams import refuse_streams
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
 from ltood.scoring.session import ScoringSession, calibrate
@@ -125,6 +126,8 @@ def sweep(
         raise ConfigError(f"{both[0]} is both fixed and swept; give it once.")
     # A wrong setting is refused here, before anything is read.
     slots = [build_method(EntrySpec(method, {**fixed, **swept})) for swept in candidates]
+    for slot in slots[:1]:
+        refuse_streams(slot.entry, "cannot be swept on validation rows")
     view = build_calibrator(calibrator)
     sections, needs = [slot.settings for slot in slots], [slot.entry.needs for slot in slots]
     session, _ = calibrate(ScoringSession.open(store, device), view)
