@@ -1,7 +1,6 @@
 """Learning the context vectors of prompts from stored features, resumable to the bit."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ltood.adapting.rows import TrainingRows, epoch_order
+from ltood.adapting.rows import TrainingRows
+from ltood.adapting.steps import StepLearner
 from ltood.adapting.texts import TextEncoder
 from ltood.clip.prompts import PromptBatch, learned_prompts
-from ltood.core.errors import TrainingError
-from ltood.networks.training_state import Progress, StateKeeper
+from ltood.networks.training_state import Progress
 from ltood.recipes import PromptConfig, PromptRecipe, prompt_learning_rate
-from ltood.runtime.console import log, progress
 
-#: Seconds after which the state is saved again.
-SAVE_SECONDS = 60.0
 #: Deviation of the random start.
 _START_DEVIATION = 0.02
 _START = 3
@@ -47,15 +43,16 @@ def start_context(
     return context.clone()
 
 
-class Learner:
+class Learner(StepLearner):
     """One run of prompt learning.
 
     Attributes:
-        progress: How far it has come.
         context: The context vectors, which the steps change.
         frozen: Unit text embeddings of the prompts before the first step, [C, D], where the recipe
             wants them.
     """
+
+    title = "learn prompts"
 
     def __init__(
         self,
@@ -78,9 +75,8 @@ class Learner:
             DataError: If a prompt has no words or is longer than the context.
         """
         config = recipe.config
-        self.progress: Progress[list[float]] = Progress()
-        self._recipe, self._config, self._rows, self._seed = recipe, config, rows, seed
-        self._drawn: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        super().__init__(config, rows, seed)
+        self._recipe, self._config = recipe, config
         self._device = encoder.tower.device
         self._scale = encoder.tower.logit_scale
         self.context = start_context(config, len(names), encoder, seed).requires_grad_()
@@ -93,11 +89,6 @@ class Learner:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches of an epoch, or one of all rows where there are fewer."""
-        return max(1, len(self._rows) // self._config.batch_size)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -113,27 +104,6 @@ class Learner:
         with torch.no_grad():
             self.context.copy_(state["context"])
         self._optimiser.load_state_dict(state["optimiser"])
-
-    def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
-        """Run the steps that are left, saving the state from time to time.
-
-        Args:
-            folder: For the state.
-            inputs: Saved with it, to show what it belongs to.
-
-        Raises:
-            TrainingError: If a loss is not finite.
-            StoreError: If the state cannot be written.
-        """
-        keeper = StateKeeper(folder, inputs, SAVE_SECONDS)
-        epochs, steps = self._config.epochs, self.steps_per_epoch
-        with progress("learn prompts", epochs * steps, unit="steps") as advance:
-            advance(self.progress.epoch * steps + self.progress.step)
-            while self.progress.epoch < epochs:
-                self._epoch_step()
-                advance(1)
-                if keeper.is_due():
-                    keeper.save(self.progress.epoch * steps + self.progress.step, self.state())
 
     def text(self) -> Tensor:
         """Unit text embeddings of the classes with the present context, [C, D]."""
@@ -157,27 +127,6 @@ class Learner:
         with torch.no_grad():
             return self.text()
 
-    def _epoch_step(self) -> None:
-        """One step, and the end of the epoch where it was the last."""
-        now, size = self.progress, self._config.batch_size
-        if self._drawn is None or self._drawn[0] != now.epoch:
-            num = len(self._rows), self._rows.num_views
-            self._drawn = (now.epoch, *epoch_order(self._seed, now.epoch, *num))
-        _, order, views = self._drawn
-        part = slice(now.step * size, (now.step + 1) * size)
-        terms = self._step(order[part], views[part])
-        for name, value in terms.items():
-            now.sums[name] = now.sums.get(name, 0.0) + value
-        now.step += 1
-        if now.step == self.steps_per_epoch:
-            means = {name: total / now.step for name, total in now.sums.items()}
-            shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-            done, epochs = now.epoch + 1, self._config.epochs
-            if done % max(1, epochs // 10) == 0 or done == epochs:
-                log(f"epoch {done} of {epochs}: {shown}")
-            now.history.append(list(means.values()))
-            now.epoch, now.step, now.sums = now.epoch + 1, 0, {}
-
     def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
         """Lower the losses of one batch; their values before that, by name."""
         for group in self._optimiser.param_groups:
@@ -188,18 +137,7 @@ class Learner:
         local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
         labels = torch.from_numpy(self._rows.labels[chosen]).to(self._device)
         terms = self._recipe.prompt_losses(logits, local, labels)
-        total = torch.stack(list(terms.values())).sum()
-        values = {name: value.item() for name, value in terms.items()}
-        if not np.isfinite(list(values.values())).all():
-            raise TrainingError(
-                f"the losses of step {self.progress.step} in epoch {self.progress.epoch} are "
-                f"{values}, which is not finite; lower {self._config.section}.learning_rate "
-                f"({self._config.learning_rate}) or check the stored features."
-            )
-        self._optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
-        return values
+        return self._descend(self._optimiser, terms)
 
     def _logits(
         self, array: str, chosen: NDArray[np.int64], views: NDArray[np.int64], text: Tensor

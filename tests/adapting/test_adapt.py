@@ -113,7 +113,7 @@ def test_a_changed_list_of_rows_is_noticed(store, tmp_path):
 
 def test_a_killed_run_goes_on_to_the_same_bytes(store, tmp_path, monkeypatch):
     run(store, tmp_path, out="whole")
-    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("ltood.adapting.steps.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(3))
     with pytest.raises(KeyboardInterrupt):
         run(store, tmp_path)
@@ -160,7 +160,7 @@ def _interrupt_at(calls):
 
 
 def test_the_state_of_other_inputs_is_left_aside(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("ltood.adapting.steps.SAVE_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(2))
         with pytest.raises(KeyboardInterrupt):
@@ -236,7 +236,7 @@ def test_a_prompt_without_copies_is_that_of_coop(store, tmp_path):
 def test_a_killed_run_keeps_the_texts_of_the_start(store, tmp_path, monkeypatch):
     settings = {**FORCED, "copies": 2}
     run(store, tmp_path, "fa", settings, out="whole")
-    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("ltood.adapting.steps.SAVE_SECONDS", 0.0)
     # The first text is that of the start.
     monkeypatch.setattr("ltood.adapting.learning.Learner.text", _interrupt_at(4))
     with pytest.raises(KeyboardInterrupt):

@@ -34,7 +34,7 @@ def test_three_steps_from_a_store_lead_to_the_published_context(tmp_path, monkey
     splits = {"train": tuple(np.concatenate([part] * 3) for part in images)}
     store = prompt_samples.write_store(tmp_path / "g.zarr", splits, names)
     monkeypatch.setattr(
-        "ltood.adapting.learning.epoch_order",
+        "ltood.adapting.steps.epoch_order",
         lambda *_: (np.arange(9), np.zeros(9, dtype=np.int64)),
     )
     config = locoop.Config(
@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(store, tmp_path, monkeypatch, sto
     whole.run(tmp_path / "unused", {})
     assert not (tmp_path / "unused").exists()
 
-    monkeypatch.setattr("ltood.adapting.learning.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("ltood.adapting.steps.SAVE_SECONDS", 0.0)
     killed, steps = learner(store, locoop, config), []
     take = killed._step
 
