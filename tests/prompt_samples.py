@@ -70,6 +70,8 @@ def write_store(path, splits, names, *, weights=WEIGHTS):
             "ids": np.arange(len(labels), dtype=np.int64) + 100,
             "logits": np.zeros((len(labels), len(names)), np.float32),
         }
+        if name == "train_views":
+            del arrays["logits"]
         if local is not None:
             arrays["local"] = local.astype(np.float32)
         written[name] = arrays

@@ -1,51 +1,86 @@
-"""From a feature store to the head that stage two reads, never touching an image."""
+"""From a feature store to the head that stage two reads, never touching an image.
+
+The head is made of text, or is a linear layer that is learned from the stored features.
+"""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ltood.adapting.learning import Learner
-from ltood.adapting.rows import training_rows
+from ltood.adapting.probing import ProbeLearner
+from ltood.adapting.rows import TrainingRows, training_rows
+from ltood.adapting.steps import StepLearner
 from ltood.adapting.texts import TextEncoder, prompt_names, template_head
-from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
 from ltood.networks.training_state import load_state
-from ltood.recipes import PromptRecipe, TemplateRecipe, build_recipe
+from ltood.recipes import (
+    HeadRecipe,
+    ProbeRecipe,
+    PromptRecipe,
+    Recipe,
+    TemplateRecipe,
+    build_recipe,
+)
 from ltood.runtime.console import log
 from ltood.runtime.devices import choose_device, deterministic
 from ltood.runtime.kept import FINISHED, link_folder
 from ltood.runtime.provenance import code_digest
 from ltood.store.adapted import AdaptedHead, read_adapted, weights_digest, write_adapted
+from ltood.store.chunks import checksum, raw_bytes
 from ltood.store.features import FeatureStore
 
 _STATE = "state"
+#: Arrays of a head that come from the backbone, and stay where the layer is another.
+_OF_BACKBONE = ("bn_weight", "bn_bias")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What decides a head, and how it is made.
+
+    Attributes:
+        inputs: Plain values that decide its arrays.
+        weights_sha256: Digest of the backbone whose features it reads.
+        rows: What it is learned from, or None.
+        make: Makes the arrays.
+    """
+
+    inputs: dict[str, Any]
+    weights_sha256: str
+    rows: TrainingRows | None
+    make: Callable[[], dict[str, NDArray[Any]]]
 
 
 def adapt(
     store: FeatureStore,
     recipe_name: str,
     settings: Mapping[str, Any],
-    encoder: TextEncoder,
+    encoder: TextEncoder | None,
     out: Path,
     *,
     state_folder: Path,
     seed: int = 0,
     device_name: str = "auto",
 ) -> AdaptedHead:
-    """Make the head of a text recipe, continuing where a killed run of the same inputs stopped.
+    """Make the head of a recipe, continuing where a killed run of the same inputs stopped.
 
     Args:
-        store: Features of a CLIP model, and the class names.
-        recipe_name: A recipe whose head comes from text.
+        store: Features and the class names; for a recipe whose head comes from text, of a CLIP
+            model.
+        recipe_name: A recipe whose head this stage makes.
         settings: Its settings.
-        encoder: Text side of the same CLIP model.
+        encoder: Text side of the same CLIP model; None for a recipe without text.
         out: Folder of the head. One of the same inputs is left as it is, another is replaced.
         state_folder: Where an unfinished run keeps its state, and a finished one a second name of
             its files, as `ltood/runtime/kept.py` says.
-        seed: Decides drawn rows, start, order and views of learned prompts.
+        seed: Decides drawn rows, start, order and views of what is learned.
         device_name: As `runtime.devices.choose_device` takes it.
 
     Returns:
@@ -54,57 +89,99 @@ def adapt(
     Raises:
         ConfigError: If a setting or the device is wrong, or the recipe trains a backbone.
         DataError: If names or prompts are wrong, or text and features have different widths.
-        MissingNeedError: If the store lacks rows or local features that are learned from.
+        MissingNeedError: If the store lacks rows or local features that are learned from, or there
+            is no encoder for a recipe that needs one.
         StoreError: If the features were made with other weights, or `out` cannot be written.
         TrainingError: If a loss is not finite.
     """
     recipe = build_recipe(recipe_name, settings, store.prior())
-    if not isinstance(recipe, TemplateRecipe | PromptRecipe):
+    if not isinstance(recipe, HeadRecipe):
         raise ConfigError(
-            f"recipe {recipe_name} makes no head from text; there is nothing to adapt, so choose "
-            "zero_shot, coop or locoop."
+            f"recipe {recipe_name} makes no head from stored features or text; there is nothing "
+            "to adapt, so choose zero_shot, coop, locoop, sct, fa or linear_probe."
         )
-    _check_encoder(store, encoder)
     device = choose_device(device_name)
-    names = prompt_names(recipe.class_names, store.class_names)
     inputs: dict[str, Any] = {
         "recipe": {"name": recipe_name, "settings": _plain(settings)},
-        "names": names,
-        "weights_sha256": encoder.weights_sha256,
         "code_sha256": code_digest("ltood.adapting.adapt", f"ltood.recipes.{recipe_name}"),
     }
+    state = state_folder / _STATE
+    if isinstance(recipe, ProbeRecipe):
+        plan = _from_rows(store, recipe, inputs, seed, state, device)
+    else:
+        plan = _from_text(store, recipe, _checked(store, encoder), inputs, seed, state, device)
+    if plan.rows is not None:
+        where = f"{plan.rows.split.name} with {plan.rows.num_views} views each"
+        log(f"{recipe_name}: learning from {len(plan.rows)} rows of {where}")
+    kept = _kept(out, state_folder, plan.inputs)
+    if kept is not None:
+        return kept
+    with deterministic(device):
+        arrays = plan.make()
+    head = AdaptedHead(tuple(store.class_names), plan.weights_sha256, plan.inputs, arrays)
+    listed = None if plan.rows is None else plan.rows.to_csv(seed, store.class_names)
+    write_adapted(state_folder / FINISHED, head, listed)
+    link_folder(state_folder / FINISHED, out)
+    shutil.rmtree(state, ignore_errors=True)
+    return head
+
+
+def _from_text(
+    store: FeatureStore,
+    recipe: Recipe,
+    encoder: TextEncoder,
+    inputs: dict[str, Any],
+    seed: int,
+    state: Path,
+    device: torch.device,
+) -> _Plan:
+    """A head of text embeddings, of templates or of learned prompts."""
+    assert isinstance(recipe, TemplateRecipe | PromptRecipe)
+    names = prompt_names(recipe.class_names, store.class_names)
+    inputs |= {"names": names, "weights_sha256": encoder.weights_sha256}
     rows = None
     # A template's head depends on no feature and no draw.
     if isinstance(recipe, PromptRecipe):
         rows = training_rows(store, recipe.config, seed, local=recipe.needs_local)
         for key, number in recipe.derived.items():
-            log(f"{recipe_name}: {key} in use {number:g} of {len(names)} classes")
-        where = f"{rows.split.name} with {rows.num_views} views each"
-        log(f"{recipe_name}: learning from {len(rows)} rows of {where}")
-        inputs |= {
-            "rows": rows.fingerprint,
-            "seed": seed,
-            "in_use": recipe.derived,
-        }
-    kept = _kept(out, state_folder, inputs)
-    if kept is not None:
-        return kept
-    moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
-    with deterministic(device):
+            log(f"{recipe.config.section}: {key} in use {number:g} of {len(names)} classes")
+        inputs |= {"rows": rows.fingerprint, "seed": seed, "in_use": recipe.derived}
+
+    def make() -> dict[str, NDArray[Any]]:
+        moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
         if isinstance(recipe, TemplateRecipe):
             arrays = {"weight": template_head(moved, names, recipe.templates).cpu().numpy()}
         else:
             assert rows is not None  # found above for every recipe that learns
-            learner = Learner(recipe, names, moved, rows, seed)
-            arrays = _learned(learner, inputs, state_folder / _STATE)
-    arrays["bias"] = np.zeros(len(names), dtype=np.float32)
-    arrays["logit_scale"] = np.array(moved.tower.logit_scale, dtype=np.float32)
-    head = AdaptedHead(tuple(store.class_names), encoder.weights_sha256, inputs, arrays)
-    listed = rows.to_csv(seed, store.class_names) if rows is not None else None
-    write_adapted(state_folder / FINISHED, head, listed)
-    link_folder(state_folder / FINISHED, out)
-    shutil.rmtree(state_folder / _STATE, ignore_errors=True)
-    return head
+            arrays = _learned(Learner(recipe, names, moved, rows, seed), inputs, state)
+        scale = np.array(moved.tower.logit_scale, dtype=np.float32)
+        return {**arrays, "bias": np.zeros(len(names), np.float32), "logit_scale": scale}
+
+    return _Plan(inputs, encoder.weights_sha256, rows, make)
+
+
+def _from_rows(
+    store: FeatureStore,
+    recipe: ProbeRecipe,
+    inputs: dict[str, Any],
+    seed: int,
+    state: Path,
+    device: torch.device,
+) -> _Plan:
+    """A linear head, with the arrays of the stored head that belong to the backbone."""
+    rows = training_rows(store, recipe.config, seed, local=False)
+    own = store.head_arrays()
+    carried = {name: own[name] for name in _OF_BACKBONE if name in own}
+    sums = {name: checksum(raw_bytes(values)) for name, values in carried.items()}
+    weights = weights_digest(store)
+    inputs |= {"text": False, "rows": rows.fingerprint, "seed": seed}
+    inputs |= {"weights_sha256": weights, "carried": sums}
+
+    def make() -> dict[str, NDArray[Any]]:
+        learner = ProbeLearner(recipe, len(store.class_names), rows, seed, device)
+        return {**_learned(learner, inputs, state), **carried}
+
+    return _Plan(inputs, weights, rows, make)
 
 
 def _kept(out: Path, state_folder: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
@@ -120,7 +197,7 @@ def _kept(out: Path, state_folder: Path, inputs: Mapping[str, Any]) -> AdaptedHe
 
 
 def _learned(
-    learner: Learner, inputs: Mapping[str, Any], state_folder: Path
+    learner: StepLearner, inputs: Mapping[str, Any], state_folder: Path
 ) -> dict[str, NDArray[Any]]:
     """What a run of learning leaves, continued where a killed one stopped."""
     state = load_state(state_folder)
@@ -130,8 +207,13 @@ def _learned(
     return learner.arrays()
 
 
-def _check_encoder(store: FeatureStore, encoder: TextEncoder) -> None:
-    """Refuse a text encoder that does not belong to the features."""
+def _checked(store: FeatureStore, encoder: TextEncoder | None) -> TextEncoder:
+    """The text encoder, if there is one and it belongs to the features."""
+    if encoder is None:
+        raise MissingNeedError(
+            "this recipe makes its head of text, and there is no text encoder; give the checkpoint "
+            "of the CLIP model that the features were made with (ltood adapt --checkpoint)."
+        )
     made_with = weights_digest(store)
     if made_with != encoder.weights_sha256:
         raise StoreError(
@@ -146,6 +228,7 @@ def _check_encoder(store: FeatureStore, encoder: TextEncoder) -> None:
             f"features of {store.path} have width {image} but text embeddings have {text}; only "
             "features of a CLIP model and its own text encoder fit together (backbone: clip)."
         )
+    return encoder
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

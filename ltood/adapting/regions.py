@@ -272,7 +272,8 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         StoreError: If the store was made from other images.
         DataError: If an image cannot be read.
     """
-    if store.provenance.get("head") is None:
+    head = store.provenance.get("head")
+    if head is None or head.get("text") is False:
         return (
             "The head does not come from text, so patches have no class names to be compared with."
         )

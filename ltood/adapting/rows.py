@@ -6,13 +6,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, MissingNeedError
-from ltood.recipes import PromptConfig
 from ltood.runtime.provenance import digest
 from ltood.runtime.workspace import locate
 from ltood.store.features import FeatureSplit, FeatureStore
@@ -20,6 +19,24 @@ from ltood.store.layout import VIEWS_SPLIT
 
 #: Keeps the draws of rows apart from those of their order.
 _DRAW, _ORDER = 1, 2
+#: Rows that are read at once where all are.
+_BLOCK_ROWS = 4096
+
+
+class RowsConfig(Protocol):
+    """Settings that choose the rows."""
+
+    @property
+    def section(self) -> str:
+        """Section of `params.yaml`, for messages."""
+
+    @property
+    def shots(self) -> int | None:
+        """Rows of each class; None takes all."""
+
+    @property
+    def rows(self) -> str | None:
+        """File that lists rows; None draws them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,22 @@ class TrainingRows:
             parts.append(found[view] if self.has_views else found)
         return np.stack(parts).astype(np.float32)
 
+    def all_features(self) -> NDArray[Any]:
+        """Features of all rows as they are stored, [N, V, D], read in the order of the store."""
+        found: NDArray[Any] | None = None
+        for start in range(0, len(self.split), _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, len(self.split))
+            inside = np.flatnonzero((self.rows >= start) & (self.rows < stop))
+            if not len(inside):
+                continue
+            block = self.split.read("features", start, stop)[self.rows[inside] - start]
+            block = block if self.has_views else block[:, None]
+            if found is None:
+                found = np.empty((len(self), *block.shape[1:]), block.dtype)
+            found[inside] = block
+        assert found is not None  # There is at least one row.
+        return found
+
     def to_csv(self, seed: int, class_names: Sequence[str]) -> str:
         """The rows as a CSV file that `rows` of the recipe takes, one line per row."""
         text = io.StringIO()
@@ -85,7 +118,7 @@ class TrainingRows:
 
 
 def training_rows(
-    store: FeatureStore, config: PromptConfig, seed: int, *, local: bool
+    store: FeatureStore, config: RowsConfig, seed: int, *, local: bool
 ) -> TrainingRows:
     """The rows to learn from: of `train_views` where the store has it, otherwise of `train`.
 
@@ -103,7 +136,7 @@ def training_rows(
     name = VIEWS_SPLIT if VIEWS_SPLIT in store.splits else "train"
     if name not in store.splits:
         raise MissingNeedError(
-            f"{store.path} has no split train or {VIEWS_SPLIT}, from which prompts are learned; "
+            f"{store.path} has no split train or {VIEWS_SPLIT}, from which heads are learned; "
             "extract one or choose the recipe zero_shot."
         )
     split = store.split(name)
@@ -168,7 +201,7 @@ def _listed(
     path: Path,
     ids: NDArray[np.int64],
     labels: NDArray[np.int64],
-    config: PromptConfig,
+    config: RowsConfig,
     seed: int,
 ) -> NDArray[np.int64]:
     """Rows that a CSV file names by their ids, for this seed and these shots where it has both."""

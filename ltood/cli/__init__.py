@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from ltood.cli import (
+    adapt,
     bench,
     compare,
     data,
@@ -45,6 +46,7 @@ app.command("export-detector")(export_detector.export_detector)
 app.command("push")(push.push)
 app.command("pull")(pull.pull)
 app.command("predict")(predict.predict)
+app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)

@@ -18,6 +18,11 @@ def normalisers(incomplete: str) -> list[str]:
     return _matching("normalisers", incomplete)
 
 
+def recipes(incomplete: str) -> list[str]:
+    """Recipes that start with `incomplete`."""
+    return _matching("recipes", incomplete)
+
+
 def stages(incomplete: str) -> list[str]:
     """Stages that start with `incomplete`."""
     return _matching("pipeline", incomplete)

@@ -1,7 +1,7 @@
-"""Make the head from text where the recipe does so, or note that the stored one stays.
+"""Make the head from text or rows where the recipe does so, or note that the stored one stays.
 
-Learned prompts read the feature store; no image is encoded. A killed run continues where it
-stopped.
+Learned prompts and layers read the feature store; no image is encoded. A killed run continues
+where it stopped.
 """
 
 from ltood.pipeline._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, Params, stage
@@ -9,7 +9,7 @@ from ltood.pipeline._shell import ADAPTING, CHECKPOINT, FEATURES, HEAD, Params, 
 
 @stage("adapt")
 def run(params: Params) -> None:
-    """Read features and the text side of the checkpoint, write the head."""
+    """Read features, and the text side of the checkpoint where it counts; write the head."""
     from ltood.core.registry import flag
     from ltood.store.adapted import write_adapted
 
@@ -22,13 +22,15 @@ def run(params: Params) -> None:
 
     from ltood.adapting.adapt import adapt
     from ltood.adapting.encoders import text_encoder
+    from ltood.recipes import TextHeadRecipe
     from ltood.store.features import FeatureStore
 
+    reads_text = issubclass(recipe.module.Entry, TextHeadRecipe)
     adapt(
         FeatureStore.open(FEATURES),
         recipe.name,
         recipe.settings,
-        text_encoder(CHECKPOINT),
+        text_encoder(CHECKPOINT) if reads_text else None,
         HEAD,
         state_folder=ADAPTING,
         seed=params.seed,

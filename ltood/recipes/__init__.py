@@ -2,11 +2,13 @@
 
 from ltood.recipes._base import (
     FrozenRecipe,
+    HeadRecipe,
     Recipe,
     StepBatch,
     TrainingRecipe,
     build_recipe,
 )
+from ltood.recipes._probes import ProbeConfig, ProbeRecipe, probe_learning_rate
 from ltood.recipes._text_heads import (
     PromptConfig,
     PromptRecipe,
@@ -17,6 +19,9 @@ from ltood.recipes._text_heads import (
 
 __all__ = [
     "FrozenRecipe",
+    "HeadRecipe",
+    "ProbeConfig",
+    "ProbeRecipe",
     "PromptConfig",
     "PromptRecipe",
     "Recipe",
@@ -25,5 +30,6 @@ __all__ = [
     "TextHeadRecipe",
     "TrainingRecipe",
     "build_recipe",
+    "probe_learning_rate",
     "prompt_learning_rate",
 ]

@@ -70,6 +70,13 @@ class FrozenRecipe(Recipe):
     """The backbone is taken as it is: the checkpoint depends on `num_aux_outputs` alone."""
 
 
+class HeadRecipe(FrozenRecipe):
+    """A frozen backbone whose head the stage adapt makes from the feature store.
+
+    Its module is marked by the line `ADAPTS_HEAD = True`, which is read without importing it.
+    """
+
+
 class TrainingRecipe(Recipe):
     """Loss terms, and their parameters and buffers.
 

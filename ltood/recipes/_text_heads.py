@@ -1,8 +1,4 @@
-"""Bases of recipes that make the head from text, by templates or by learned prompts.
-
-Such a recipe leaves the backbone as it is; the stage `adapt` makes the head from the feature
-store. Its module is marked by the line `ADAPTS_HEAD = True`, which is read without importing it.
-"""
+"""Bases of recipes that make the head from text, by templates or by learned prompts."""
 
 import math
 from abc import abstractmethod
@@ -15,10 +11,10 @@ from torch import Tensor
 from ltood.core.limits import Count, Decay, Limits, NonNegative, Positive
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
-from ltood.recipes._base import FrozenRecipe
+from ltood.recipes._base import HeadRecipe
 
 
-class TextHeadRecipe(FrozenRecipe):
+class TextHeadRecipe(HeadRecipe):
     """A recipe whose head is made of text embeddings.
 
     Attributes:

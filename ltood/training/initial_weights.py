@@ -13,7 +13,7 @@ from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone, ImageSpec, Pretrained, build_backbone
 from ltood.networks.checkpoint_files import weights_digest
 from ltood.networks.weights import HeadPolicy, load_weights
-from ltood.recipes import Recipe, TrainingRecipe
+from ltood.recipes import ProbeRecipe, Recipe, TrainingRecipe
 from ltood.runtime.workspace import locate
 from ltood.training.plan import Plan
 
@@ -106,8 +106,9 @@ def build(
             "head; choose the recipe zero_shot, coop or locoop, which make one from text."
         )
     if given is not None:
-        # A head that is trained may start afresh, one that is taken must fit.
-        head: HeadPolicy = "if_fitting" if trains else "given"
+        # A head that is trained or made later may start afresh, one that is taken must fit.
+        made_later = trains or isinstance(recipe, ProbeRecipe)
+        head: HeadPolicy = "if_fitting" if made_later else "given"
         return backbone, given.load(backbone, head=head)
     needs = not isinstance(recipe, TrainingRecipe) or recipe.needs_weights
     if needs and not (isinstance(backbone, Pretrained) and backbone.own_weights):
@@ -124,8 +125,13 @@ def build(
 
 
 def inputs_of_given(recipe: Recipe) -> dict[str, Any]:
-    """Inputs that determine weights used without training: no recipe, loop or seed."""
+    """Inputs that determine weights used without training: no recipe, loop or seed.
+
+    A head that is made later may start afresh, so that such weights are not those of others.
+    """
+    fresh = {"head": "if_fitting"} if isinstance(recipe, ProbeRecipe) else {}
     return {
+        **fresh,
         "recipe": {"name": "pretrained", "settings": {"num_aux_outputs": recipe.num_aux_outputs}},
         "training": {},
         "precision": "float32",

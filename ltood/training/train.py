@@ -81,6 +81,9 @@ def train(
         torch.manual_seed(derive_seed(plan.seed, "init"))
         prior = ClassPrior(data.class_counts)
         recipe = build_recipe(plan.recipe, plan.recipe_settings, prior)
+        if not isinstance(recipe, TrainingRecipe):
+            # Weights that are taken do not depend on the seed, and neither does a head beside them.
+            torch.manual_seed(derive_seed(0, "init"))
         if _wants_aux(recipe) and "aux" not in data.splits():
             raise MissingNeedError(
                 f"recipe {plan.recipe} needs auxiliary outliers (split aux), which the prepared "

@@ -268,7 +268,7 @@ def test_other_weights_and_widths_are_refused(store, tmp_path, rng):
 
 
 def test_a_recipe_that_trains_a_backbone_is_refused(store, tmp_path):
-    with pytest.raises(ConfigError, match="recipe cross_entropy makes no head from text"):
+    with pytest.raises(ConfigError, match="recipe cross_entropy makes no head"):
         run(store, tmp_path, "cross_entropy", {})
 
 

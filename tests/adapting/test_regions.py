@@ -268,3 +268,5 @@ def test_no_sheet_where_there_is_nothing_to_draw(work, tmp_path):
     assert (
         region_sheet(AdaptedStore(plain, head), data) == "The store holds no features of patches."
     )
+    probe = AdaptedHead(("a", "b", "c"), prompt_samples.WEIGHTS, {"text": False}, arrays)
+    assert "does not come from text" in region_sheet(AdaptedStore(plain, probe), data)

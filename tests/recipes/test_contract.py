@@ -8,7 +8,7 @@ from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, flag, load, summary
 from ltood.core.settings import to_section
 from ltood.networks.backbone import ImageSpec, build_backbone
-from ltood.recipes import FrozenRecipe, StepBatch, TextHeadRecipe, TrainingRecipe, build_recipe
+from ltood.recipes import FrozenRecipe, HeadRecipe, StepBatch, TrainingRecipe, build_recipe
 
 COUNTS = np.array([40, 12, 4])
 
@@ -86,7 +86,7 @@ def test_it_is_of_one_kind(name):
     entry = load("recipes", name).Entry
     assert issubclass(entry, TrainingRecipe) != issubclass(entry, FrozenRecipe)
     # Read without importing the module, so that the adapt stage of other recipes needs no torch.
-    assert flag("recipes", name, "ADAPTS_HEAD") == issubclass(entry, TextHeadRecipe)
+    assert flag("recipes", name, "ADAPTS_HEAD") == issubclass(entry, HeadRecipe)
 
 
 @every_recipe

@@ -154,6 +154,20 @@ def test_a_head_that_is_taken_as_it_is_must_fit(tmp_path, first):
         taken(tmp_path / "out", first, recipe_settings={"num_aux_outputs": 1})
 
 
+def test_a_head_that_is_made_later_need_not_fit(tmp_path, first):
+    state = load_file(first / WEIGHTS)
+    state["head.weight"], state["head.bias"] = torch.ones(9, 128), torch.ones(9)
+    torch.save(state, tmp_path / "net.pth")
+    for seed in (0, 5):
+        plan = make_plan(recipe="linear_probe", weights=str(tmp_path / "net.pth"), seed=seed)
+        train_tiny(tmp_path / f"probe {seed}", plan)
+    # What the head starts from is neither the file's nor the seed's.
+    assert tree(tmp_path / "probe 0") == tree(tmp_path / "probe 5")
+    end = load_file(tmp_path / "probe 0" / WEIGHTS)
+    assert end["head.weight"].shape == (3, 128)
+    assert torch.equal(end["stem.0.weight"], state["stem.0.weight"])
+
+
 def test_a_finished_checkpoint_is_found_without_the_file(tmp_path, first):
     """As in a folder of an experiment, where the weights are not copied to."""
     file = tmp_path / "net.pth"

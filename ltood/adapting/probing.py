@@ -1,0 +1,115 @@
+"""Learning a linear head from stored features, resumable to the bit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltood.adapting.rows import TrainingRows
+from ltood.adapting.steps import StepLearner
+from ltood.networks.training_state import Progress
+from ltood.recipes import ProbeRecipe, probe_learning_rate
+
+
+class ProbeLearner(StepLearner):
+    """One run of a linear probe.
+
+    Attributes:
+        weight: Weight of the features that the steps see, [C, D]; starts at 0.
+        bias: Bias, [C].
+    """
+
+    title = "learn a linear head"
+
+    def __init__(
+        self,
+        recipe: ProbeRecipe,
+        num_classes: int,
+        rows: TrainingRows,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Read the features and prepare the first step.
+
+        Args:
+            recipe: Gives losses and settings.
+            num_classes: C.
+            rows: What to learn from; the features of all of them are held on the device.
+            seed: Decides order and views.
+            device: Where the work is done.
+        """
+        config = recipe.config
+        super().__init__(config, rows, seed)
+        self._recipe, self._config = recipe, config
+        self._features = torch.from_numpy(rows.all_features()).to(device)
+        self._labels = torch.from_numpy(rows.labels).to(device)
+        dim = self._features.shape[-1]
+        self._mean = torch.zeros(dim, device=device)
+        self._deviation = torch.ones(dim, device=device)
+        if config.standardise:
+            self._mean, self._deviation = _moments(self._features)
+        self.weight = torch.zeros(num_classes, dim, device=device, requires_grad=True)
+        self.bias = torch.zeros(num_classes, device=device, requires_grad=True)
+        self._optimiser = torch.optim.SGD(
+            [self.weight, self.bias],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "progress": vars(self.progress),
+            "weight": self.weight.detach(),
+            "bias": self.bias.detach(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.progress = Progress(**state["progress"])
+        with torch.no_grad():
+            self.weight.copy_(state["weight"])
+            self.bias.copy_(state["bias"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The head for features as they are stored, and the history of the losses."""
+        weight = self.weight.detach().double() / self._deviation.double()
+        bias = self.bias.detach().double() - weight @ self._mean.double()
+        return {
+            "weight": weight.float().cpu().numpy(),
+            "bias": bias.float().cpu().numpy(),
+            "history": np.array(self.progress.history),
+        }
+
+    def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
+        """Lower the losses of one batch; their values before that, by name."""
+        now, steps = self.progress, self.steps_per_epoch
+        done = (now.epoch + now.step / steps) / self._config.epochs
+        for group in self._optimiser.param_groups:
+            group["lr"] = probe_learning_rate(done, self._config)
+        picked = torch.from_numpy(chosen).to(self._features.device)
+        view = torch.from_numpy(views).to(self._features.device)
+        features = (self._features[picked, view].float() - self._mean) / self._deviation
+        terms = self._recipe.probe_losses(
+            features @ self.weight.T + self.bias, self._labels[picked]
+        )
+        return self._descend(self._optimiser, terms)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature over all rows and views, [D] both; 1 where it is 0."""
+    rows = features.flatten(end_dim=1)
+    # Block by block in float64: rows may be many and narrow.
+    blocks = torch.split(rows, 2**14)
+    mean = torch.stack([block.double().sum(dim=0) for block in blocks]).sum(dim=0) / len(rows)
+    squares = torch.stack([(block.double() - mean).square().sum(dim=0) for block in blocks])
+    deviation = (squares.sum(dim=0) / len(rows)).sqrt()
+    # A feature that never changes says nothing, and rounding must not make it loud.
+    still = deviation <= 1e-6 * mean.abs()
+    return mean.float(), torch.where(still, 1.0, deviation).float()
