@@ -23,7 +23,10 @@ def compare(
     out: Annotated[Path, folder_option("Folder for leaderboard.json, .csv and .md.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Method; repeatable; all by default.", autocompletion=methods),
+        typer.Option(
+            help="Method; repeatable; all by default. Or long_tail, a group of rows.",
+            autocompletion=methods,
+        ),
     ] = None,
     calibrator: Annotated[
         list[str] | None,
@@ -46,11 +49,11 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Score a feature store with every method in one pass and print the leaderboard."""
-    from ltood.comparing.plan import Config, chosen_settings, names_or_all
+    from ltood.comparing.plan import Config, chosen_settings, methods_or_word, names_or_all
     from ltood.metrics import columns_of
 
     config = Config(
-        methods=names_or_all(method or ["all"]),
+        methods=methods_or_word(method or ["all"]),
         calibrators=names_or_all(calibrator or ["none"]),
         normalisers=names_or_all(normaliser or ["none"]),
     )

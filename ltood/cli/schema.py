@@ -86,9 +86,11 @@ def _entries(package: str) -> dict[str, Any]:
 
 def _with_names(compare: dict[str, Any]) -> dict[str, Any]:
     """The section `compare` with the names that its lists take."""
+    from ltood.comparing.plan import GROUPS
     from ltood.core.registry import available
 
     for package, setting in compare["properties"].items():
         listed = {"type": "array", "items": {"enum": available(package)}}
-        setting["anyOf"] = [{"enum": ["all"]}, {**listed, "minItems": 1, "uniqueItems": True}]
+        words = ["all", *(GROUPS if package == "methods" else ())]
+        setting["anyOf"] = [{"enum": words}, {**listed, "minItems": 1, "uniqueItems": True}]
     return compare

@@ -14,8 +14,24 @@ from ltood.methods import published_settings
 from ltood.runtime.params import parse_assignments
 
 Names = Literal["all"] | tuple[str, ...]
+Methods = Literal["all", "long_tail"] | tuple[str, ...]
 #: Constant in the file of an entry that fits many others: "all" leaves it out.
 NAMED_ONLY = "NAMED_ONLY"
+#: Entry that leaves rows as they are.
+NONE = "none"
+#: Rows by the name of a group, as calibrator and method. Where the calibrator is "none", every one
+#: that is compared stands before the method.
+GROUPS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "long_tail": (
+        ("none", "hpm"),
+        ("none", "rp_msp"),
+        ("none", "rp_gradnorm"),
+        ("none", "rw_energy"),
+        ("none", "himplos"),
+        ("none", "knn"),
+        ("logit_adjustment", "energy"),
+    )
+}
 #: Settings by package and entry, as in params.yaml: {"methods": {"knn": {"k": 10}}}.
 Sections = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -44,21 +60,22 @@ class Config(Settings):
     """Entries to combine.
 
     Attributes:
-        methods: Names, or "all", which is all but those that choose among the others.
+        methods: Names; "all", which is all but those that choose among the others; or
+            "long_tail", a group of rows that suit long-tailed training sets.
         calibrators: Names, or "all"; "none" leaves the features as they are.
         normalisers: Names, or "all"; "none" leaves the scores as they are.
     """
 
     section: ClassVar[str] = "compare"
 
-    methods: Names = "all"
+    methods: Methods = "all"
     calibrators: Names = ("none",)
     normalisers: Names = ("none",)
 
     def check(self) -> None:
         """Check the names."""
         for package, chosen in self._slots():
-            if chosen == "all":
+            if isinstance(chosen, str):
                 continue
             if not chosen:
                 raise self.fault(package, "is empty; name at least one entry, or write all.")
@@ -68,7 +85,7 @@ class Config(Settings):
                 if chosen.count(name) > 1:
                     raise self.fault(package, f"names {name} twice; name it once.")
 
-    def _slots(self) -> tuple[tuple[str, Names], ...]:
+    def _slots(self) -> tuple[tuple[str, Methods], ...]:
         return (
             ("calibrators", self.calibrators),
             ("methods", self.methods),
@@ -76,28 +93,48 @@ class Config(Settings):
         )
 
     def names(self, package: str) -> list[str]:
-        """Chosen entries of "methods", "calibrators" or "normalisers"."""
+        """Entries of "methods", "calibrators" or "normalisers" that any row has."""
+        rows = GROUPS.get(str(self.methods), ())
+        if package == "methods" and rows:
+            return list(dict.fromkeys(method for _, method in rows))
+        own = [calibrator for calibrator, _ in rows] if package == "calibrators" else []
+        others = [name for name in own if name != NONE]
+        return list(dict.fromkeys([*self._chosen(package), *others]))
+
+    def _chosen(self, package: str) -> list[str]:
+        """Entries that were named, or all."""
         chosen = dict(self._slots())[package]
-        if chosen != "all":
+        if not isinstance(chosen, str):
             return list(chosen)
         return [name for name in available(package) if not flag(package, name, NAMED_ONLY)]
 
     def combinations(self) -> Iterator[Combination]:
         """All rows, calibrator by calibrator, then method by method."""
+        rows = GROUPS.get(str(self.methods))
+        if rows is None:
+            rows = tuple((NONE, method) for method in self._chosen("methods"))
+        normalisers = self._chosen("normalisers")
         for calibrator in self.names("calibrators"):
-            for method in self.names("methods"):
-                for normaliser in self.names("normalisers"):
-                    yield Combination(calibrator, method, normaliser)
+            is_chosen = calibrator in self._chosen("calibrators")
+            for own, method in rows:
+                if own == calibrator != NONE or (own == NONE and is_chosen):
+                    for normaliser in normalisers:
+                        yield Combination(calibrator, method, normaliser)
 
     @property
     def is_explicit(self) -> bool:
         """Whether every entry was named, so that one that does not fit is a failure."""
-        return all(chosen != "all" for _, chosen in self._slots())
+        return not any(isinstance(chosen, str) for _, chosen in self._slots())
 
 
 def names_or_all(given: Sequence[str]) -> Names:
     """Names of a command line, where the single word "all" stands for every entry."""
     return "all" if list(given) == ["all"] else tuple(given)
+
+
+def methods_or_word(given: Sequence[str]) -> Methods:
+    """Methods of a command line, where the name of a group may stand alone, too."""
+    return "long_tail" if list(given) == ["long_tail"] else names_or_all(given)
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:

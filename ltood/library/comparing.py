@@ -19,7 +19,7 @@ from ltood.store.layout import OOD_PREFIX
 from ltood.store.memory import Given, MemoryStore
 
 if TYPE_CHECKING:
-    from ltood.comparing.plan import Names
+    from ltood.comparing.plan import Methods
     from ltood.library.features import Features
     from ltood.store.reading import StoreReader
 
@@ -61,7 +61,8 @@ def compare(
         prior: Class counts; counted from the training labels where not given.
         local: Local features, [N, P, D], by "train", "val", "test" and the names of the OOD sets.
         class_names: Names of the classes in label order.
-        methods: "all" (all but auto), or names and objects, each of another kind.
+        methods: "all" (all but auto), "long_tail" (a group of rows that suit long tails), or
+            names and objects, each of another kind.
         calibrators: "all", or names and objects; "none" leaves the features as they are.
         normalisers: "all", or names and objects; "none" leaves the scores as they are.
         groups: OOD sets over which further means are taken, such as
@@ -152,10 +153,12 @@ def _names(
     package: str,
     given: str | Entry | Iterable[str | Entry],
     settings: dict[str, dict[str, Any]],
-) -> "Names":
+) -> "Methods":
     """Names as `Config` takes them; settings of objects go to `settings`."""
     if isinstance(given, str):
-        return "all" if given == "all" else (given,)
+        from ltood.comparing.plan import methods_or_word, names_or_all
+
+        return (methods_or_word if package == "methods" else names_or_all)([given])
     specs = [spec_of(package, item) for item in (given if isinstance(given, Iterable) else [given])]
     chosen = [spec.name for spec in specs]
     if len(set(chosen)) < len(chosen):

@@ -32,7 +32,7 @@ class Config(Settings):
             unit features; 0 or more. At 0 it is Mahalanobis++.
     """
 
-    ridge: NonNegative = 0.01
+    ridge: NonNegative = 0.1
 
 
 class HPM(NearestMean[Config]):

@@ -2,8 +2,17 @@
 
 import pytest
 
-from ltood.comparing.plan import Combination, Config, by_package, names_or_all, parse_settings
-from ltood.core.errors import ConfigError
+from ltood.comparing.plan import (
+    GROUPS,
+    Combination,
+    Config,
+    by_package,
+    methods_or_word,
+    names_or_all,
+    parse_settings,
+)
+from ltood.core.errors import ConfigError, UnknownNameError
+from ltood.core.registry import available, check_name
 
 
 def test_titles_leave_none_out():
@@ -53,3 +62,38 @@ def test_what_chooses_among_the_others_is_compared_where_it_is_named():
     assert {"ensemble", "knn"} <= set(everything)
     assert "auto" not in everything
     assert Config(("auto", "knn")).names("methods") == ["auto", "knn"]
+
+
+def test_groups_name_entries_and_take_no_names():
+    for group, rows in GROUPS.items():
+        assert group not in available("methods")
+        assert methods_or_word([group]) == Config(methods=group).methods == group
+        for calibrator, method in rows:
+            check_name("calibrators", calibrator)
+            check_name("methods", method)
+    with pytest.raises(UnknownNameError, match="No method 'long_tail'"):
+        Config(methods=methods_or_word(["long_tail", "knn"]))
+    with pytest.raises(ConfigError, match=r"compare.calibrators is 'long_tail'"):
+        Config(calibrators="long_tail")
+
+
+def test_a_group_brings_its_calibrators_for_its_own_rows_alone():
+    config = Config("long_tail", ("none", "patt"))
+    titles = [row.title for row in config.combinations()]
+    assert len(set(titles)) == len(titles)
+    assert [title for title in titles if "+" not in title] == [
+        *("hpm", "rp_msp", "rp_gradnorm", "rw_energy", "himplos", "knn")
+    ]
+    assert {"patt+hpm", "patt+knn", "logit_adjustment+energy"} <= set(titles)
+    assert not {"energy", "patt+energy", "logit_adjustment+hpm"} & set(titles)
+    assert not config.is_explicit
+    settings = {"logit_adjustment": {"tau": 2.0}, "energy": {"temperature": 2.0}}
+    assert by_package(settings, config)["calibrators"] == {"logit_adjustment": {"tau": 2.0}}
+
+
+def test_a_group_stands_behind_a_calibrator_of_its_own_where_that_is_named():
+    config = Config("long_tail", ("logit_adjustment",), ("none", "imood"))
+    titles = [row.title for row in config.combinations()]
+    assert {"logit_adjustment+hpm", "logit_adjustment+energy+imood"} <= set(titles)
+    assert titles.count("logit_adjustment+energy") == 1
+    assert "hpm" not in titles
