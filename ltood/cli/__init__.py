@@ -19,6 +19,7 @@ from ltood.cli import (
     listing,
     new,
     predict,
+    preset,
     pull,
     push,
     report,
@@ -65,6 +66,7 @@ app.command(
 )(stage.stage)
 app.command("new")(new.new)
 app.command("init")(init.init)
+app.command("preset")(preset.preset)
 app.command("schema")(schema.schema)
 app.command("skill")(skill.skill)
 app.command("doctor")(doctor.doctor)

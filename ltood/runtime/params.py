@@ -6,7 +6,7 @@ within limits that no real settings reach: a short text cannot keep the reader b
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,42 @@ def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         ConfigError: As `read_params`.
     """
+
+    def add(content: dict[str, Any]) -> None:
+        for key, added in sections.items():
+            content[key] = content.get(key) or {}
+            content[key].update(added)
+
+    return _changed(path, add)
+
+
+def with_settings(path: Path, settings: Mapping[str, Any]) -> str:
+    """Text of a parameter file with settings replaced or added; the rest and its comments stay.
+
+    Args:
+        path: The file; empty or absent counts as one without settings.
+        settings: Values by name, in sections inside one another as in the file.
+
+    Raises:
+        ConfigError: As `read_params`.
+    """
+    return _changed(path, lambda content: _merge(content, settings))
+
+
+def _merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if key in content and content[key] == value:
+            continue  # a list keeps its form
+        if not isinstance(value, Mapping):
+            content[key] = value
+            continue
+        if not isinstance(content.get(key), dict):
+            content[key] = {}
+        _merge(content[key], value)
+
+
+def _changed(path: Path, change: Callable[[dict[str, Any]], None]) -> str:
+    """Text of a parameter file after a change of its values, with its comments."""
     from ruamel.yaml import YAML
 
     text = params_text(path) if path.exists() else ""
@@ -107,9 +143,7 @@ def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
     # The reader that keeps comments has no limits.
     content = yaml.load(text) if parse_params(text, path) else {}
     kept = "" if content else text  # Comments alone belong to nothing that is written below.
-    for key, added in sections.items():
-        content[key] = content.get(key) or {}
-        content[key].update(added)
+    change(content)
     written = io.StringIO(kept)
     written.seek(0, io.SEEK_END)
     yaml.dump(content, written)
