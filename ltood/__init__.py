@@ -57,6 +57,7 @@ _NAMES = {
     "OODD": "methods.oodd",
     "OpenMax": "methods.openmax",
     "OptFS": "methods.optfs",
+    "OutlierClass": "methods.outlier_class",
     "PATT": "calibrators.patt",
     "PNML": "methods.pnml",
     "Pipeline": "library.pipeline",

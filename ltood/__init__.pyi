@@ -57,6 +57,7 @@ from ltood.methods.nnguide import NNGuide as NNGuide
 from ltood.methods.oodd import OODD as OODD
 from ltood.methods.openmax import OpenMax as OpenMax
 from ltood.methods.optfs import OptFS as OptFS
+from ltood.methods.outlier_class import OutlierClass as OutlierClass
 from ltood.methods.pnml import PNML as PNML
 from ltood.methods.react import ReAct as ReAct
 from ltood.methods.relation import Relation as Relation

@@ -63,9 +63,11 @@ def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) ->
     head = ClassifierHead(
         weight=blocks - 0.25 + 0.05 * torch.randn(num_classes, dim, generator=rng),
         bias=0.1 * torch.randn(num_classes, generator=rng),
-        # An ID image has one strong block, an outlier a weak sum: g is large for ID.
-        extra_weight=torch.full((1, dim), 0.5),
-        extra_bias=torch.full((1,), -6.0),
+        # An ID image has one strong block, an outlier a weak sum: g is large for ID, and the
+        # class of outliers, which comes last, for them.
+        extra_weight=torch.tensor([[0.5], [-0.5]]).expand(2, dim),
+        extra_bias=torch.tensor([-6.0, 6.0]),
+        outlier_classes=torch.tensor(1.0),
         bn_weight=torch.full((dim,), 0.7),
         bn_bias=torch.full((dim,), 0.6),
         logit_scale=torch.tensor(100.0),

@@ -42,7 +42,15 @@ def sliced(head: ClassifierHead, kept: Tensor) -> ClassifierHead:
         for name, array in head.arrays().items()
         if HEAD_SHAPES[name][:1] == ("C",)
     }
-    return replace(head, **of_classes)
+    # Experts have all their outputs in one array, the auxiliary ones last.
+    extra = torch.arange(head.num_classes, head.num_classes + head.num_aux_outputs)
+    outputs = torch.cat([kept, extra.to(kept.device)])
+    of_experts = {
+        name: array[:, outputs]
+        for name, array in head.arrays().items()
+        if HEAD_SHAPES[name][1:2] == ("C + e",)
+    }
+    return replace(head, **of_classes, **of_experts)
 
 
 def refitted(
@@ -91,7 +99,10 @@ def refitted(
         options={"maxiter": MOST_STEPS, "gtol": tolerance, "ftol": 0.0, "maxcor": 20},
     )
     weight, bias = head_of(found.x)
-    return replace(head, weight=weight.float(), bias=bias.float())
+    # It is then no longer the mean of its experts.
+    return replace(
+        head, weight=weight.float(), bias=bias.float(), expert_weight=None, expert_bias=None
+    )
 
 
 class _Rows:

@@ -144,8 +144,10 @@ class _Data:
             (-(weight * centres).sum(1) / 2).to(device),
             bn_weight=torch.ones(shape.dim, device=device),
             bn_bias=torch.full((shape.dim,), 0.5, device=device),
-            extra_weight=(-weight.mean(0, keepdim=True)).to(device),
-            extra_bias=torch.zeros(1, device=device),
+            # A detector node and a class of outliers.
+            extra_weight=(-weight.mean(0, keepdim=True)).repeat(2, 1).to(device),
+            extra_bias=torch.zeros(2, device=device),
+            outlier_classes=torch.tensor(1.0, device=device),
             negative_weight=normal(_NEGATIVES * shape.classes, shape.dim).to(device),
             no_weight=(-weight).to(device),
         )

@@ -42,6 +42,11 @@ class ClassifierHead:
         negative_weight: Text embeddings of M negative labels, words far from every class, [M, D],
             or None.
         no_weight: Text embeddings of "no" prompts, which deny the class, [C, D], or None.
+        outlier_classes: How many of the auxiliary outputs, the last ones, are classes of outliers
+            that share a softmax with the ID classes, 0-d, or None for none.
+        expert_weight: Weights of m heads whose mean this head is, each with its classes and then
+            its auxiliary outputs, [m, C + e, D], or None.
+        expert_bias: Their biases, [m, C + e], or None.
     """
 
     weight: Tensor
@@ -60,6 +65,9 @@ class ClassifierHead:
     mahalanobis_map: Tensor | None = None
     negative_weight: Tensor | None = None
     no_weight: Tensor | None = None
+    outlier_classes: Tensor | None = None
+    expert_weight: Tensor | None = None
+    expert_bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Widen or narrow all numbers to float32; check shapes and that numbers are finite."""
@@ -79,6 +87,12 @@ class ClassifierHead:
                     f"head {name} holds NaN or infinity (in float32); give the layer of a network "
                     "whose training did not diverge."
                 )
+        count = 0.0 if self.outlier_classes is None else float(self.outlier_classes)
+        if not (0 <= count <= sizes["e"] and count.is_integer()):
+            raise DataError(
+                f"head outlier_classes is {count:g}, but the head has {sizes['e']} auxiliary "
+                "outputs; it counts those of them, from the last, that are classes of outliers."
+            )
 
     @classmethod
     def of(cls, head: "Head") -> "ClassifierHead":
@@ -139,6 +153,11 @@ class ClassifierHead:
     def num_aux_outputs(self) -> int:
         """Number of auxiliary outputs e."""
         return 0 if self.extra_bias is None else len(self.extra_bias)
+
+    @property
+    def num_outlier_classes(self) -> int:
+        """Number of auxiliary outputs, the last ones, that are classes of outliers."""
+        return 0 if self.outlier_classes is None else int(self.outlier_classes)
 
     def logits(self, features: Tensor) -> Tensor:
         """Class logits of `features` [N, D], [N, C]; without scale or temperature."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ltood.core.errors import DataError
 
 #: Every array of a head and its shape: C classes, D features, e auxiliary outputs, M negative
-#: labels. The order is that of the arrays in a store.
+#: labels, m experts. The order is that of the arrays in a store.
 HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "weight": ("C", "D"),
     "bias": ("C",),
@@ -23,6 +23,9 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "mahalanobis_map": (2,),
     "negative_weight": ("M", "D"),
     "no_weight": ("C", "D"),
+    "outlier_classes": (),
+    "expert_weight": ("m", "C + e", "D"),
+    "expert_bias": ("m", "C + e"),
 }
 
 #: Arrays that are only valid together.
@@ -30,6 +33,7 @@ HEAD_PAIRS = (
     ("extra_weight", "extra_bias"),
     ("gamma_weight", "gamma_bias"),
     ("frozen_weight", "frozen_copies"),
+    ("expert_weight", "expert_bias"),
 )
 
 
@@ -57,15 +61,18 @@ def check_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         if (weights in shapes) != (biases in shapes):
             raise DataError(f"head {weights} and {biases} must be given together.")
     # An array of too few axes is refused below, with its name.
-    aux, negatives = (shapes.get(name) or (0,) for name in ("extra_bias", "negative_weight"))
+    aux, negatives, experts = (
+        shapes.get(name) or (0,) for name in ("extra_bias", "negative_weight", "expert_bias")
+    )
     sizes = {
         "C": shapes["weight"][0],
         "D": shapes["weight"][1],
         "e": aux[0],
         "M": negatives[0],
     }
+    known = {**sizes, "m": experts[0], "C + e": sizes["C"] + sizes["e"]}
     for name, shape in shapes.items():
-        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
+        wanted = tuple(known[size] if isinstance(size, str) else size for size in HEAD_SHAPES[name])
         if shape != wanted:
             turned = name == "bias" and shape == shapes["weight"][1:]
             raise DataError(

@@ -29,6 +29,7 @@ class Need(enum.Enum):
     AUX_OUTPUTS = "an auxiliary output of the head, such as a detector node (extra_weight)"
     NEGATIVES = "text features of negative labels (negative_weight in the head)"
     NO_HEAD = 'text features of "no" prompts (no_weight in the head)'
+    OUTLIER_CLASSES = "classes of outliers in the head (outlier_classes)"
     NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"
 
 

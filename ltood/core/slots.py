@@ -280,7 +280,9 @@ def check_needs(
         Need.HEAD: head is not None,
         Need.PRIOR: inputs.prior is not None,
         Need.LOCAL: has_local,
-        Need.AUX_OUTPUTS: head is not None and head.num_aux_outputs > 0,
+        # Classes of outliers are high for OOD, all other auxiliary outputs for ID.
+        Need.AUX_OUTPUTS: head is not None and head.num_aux_outputs > head.num_outlier_classes,
+        Need.OUTLIER_CLASSES: head is not None and head.num_outlier_classes > 0,
         Need.NEGATIVES: head is not None and head.negative_weight is not None,
         Need.NO_HEAD: head is not None and head.no_weight is not None,
         Need.NORM: head is not None and head.bn_weight is not None and head.bn_bias is not None,

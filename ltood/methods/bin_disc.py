@@ -8,7 +8,7 @@ the authors' 1 - sigmoid(g) ranks alike but rounds to 0 for confident rows, whic
 
 Formula:
     score = -u
-    u = first auxiliary output of the head, high for ID
+    u = first auxiliary output of the head, high for ID (classes of outliers come after it)
 """
 
 from dataclasses import dataclass

@@ -65,9 +65,14 @@ class Recipe(nn.Module, ABC):
         """Auxiliary outputs e that the head gets, such as a detector node."""
         return 0
 
+    @property
+    def num_outlier_classes(self) -> int:
+        """How many of the auxiliary outputs, the last ones, are classes of outliers."""
+        return 0
+
 
 class FrozenRecipe(Recipe):
-    """The backbone is taken as it is: the checkpoint depends on `num_aux_outputs` alone."""
+    """The backbone is taken as it is: the checkpoint depends on the numbers of outputs alone."""
 
 
 class HeadRecipe(FrozenRecipe):

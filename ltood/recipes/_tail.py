@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
@@ -28,8 +29,18 @@ def tail_classes(prior: ClassPrior, share: float, where: str, *, index_order: bo
             f"{where}.tail_share is {share}, which leaves none of {num} classes for the tail; set "
             f"it to {1 / num:.2g} or more."
         )
-    # A stable sort gives the official tail wherever classes are sorted by count.
-    ranked = np.arange(num) if index_order else np.argsort(-prior.counts, kind="stable")
+    ranked = ranked_classes(prior, index_order=index_order)
     is_tail = torch.zeros(num, dtype=torch.bool)
     is_tail[torch.from_numpy(ranked[num_head:])] = True
     return is_tail
+
+
+def ranked_classes(prior: ClassPrior, *, index_order: bool) -> NDArray[np.intp]:
+    """Classes from the most frequent to the rarest, [C].
+
+    Args:
+        prior: Training counts.
+        index_order: In the order of their index instead, as official code takes them.
+    """
+    # A stable sort gives the official order wherever classes are sorted by count.
+    return np.arange(prior.num_classes) if index_order else np.argsort(-prior.counts, kind="stable")

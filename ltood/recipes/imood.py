@@ -4,7 +4,9 @@ Source: Liu et al., "Rethinking Out-of-Distribution Detection on Imbalanced Data
 NeurIPS 2024 (arXiv:2407.16430), section 3.3, with the released code where the paper is silent.
 Defaults are the published settings of all its long-tailed tables: tau 1, weights 0.5 and 0.05,
 two views, one outlier per image (for its OE + PASCL row on CIFAR100-LT PASCL's own settings are
-auxiliary_weight 0.02 and temperature 0.2).
+auxiliary_weight 0.02 and temperature 0.2). `auxiliary: cocl` trains it on top of COCL (Miao et al.,
+AAAI 2024), its highest row. Neither paper nor code says how the two are joined: here the class of
+outliers takes part in the adjusted cross entropy with a prior of 1.
 
 Departures, each undone by its switch: the feature pool of `base: maha` holds ID features, of
 which each class keeps as many as it has images (official_pool: outliers under ID labels, one per
@@ -41,6 +43,7 @@ from ltood.networks.backbone import Backbone
 from ltood.recipes._base import StepBatch
 from ltood.recipes._class_pool import ClassPool
 from ltood.recipes._mixed_batches import AuxPerImage, MixedOutput, MixedRecipe
+from ltood.recipes._outlier_class import Groups, OutlierClassTerms, joint_cross_entropy
 from ltood.recipes._tail import tail_classes
 from ltood.runtime.console import log
 
@@ -56,12 +59,15 @@ class Config(Settings):
             w logsumexp(z) + b; "oe" is w (largest probability - 1/C) + b, with the cross entropy
             to uniform on outliers as well; "maha" is w (squared Mahalanobis distance) + b.
         auxiliary: Term next to the detector's: "pascl" contrasts tail classes with one another
-            and with outliers; "simclr", as the released code names it, is a second detector on
-            the first output of the projection.
+            and with outliers; "cocl" adds COCL's class of outliers, its prototypes of tail classes
+            and its margin of head classes; "simclr", as the released code names it, is a second
+            detector on the first output of the projection.
         detector_weight: Of all terms of the detector, 0 or more.
-        auxiliary_weight: Of the auxiliary term, 0 or more.
-        temperature: Divides the cosines of "pascl"; unitless, above 0.
-        tail_share: Share of the classes that are the tail of "pascl", above 0 to 1.
+        auxiliary_weight: Of the auxiliary term, 0 or more; of "cocl" the margin counts twice, so
+            that the default gives COCL's own weights for CIFAR.
+        temperature: Divides the cosines of "pascl" and "cocl"; unitless, above 0.
+        tail_share: Share of the classes that are the tail of "pascl" and "cocl", above 0 to 1; of
+            "cocl" also the head.
         dim: Width of the projection, 1 or more.
         aux_per_image: Outliers for each image of a batch, above 0.
         tau: Exponent of the prior in the logit adjustment and in the detector, 0 or more; 0 is
@@ -69,12 +75,12 @@ class Config(Settings):
         pool_rows: Most features of each class that "maha" keeps, 2 or more; null keeps as many
             as the class has images.
         official_pool: Fill the pool of "maha" as the released code does.
-        official_tail: Take the classes with the highest index for the tail of "pascl".
+        official_tail: Take the classes with the highest index for the tail of "pascl" and "cocl".
         official_start: Start w and b at random.
     """
 
     base: Literal["oe", "energy", "bin_disc", "maha"] = "bin_disc"
-    auxiliary: Literal["none", "pascl", "simclr"] = "none"
+    auxiliary: Literal["none", "pascl", "cocl", "simclr"] = "none"
     detector_weight: NonNegative = 0.5
     auxiliary_weight: NonNegative = 0.05
     temperature: Positive = 0.07
@@ -103,7 +109,8 @@ class Imood(MixedRecipe[Config]):
     Attributes:
         gamma: From features to the logarithm of gamma, D to C.
         score_map: From the base's score s to g = w s + b; not with `base: bin_disc`.
-        projection: Of features, with an auxiliary term only.
+        projection: Of features, with `auxiliary: pascl` and `simclr` only.
+        margins: Terms of COCL, with `auxiliary: cocl` only.
         pool: Features of the classes, with `base: maha` only.
     """
 
@@ -113,20 +120,21 @@ class Imood(MixedRecipe[Config]):
     gamma: nn.Linear
     score_map: nn.Linear
     projection: nn.Sequential
+    margins: OutlierClassTerms
     pool: ClassPool
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
         """Take settings and class counts.
 
         Raises:
-            ConfigError: If `auxiliary: pascl` would have a tail without classes.
+            ConfigError: If `auxiliary: pascl` or `cocl` would have a tail without classes.
             DataError: If a class has no training images and tau is above 0 or the base is maha.
         """
         super().__init__(config, prior)
         self.register_buffer("log_prior", self.shift.log_softmax(dim=0))
         if config.base == "maha":
             prior.probabilities()
-        if config.auxiliary == "pascl":
+        if config.auxiliary in ("pascl", "cocl"):
             is_tail = tail_classes(
                 prior, config.tail_share, "recipes.imood", index_order=config.official_tail
             )
@@ -134,8 +142,13 @@ class Imood(MixedRecipe[Config]):
 
     @property
     def num_aux_outputs(self) -> int:
-        """One node with `base: bin_disc`, whose logit is high for ID; none otherwise."""
-        return 1 if self.config.base == "bin_disc" else 0
+        """A node, high for ID, with `base: bin_disc`, and then COCL's class of outliers."""
+        return (self.config.base == "bin_disc") + self.num_outlier_classes
+
+    @property
+    def num_outlier_classes(self) -> int:
+        """One with `auxiliary: cocl`."""
+        return int(self.config.auxiliary == "cocl")
 
     def attach(self, backbone: Backbone) -> None:
         """Build the gamma layer, and what the base and the auxiliary term need."""
@@ -150,7 +163,10 @@ class Imood(MixedRecipe[Config]):
                 weight, bias = (-1 / width, 2.0) if config.base == "maha" else (1.0, 0.0)
                 nn.init.constant_(self.score_map.weight, weight)
                 nn.init.constant_(self.score_map.bias, bias)
-        if config.auxiliary != "none":
+        if config.auxiliary == "cocl":
+            groups = Groups(config.tail_share, config.tail_share, config.official_tail)
+            self.margins = OutlierClassTerms(self.prior, groups, "recipes.imood", width)
+        elif config.auxiliary != "none":
             self.projection = nn.Sequential(
                 nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.dim)
             )
@@ -186,7 +202,8 @@ class Imood(MixedRecipe[Config]):
     def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """Terms in nats: `cross_entropy`, `gamma`, `discrimination`, and those of the settings.
 
-        `base: oe` adds `outlier_exposure`, `auxiliary: pascl` adds `asymmetric_contrast` and
+        `base: oe` adds `outlier_exposure`, `auxiliary: pascl` adds `asymmetric_contrast`,
+        `auxiliary: cocl` adds `outlier_class`, `tail_prototypes` and `head_margin`, and
         `auxiliary: simclr` adds `projected_discrimination`.
 
         Raises:
@@ -194,7 +211,10 @@ class Imood(MixedRecipe[Config]):
             DataError: If official_pool meets fewer outliers than images.
         """
         config, out = self.config, self.mixed_pass(batch)
-        terms = {"cross_entropy": self.cross_entropy(out)}
+        if config.auxiliary == "cocl":
+            terms = {"cross_entropy": joint_cross_entropy(out, self.shift, 1)}
+        else:
+            terms = {"cross_entropy": self.cross_entropy(out)}
         # Small probabilities of rare classes are divided by: too much for 16 bits.
         with torch.autocast(out.logits.device.type, enabled=False):
             detector = self._detector_terms(out, batch)
@@ -207,6 +227,12 @@ class Imood(MixedRecipe[Config]):
                 self.projection(out.aux_pooled),
                 temperature=config.temperature,
             )
+        elif config.auxiliary == "cocl":
+            margins = self.margins(
+                out, batch.generator, temperature=config.temperature, margin=1.0, parts=1
+            )
+            margins["head_margin"] *= 2
+            terms |= {name: config.auxiliary_weight * value for name, value in margins.items()}
         elif config.auxiliary == "simclr":
             first, others = (
                 self.projection(rows)[:, 0].to(out.logits.dtype)

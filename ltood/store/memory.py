@@ -44,6 +44,8 @@ REMEDIES: Mapping[Need, str] = {
     Need.AUX_OUTPUTS: "give head=ClassifierHead(...) with extra_weight and extra_bias",
     Need.NEGATIVES: "give head=ClassifierHead(...) with negative_weight",
     Need.NO_HEAD: "give head=ClassifierHead(...) with no_weight",
+    Need.OUTLIER_CLASSES: "give head=ClassifierHead(...) with extra_weight, extra_bias and "
+    "outlier_classes, their number",
     Need.NORM: "give head=ClassifierHead(...) with bn_weight and bn_bias",
 }
 

@@ -130,9 +130,12 @@ def inputs_of_given(recipe: Recipe) -> dict[str, Any]:
     A head that is made later may start afresh, so that such weights are not those of others.
     """
     fresh = {"head": "if_fitting"} if isinstance(recipe, ProbeRecipe) else {}
+    settings = {"num_aux_outputs": recipe.num_aux_outputs}
+    if recipe.num_outlier_classes:
+        settings["outlier_classes"] = recipe.num_outlier_classes
     return {
         **fresh,
-        "recipe": {"name": "pretrained", "settings": {"num_aux_outputs": recipe.num_aux_outputs}},
+        "recipe": {"name": "pretrained", "settings": settings},
         "training": {},
         "precision": "float32",
         "seed": 0,

@@ -98,6 +98,7 @@ def train(
         backbone, extras = build(plan, recipe, data, given)
         ranks.on_rank_zero(lambda: work.clear(out, state_folder, state=not state))
         if not isinstance(recipe, TrainingRecipe):
+            extras = {**extras, **_counted(recipe)}
             return ranks.on_rank_zero(
                 lambda: _finish(backbone, extras, [], inputs, state_folder, out)
             )
@@ -109,7 +110,8 @@ def train(
         finally:
             run.close()
         run.averaged.apply()
-        extras, history = recipe.head_extras(), run.progress.history
+        extras = {**recipe.head_extras(), **_counted(recipe)}
+        history = run.progress.history
         return ranks.on_rank_zero(
             lambda: _finish(backbone, extras, history, inputs, state_folder, out)
         )
@@ -150,6 +152,12 @@ def _inputs(
 def _wants_aux(recipe: Recipe) -> bool:
     """Whether training sees auxiliary outliers."""
     return isinstance(recipe, TrainingRecipe) and recipe.aux_per_image > 0
+
+
+def _counted(recipe: Recipe) -> dict[str, NDArray[np.float32]]:
+    """The number of classes of outliers as an array of the head, where there are any."""
+    num = recipe.num_outlier_classes
+    return {"outlier_classes": np.array(num, dtype=np.float32)} if num else {}
 
 
 def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,9 @@ def test_a_slice_keeps_the_logits_of_its_classes_and_all_that_belongs_to_none():
         logit_scale=torch.tensor(100.0),
         gamma_weight=torch.randn(4, 6),
         gamma_bias=torch.randn(4),
+        outlier_classes=torch.tensor(1.0),
+        expert_weight=torch.randn(2, 5, 6),
+        expert_bias=torch.randn(2, 5),
     )
     kept = torch.tensor([0, 2, 3])
     part = sliced(whole, kept)
@@ -89,5 +92,8 @@ def test_a_slice_keeps_the_logits_of_its_classes_and_all_that_belongs_to_none():
     torch.testing.assert_close(part.logits(features), whole.logits(features)[:, kept])
     assert torch.equal(part.gamma_weight, whole.gamma_weight[kept])
     assert torch.equal(part.gamma_bias, whole.gamma_bias[kept])
-    for name in ("extra_weight", "extra_bias", "bn_weight", "bn_bias", "logit_scale"):
+    assert torch.equal(part.expert_weight, whole.expert_weight[:, [0, 2, 3, 4]])
+    assert torch.equal(part.expert_bias, whole.expert_bias[:, [0, 2, 3, 4]])
+    nodes = ("extra_weight", "extra_bias", "outlier_classes")
+    for name in (*nodes, "bn_weight", "bn_bias", "logit_scale"):
         assert torch.equal(getattr(part, name), getattr(whole, name))

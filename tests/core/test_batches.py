@@ -115,11 +115,12 @@ def test_every_need_is_checked(need):
 
 
 def test_met_needs_pass(head):
-    full = ClassifierHead(
-        head.weight, head.bias, torch.zeros(1, 4), torch.zeros(1), torch.ones(4), torch.zeros(4)
-    )
+    nodes = torch.zeros(2, 4), torch.zeros(2)
+    norm = torch.ones(4), torch.zeros(4)
     texts = {"negative_weight": torch.ones(2, 4), "no_weight": torch.ones(3, 4)}
-    full = dataclasses.replace(full, **texts)
+    full = ClassifierHead(
+        head.weight, head.bias, *nodes, *norm, outlier_classes=torch.tensor(1), **texts
+    )
     parts = {"head": full, "aux": torch.ones(1, 4), "val": torch.ones(2, 4)}
     inputs = FitInputs.of(torch.randn(3, 4), torch.tensor([0, 1, 2]), **parts)
     check_needs("method toy", frozenset(Need), inputs, has_local=True)
@@ -179,6 +180,15 @@ def test_state_is_what_fit_learned():
                 "extra_bias": np.zeros(1),
             },
             r"it must be \(1, 4\)",
+        ),
+        (
+            {
+                "weight": np.zeros((3, 4)),
+                "bias": np.zeros(3),
+                "expert_weight": np.zeros((2, 3, 4)),
+                "expert_bias": np.zeros((2, 4)),
+            },
+            r"expert_bias has shape \(2, 4\).*be \(2, 3\)\.$",
         ),
     ],
 )

@@ -12,7 +12,6 @@ from conftest import COUNTS, DIM, make_toy
 
 from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, NotFittedError
-from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
@@ -168,15 +167,10 @@ def test_fit_does_not_depend_on_batches(name, toy):
 def test_class_order_does_not_matter(name, toy):
     order = torch.tensor([2, 0, 3, 1])
     back = torch.argsort(order)
-    head = ClassifierHead(
-        toy.head.weight[order],
-        toy.head.bias[order],
-        toy.head.extra_weight,
-        toy.head.extra_bias,
-        toy.head.bn_weight,
-        toy.head.bn_bias,
-        toy.head.logit_scale,
-        negative_weight=toy.head.negative_weight,
+    head = dataclasses.replace(
+        toy.head,
+        weight=toy.head.weight[order],
+        bias=toy.head.bias[order],
         no_weight=toy.head.no_weight[order],
     )
 

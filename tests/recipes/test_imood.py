@@ -13,6 +13,8 @@ from ltood.core.prior import ClassPrior
 from ltood.core.settings import parse
 from ltood.networks.checkpoint import read_head_extras
 from ltood.recipes._class_pool import ClassPool
+from ltood.recipes.cocl import Cocl
+from ltood.recipes.cocl import Config as CoclConfig
 from ltood.recipes.imood import Config, Entry
 from ltood.training.loop import Run
 
@@ -166,6 +168,27 @@ def test_without_a_prior_the_detector_is_told_of_none():
     np.testing.assert_allclose(recipe.log_prior.exp(), [1 / 3] * 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("base", "outputs"), [("bin_disc", 2), ("energy", 1)])
+def test_on_top_of_cocl_both_keep_their_terms(base, outputs):
+    step = GoldenStep(outputs)
+    recipe = Entry(Config(base=base, auxiliary="cocl"), step.prior)
+    assert (recipe.num_aux_outputs, recipe.num_outlier_classes) == (outputs, 1)
+    recipe.attach(step.backbone)
+    alone = Cocl(CoclConfig(tau=1.0), step.prior)
+    alone.attach(step.backbone)
+    alone.margins = recipe.margins
+    recipe.log_prior = torch.tensor(step.prior.log()).log_softmax(dim=0)
+    step.batch = replace(step.batch, generator=torch.Generator().manual_seed(3))
+    terms = step.terms(recipe)
+    step.batch = replace(step.batch, generator=torch.Generator().manual_seed(3))
+    expected = step.terms(alone)
+    assert set(terms) == {*expected, "gamma", "discrimination"}
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value.item(), rel=1e-12), name
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in recipe.parameters())
+
+
 @pytest.mark.parametrize("base", ["bin_disc", "energy", "oe", "maha"])
 def test_a_tiny_net_learns_to_tell_outliers(tmp_path, base):
     settings = {"base": base, "auxiliary": "pascl", "tail_share": 1.0}
@@ -255,7 +278,7 @@ def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
     ("settings", "sentence"),
     [
         ({"base": "knn"}, r"imood\.base is 'knn'"),
-        ({"auxiliary": "cocl"}, r"imood\.auxiliary is 'cocl'"),
+        ({"auxiliary": "eat"}, r"imood\.auxiliary is 'eat'"),
         ({"detector_weight": -1.0}, r"imood\.detector_weight is -1\.0"),
         ({"auxiliary_weight": math.inf}, r"imood\.auxiliary_weight is inf"),
         ({"temperature": 0.0}, r"imood\.temperature is 0\.0"),
