@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from ltood.core.registry import available, load, summary
+from ltood.core.registry import TRANSDUCTIVE, available, flag, load, summary
 from ltood.core.settings import to_section
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,8 @@ def _row(kind: str, name: str) -> str:
     settings = ", ".join(
         f"`{key}: {_plain(value)}`" for key, value in to_section(module.Config()).items()
     )
-    cells = (f"`{name}`", summary(kind, name), _source(kind, name), needs, settings)
+    mark = " **Transductive.**" if flag(kind, name, TRANSDUCTIVE) else ""
+    cells = (f"`{name}`", summary(kind, name) + mark, _source(kind, name), needs, settings)
     return "| " + " | ".join(map(_cell, cells)) + " |"
 
 

@@ -98,7 +98,7 @@ def entries(kind: str, about: str) -> str:
 
 
 def _entry(kind: str, name: str) -> str:
-    from ltood.core.registry import load, source_file
+    from ltood.core.registry import TRANSDUCTIVE, flag, load, source_file
     from ltood.core.settings import describe
 
     docstring = ast.get_docstring(ast.parse(source_file(kind, name).read_bytes())) or ""
@@ -109,6 +109,8 @@ def _entry(kind: str, name: str) -> str:
     lines = [f"## {name}", "", summary, "", paragraphs(rest), ""]
     if kind in SCORED and name != "none":
         lines += [f"In Python: `ltood.{entry.__name__}`.", ""]
+    if flag(kind, name, TRANSDUCTIVE):
+        lines += ["Transductive: see [streams](../how-to/streams.md).", ""]
     if needs:
         lines += [f"Needs: {', '.join(f'`{need}`' for need in needs)}.", ""]
     settings = describe(module.Config)

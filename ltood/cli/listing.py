@@ -8,7 +8,7 @@ import typer
 
 from ltood.cli.options import AsJson
 from ltood.core.errors import UnknownNameError
-from ltood.core.registry import KINDS, available, check_name, summary
+from ltood.core.registry import KINDS, TRANSDUCTIVE, available, check_name, flag, summary
 
 #: Kinds whose entries a user chooses by name.
 LISTED = ("methods", "calibrators", "normalisers", "datasets", "backbones", "recipes")
@@ -44,7 +44,8 @@ def list_entries(
         typer.echo(json.dumps([entry(kind, name) for name in available(kind)], indent=2))
     else:
         for name in available(kind):
-            typer.echo(f"{name:<24}{summary(kind, name)}")
+            mark = " [transductive]" if flag(kind, name, TRANSDUCTIVE) else ""
+            typer.echo(f"{name:<24}{summary(kind, name)}{mark}")
         others = ", ".join(other for other in LISTED if other != kind)
         typer.echo(
             f"\n{len(available(kind))} {KINDS[kind]} entries; `ltood list {kind} NAME` shows the "
@@ -83,6 +84,7 @@ def entry(kind: str, name: str) -> dict[str, Any]:
         "name": name,
         "summary": summary(kind, name),
         "needs": sorted(need.name.lower() for need in needs),
+        "transductive": flag(kind, name, TRANSDUCTIVE),
         "settings": describe(module.Config),
     }
 
@@ -90,6 +92,11 @@ def entry(kind: str, name: str) -> dict[str, Any]:
 def _details(kind: str, found: dict[str, Any]) -> str:
     """One entry for people."""
     lines = [found["summary"], ""]
+    if found["transductive"]:
+        lines += [
+            "Transductive: scores depend on the other test rows (docs/how-to/streams.md).",
+            "",
+        ]
     if found["needs"]:
         lines += [f"Needs: {', '.join(found['needs'])}", ""]
     if not found["settings"]:

@@ -21,7 +21,7 @@ def report(
     ] = None,
 ) -> None:
     """Write metrics, curves and classes as one HTML file that opens offline."""
-    from ltood.evaluation.intervals import bootstrap
+    from ltood.evaluation.intervals import uncertainty
     from ltood.evaluation.measures import Evaluation
     from ltood.reporting.inputs import read_leaderboard
     from ltood.reporting.write import check_packages, write_report
@@ -30,5 +30,5 @@ def report(
     check_packages()
     evaluation = Evaluation(ScoreStore.open(scores), set_groups(group))
     board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
-    write_report(out, evaluation, intervals=bootstrap(evaluation), leaderboard=board, title=title)
+    write_report(out, evaluation, intervals=uncertainty(evaluation), leaderboard=board, title=title)
     echo_for(out)(str(out))

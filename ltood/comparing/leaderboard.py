@@ -13,7 +13,7 @@ from typing import Any
 
 from ltood.core.errors import LtoodError, StoreError
 from ltood.core.prior import GROUPS
-from ltood.evaluation.tables import aligned, markdown, percent
+from ltood.evaluation.tables import aligned, markdown, percent, stream_note, with_spread
 from ltood.metrics import columns_of
 from ltood.runtime.files import replace_together, to_json_bytes
 
@@ -96,8 +96,8 @@ def text_table(
     spent = {line["title"]: line for line in timings}
     heading, *rows = table_cells(board, columns)
     table = [[*heading, "fit s", "score s"]]
-    for row in rows:
-        line = spent.get(row[0])
+    for row, full in zip(rows, board["rows"], strict=True):
+        line = spent.get(full["title"])
         steps = ("fit", "score")
         seconds = (
             [f"{line[f'{step}_seconds'] + line[f'{step}_shared_seconds']:.2f}" for step in steps]
@@ -128,12 +128,26 @@ def table_cells(board: Mapping[str, Any], columns: str) -> list[list[str]]:
         if row["status"] != "ok":
             table.append([row["title"], "failed", *[""] * (len(heading) - 2)])
             continue
-        values = [row["mean"][key] for _, key in shown]
-        values += [row["groups"][name]["auroc"] for name in groups]
-        values += [row["ood"][name]["auroc"] for name in sets]
-        values += [row["mean"]["false_alarms"][group] for group in GROUPS]
-        table.append([row["title"], *map(percent, values)])
+        values = _values(row, shown, groups, sets)
+        if "stream" not in row:
+            table.append([row["title"], *map(percent, values)])
+            continue
+        spread = _values(row["stream"]["std"], shown, groups, sets)
+        table.append([f"{row['title']} (transductive)", *map(with_spread, values, spread)])
     return table
+
+
+def _values(
+    row: Mapping[str, Any],
+    shown: Sequence[tuple[str, str]],
+    groups: Sequence[str],
+    sets: Sequence[str],
+) -> list[float | None]:
+    """Values of one row in the order of the columns."""
+    values = [row["mean"][key] for _, key in shown]
+    values += [row["groups"][name]["auroc"] for name in groups]
+    values += [row["ood"][name]["auroc"] for name in sets]
+    return values + [row["mean"]["false_alarms"][group] for group in GROUPS]
 
 
 def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
@@ -147,6 +161,8 @@ def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
     for row in {row["calibrator"]: row for row in board["rows"] if "id" in row}.values():
         id_metrics = ", ".join(f"{key} {percent(value)}" for key, value in row["id"].items())
         notes.append(f"ID with calibrator {row['calibrator']}: {id_metrics}")
+    streams = (row for row in board["rows"] if "stream" in row)
+    notes += [f"{row['title']}: {stream_note(row['stream'])}" for row in streams]
     for kind in ("failed", "left out"):
         # Many methods share a reason, which may name the method: it is said for the first.
         reasons: dict[str, tuple[str, list[str]]] = {}
@@ -182,6 +198,10 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     if "full_spectrum" in row:
         full = _by_ending(row["full_spectrum"])
         per_set |= {f"{ending}@full_spectrum": values for ending, values in full.items()}
+    if "stream" in row:
+        line |= {key: row["stream"][key] for key in ("transductive", "orders")}
+        spread = _by_ending(row["stream"]["std"])
+        per_set |= {f"{ending}@std": values for ending, values in spread.items()}
     line |= row["id"]
     line |= {f"{key}/id": value for key, value in row.get("failures", {}).items()}
     for ending, values in per_set.items():

@@ -25,6 +25,7 @@ from ltood.comparing.fitting import (
 from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings
 from ltood.comparing.plan import Combination, Config, Sections
 from ltood.comparing.scores import ScoreKeeper
+from ltood.comparing.streaming import apart, play_all
 from ltood.comparing.timing import TimedBatch, Timer
 from ltood.core.batches import FeatureBatch
 from ltood.core.building import check_settings
@@ -98,7 +99,10 @@ def compare(
         view, failed = fit_view(session, rows, settings, timer)
         views += [view] if view else []
         failures |= failed
+    views, streams = apart(views)
     done, failed = _read(session, views, groups, timer, keeper)
+    played, fallen = play_all(streams, groups, timer)
+    done, failed = done | played, failed | fallen
     outcomes = {row: done.get(row) or (failures | failed)[row] for row in combinations}
     board = bind(leaderboard(outcomes, named), features=store.fingerprint)
     if keeper is not None:
@@ -127,7 +131,7 @@ def _read(
     known: dict[str, dict[Combination, ScoreSplit]] = {}
     found: dict[Combination, Found] = {}
     shifted = [name for name in store.splits if name.startswith(CSID_PREFIX)]
-    for split in ("test", *shifted, *store.ood_splits):
+    for split in ("test", *shifted, *store.ood_splits) if views else ():
         scores, failed_here = _score_split(session, views, split, timer)
         failed |= failed_here
         if keeper is not None:

@@ -47,13 +47,15 @@ class ScoreKeeper:
         """Write all splits.
 
         Args:
-            board: The finished leaderboard, whose rows decide order and titles.
+            board: The finished leaderboard, whose rows decide order and titles; transductive ones
+                are left out.
             features: Fingerprint of the feature store.
 
         Raises:
             StoreError: If the folder cannot be written.
         """
-        done = [row for row in board["rows"] if row["status"] == "ok"]
+        # Rows of streams have no scores apart from the order.
+        done = [row for row in board["rows"] if row["status"] == "ok" and "stream" not in row]
         rows = [Combination(row["calibrator"], row["method"], row["normaliser"]) for row in done]
         calibrators = list(dict.fromkeys(row.calibrator for row in rows))
         content = {

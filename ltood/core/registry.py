@@ -29,6 +29,10 @@ KINDS = {
     "metrics": "metric",
 }
 
+#: Line in the file of a method whose scores depend on the other test rows; see
+#: `ltood.core.streams`.
+TRANSDUCTIVE = "TRANSDUCTIVE"
+
 
 def _folder(package: str) -> Path:
     return Path(__file__).resolve().parent.parent / package

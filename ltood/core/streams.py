@@ -21,9 +21,6 @@ from ltood.core.limits import Count, Limits, Seed
 from ltood.core.settings import Settings
 from ltood.core.slots import Method, first_given
 
-#: Line in the file of every such method, which can be read without importing it.
-TRANSDUCTIVE = "TRANSDUCTIVE"
-
 
 @dataclass(frozen=True)
 class StreamSettings(Settings):

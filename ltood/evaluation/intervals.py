@@ -1,7 +1,7 @@
 """Bootstrap intervals: how far the choice of test images alone moves a metric."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +65,31 @@ def bootstrap(evaluation: Evaluation, *, samples: int = 200, seed: int = 0) -> d
         "ood": {item.name: _intervals(RESAMPLED, values) for item, values in per_set},
         "mean": _intervals(RESAMPLED, per_set_values.mean(axis=0)),
     }
+
+
+def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
+    """Intervals of `bootstrap`; of streams, whose rows depend on one another, deviations instead.
+
+    Returns:
+        As `bootstrap`; of streams `{"std": ...}` over the orders for each metric of `ood` and
+        `mean`, nothing where there is one order.
+
+    Raises:
+        StoreError: If the test split, every OOD set or the class counts are missing.
+        DataError: If scores break a rule.
+    """
+    if evaluation.orders is None:
+        return bootstrap(evaluation)
+    std = evaluation.metrics["stream"]["std"]
+    return {
+        "id": {},
+        "ood": {name: _deviations(values) for name, values in std["ood"].items()},
+        "mean": _deviations(std["mean"]),
+    }
+
+
+def _deviations(values: Mapping[str, float | None]) -> Intervals:
+    return {key: {"std": value} for key, value in values.items() if value is not None}
 
 
 class _Resampled:

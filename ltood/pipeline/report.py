@@ -7,7 +7,7 @@ from ltood.pipeline._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, R
 def run(params: Params) -> None:
     """Read final scores, metrics, leaderboard and regions, write report.html."""
     from ltood.evaluation.config import EvaluationConfig
-    from ltood.evaluation.intervals import bootstrap
+    from ltood.evaluation.intervals import uncertainty
     from ltood.evaluation.measures import Evaluation
     from ltood.reporting.inputs import read_leaderboard, read_metrics
     from ltood.reporting.write import check_packages, write_report
@@ -24,7 +24,7 @@ def run(params: Params) -> None:
         REPORT,
         evaluation,
         leaderboard=read_leaderboard(LEADERBOARD, evaluation),
-        intervals=bootstrap(evaluation),
+        intervals=uncertainty(evaluation),
         regions=read_regions(REGIONS),
     )
     log(f"wrote {REPORT}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ltood.evaluation.tables import stream_note
 from ltood.reporting.leaderboard import Leaderboard
 
 #: A method this far above the report's own in mean AUROC is pointed out (a fraction).
@@ -19,6 +20,11 @@ def cautions(metrics: Mapping[str, Any], board: Leaderboard | None) -> list[str]
         board: The table of all methods, if there is one.
     """
     found = []
+    if "stream" in metrics:
+        note = stream_note(metrics["stream"])
+        found.append(
+            f"{note[0].upper()}{note[1:]}. Methods that see one row at a time are not comparable."
+        )
     worse = [name for name, values in metrics["ood"].items() if values["auroc"] < 0.5]
     mean = metrics["mean"]["auroc"]
     if worse:
@@ -26,7 +32,7 @@ def cautions(metrics: Mapping[str, Any], board: Leaderboard | None) -> list[str]
             f"AUROC is below 50 % on {', '.join(worse)}: the method ranks these OOD images below "
             "ID images, which is worse than guessing. Choose another method or other settings."
         )
-    if board is not None and board.best[1] - mean > FAR_BETTER:
+    if board is not None and board.best is not None and board.best[1] - mean > FAR_BETTER:
         name, best = board.best
         found.append(
             f"On the same features {name} reaches a mean AUROC of {100 * best:.2f} %, "

@@ -77,6 +77,7 @@ class Content:
     judged_rows: list[tables.Row]
     shifted_rows: list[tables.Row]
     has_intervals: bool
+    is_stream: bool
     overview: list[panels.Panel]
     sets: list[panels.SetPanel]
     classes: ClassPanel
@@ -125,6 +126,7 @@ def build(
         tables.judged_rows(metrics),
         tables.shifted_rows(metrics),
         intervals is not None,
+        "stream" in metrics,
         panels.overview(evaluation.comparisons),
         panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
         class_panel(evaluation),

@@ -28,7 +28,7 @@ class Leaderboard:
             marked.
         constant: Columns omitted because all rows agree, such as "Calibrator none".
         without_result: Title and reason of each row that failed or was left out.
-        best: Names and mean AUROC (a fraction) of the best row.
+        best: Names and mean AUROC (a fraction) of the best row that is not transductive, if any.
     """
 
     corner: str
@@ -36,7 +36,7 @@ class Leaderboard:
     rows: list[Row]
     constant: list[str]
     without_result: list[tuple[str, str]]
-    best: tuple[str, float]
+    best: tuple[str, float] | None
 
 
 def leaderboard(
@@ -71,12 +71,13 @@ def leaderboard(
     is_name = {slot.capitalize() for slot in SLOTS}
     rows = [
         Row(
-            str(row["method"]),
+            f"{row['method']} (transductive)" if "stream" in row else str(row["method"]),
             [Cell(texts[heading][place], is_text=heading in is_name) for heading in kept],
             is_marked=row is own,
         )
         for place, row in enumerate(scored)
     ]
+    plain = [row for row in scored if "stream" not in row]
     failed = [row for row in (*board["rows"], *board["left_out"]) if row["status"] != "ok"]
     return Leaderboard(
         "Method",
@@ -84,7 +85,7 @@ def leaderboard(
         rows,
         [f"{heading} {texts[heading][0]}" for heading in constant if texts[heading][0] != ABSENT],
         [(str(row["title"]), f"{row['status']}: {row['reason']}") for row in failed],
-        (_title(scored[0]), float(scored[0]["mean"]["auroc"])),
+        (_title(plain[0]), float(plain[0]["mean"]["auroc"])) if plain else None,
     )
 
 

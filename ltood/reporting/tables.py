@@ -23,7 +23,8 @@ class Cell:
 
     Attributes:
         text: The number, or a dash where there is none.
-        interval: Confidence interval such as "[91.20, 92.05]", or empty.
+        interval: Confidence interval such as "[91.20, 92.05]", deviation over the orders of a
+            stream such as "± 0.31", or empty.
         rank: "best", "worst" or empty, within the column.
         is_text: Whether it is a name (set flush left) and not a number.
     """
@@ -80,6 +81,8 @@ def _interval(intervals: Mapping[str, Any] | None, key: str, name: str) -> str:
     bounds = (intervals or {}).get(key)
     if bounds is None:
         return ""
+    if "low" not in bounds:
+        return f"± {percent(bounds['std'], f'the deviation of {name}')}"
     low, high = (
         percent(bounds[end], f"{end} of the interval of {name}") for end in ("low", "high")
     )

@@ -39,7 +39,7 @@ def write_report(
     Args:
         out: The .html file.
         evaluation: Scores with their metrics.
-        intervals: What `bootstrap` gives for the same evaluation; None omits intervals.
+        intervals: What `uncertainty` gives for the same evaluation; None omits intervals.
         leaderboard: What `compare` gives for the same features; None omits it.
         title: Heading of the page; the chosen entries by default.
         regions: Images with the regions that do not show their class; None omits them.

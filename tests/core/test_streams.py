@@ -8,8 +8,8 @@ from ltood.core.building import EntrySpec, build_method, build_normaliser
 from ltood.core.errors import ConfigError
 from ltood.core.inputs import Need
 from ltood.core.members import Member
-from ltood.core.registry import available, flag, load
-from ltood.core.streams import TRANSDUCTIVE, Memory, StreamMethod, StreamSettings
+from ltood.core.registry import TRANSDUCTIVE, available, flag, load
+from ltood.core.streams import Memory, StreamMethod, StreamSettings
 
 
 @dataclass(frozen=True)
