@@ -156,6 +156,10 @@ def test_outliers_are_cropped_by_their_own_settings():
     )
     assert torch.equal(whole.views[0], parts.views[0])
     assert not torch.equal(whole.aux, parts.aux)
+    # The same holds for what threads cut from files.
+    batches = make_batches(GreedyRecipe, crop_area=0.3, aux_crop_area=0.2)
+    requests = batches._wanted(0, 0), batches._wanted_outliers(batches._aux, 0, 0)
+    assert [request.smallest for request in requests] == [0.3, 0.2]
 
 
 @pytest.mark.parametrize("padding", [0, 2])
