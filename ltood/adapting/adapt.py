@@ -247,4 +247,5 @@ def _finished(out: Path, inputs: Mapping[str, Any]) -> AdaptedHead | None:
     except StoreError as error:
         log(f"{error} It is made again.")
         return None
-    return found if found is not None and found.inputs == inputs else None
+    # Negative labels are added to a head afterwards, and change nothing of it.
+    return found if found is not None and found.bare.inputs == inputs else None

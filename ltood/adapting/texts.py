@@ -115,18 +115,26 @@ def template_head(encoder: TextEncoder, names: Sequence[str], templates: Sequenc
     Raises:
         DataError: If a prompt has no words or is longer than the context.
     """
-    tower = encoder.tower
     sentences = [sentence for name in names for sentence in format_templates(templates, name)]
+    rows = normalize(encode_sentences(encoder, sentences), dim=1)
+    return normalize(rows.reshape(len(names), -1, rows.shape[1]).mean(dim=1), dim=1)
+
+
+def encode_sentences(encoder: TextEncoder, sentences: Sequence[str]) -> Tensor:
+    """Text features of whole sentences, [n, D] float32, not normalised, on the encoder's device.
+
+    Raises:
+        DataError: If a sentence has no words or is longer than the context.
+    """
+    tower = encoder.tower
     prompts = tokenise(sentences, encoder.vocabulary)
     rows = []
     with torch.no_grad():
         for start in range(0, len(sentences), _PROMPTS):
             ends = prompts.ends[start : start + _PROMPTS].to(tower.device)
             tokens = prompts.tokens[start : start + _PROMPTS, : int(ends.max()) + 1]
-            encoded = tower.encode(tower.embed(tokens.to(tower.device)), ends)
-            rows.append(normalize(encoded, dim=1))
-        mean = torch.cat(rows).reshape(len(names), -1, rows[0].shape[1]).mean(dim=1)
-        return normalize(mean, dim=1)
+            rows.append(tower.encode(tower.embed(tokens.to(tower.device)), ends))
+    return torch.cat(rows)
 
 
 def _listed(setting: str, stored: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from ltood.cli import (
     import_features,
     init,
     listing,
+    negatives,
     new,
     predict,
     preset,
@@ -71,6 +72,7 @@ app.command("schema")(schema.schema)
 app.command("skill")(skill.skill)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
+app.add_typer(negatives.app, name="negatives")
 app.add_typer(data.app, name="data")
 
 

@@ -38,6 +38,7 @@ def params_schema() -> dict[str, Any]:
     from ltood.core.registry import KINDS, available
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
+    from ltood.negatives.settings import NegativesConfig
     from ltood.training.plan import TrainingConfig
 
     names: dict[str, Any] = {
@@ -57,6 +58,7 @@ def params_schema() -> dict[str, Any]:
         "training": section_schema(TrainingConfig, "Settings of the training loop."),
         "extraction": section_schema(ExtractionConfig, "Settings of feature extraction."),
         "evaluation": section_schema(EvaluationConfig, "Settings of the metrics."),
+        "negatives": section_schema(NegativesConfig, "Settings of negative labels of a text head."),
         "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
     entries = {package: _entries(package) for package in PACKAGES}

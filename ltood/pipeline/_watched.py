@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import DataError, StoreError
+from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.core.registry import flag
+from ltood.negatives.settings import NegativesConfig
 from ltood.pipeline._params import Params
 from ltood.runtime.workspace import locate
 
@@ -52,28 +54,37 @@ def weights(params: Params) -> dict[str, Any]:
 
 
 def texts(params: Params) -> dict[str, Any]:
-    """Files that the recipe reads in the stage adapt.
+    """Files that the stage adapt reads: those of the recipe, and the words of negative labels.
 
     Raises:
         DataError: If a file is missing or unusable.
-        ConfigError: If a setting is wrong.
+        ConfigError: If a setting is wrong, or there are words but no head from text.
     """
     recipe = params.name("recipe")
     section = params.section_of("recipes", recipe)
     given = {key: section.get(key) for key in ("class_names", "rows")}
-    return {
+    found = {
         key: _file(f"recipes.{recipe}.{key}", path)
         if isinstance(path, str) and path != _BUNDLED
         else None
         for key, path in given.items()
     }
+    words = params.section("negatives", NegativesConfig).words
+    if words is None:
+        return found
+    if not flag("recipes", recipe, "ADAPTS_HEAD"):
+        raise ConfigError(
+            f"negatives.words is {words!r}, but the recipe {recipe} makes no head from text, which "
+            "negative labels belong to; set it to null or the recipe to zero_shot, coop or locoop."
+        )
+    return {**found, "words": _file("negatives.words", words)}
 
 
 #: By stage, the file below data/work/inputs, what it describes, and what gives its content.
 WATCHED: Mapping[str, tuple[str, str, Callable[[Params], dict[str, Any]]]] = {
     "prepare": ("data", "the data", data),
     "train": ("weights", "a file of weights", weights),
-    "adapt": ("texts", "a file of class names or rows", texts),
+    "adapt": ("texts", "a file of class names, rows or words", texts),
 }
 
 

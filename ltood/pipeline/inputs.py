@@ -62,6 +62,7 @@ def check(params: Params) -> None:
     """
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
+    from ltood.negatives.settings import NegativesConfig
     from ltood.reporting.write import check_packages
     from ltood.training.plan import TrainingConfig
 
@@ -69,6 +70,7 @@ def check(params: Params) -> None:
     params.section("training", TrainingConfig)
     params.section("extraction", ExtractionConfig)
     params.section("evaluation", EvaluationConfig)
+    params.section("negatives", NegativesConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)

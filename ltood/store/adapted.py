@@ -3,13 +3,14 @@
     head/head.json          what the head was learned from; class names, checksum
     head/head.safetensors   its arrays, and the context vectors behind them where there are any
     head/rows.csv           the rows that they were learned from, where there are any
+    head/negatives.csv      the negative labels of the head, where there are any
 
 Where nothing was to be adapted, `head.json` says so and is all there is. The folder appears in
 one rename; reading it executes no code and needs no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SCHEMA = 2
 DOCUMENT = "head.json"
 ARRAYS = "head.safetensors"
 ROWS = "rows.csv"
+NEGATIVES = "negatives.csv"
 _RERUN = "run the adapt stage again"
 
 
@@ -54,14 +56,29 @@ class AdaptedHead:
         """The arrays that a classifier head has."""
         return {name: self.arrays[name] for name in self.arrays if name in HEAD_SHAPES}
 
+    @property
+    def bare(self) -> "AdaptedHead":
+        """The head without negative labels; the same object where it has none."""
+        if "negatives" not in self.inputs:
+            return self
+        inputs = {key: value for key, value in self.inputs.items() if key != "negatives"}
+        kept = {name: self.arrays[name] for name in self.arrays if name != "negative_weight"}
+        return replace(self, inputs=inputs, arrays=kept)
 
-def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None = None) -> None:
+
+def write_adapted(
+    folder: Path,
+    head: AdaptedHead | None,
+    rows_csv: str | None = None,
+    negatives_csv: str | None = None,
+) -> None:
     """Write `head` to `folder` in one rename, replacing what was there.
 
     Args:
         folder: Folder to write.
         head: None writes that nothing was to be adapted.
         rows_csv: Content of rows.csv, for people; it is not read back.
+        negatives_csv: Content of negatives.csv, likewise.
 
     Raises:
         StoreError: If it cannot be written.
@@ -79,8 +96,9 @@ def write_adapted(folder: Path, head: AdaptedHead | None, rows_csv: str | None =
             "inputs": dict(head.inputs),
             "crc32c": checksum(raw),
         }
-    if rows_csv is not None:
-        files[ROWS] = rows_csv.encode()
+    for name, text in ((ROWS, rows_csv), (NEGATIVES, negatives_csv)):
+        if text is not None:
+            files[name] = text.encode()
     write_folder(folder, {**files, DOCUMENT: sealed_json(content)})
 
 

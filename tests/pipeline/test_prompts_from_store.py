@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ltood.negatives import WordList
 from ltood.store.adapted import read_adapted
 from tests.pipeline.workspace import AFTER_EXTRACT, AFTER_SCORE, Workspace
 
@@ -18,6 +19,7 @@ CHANGES = [
     (["recipes.coop.n_ctx=5"], AFTER_RECIPE),
     (["recipes.coop.position=front"], AFTER_RECIPE),
     (["method=max_cosine"], AFTER_SCORE),
+    (["negatives.words=words.csv", "negatives.share=0.5", "method=neglabel"], AFTER_EXTRACT),
 ]
 
 
@@ -33,6 +35,8 @@ def workspace(tmp_path_factory) -> Workspace:
         content["compare"]["methods"] = ["mcm", "max_cosine"]
 
     workspace.params(change)
+    words = WordList("neglabel", (("lamp", "noun"), ("sea", "noun"), ("blue", "adjective")))
+    (workspace.path / "words.csv").write_text(words.to_text())
     workspace.commit()
     return workspace
 
@@ -51,4 +55,7 @@ def test_a_change_of_the_prompt_never_encodes_an_image_again(workspace):
     assert len(set(metrics[:4])) == 4
     # Another score asks the same head for the same classes.
     assert metrics[4][0] == metrics[3][0]
+    # Negative labels join the head, and change nothing of it.
+    assert metrics[5][0] == metrics[4][0]
+    assert head.arrays["negative_weight"].shape == (2, 8)
     assert not (workspace.path / "data/work/adapting/state").exists()

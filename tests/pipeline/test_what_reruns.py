@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ltood.core.errors import DataError
+from ltood.core.errors import ConfigError, DataError
 from ltood.networks.checkpoint_files import CheckpointFiles, weights_digest, write_files
 from ltood.pipeline import _watched
 from ltood.pipeline._code import STAGES, code_of, compared
@@ -124,7 +124,11 @@ CODE = [
     ("ltood/store/scores.py", {"score", "normalise", "evaluate", "compare", "report"}),
     ("ltood/ops/gaussian.py", SCORED),
     ("ltood/ops/neighbours.py", {"compare"}),
+    ("ltood/negatives/selection.py", {"adapt"}),
+    ("ltood/negatives/building.py", set()),
+    ("ltood/negatives/wordnet.py", set()),
     ("ltood/adapting/learning.py", {"adapt"}),
+    ("ltood/adapting/negatives.py", {"adapt"}),
     ("ltood/adapting/regions.py", {"visualise"}),
     ("ltood/calibrators/none.py", SCORING),
     ("ltood/calibrators/patt.py", set()),
@@ -180,6 +184,7 @@ PARAMETERS = [
     ({"training.amp": "off"}, {"train"}),
     ({"training.checkpoint_minutes": 9.0}, set()),
     ({"extraction.dtype": "float16"}, {"extract"}),
+    ({"negatives.share": 0.5}, {"adapt"}),
     ({"datasets.demo.imbalance_ratio": 0.5}, {"prepare"}),
     ({"datasets.npz.imbalance_ratio": 0.5}, set()),
     ({"backbones.cifar_resnet.variant": "resnet20"}, {"train"}),
@@ -236,7 +241,7 @@ def weights(tmp_path, monkeypatch) -> Path:
     """A workspace with files that parameters may name."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "data/weights").mkdir(parents=True)
-    for name in ("start.pt", "other.pt", "names.txt", "rows.csv", "model.json"):
+    for name in ("start.pt", "other.pt", "names.txt", "rows.csv", "model.json", "w.csv"):
         (tmp_path / "data/weights" / name).write_text(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "data/weights"
@@ -251,6 +256,7 @@ FILES = [
     ({"backbone": "clip", "backbones.clip.model": "model.json"}, "model.json", {"train"}),
     ({"recipe": "coop", "recipes.coop.class_names": "names.txt"}, "names.txt", {"adapt"}),
     ({"recipe": "locoop", "recipes.locoop.rows": "rows.csv"}, "rows.csv", {"adapt"}),
+    ({"recipe": "coop", "negatives.words": "w.csv"}, "w.csv", {"adapt"}),
     ({"recipes.coop.class_names": "names.txt"}, "names.txt", set()),
 ]
 
@@ -288,6 +294,7 @@ def test_bundled_class_names_are_no_file(weights):
         ({"training.weights": "data/weights/none.pt"}, r"training\.weights is 'data/weights/none"),
         ({"training.weights": "data/weights"}, r"training\.weights"),
         ({"recipe": "coop", "recipes.coop.class_names": "none.txt"}, r"coop\.class_names"),
+        ({"recipe": "coop", "negatives.words": "none.csv"}, r"negatives\.words is 'none"),
         ({"backbone": "clip", "backbones.clip.model": "none.json"}, r"clip\.model is 'none"),
     ],
 )
@@ -299,6 +306,13 @@ def test_missing_files_are_named_with_their_setting(weights, values, key):
     describe = _watched.texts if "recipe" in values else _watched.weights
     with pytest.raises(DataError, match=key):
         describe(params)
+
+
+def test_words_need_a_head_from_text(weights):
+    params = Params()
+    params.content["negatives"]["words"] = "data/weights/w.csv"
+    with pytest.raises(ConfigError, match=r"negatives\.words .*cross_entropy"):
+        _watched.texts(params)
 
 
 def test_a_damaged_checkpoint_folder_is_refused(weights):
