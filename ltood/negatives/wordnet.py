@@ -143,7 +143,7 @@ def _of_database(files: Mapping[str, str], every_word: bool) -> dict[str, tuple[
                 words = [fields[4 + 2 * place] for place in range(count)]
             except (ValueError, KeyError, IndexError):
                 raise DataError(
-                    f"{name} of the WordNet: line {number} is no synset ({line[:40]!r}…); give the "
+                    f"{name} of the WordNet: line {number} is not a synset ({line[:40]!r}…); give the "
                     "database as Princeton publishes it."
                 ) from None
             taken = words if every_word else words[:1]
