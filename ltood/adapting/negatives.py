@@ -72,8 +72,8 @@ def set_negatives(
         )
     if encoder.weights_sha256 != head.weights_sha256:
         raise StoreError(
-            f"the head in {out} belongs to weights {head.weights_sha256[:12]}… but the text encoder "
-            f"has {encoder.weights_sha256[:12]}…; make the head again."
+            f"the head in {out} belongs to weights {head.weights_sha256[:12]}… but the text "
+            f"encoder has {encoder.weights_sha256[:12]}…; make the head again."
         )
     listed = read_list(config.words)
     rules = config.rules(listed.recipe)

@@ -143,8 +143,8 @@ def _of_database(files: Mapping[str, str], every_word: bool) -> dict[str, tuple[
                 words = [fields[4 + 2 * place] for place in range(count)]
             except (ValueError, KeyError, IndexError):
                 raise DataError(
-                    f"{name} of the WordNet: line {number} is not a synset ({line[:40]!r}…); give the "
-                    "database as Princeton publishes it."
+                    f"{name} of the WordNet: line {number} is not a synset ({line[:40]!r}…); give "
+                    "the database as Princeton publishes it."
                 ) from None
             taken = words if every_word else words[:1]
             found.setdefault(file, []).extend(_word(_PLACE.sub("", word)) for word in taken)
