@@ -47,8 +47,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 #: The peer's definition is another one, so the scores may rank rows in another order.
 OTHER_DEFINITION = {
     "openmax": "its distances and tails are others",
-    "pnml": "its head gets features of unit length and its rows no constant",
-    "vra": "it cuts each feature at its own percentiles",
+    "pnml": "its rows get no constant",
     "temperature_scaling": "it stops after 50 small steps",
 }
 
@@ -165,7 +164,7 @@ def theirs(method: str, data: Data) -> Runner:
         "react": lambda: peers.ReAct(None, flat, percentile=0.9),
         "ash": lambda: peers.ASH(None, flat, variant="ash-s", percentile=0.65),
         "scale": lambda: peers.SCALE(None, flat, percentile=0.65),
-        "vra": lambda: peers.VRA(None, flat),
+        "vra": lambda: peers.VRA(None, flat, lower_percentile=0.6, upper_percentile=0.9),
     }
     given = data.train_logits() if method in on_logits else None
 

@@ -1,4 +1,4 @@
-"""Every method that has no golden vectors beside the formula of its published code.
+"""Methods without vectors of their authors' code beside the formulas of these codes.
 
 The formulas are written anew in NumPy and float64, from the codes that each method cites, and
 share nothing with `ltood`. A factor beside a formula is a stated departure that keeps the order.
