@@ -47,6 +47,8 @@ class ClassifierHead:
         expert_weight: Weights of m heads whose mean this head is, each with its classes and then
             its auxiliary outputs, [m, C + e, D], or None.
         expert_bias: Their biases, [m, C + e], or None.
+        outlier_shares: Share of auxiliary outliers that a network takes for each class, [C], as
+            the recipe balanced_energy found it, or None.
     """
 
     weight: Tensor
@@ -68,6 +70,7 @@ class ClassifierHead:
     outlier_classes: Tensor | None = None
     expert_weight: Tensor | None = None
     expert_bias: Tensor | None = None
+    outlier_shares: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Widen or narrow all numbers to float32; check shapes and that numbers are finite."""

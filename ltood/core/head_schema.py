@@ -26,6 +26,7 @@ HEAD_SHAPES: dict[str, tuple[str | int, ...]] = {
     "outlier_classes": (),
     "expert_weight": ("m", "C + e", "D"),
     "expert_bias": ("m", "C + e"),
+    "outlier_shares": ("C",),
 }
 
 #: Arrays that are only valid together.

@@ -93,11 +93,14 @@ class TrainingRecipe(Recipe):
         num_views: Versions of each image that a step sees.
         aux_per_image: Auxiliary outliers for each image of a batch; 0 for none.
         needs_weights: True if training continues from weights and never starts from scratch.
+        counts_outliers: True if all outliers are classified before training starts; the counts
+            go to `take_outlier_counts`.
     """
 
     num_views: int = 1
     needs_weights: ClassVar[bool] = False
     aux_per_image: float = 0.0
+    counts_outliers: bool = False
 
     def attach(self, backbone: Backbone) -> None:
         """Build what depends on the backbone, such as a projection of its width."""
@@ -110,6 +113,10 @@ class TrainingRecipe(Recipe):
     def set_modes(self, backbone: Backbone) -> None:
         """Put the parts of the backbone into the mode of training; called before each step."""
         backbone.train()
+
+    def take_outlier_counts(self, counts: NDArray[np.int64]) -> None:
+        """Take how many outliers the network takes for each class at the start, [C]."""
+        del counts
 
     def head_extras(self) -> dict[str, NDArray[np.float32]]:
         """Learned arrays for stage two besides the head; empty by default.

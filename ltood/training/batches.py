@@ -5,7 +5,8 @@ are augmented on the device, batch by batch. There are no worker processes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -132,6 +133,14 @@ class Batches:
             generator=derive_generator(seed, epoch, step, "recipe"),
             forward=self._forward,
         )
+
+    def outliers(self) -> Generator[Tensor]:
+        """All outliers in order and whole, as the network takes them; none without a split aux."""
+        if self._aux is None:
+            return
+        with closing(self._aux.blocks()) as blocks:
+            for images in blocks:
+                yield self._rescaled(as_input(images, self._layout))
 
     def _rows(self, epoch: int, step: int) -> Tensor:
         """Rows of a batch, [B] on the CPU; the first batches hold what cannot be shared evenly."""

@@ -29,6 +29,7 @@ from ltood.training import work
 from ltood.training.counted import derive_seed
 from ltood.training.initial_weights import GivenWeights, build, inputs_of_given
 from ltood.training.loop import HistoryRow, Run, history_csv
+from ltood.training.outlier_counts import count_outliers
 from ltood.training.plan import Plan
 
 #: Settings that decide when work is saved, not what comes out; precision stands for amp, and
@@ -106,6 +107,8 @@ def train(
         run = Run(plan, data, backbone, recipe, device, precision, ranks)
         try:
             run.restore(state)
+            if not state:
+                count_outliers(run)
             run.run(state_folder, inputs)
         finally:
             run.close()
