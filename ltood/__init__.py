@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 #: Module of each public name, below ltood.
 _NAMES = {
     "ASH": "methods.ash",
+    "AdaSCALE": "methods.adascale",
     "Auto": "methods.auto",
     "BATS": "methods.bats",
     "BinDisc": "methods.bin_disc",
@@ -54,6 +55,7 @@ _NAMES = {
     "NNGuide": "methods.nnguide",
     "NearestClassMean": "methods.nearest_class_mean",
     "NegLabel": "methods.neglabel",
+    "ODIN": "methods.odin",
     "OODD": "methods.oodd",
     "OpenMax": "methods.openmax",
     "OptFS": "methods.optfs",

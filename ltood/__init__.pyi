@@ -13,6 +13,7 @@ from ltood.library.extract import extract as extract
 from ltood.library.opening import open_features as open_features
 from ltood.library.pipeline import Pipeline as Pipeline
 from ltood.library.pipeline import load as load
+from ltood.methods.adascale import AdaSCALE as AdaSCALE
 from ltood.methods.ash import ASH as ASH
 from ltood.methods.auto import Auto as Auto
 from ltood.methods.bats import BATS as BATS
@@ -54,6 +55,7 @@ from ltood.methods.nearest_class_mean import NearestClassMean as NearestClassMea
 from ltood.methods.neco import NECO as NECO
 from ltood.methods.neglabel import NegLabel as NegLabel
 from ltood.methods.nnguide import NNGuide as NNGuide
+from ltood.methods.odin import ODIN as ODIN
 from ltood.methods.oodd import OODD as OODD
 from ltood.methods.openmax import OpenMax as OpenMax
 from ltood.methods.optfs import OptFS as OptFS

@@ -55,6 +55,15 @@ def _rows(labels: Tensor, blocks: Tensor, rng: torch.Generator) -> tuple[Tensor,
     return local.mean(dim=1), local
 
 
+def extras_of(features: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+    """Extra arrays of some rows, as extraction would give them; all follow from the features."""
+    waves = 0.02 * torch.sin(37 * features)
+    return {
+        "odin/features": scale * (features + waves),
+        "adascale/features": scale * (features - waves),
+    }
+
+
 def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) -> Toy:
     rng = torch.Generator().manual_seed(seed)
     words = torch.Generator().manual_seed(seed)
@@ -79,7 +88,14 @@ def make_toy(seed: int = 0, dim: int = DIM, counts: tuple[int, ...] = COUNTS) ->
     def batch(labels: Tensor) -> FeatureBatch:
         features, local = _rows(labels, blocks, rng)
         ids = torch.arange(len(labels))
-        return FeatureBatch.of(features, labels=labels, ids=ids, local=local, head=head)
+        return FeatureBatch.of(
+            features,
+            labels=labels,
+            ids=ids,
+            local=local,
+            extras=extras_of(features),
+            head=head,
+        )
 
     train = batch(torch.repeat_interleave(torch.arange(num_classes), torch.tensor(counts)))
     aux = batch(torch.full((50,), -1))

@@ -111,8 +111,12 @@ class CifarResNet(ScaledBackbone):
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
-        maps = self.blocks(self.stem(self.scaled(images)))
-        return maps.mean(dim=(2, 3)), None
+        return self.feature_maps(images).mean(dim=(2, 3)), None
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """Output of the last block, [N, D, H, W]."""
+        maps: Tensor = self.blocks(self.stem(self.scaled(images)))
+        return maps
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of PASCL, PATT, ImOOD and OpenOOD: four stages, `linear` or `fc`.

@@ -126,11 +126,15 @@ class DenseNetBC100(ScaledBackbone):
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
+        return self.feature_maps(images).mean(dim=(2, 3)), None
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """Rectified output of the last norm, [N, D, H, W]."""
         maps = self.conv1(self.scaled(images))
         maps = self.trans1(self.block1(maps))
         maps = self.trans2(self.block2(maps))
-        maps = self.bn1(self.block3(maps)).relu()
-        return maps.mean(dim=(2, 3)), None
+        rectified: Tensor = self.bn1(self.block3(maps)).relu()
+        return rectified
 
 
 Entry = DenseNetBC100

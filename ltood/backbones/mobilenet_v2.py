@@ -30,6 +30,7 @@ class MobileNetV2(TorchvisionBackbone):
     model_name = "mobilenet_v2"
     head_name = "classifier.1"
     norm_name = "features.18.1"
+    map_name = "features"
 
     def take_out_head(self) -> None:
         """Pass the pooled maps on."""

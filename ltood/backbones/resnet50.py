@@ -27,6 +27,7 @@ class ResNet50(TorchvisionBackbone):
     model_name = "resnet50"
     head_name = "fc"
     norm_name = "layer4.2.bn3"
+    map_name = "layer4"
 
     def take_out_head(self) -> None:
         """Pass the pooled maps on."""

@@ -159,6 +159,10 @@ class TimmModel(ScaledBackbone, Pretrained):
         maps = self.timm.forward_features(self.scaled(images))
         return self.timm.forward_head(maps, pre_logits=True), None
 
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """What the model's head pools: maps [N, D, H, W], or tokens of a transformer."""
+        return self.timm.forward_features(self.scaled(images))
+
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of timm."""
         own = self.state_dict()

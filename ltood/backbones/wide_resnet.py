@@ -129,9 +129,13 @@ class WideResNet(ScaledBackbone):
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
+        return self.feature_maps(images).mean(dim=(2, 3)), None
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """Rectified output of the last norm, [N, D, H, W]."""
         maps = self.block3(self.block2(self.block1(self.conv1(self.scaled(images)))))
-        maps = self.bn1(maps).relu()
-        return maps.mean(dim=(2, 3)), None
+        rectified: Tensor = self.bn1(maps).relu()
+        return rectified
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the shortcuts of the published files."""

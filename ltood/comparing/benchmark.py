@@ -16,6 +16,7 @@ from torch import Tensor
 from ltood.core import registry
 from ltood.core.batches import BATCH_ROWS, FeatureBatch
 from ltood.core.errors import ConfigError, LtoodError, MissingNeedError
+from ltood.core.extras import extra_name
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.slots import Method, check_needs
@@ -168,7 +169,9 @@ class _Data:
         """Test rows as read from a store, logits included."""
         for rows in torch.split(self.test, BATCH_ROWS):
             local = None if self.local is None else self.local[: len(rows)]
-            yield FeatureBatch.of(rows, self.head.logits(rows), local=local, head=self.head)
+            yield FeatureBatch.of(
+                rows, self.head.logits(rows), local=local, extras=_moved(rows), head=self.head
+            )
 
     def finish(self) -> float:
         """The time, once the device has done what it was given."""
@@ -177,17 +180,23 @@ class _Data:
         return time.perf_counter()
 
 
+def _moved(rows: Tensor) -> dict[str, Tensor]:
+    """Features of moved images, as far as times go: those of the images."""
+    return dict.fromkeys((extra_name(group, "features") for group in ("odin", "adascale")), rows)
+
+
 @torch.no_grad()
 def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     # Nothing that another method found is at hand.
-    seen = slice(BATCH_ROWS)  # As good as held-out rows, as far as times go.
+    seen = data.train[:BATCH_ROWS]  # As good as held-out rows, as far as times go.
     inputs = FitInputs.of(
         data.train,
         data.labels,
         logits=data.train_logits,
         head=data.head,
-        val=data.train[seen],
-        val_labels=data.labels[seen],
+        val=FeatureBatch.of(
+            seen, labels=data.labels[:BATCH_ROWS], extras=_moved(seen), head=data.head
+        ),
     )
     if "local" in detector.arrays and data.local is None:
         raise MissingNeedError("it reads local features; add some with --patches 196.")

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from ltood.core.arrays import Rows, as_labels, as_rows, check_finite
+from ltood.core.arrays import Rows, as_labels, as_rows, as_tensor, check_finite
 from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.extras import missing_extra, parted_extra
 from ltood.core.head import ClassifierHead
 
 Features = Annotated[Tensor, "[N, D] float32"]
@@ -35,7 +36,8 @@ class FeatureBatch:
 
     Attributes:
         arrays: Tensors with the same number of rows, by name: features, logits, labels, ids,
-            local, aux_outputs. None stands for an absent one.
+            local, aux_outputs, and extra ones by names such as "odin/features". None stands for
+            an absent one.
     """
 
     arrays: Mapping[str, Tensor | None]
@@ -63,6 +65,7 @@ class FeatureBatch:
         ids: Rows | None = None,
         local: Rows | None = None,
         aux_outputs: Rows | None = None,
+        extras: Mapping[str, Rows] | None = None,
         head: ClassifierHead | None = None,
     ) -> "FeatureBatch":
         """Build a batch from plain arrays; logits come from `head` where not given.
@@ -81,9 +84,10 @@ class FeatureBatch:
             "ids": None if ids is None else as_labels(ids, "ids"),
             "local": as_rows(local, "local features", "[N, P, D]", width),
             "aux_outputs": as_rows(aux_outputs, "auxiliary outputs", "[N, e]"),
+            **{name: as_tensor(rows, name) for name, rows in (extras or {}).items()},
         }
         batch = cls(given)
-        batch._unchecked.update(batch.arrays.keys() & _NAMES.keys())
+        batch._unchecked.update(batch.arrays.keys() & {*_NAMES, *(extras or {})})
         if head is None or features is None:
             return batch
         made = {"logits": head.logits, "aux_outputs": head.aux_outputs}
@@ -104,11 +108,13 @@ class FeatureBatch:
 
     def _check(self, name: str) -> None:
         if name in self._unchecked and name in self.arrays:
-            check_finite(self._present(name), _NAMES[name])
+            check_finite(self._present(name), _NAMES.get(name, name))
         self._unchecked.discard(name)
 
     def _present(self, name: str) -> Tensor:
         tensor = self.arrays.get(name)
+        if tensor is None and parted_extra(name)[0]:
+            raise missing_extra("this entry", name)
         if tensor is None:
             raise MissingNeedError(
                 f"this batch holds no {_NAMES.get(name, name)}; give {_SOURCES.get(name, name)} "
@@ -159,6 +165,14 @@ class FeatureBatch:
     def column(self, name: str) -> Tensor:
         """Another array of the batch as it is, [N, ...]; one that a method has added to it."""
         return self._present(name)
+
+    def extra(self, name: str) -> Tensor:
+        """An extra array by its name, such as "odin/features", [N, ...] float32.
+
+        Raises:
+            MissingNeedError: If the batch does not hold it.
+        """
+        return self._read(name)
 
     def slice(self, start: int, stop: int) -> "FeatureBatch":
         """Rows `start` to `stop` as views of the same memory; see `validate`."""

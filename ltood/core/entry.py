@@ -205,10 +205,11 @@ class Entry(Generic[C]):
         logits: Rows | None,
         local: Rows | None,
         *,
+        extras: Mapping[str, Rows] | None = None,
         use_head: bool = True,
     ) -> FeatureBatch:
         """Rows that a caller wants scored, checked, and where the learned tensors are."""
-        given = {"features": features, "logits": logits, "local": local}
+        given = {"features": features, "logits": logits, "local": local, **(extras or {})}
         held = {name: as_tensor(rows, name) for name, rows in given.items() if rows is not None}
         if not held:
             raise DataError("there are no rows; give features, logits or local.")
@@ -216,7 +217,8 @@ class Entry(Generic[C]):
             held = {name: rows.to(learned.device) for name, rows in held.items()}
         wants_head = use_head and {"logits", "aux_outputs"} & set(self.arrays)
         head = self._head if wants_head else None
-        return self._same_widths(FeatureBatch.of(**held, head=head))
+        more = {name: held.pop(name) for name in list(held) if name in (extras or {})}
+        return self._same_widths(FeatureBatch.of(**held, extras=more, head=head))
 
     def _same_widths(self, batch: FeatureBatch) -> FeatureBatch:
         """The batch, if its rows are as wide as those that this entry was fitted on.
@@ -226,7 +228,8 @@ class Entry(Generic[C]):
         """
         widths = self._widths or self._learned_widths()
         for name, tensor in batch.arrays.items():
-            width = widths.get(name)
+            # Features of moved images are as wide as those of the images.
+            width = widths.get("features" if name.endswith("/features") else name)
             if tensor is not None and width and tensor.shape[-1] != width:
                 raise DataError(
                     f"{name} have {tensor.shape[-1]} columns but {type(self).__name__} was fitted "

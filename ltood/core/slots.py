@@ -30,6 +30,7 @@ class Method(Entry[C], ABC):
         *,
         logits: Rows | None = ...,
         local: Rows | None = ...,
+        extras: Mapping[str, Rows] | None = ...,
     ) -> Tensor: ...
     @overload
     def score(
@@ -38,10 +39,16 @@ class Method(Entry[C], ABC):
         *,
         logits: Rows | None = ...,
         local: Rows | None = ...,
+        extras: Mapping[str, Rows] | None = ...,
     ) -> NDArray[np.float32]: ...
     @overload
     def score(
-        self, features: None = None, *, logits: Rows | None = ..., local: Rows | None = ...
+        self,
+        features: None = None,
+        *,
+        logits: Rows | None = ...,
+        local: Rows | None = ...,
+        extras: Mapping[str, Rows] | None = ...,
     ) -> Any: ...  # noqa: ANN401
     def score(
         self,
@@ -49,6 +56,7 @@ class Method(Entry[C], ABC):
         *,
         logits: Rows | None = None,
         local: Rows | None = None,
+        extras: Mapping[str, Rows] | None = None,
     ) -> Any:
         """OOD scores, [N] float32; higher means more OOD.
 
@@ -57,6 +65,7 @@ class Method(Entry[C], ABC):
                 `FeatureBatch`, whose intermediate values several methods then share.
             logits: Logits, [N, C]; made by the head that `fit` was given where not given.
             local: Local features, [N, P, D], for methods that read them.
+            extras: Extra arrays by names such as "odin/features", for methods that read them.
 
         Returns:
             A tensor on the device of a tensor that was given, else a NumPy array.
@@ -69,10 +78,11 @@ class Method(Entry[C], ABC):
         if isinstance(features, FeatureBatch):
             scores = self._score(self._same_widths(features))
             return self._handed_back(scores, scores, "scores")
-        batch = self._batch(features, logits, local)
+        batch = self._batch(features, logits, local, extras=extras)
         starts = range(0, len(batch), BATCH_ROWS) or range(1)
         parts = [self._score(batch.slice(start, start + BATCH_ROWS)) for start in starts]
-        return self._handed_back(first_given(features, logits, local), torch.cat(parts), "scores")
+        given = first_given(features, logits, local, *(extras or {}).values())
+        return self._handed_back(given, torch.cat(parts), "scores")
 
     @abstractmethod
     def _score(self, batch: FeatureBatch) -> Scores:

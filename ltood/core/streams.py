@@ -115,6 +115,7 @@ class StreamMethod(Method[S], Generic[S]):
         *,
         logits: Rows | None = None,
         local: Rows | None = None,
+        extras: Mapping[str, Rows] | None = None,
     ) -> Any:  # noqa: ANN401 - as `Method.score`
         """OOD scores of the rows as one stream in this order, [N] float32; see `Method.score`.
 
@@ -124,7 +125,7 @@ class StreamMethod(Method[S], Generic[S]):
         if isinstance(features, FeatureBatch):
             rows = self._same_widths(features)
         else:
-            rows = self._batch(features, logits, local)
+            rows = self._batch(features, logits, local, extras=extras)
         memory, step = self.start(), self.config.batch
         starts = range(0, len(rows), step) or range(1)
         with torch.no_grad():

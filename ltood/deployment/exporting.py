@@ -23,6 +23,7 @@ from ltood.core.building import (
 )
 from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
+from ltood.core.extras import extra_arrays
 from ltood.core.inputs import Need
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.core.streams import refuse_streams
@@ -114,6 +115,11 @@ def fit_slots(
             "store."
         )
     refuse_streams(method.entry, "cannot be deployed as a detector")
+    if extras := extra_arrays(method.entry.arrays):
+        raise ConfigError(
+            f"method {method.name} reads the extra array {extras[0]}, which extraction computes "
+            "from images, and a detector is applied to features alone; choose another method."
+        )
     session, calibration = calibrate(plain, calibrator)
     _refuse_stored_logits(session, f"method {method.name}", method.entry)
     fit_method(session, method)

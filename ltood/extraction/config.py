@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from ltood.core.limits import Limits
+from ltood.core.extras import GROUPS
+from ltood.core.limits import Limits, NonNegative, Positive, Share
 from ltood.core.settings import Settings
 
 
@@ -19,6 +20,12 @@ class ExtractionConfig(Settings):
         amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can; "off" is
             float32 throughout, never TF32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
+        extras: Groups of extra arrays to compute; "auto" takes those that the chosen method and
+            the methods that `compare` names read.
+        odin_temperature: Divides the logits whose gradient moves the images of odin. Unitless.
+        odin_magnitude: How far odin moves each pixel; pixels lie in 0 to 1.
+        adascale_share: Share of the values of an image that adascale moves.
+        adascale_step: How far adascale moves them, in standard deviations of the channel.
     """
 
     section: ClassVar[str] = "extraction"
@@ -28,3 +35,16 @@ class ExtractionConfig(Settings):
     rows_per_chunk: Annotated[int, Limits(at_least=1, at_most=10**8)] | None = None
     amp: Literal["auto", "off", "bf16"] = "off"
     channels_last: bool | None = None
+    extras: Literal["auto"] | tuple[str, ...] = "auto"
+    odin_temperature: Positive = 1000.0
+    odin_magnitude: NonNegative = 0.0014
+    adascale_share: Share = 0.05
+    adascale_step: NonNegative = 0.5
+
+    def check(self) -> None:
+        """Refuse groups that nobody knows."""
+        for group in self.extras if self.extras != "auto" else ():
+            if group not in GROUPS:
+                raise self.fault(
+                    "extras", f"names {group!r}, which is not one of {', '.join(GROUPS)}."
+                )

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import DataError, StoreError
+from ltood.core.extras import MODULES
 from ltood.core.settings import to_section
 from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.extras import Extra, check_precision, extra, is_held_by
 from ltood.extraction.kept import keep_splits, kept_splits, prune
+from ltood.extraction.missing import Task, missing_chunks
 from ltood.extraction.network import Network, load_ahead, training_views
 from ltood.images.sources import ImageData, ImageSource
 from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
-from ltood.store.layout import VIEWS_SPLIT, ArraySpec, SplitSpec, StoreSpec
+from ltood.store.layout import VIEWS_SPLIT, ArraySpec, SplitSpec, StoreSpec, part_name
 from ltood.store.metadata import store_kind
 from ltood.store.writer import SplitWriter, StoreInputs, assemble, is_finished, what_differs
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: What the store's provenance takes over from the checkpoint's description.
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
+#: Settings that decide the arrays of every store; those of extra arrays decide these alone.
+_SETTINGS = ("batch_size", "channels_last", "dtype", "rows_per_chunk")
 _COLUMNS = {"labels": ArraySpec("int64"), "ids": ArraySpec("int64")}
 
 
@@ -41,11 +46,13 @@ def extract(
     kept: Path | None = None,
     device_name: str = "auto",
     ranks: Ranks | None = None,
+    extras: Iterable[str] | None = None,
 ) -> None:
     """Write features of every split, computing only what no earlier run has computed.
 
     Splits are kept outside the store, by what they were made from: a killed run continues, and of
-    a changed data set only the changed splits are computed.
+    a changed data set only the changed splits are computed. So are extra arrays, which leave the
+    others as they are.
 
     Args:
         checkpoint: Folder of a finished checkpoint.
@@ -55,9 +62,10 @@ def extract(
         kept: Folder of kept splits; "extracting" in the folder of `out` if not given.
         device_name: As `runtime.devices.choose_device` takes it.
         ranks: This process among those that share the work; alone if not given.
+        extras: Groups of extra arrays; those that the settings name if not given.
 
     Raises:
-        ConfigError: If the device is not there.
+        ConfigError: If the device is not there, or the backbone cannot give an extra array.
         DataError: If the images are not those the backbone was trained for.
         StoreError: If there is no whole checkpoint, or `out` is not a feature store or cannot
             be written.
@@ -78,33 +86,36 @@ def extract(
         "precision": precision,
         "code_sha256": code_digest("ltood.extraction.extract", entry),
     }
+    if extras is None:
+        extras = () if config.extras == "auto" else config.extras
+    groups = {group: extra(group, backbone, config) for group in sorted(set(extras))}
+    check_precision(tuple(groups), precision)
     inputs = StoreInputs(
-        _store_spec(data, backbone, config, made_with),
-        _provenance(data, backbone, meta, made_with),
+        _store_spec(data, backbone, config, made_with, groups),
+        {**_provenance(data, backbone, meta, made_with), **_described(groups)},
         {**backbone.head_arrays(), **read_head_extras(checkpoint)},
         data.class_names,
         data.class_counts,
     )
     kept = kept or out.with_name("extracting")
     writers = kept_splits(kept, inputs.spec)
-    work: list[tuple[str, tuple[int, int]]] = []
+    work: list[Task] = []
     if ranks.rank == 0:
         _refuse_strangers(out)
         keep_splits(out, kept)
-        # Splits of the same content share their files.
-        distinct = {writer.files.identity: name for name, writer in writers.items()}
-        work = [(name, rows) for name in distinct.values() for rows in writers[name].unsound()]
+        work = missing_chunks(writers, inputs.spec)
         _report(out, inputs, work, writers)
     # One list for all: each rank would else see what others have written in the meantime.
     work = ranks.broadcast(work)
     with deterministic(device):
-        network = Network(backbone, device, precision, config)
+        network = Network(backbone, device, precision, config, groups)
         share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]
         total = sum(len(part) for part in share)
         blocks = load_ahead(load for part in share for load in part.loads())
         with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
             for part in share:
-                writers[part.split].write(part.start, network.rows(part, blocks))
+                for name, start, arrays in network.chunks(part, blocks):
+                    writers[name].write(start, arrays)
                 advance(len(part))
     ranks.barrier()
     if ranks.rank == 0:
@@ -146,6 +157,7 @@ def _store_spec(
     backbone: "Backbone",
     config: ExtractionConfig,
     made_with: Mapping[str, Any],
+    groups: Mapping[str, Extra],
 ) -> StoreSpec:
     """Splits of the store, each with the digest of all that decides its rows but not its name."""
     images = backbone.images
@@ -153,13 +165,13 @@ def _store_spec(
     if backbone.local_shape is not None:
         arrays["local"] = ArraySpec("float16", backbone.local_shape)
 
-    def fingerprint(name: str, *, views: bool) -> str:
+    def fingerprint(name: str, **kind: Any) -> str:  # noqa: ANN401 - any plain value
         return digest(
             {
                 **made_with,
                 "content": data.manifest["splits"][name]["content"],
                 "geometry": _geometry_of(data.source(name), backbone),
-                "views": views,
+                **kind,
             }
         )
 
@@ -176,6 +188,18 @@ def _store_spec(
         splits[name] = SplitSpec(
             len(data.source(name)), {**arrays, **_COLUMNS}, fingerprint(name, views=False)
         )
+        for group, kind in groups.items():
+            if is_held_by(group, name):
+                splits[part_name(name, group)] = SplitSpec(
+                    len(data.source(name)),
+                    kind.arrays(),
+                    fingerprint(
+                        name,
+                        extra=group,
+                        settings=kind.settings(),
+                        extra_code_sha256=code_digest(MODULES[group]),
+                    ),
+                )
     return StoreSpec(splits, config.rows_per_chunk)
 
 
@@ -204,9 +228,15 @@ def _provenance(
     }
 
 
+def _described(groups: Mapping[str, Extra]) -> dict[str, Any]:
+    """Settings of the extra arrays, for the provenance; nothing where there are none."""
+    settings = {group: kind.settings() for group, kind in groups.items()}
+    return {"extras": settings} if settings else {}
+
+
 def _settings(config: ExtractionConfig) -> dict[str, Any]:
     """Settings that decide the features; of `amp` the precision that it led to."""
-    return {key: value for key, value in to_section(config).items() if key != "amp"}
+    return {key: value for key, value in to_section(config).items() if key in _SETTINGS}
 
 
 def _geometry_of(source: ImageSource, backbone: "Backbone") -> dict[str, Any] | None:
@@ -231,7 +261,7 @@ def _refuse_strangers(out: Path) -> None:
 def _report(
     out: Path,
     inputs: StoreInputs,
-    work: Iterable[tuple[str, tuple[int, int]]],
+    work: Iterable[Task],
     writers: Mapping[str, SplitWriter],
 ) -> None:
     """Log how an older store differs, and what is computed where earlier runs left something."""
@@ -239,8 +269,9 @@ def _report(
         if out.exists() and (differing := what_differs(out, inputs)):
             log(f"{out} was made from other inputs ({'; '.join(differing[:3])}).")
     left = dict.fromkeys(writers, 0)
-    for name, (start, stop) in work:
-        left[name] += stop - start
+    for _, _, wanted in work:
+        for name, ranges in wanted.items():
+            left[name] += sum(stop - start for start, stop in ranges)
     rows = {name: writer.files.spec.rows for name, writer in writers.items()}
     if left != rows:
         parts = [f"{name} ({left[name]:,} of {rows[name]:,} rows)" for name in left if left[name]]

@@ -50,7 +50,7 @@ def keep_splits(store: Path, kept: Path) -> None:
         opened = FeatureStore.open(store)
     except LtoodError:
         return
-    for name in opened.splits:
+    for name in opened.parts:
         files = opened.files(name)
         there = _kept_split(kept, name, files.spec, files.chunk_rows)
         with suppress(LtoodError):

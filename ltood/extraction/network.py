@@ -1,19 +1,21 @@
 """Run a backbone: images of a chunk in, rows of a store out."""
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltood.extraction.buffers import Buffer, Range
 from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.extras import Extra
 from ltood.images.decoding import Transform, decode
 from ltood.images.sources import ImageData, ImageSource
-from ltood.store.layout import VIEWS_SPLIT
+from ltood.store.layout import VIEWS_SPLIT, group_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,7 @@ class Part:
 
     Attributes:
         split: Split of the store.
+        wanted: Chunks to compute of the split and of its parts with extra arrays, by name.
         source: Their images.
         start: The first row.
         stop: The row after the last.
@@ -44,6 +47,7 @@ class Part:
     """
 
     split: str
+    wanted: Mapping[str, Sequence[Range]]
     source: ImageSource
     start: int
     stop: int
@@ -55,8 +59,19 @@ class Part:
 
     def loads(self) -> list[Callable[[], NDArray[np.uint8]]]:
         """Loaders of the pixels of each batch, [n, H, W, C], or [n, V, H, W, C] for views."""
-        firsts = range(self.start, self.stop, self.step)
-        return [partial(self._load, first, min(first + self.step, self.stop)) for first in firsts]
+        return [partial(self._load, first, last) for first, last in self.batches()]
+
+    def batches(self) -> list[Range]:
+        """Rows of each batch that some chunk needs."""
+        found = [
+            (first, min(first + self.step, self.stop))
+            for first in range(self.start, self.stop, self.step)
+        ]
+        return [batch for batch in found if any(self.needs(name, batch) for name in self.wanted)]
+
+    def needs(self, name: str, batch: Range) -> bool:
+        """Whether a chunk of the split or part `name` holds rows of a batch."""
+        return any(start < batch[1] and batch[0] < stop for start, stop in self.wanted[name])
 
     def _load(self, first: int, last: int) -> NDArray[np.uint8]:
         if self.transform is not None:
@@ -88,6 +103,7 @@ class Network:
         device: "torch.device",
         precision: "Precision",
         config: ExtractionConfig,
+        extras: Mapping[str, Extra],
     ) -> None:
         import torch
 
@@ -95,52 +111,79 @@ class Network:
         last = on_gpu if config.channels_last is None else config.channels_last
         self._layout = torch.channels_last if last else torch.contiguous_format
         self._backbone = backbone.to(memory_format=self._layout)
+        self._backbone.requires_grad_(False)  # Gradients go to pixels alone.
         self._device, self._precision = device, precision
-        self._batch_size = config.batch_size
+        self._batch_size, self._extras = config.batch_size, extras
 
-    def part(self, data: ImageData, name: str, rows: tuple[int, int]) -> Part:
+    def part(
+        self, data: ImageData, name: str, rows: Range, wanted: Mapping[str, Sequence[Range]]
+    ) -> Part:
         """Rows of the split `name` of the store, with their images."""
         if name == VIEWS_SPLIT:
             views = training_views(data, self._backbone)
             assert views is not None  # the store has the split
             step = max(1, self._batch_size // views.num)
-            return Part(name, data.source("train"), *rows, step, views)
+            return Part(name, wanted, data.source("train"), *rows, step, views)
         source, geometry = data.source(name), self._backbone.geometry
         if source.shape is not None and geometry is not None:
             fits = source.shape[:2] == geometry.size
             geometry = geometry if self._backbone.fixed_size and not fits else None
-        return Part(name, source, *rows, self._batch_size, geometry)
+        return Part(name, wanted, source, *rows, self._batch_size, geometry)
 
-    def rows(self, part: Part, blocks: Iterator[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
-        """Arrays of one part, the next of whose blocks of pixels are its own."""
+    def chunks(
+        self, part: Part, blocks: Iterator[NDArray[np.uint8]]
+    ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
+        """Chunks of one part, the next of whose blocks of pixels are its own.
+
+        Yields:
+            Name of the split or part, first row, and arrays of each chunk as soon as it is whole.
+        """
+        buffers = {name: Buffer(ranges) for name, ranges in part.wanted.items()}
+        for batch in part.batches():
+            needed = [name for name in part.wanted if part.needs(name, batch)]
+            for name, arrays in self._outputs(next(blocks), needed).items():
+                for start, stop, whole in buffers[name].add(batch[0], arrays):
+                    if not group_of(name):
+                        whole["labels"] = np.array(part.source.labels[start:stop])
+                        whole["ids"] = np.array(part.source.ids[start:stop])
+                    yield name, start, whole
+
+    def _outputs(
+        self, block: NDArray[np.uint8], needed: Sequence[str]
+    ) -> "dict[str, dict[str, torch.Tensor]]":
+        """Arrays of one batch of pixels, for the split and its parts by name."""
         import torch
 
         from ltood.runtime.devices import autocast, no_tf32
 
-        outputs: dict[str, list[torch.Tensor]] = {}
-        precision = autocast(self._device, self._precision)
-        with torch.inference_mode(), no_tf32(), precision:
-            for block in islice(blocks, len(part.loads())):
-                for name, values in self._outputs(block).items():
-                    outputs.setdefault(name, []).append(values)
-        return {
-            **{name: torch.cat(values).cpu().numpy() for name, values in outputs.items()},
-            "labels": np.array(part.source.labels[part.start : part.stop]),
-            "ids": np.array(part.source.ids[part.start : part.stop]),
-        }
-
-    def _outputs(self, block: NDArray[np.uint8]) -> "dict[str, torch.Tensor]":
-        """Arrays of one batch of pixels by name."""
-        import torch
-
         pixels = torch.from_numpy(block).to(self._device).flatten(0, -4)
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=self._layout)
-        pooled, local = self._backbone.embed(scaled)
-        found = {"features": pooled.float()}
-        if local is not None and self._backbone.local_shape is not None:
-            found["local"] = local.half()
-        rows = block.shape[:-3]  # [n], or [n, V] for views
-        found = {key: values.reshape(*rows, *values.shape[1:]) for key, values in found.items()}
-        if self._backbone.has_head and block.ndim == 4:
-            found["logits"] = self._backbone.classify(pooled).float()
+        base = functools.cache(lambda: self._base(scaled, block.shape[:-3]))
+        found = {}
+        with no_tf32():
+            for name in needed:
+                if not group_of(name):
+                    found[name] = base()[0]
+                    continue
+                with autocast(self._device, self._precision):
+                    extra = self._extras[group_of(name)]
+                    found[name] = dict(extra.compute(scaled, lambda: base()[1]))
         return found
+
+    def _base(
+        self, scaled: "torch.Tensor", rows: tuple[int, ...]
+    ) -> "tuple[dict[str, torch.Tensor], torch.Tensor]":
+        """Arrays of the split itself, and features, of images [n, ...] or views [n x V, ...]."""
+        import torch
+
+        from ltood.runtime.devices import autocast
+
+        with torch.inference_mode(), autocast(self._device, self._precision):
+            pooled, local = self._backbone.embed(scaled)
+            found = {"features": pooled.float()}
+            if local is not None and self._backbone.local_shape is not None:
+                found["local"] = local.half()
+            found = {key: values.reshape(*rows, *values.shape[1:]) for key, values in found.items()}
+            if self._backbone.has_head and len(rows) == 1:
+                found["logits"] = self._backbone.classify(pooled).float()
+        return found, pooled

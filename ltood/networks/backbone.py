@@ -156,6 +156,15 @@ class Backbone(nn.Module, ABC):
             images: Pixels scaled to [0, 1], [N, channels, H, W] float.
         """
 
+    def feature_maps(self, images: Tensor) -> Tensor | None:
+        """Maps [N, D, H, W] whose mean over places is the features; None where there are none.
+
+        Args:
+            images: As `embed` takes them.
+        """
+        del images
+        return None
+
     @abstractmethod
     def classify(self, pooled: Tensor) -> Tensor:
         """Logits of pooled features [N, D], [N, C + e]."""

@@ -58,10 +58,12 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
     """
 
     repositories: ClassVar[tuple[Repository, ...]] = (PASCL, PATT, IMOOD)
-    #: torchvision's name of the network, of its last layer and of its last batch norm.
+    #: torchvision's name of the network, of its last layer, of its last batch norm, and of the
+    #: module that gives the last feature map.
     model_name: ClassVar[str]
     head_name: ClassVar[str]
     norm_name: ClassVar[str]
+    map_name: ClassVar[str]
 
     def __init__(self, config: TorchvisionConfig, images: ImageSpec) -> None:
         """Build the net with fresh weights.
@@ -118,6 +120,17 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
         return self.net(self.scaled(images)), None
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """Output of the module `map_name`, [N, D, H, W]."""
+        found: list[Tensor] = []
+        module = self.net.get_submodule(self.map_name)
+        hook = module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+        try:
+            self.net(self.scaled(images))
+        finally:
+            hook.remove()
+        return found[0]
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of torchvision, and of what PASCL, PATT and ImOOD make of it."""

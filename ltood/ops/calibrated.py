@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
+from ltood.core.extras import parted_extra
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.slots import Calibrator
@@ -37,6 +38,10 @@ def calibrated(
             arrays.pop(raw, None)
         if "features" in arrays:
             arrays["features"] = calibrator._transform(batch.features)
+        for name in arrays:
+            # Features of moved images lie in the space of features; other extra arrays do not.
+            if parted_extra(name)[0] and parted_extra(name)[1] == "features":
+                arrays[name] = calibrator._transform(batch.extra(name))
         if "local" in arrays:
             arrays["local"] = calibrator._transform_local(batch.local)
     features = arrays.get("features")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltood.core.extras import MODULES, groups_of
 from ltood.core.holding import held, held_stores
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.runtime.provenance import code_parts
@@ -48,8 +49,34 @@ def roots(stage: str, params: Params) -> list[str]:
     for package, name in list(entries):
         entries += held(package, name, _written(package, name, params))
     names = dict.fromkeys(f"ltood.{package}.{name}" for package, name in entries)
+    if stage == "extract":
+        names |= dict.fromkeys(MODULES[group] for group in wanted_extras(params))
     # Settings are read on the way to every stage, by a module that does not count.
     return [f"ltood.pipeline.{stage}", "ltood.core.settings", *names]
+
+
+def wanted_extras(params: Params) -> list[str]:
+    """Groups of extra arrays that the stage extract computes, in alphabetical order.
+
+    Raises:
+        ConfigError: If a setting is wrong.
+        UnknownNameError: If there is no method of a name.
+    """
+    from ltood.comparing.plan import Config
+    from ltood.core.settings import parse
+    from ltood.extraction.config import ExtractionConfig
+
+    wanted = parse(params.content.get("extraction"), ExtractionConfig, "extraction").extras
+    if wanted != "auto":
+        return sorted(set(wanted))
+    # Read past `params`: other changes of these keys do not concern a running extraction.
+    compared = parse(params.content.get("compare"), Config, "compare").methods
+    named = () if isinstance(compared, str) else compared
+    names = {str(params.content.get("method")), *named}
+    sections = params.content.get("methods") or {}
+    return sorted(
+        {group for name in names for group in groups_of("methods", name, sections.get(name))}
+    )
 
 
 def _loaded(stage: str, params: Params) -> list[tuple[str, str]]:

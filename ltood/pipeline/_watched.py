@@ -1,4 +1,8 @@
-"""Digests of files that settings name: the data set, weights, and what recipes read."""
+"""What a stage depends on besides its own settings: files that settings name, and wishes of others.
+
+Files count by digest: the data set, weights, and what recipes read. Extraction computes the extra
+arrays that methods read.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,6 +12,7 @@ from typing import Any
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.registry import flag
 from ltood.negatives.settings import NegativesConfig
+from ltood.pipeline._code import wanted_extras
 from ltood.pipeline._params import Params
 from ltood.runtime.workspace import locate
 
@@ -80,10 +85,21 @@ def texts(params: Params) -> dict[str, Any]:
     return {**found, "words": _file("negatives.words", words)}
 
 
+def extras(params: Params) -> dict[str, list[str]]:
+    """Inputs of the stage extract besides images and network: groups of extra arrays.
+
+    Raises:
+        ConfigError: If a setting is wrong.
+        UnknownNameError: If there is no method of a name.
+    """
+    return {"groups": wanted_extras(params)}
+
+
 #: By stage, the file below data/work/inputs, what it describes, and what gives its content.
 WATCHED: Mapping[str, tuple[str, str, Callable[[Params], dict[str, Any]]]] = {
     "prepare": ("data", "the data", data),
     "train": ("weights", "a file of weights", weights),
+    "extract": ("extras", "the extra arrays that methods read", extras),
     "adapt": ("texts", "a file of class names, rows or words", texts),
 }
 

@@ -13,6 +13,7 @@ def run(params: Params) -> None:
     from ltood.extraction.config import ExtractionConfig
     from ltood.extraction.extract import extract
     from ltood.images.prepared import open_prepared
+    from ltood.pipeline._code import wanted_extras
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.runtime.process import keep_freed_memory
 
@@ -28,4 +29,5 @@ def run(params: Params) -> None:
             kept=EXTRACTING,
             device_name=params.device,
             ranks=ranks,
+            extras=wanted_extras(params),
         )

@@ -15,6 +15,7 @@ from ltood.runtime.source import closure, companions
 WITHOUT_EFFECT = {
     "ltood": "public names, imported on demand; stages name modules in full",
     "ltood.core.errors": "texts and kinds of errors",
+    "ltood.core.extras": "names of extra arrays, and the code that computes them counts itself",
     "ltood.core.holding": "names the members that an entry holds, and these count themselves",
     "ltood.core.own_entries": "finds entries of a repository, and the entry found counts itself",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",

@@ -64,7 +64,8 @@ def score_store(
         method: Method and settings.
         calibrator: Calibrator and settings.
         normaliser: Normaliser and settings.
-        splits: Splits to score; all of the store by default.
+        splits: Splits to score; by default all of the store whose rows hold what the method reads:
+            extra arrays may be there for rows that are tested alone.
         device: "auto", "cpu", "cuda" or "cuda:1".
         overwrite: Replace an existing score store.
 
@@ -146,7 +147,7 @@ def _scored_splits(session: ScoringSession, method: Method) -> list[str]:
     store = session.store
     if isinstance(method, StreamMethod):
         return [name for name in store.splits if name == "test" or name in store.ood_splits]
-    return store.image_splits
+    return session.splits_with(method.arrays)
 
 
 def score_batches(

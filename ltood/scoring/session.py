@@ -9,6 +9,7 @@ from ltood.core.batches import FeatureBatch, FeatureSource
 from ltood.core.building import NONE, EntrySpec, Slot, build_calibrator
 from ltood.core.entry import Entry
 from ltood.core.errors import MissingNeedError, StoreError
+from ltood.core.extras import extra_arrays, missing_extra, parted_extra
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
@@ -184,9 +185,31 @@ class ScoringSession:
             lacking = changes and self.own_head is None
         if lacking:
             needs |= {Need.HEAD}
+        for array in extra_arrays(entry.arrays):
+            if self.calibrator is not None and parted_extra(array)[1] != "features":
+                raise MissingNeedError(
+                    f"{what} reads the extra array {array}, which no calibrator can show; choose "
+                    "the calibrator none."
+                )
+            if not self.splits_with((array,)):
+                raise missing_extra(what, array)
         inputs = self.inputs(train_split)
         remedies = {Need.HEAD: head_remedy(self.store), **self.store.remedies}
         check_needs(what, needs, inputs, self.has_local(), remedies)
+
+    def splits_with(self, arrays: tuple[str, ...]) -> list[str]:
+        """Splits of images whose rows hold all of some extra arrays; all where there are none.
+
+        Raises:
+            MissingNeedError: If a split test, val or of OOD images lacks one that another has.
+        """
+        wanted = extra_arrays(arrays)
+        names = self.store.image_splits
+        held = [n for n in names if all(a in self.split(n).arrays for a in wanted)]
+        lacking = [n for n in names if n not in (*held, "train", AUX_SPLIT)]
+        if held and lacking:
+            raise missing_extra(f"split {lacking[0]}", wanted[0])
+        return held
 
     def has_local(self) -> bool:
         """Whether every split holds local features."""

@@ -24,6 +24,7 @@ from ltood.runtime.provenance import digest
 from ltood.store.chunks import checksum, raw_bytes
 from ltood.store.documents import read_sealed, sealed_json
 from ltood.store.features import FeatureSplit, FeatureStore
+from ltood.store.layout import part_name
 from ltood.store.rows import StoredRows
 
 SCHEMA = 2
@@ -175,7 +176,8 @@ class AdaptedStore(FeatureStore):
             IncompleteStoreError: If it has unwritten rows.
         """
         if name not in self._splits:
-            self._splits[name] = FeatureSplit(self.rows(name), self._layer)
+            extras = {group: self.rows(part_name(name, group)) for group in self.groups(name)}
+            self._splits[name] = FeatureSplit(self.rows(name), self._layer, extras)
         return self._splits[name]
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.core.head_schema import check_head
-from ltood.store.layout import VIEWS_SPLIT, SplitSpec, StoreSpec
+from ltood.store.layout import VIEWS_SPLIT, SplitSpec, StoreSpec, is_part
 
 
 def check_content(
@@ -41,6 +41,8 @@ def check_content(
         raise DataError(f"there are {len(counts)} class counts but {len(class_names)} class names.")
     fixed = "this head" if head else "the others"
     for name, split in spec.splits.items():
+        if is_part(name):
+            continue  # Extra arrays may be of any width; who reads one checks it.
         dim = _check_split(name, split, (dim, outputs), fixed)
     if not head:
         _check_logits_of_all(spec)
@@ -48,7 +50,11 @@ def check_content(
 
 def _check_logits_of_all(spec: StoreSpec) -> None:
     """Refuse logits of some splits alone, where no head computes those of the others."""
-    images = {name: split for name, split in spec.splits.items() if name != VIEWS_SPLIT}
+    images = {
+        name: split
+        for name, split in spec.splits.items()
+        if name != VIEWS_SPLIT and not is_part(name)
+    }
     without = [name for name, split in images.items() if "logits" not in split.arrays]
     if without and len(without) < len(images):
         given = next(name for name in images if name not in without)

@@ -4,7 +4,8 @@ The exchange format: `head.npz` with weight [C, D], bias [C] and optional class_
 class_names, bn_weight, bn_bias, logit_scale, extra_weight, extra_bias and what else a
 `ClassifierHead` has; without a head there is no such file, or one with class_counts and class_names
 alone; `<split>.npz` with features [N, D], labels [N] and optional logits
-[N, C + e], local [N, P, D], ids [N], each once; splits are train, val, test, aux and ood_<name>.
+[N, C + e], local [N, P, D], ids [N], each once, and extra arrays of names such as odin/features;
+splits are train, val, test, aux and ood_<name>.
 OOD sets may carry sc_label instead of labels: a class for rows that belong to an ID class, -1
 elsewhere.
 """
@@ -25,6 +26,7 @@ from ltood.store.archives import file_digest, write_archive
 from ltood.store.features import FeatureSplit, FeatureStore, FeatureWriter
 from ltood.store.formats import open_table
 from ltood.store.head import output_layer
+from ltood.store.import_extras import extra_specs, extras_of, write_extras
 from ltood.store.import_rules import (
     HEAD,
     as_float32,
@@ -87,7 +89,12 @@ def import_folder(
             for name, table in tables.items()
         }
         shapes = head or stand_in(archives, described)
-        spec = StoreSpec({name: split_spec(archive, shapes) for name, archive in archives.items()})
+        splits = {
+            name: split_spec(archive, shapes, extras_of(archive))
+            for name, archive in archives.items()
+        }
+        parts = {name: extra_specs(name, archive) for name, archive in archives.items()}
+        spec = StoreSpec({**splits, **{n: s for found in parts.values() for n, s in found.items()}})
         labels = {name: read_labels(name, archive, shapes) for name, archive in archives.items()}
         ids = {name: read_ids(archive) for name, archive in archives.items()}
         counts = class_counts(described, labels.get("train"), len(shapes["bias"]))
@@ -102,6 +109,8 @@ def import_folder(
         try:
             for name, archive in archives.items():
                 _write_split(writer, name, archive, head, labels[name], ids[name])
+                for part in parts[name]:
+                    write_extras(writer, part, archive)
         except DataError:
             # Half a store of refused archives would stand in the way of the corrected ones.
             shutil.rmtree(place)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
+from ltood.core.extras import extra_name, parted_extra
 from ltood.core.prior import ClassPrior
 from ltood.store.head import output_layer, read_head
-from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
+from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec, part_name
 from ltood.store.opened import OpenedStore
 from ltood.store.rows import StoredRows
 from ltood.store.writer import KIND, FeatureWriter
@@ -43,13 +44,15 @@ class FeatureSplit:
 
     Attributes:
         name: Name of the split.
-        spec: Its rows and arrays, with logits where a head computes them.
+        spec: Its rows and arrays, with logits where a head computes them, and with extra arrays
+            by names such as "odin/features".
     """
 
     def __init__(
         self,
         rows: StoredRows,
         layer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        extras: Mapping[str, StoredRows] | None = None,
     ) -> None:
         """Show stored rows.
 
@@ -58,13 +61,18 @@ class FeatureSplit:
             layer: Weight [C + e, D] and bias [C + e] from which logits are computed in float32
                 whenever they are read; None shows the stored ones. Rows of several views have
                 no logits of their own.
+            extras: Rows of extra arrays by group.
         """
         self.name, self.spec = rows.name, rows.spec
         self._rows = rows
         self._layer = layer if len(rows.array_spec("features").shape) == 1 else None
+        self._extras = extras or {}
+        arrays = dict(self.spec.arrays)
         if self._layer is not None:
-            arrays = {**self.spec.arrays, _LOGITS: ArraySpec("float32", self._layer[1].shape)}
-            self.spec = dataclasses.replace(self.spec, arrays=arrays)
+            arrays[_LOGITS] = ArraySpec("float32", self._layer[1].shape)
+        for group, part in self._extras.items():
+            arrays |= {extra_name(group, key): spec for key, spec in part.spec.arrays.items()}
+        self.spec = dataclasses.replace(self.spec, arrays=arrays)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -91,7 +99,7 @@ class FeatureSplit:
         Raises:
             StoreError: If the split has no such array.
         """
-        if array == _LOGITS and self._layer is not None:
+        if array in self.spec.arrays:
             return self.spec.arrays[array]
         return self._rows.array_spec(array)
 
@@ -102,6 +110,9 @@ class FeatureSplit:
             StoreError: If the split has no such array or no such rows.
             CorruptStoreError: If a chunk is missing, truncated or changed.
         """
+        group, key = parted_extra(array)
+        if group in self._extras:
+            return self._extras[group].read(key, start, stop)
         if array != _LOGITS or self._layer is None:
             return self._rows.read(array, start, stop)
         weight, bias = self._layer
@@ -181,7 +192,8 @@ class FeatureStore(OpenedStore):
         if name not in self._splits:
             rows = self.rows(name)
             computed = bool(self.attributes["head"]) and _LOGITS not in rows.spec.arrays
-            self._splits[name] = FeatureSplit(rows, self._layer if computed else None)
+            extras = {group: self.rows(part_name(name, group)) for group in self.groups(name)}
+            self._splits[name] = FeatureSplit(rows, self._layer if computed else None, extras)
         return self._splits[name]
 
     def head_arrays(self) -> dict[str, NDArray[Any]]:

@@ -186,8 +186,16 @@ _RULES = {
 _WAY_OUT = "; maps and tokens are pooled by --pool mean, max or cls (pool= in Python)"
 
 
-def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
-    """Check types and shapes of one archive against the head; logits are stored if given."""
+def split_spec(
+    archive: Table, head: Mapping[str, NDArray[Any]], extras: Sequence[str] = ()
+) -> SplitSpec:
+    """Check types and shapes of one archive against the head; logits are stored if given.
+
+    Args:
+        archive: Arrays of one split.
+        head: Arrays of the head, or shapes that stand in for them.
+        extras: Arrays that are stored apart; see `extra_specs`.
+    """
     path = archive.path
     num_classes, dim = head["weight"].shape
     sizes = {"D": dim, "C + e": num_classes + len(head.get("extra_bias", ()))}
@@ -195,8 +203,8 @@ def split_spec(archive: Table, head: Mapping[str, NDArray[Any]]) -> SplitSpec:
     if rows == (0,):
         raise DataError(f"{path} has no rows; leave the split out or give it rows.")
     unknown = [name for name in archive.names if name not in _SPLIT_ARRAYS]
-    if unknown:
-        log(f"warning: {path}: no split holds {', '.join(map(repr, unknown))}; ignored.")
+    if ignored := [name for name in unknown if name not in extras]:
+        log(f"warning: {path}: no split holds {', '.join(map(repr, ignored))}; ignored.")
     for name in archive.names:
         if name not in unknown and archive.shape(name)[:1] != rows:
             raise DataError(

@@ -8,10 +8,15 @@ file is the raw little-endian array and can be memory-mapped.
     store.zarr/zarr.json                       attributes, consolidated metadata
     store.zarr/<split>/<array>/c/<chunk>/0     raw rows
     store.zarr/<split>/.done/<chunk>.json      split, row range and checksums of that chunk
+    store.zarr/<split>/<group>/...             extra arrays of the same rows, laid out as a split
 
 A split has an identity, the digest of what its rows were made from and of how they are stored,
 but not of its name. Markers carry it, and so does the store's fingerprint: rows of another store
 are never taken for its own, and rows of a renamed split remain valid.
+
+Extra arrays, such as features of perturbed images, are a part of their split: a group inside of
+it with an identity, chunks and markers of its own. A part comes and goes without a change to
+the bytes of its split.
 """
 
 import hashlib
@@ -41,6 +46,9 @@ SPLIT_RULE = (
     "a split is train, val, test, aux, ood_<name>, csid_<name> or val_ood_<name> with letters, "
     "digits, - and _"
 )
+#: Between a split and a group of extra arrays of its rows, as in "test/odin".
+_PART = "/"
+_GROUP_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
 _SPLIT_PATTERN = re.compile(r"(train|val|test|aux|(ood|csid|val_ood)_[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
 
 
@@ -120,7 +128,9 @@ class StoreSpec:
     def __post_init__(self) -> None:
         """Refuse bad split names, empty splits, empty chunks and arrays that hold nothing."""
         for name, split in self.splits.items():
-            if name != VIEWS_SPLIT:
+            if is_part(name):
+                self._check_part(name)
+            elif name != VIEWS_SPLIT:
                 check_split_name(name)
             if split.rows < 1:
                 raise StoreError(f"split {name} has no rows; leave it out or give it rows.")
@@ -133,8 +143,28 @@ class StoreSpec:
         if self.rows_per_chunk is not None and self.rows_per_chunk < 1:
             raise StoreError(f"rows_per_chunk is {self.rows_per_chunk}; it must be 1 or more.")
 
+    def _check_part(self, name: str) -> None:
+        """Refuse extra arrays of rows that are not there."""
+        owner, group = owner_of(name), group_of(name)
+        if not _GROUP_PATTERN.match(group):
+            raise StoreError(
+                f"{group!r} is not a valid name of extra arrays; it holds letters, digits, - and _."
+            )
+        if owner not in self.splits or owner == VIEWS_SPLIT:
+            check_split_name(name)  # It is not.
+        rows = self.splits[owner].rows
+        if self.splits[name].rows != rows:
+            raise StoreError(
+                f"extra arrays {group} of split {owner} have {self.splits[name].rows} rows; the "
+                f"split has {rows}."
+            )
+
     def chunk_rows(self, split: str) -> int:
-        """Rows of one chunk of `split`."""
+        """Rows of one chunk of `split`; chunks of a part lie within those of its split."""
+        own = self._own_chunk_rows(split)
+        return min(own, self._own_chunk_rows(owner_of(split))) if is_part(split) else own
+
+    def _own_chunk_rows(self, split: str) -> int:
         spec = self.splits[split]
         if self.rows_per_chunk is not None:
             return min(self.rows_per_chunk, spec.rows)
@@ -177,6 +207,26 @@ def check_split_name(name: str) -> None:
     """
     if not _SPLIT_PATTERN.match(name):
         raise StoreError(f"{name!r} is not a valid split name: {SPLIT_RULE}.")
+
+
+def part_name(split: str, group: str) -> str:
+    """Name of the part of a split that holds a group of extra arrays, such as "test/odin"."""
+    return f"{split}{_PART}{group}"
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is that of a part, and not of a split."""
+    return _PART in name
+
+
+def owner_of(name: str) -> str:
+    """Split that a part belongs to; a split belongs to itself."""
+    return name.partition(_PART)[0]
+
+
+def group_of(name: str) -> str:
+    """Group of extra arrays that a part holds; empty for a split."""
+    return name.partition(_PART)[2]
 
 
 def full_split_name(name: str) -> str:

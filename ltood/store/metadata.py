@@ -116,7 +116,10 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
     splits, head = content.get("splits", {}), content.get("head", {})
     arrays = [key for split in splits.values() for key in split["arrays"]]
     for name in (*splits, *arrays, *head):
-        if not _NAME.fullmatch(name):
+        # Extra arrays of a split stand in a folder inside of it.
+        owner, between, group = name.partition("/")
+        own = owner in splits and name in splits
+        if not _NAME.fullmatch(group if between and own else name):
             raise CorruptStoreError(
                 f"{path / DOCUMENT} names {name!r}, which cannot be a split or an array; write the "
                 "store again."

@@ -6,7 +6,15 @@ from typing import Any, ClassVar, Self
 
 from ltood.core.errors import StoreError
 from ltood.store.chunks import SplitFiles
-from ltood.store.layout import OOD_PREFIX, VIEWS_SPLIT, SplitSpec, in_order
+from ltood.store.layout import (
+    OOD_PREFIX,
+    VIEWS_SPLIT,
+    SplitSpec,
+    group_of,
+    in_order,
+    is_part,
+    part_name,
+)
 from ltood.store.metadata import read_attributes, spec_from_json
 from ltood.store.rows import StoredRows
 
@@ -42,7 +50,16 @@ class OpenedStore:
     @property
     def splits(self) -> list[str]:
         """Names: train, val, test, aux and train_views where present, then OOD sets by name."""
-        return in_order(self._specs)
+        return in_order(name for name in self._specs if not is_part(name))
+
+    @property
+    def parts(self) -> list[str]:
+        """All splits, and after them their parts with extra arrays, such as "test/odin"."""
+        return self.splits + sorted(filter(is_part, self._specs))
+
+    def groups(self, split: str) -> list[str]:
+        """Groups of extra arrays that a split holds, such as "odin"."""
+        return [group_of(name) for name in self.parts if name == part_name(split, group_of(name))]
 
     @property
     def image_splits(self) -> list[str]:

@@ -40,7 +40,7 @@ def verify_store(path: Path) -> Iterator[tuple[str, int]]:
     """
     opened = open_store(path)
     read_head(path, opened.attributes.get("head", {}))
-    for name in opened.splits:
+    for name in opened.parts:
         rows, files = opened.rows(name), opened.files(name)
         with progress(f"verify {name}", len(rows)) as advance:
             for start, stop in files.ranges:
@@ -64,7 +64,7 @@ def store_files(opened: AnyStore) -> list[str]:
     """
     root = opened.path
     found = [root / DOCUMENT]
-    for name in opened.splits:
+    for name in opened.parts:
         files = opened.files(name)
         found.append(files.folder / DOCUMENT)
         for array in files.spec.arrays:

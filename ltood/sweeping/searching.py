@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ltood.core.batches import FeatureBatch, FeatureSource
 from ltood.core.building import NONE, EntrySpec, build_calibrator, build_method
 from ltood.core.errors import ConfigError, UnknownNameError
+from ltood.core.extras import extra_arrays, missing_extra
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.outcomes import Failed, attempt
 from ltood.core.slots import Method, check_needs
@@ -134,6 +135,9 @@ def sweep(
     inputs, has_local = session.inputs(), session.has_local()
     for wanted in set(needs):
         check_needs(f"method {method}", wanted, inputs, has_local)
+    for array in extra_arrays(slots[0].entry.arrays):
+        if not session.splits_with((array,)):
+            raise missing_extra(f"method {method}", array)
     found: list[Candidate] = []
     with open_validation(
         session, validation_ood, official_sweep_on_test=official_sweep_on_test

@@ -8,10 +8,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import COUNTS, DIM, make_toy
+from conftest import COUNTS, DIM, extras_of, make_toy
 
 from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, NotFittedError
+from ltood.core.extras import extra_arrays
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.prior import ClassPrior
 from ltood.core.registry import available, load, summary
@@ -271,7 +272,30 @@ def plain(name: str, toy) -> tuple[Method, dict[str, torch.Tensor], dict[str, to
     rows = {"features": toy.id_batch.features}
     if "local" in method.arrays:
         rows["local"] = toy.id_batch.local
+    if extras := extra_arrays(method.arrays):
+        rows["extras"] = {key: toy.id_batch.extra(key) for key in extras}
+        if "val" in learned:  # Extra arrays of held-out rows come in a batch.
+            del learned["val_labels"]
+            learned["val"] = val
     return method, learned, rows
+
+
+def read_only(values: torch.Tensor) -> np.ndarray:
+    array = values.numpy().copy()
+    array.flags.writeable = False
+    return array
+
+
+def each(given: dict, convert) -> dict:
+    """Tensors as another kind of array; batches stay."""
+    return {
+        key: each(value, convert)
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, FeatureBatch)
+        else convert(value)
+        for key, value in given.items()
+    }
 
 
 def test_arrays_of_any_kind_give_the_same_scores(name, toy):
@@ -279,16 +303,15 @@ def test_arrays_of_any_kind_give_the_same_scores(name, toy):
     expected = method.fit(toy.inputs).score(toy.id_batch)
     scores = method.fit(**learned, head=toy.head).score(**rows)
     assert torch.equal(scores, expected)
-    method.fit(**{key: value.numpy() for key, value in learned.items()}, head=toy.head)
-    arrays = {key: value.numpy() for key, value in rows.items()}
+    method.fit(**each(learned, torch.Tensor.numpy), head=toy.head)
+    arrays = each(rows, torch.Tensor.numpy)
     as_numpy = method.score(**arrays)
     assert isinstance(as_numpy, np.ndarray)
     assert as_numpy.dtype == np.float32
     assert np.array_equal(as_numpy, expected)
-    method.fit(**{key: value.tolist() for key, value in learned.items()}, head=toy.head)
-    assert np.array_equal(method.score(**{k: v.tolist() for k, v in rows.items()}), expected)
-    for array in arrays.values():
-        array.flags.writeable = False
+    method.fit(**each(learned, torch.Tensor.tolist), head=toy.head)
+    assert np.array_equal(method.score(**each(rows, torch.Tensor.tolist)), expected)
+    arrays = each(rows, read_only)
     assert np.array_equal(method.score(**arrays), expected)
 
 
@@ -351,6 +374,9 @@ def refuses_features(method: Method, toy, width: int) -> None:
     if "features" in method.arrays:
         with pytest.raises(DataError, match=rf"{width} columns .* fitted on {DIM}"):
             method.score(FeatureBatch.of(rows, toy.id_batch.logits[:5]))
+    for key in extra_arrays(method.arrays):
+        with pytest.raises(DataError, match=rf"{width} columns .* fitted on {DIM}"):
+            method.score(FeatureBatch.of(toy.id_batch.features[:5], extras={key: rows}))
     if "local" in method.arrays:
         batch = FeatureBatch.of(toy.id_batch.features[:5], local=rows[:, None])
         with pytest.raises(DataError, match=rf"{width} columns .* fitted on {DIM}"):
@@ -365,7 +391,12 @@ def refuses_logits(method: Method, toy, width: int) -> None:
 @pytest.mark.parametrize("scale", [1e19, 1e30, 1e37])
 def test_scores_of_huge_rows_are_finite_or_refused(name, toy, scale):
     method, known = fitted(name, toy.inputs), toy.id_batch
-    batch = FeatureBatch.of(known.features * scale, local=known.local * scale, head=toy.head)
+    batch = FeatureBatch.of(
+        known.features * scale,
+        local=known.local * scale,
+        extras=extras_of(known.features, scale),
+        head=toy.head,
+    )
     if torch.isfinite(raw_scores(method, batch)).all():
         assert torch.isfinite(method.score(batch)).all()
         return
@@ -384,7 +415,13 @@ def test_scores_of_directions_do_not_change_with_the_unit(name, toy, scale):
     # From about 1e10 on, bias and mean are below the rounding of what they are added to.
     expected, got = (
         raw_scores(
-            method, FeatureBatch.of(known.features * s, local=known.local * s, head=toy.head)
+            method,
+            FeatureBatch.of(
+                known.features * s,
+                local=known.local * s,
+                extras=extras_of(known.features, s),
+                head=toy.head,
+            ),
         )
         for s in (1e10, scale)
     )

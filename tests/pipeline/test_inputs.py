@@ -95,7 +95,8 @@ def test_the_stage_writes_the_same_for_the_same(workspace):
     assert done.output == ""
     first = written(workspace)
     code = {f"code/{stage}.json" for stage in STAGES}
-    assert first.keys() == {"data.json", "weights.json", "texts.json", "compare.json", *code}
+    files = {f"{name}.json" for name in ("data", "weights", "extras", "texts", "compare")}
+    assert first.keys() == {*files, *code}
     assert CliRunner().invoke(main).exit_code == 0
     assert written(workspace) == first
 

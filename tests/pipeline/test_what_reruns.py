@@ -16,7 +16,7 @@ import pytest
 from ltood.core.errors import ConfigError, DataError
 from ltood.networks.checkpoint_files import CheckpointFiles, weights_digest, write_files
 from ltood.pipeline import _watched
-from ltood.pipeline._code import STAGES, code_of, compared
+from ltood.pipeline._code import STAGES, code_of, compared, wanted_extras
 from ltood.pipeline._params import Params
 from ltood.runtime import source
 from ltood.runtime.params import read_params
@@ -117,6 +117,8 @@ CODE = [
     ("ltood/training/loop.py", {"train"}),
     ("ltood/training/augmentation/policies.py", {"train"}),
     ("ltood/extraction/extract.py", {"extract"}),
+    ("ltood/extraction/perturbed.py", set()),
+    ("ltood/core/extras.py", set()),
     ("ltood/store/exchange.py", set()),
     ("ltood/store/features.py", {"extract", "adapt", *AFTER_STORE}),
     ("ltood/store/adapted.py", {"adapt", *AFTER_STORE}),
@@ -185,6 +187,9 @@ PARAMETERS = [
     ({"training.checkpoint_minutes": 9.0}, set()),
     ({"extraction.dtype": "float16"}, {"extract"}),
     ({"negatives.share": 0.5}, {"adapt"}),
+    ({"extraction.extras": ["odin"]}, {"extract"}),
+    ({"method": "odin"}, {"extract", "score", "normalise"}),
+    ({"compare.methods": ["msp", "adascale"]}, {"extract", "compare"}),
     ({"datasets.demo.imbalance_ratio": 0.5}, {"prepare"}),
     ({"datasets.npz.imbalance_ratio": 0.5}, set()),
     ({"backbones.cifar_resnet.variant": "resnet20"}, {"train"}),
@@ -225,6 +230,19 @@ def test_parameters_rerun_what_they_can_change(values, stages, monkeypatch):
         assert found[key] != value, path
         found[key] = value
     assert changed(state(before), state(after)) == stages
+
+
+def test_extra_arrays_are_those_of_the_method_the_named_ones_and_their_members(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = Params()
+    assert wanted_extras(params) == []  # "all" asks for none.
+    params.content["compare"]["methods"] = ["msp", "adascale"]
+    assert wanted_extras(params) == ["adascale"]
+    params.content["method"] = "ensemble"
+    params.content["methods"]["ensemble"]["members"] = ["msp", {"method": "odin"}]
+    assert wanted_extras(params) == ["adascale", "odin"]
+    params.content["extraction"]["extras"] = ["pooling"]
+    assert wanted_extras(params) == ["pooling"]
 
 
 def test_settings_of_what_is_not_compared_do_not_count(monkeypatch):

@@ -1,0 +1,32 @@
+"""What is left to compute of a store, cut so that every image is read once."""
+
+from collections.abc import Mapping
+
+from ltood.extraction.buffers import Range
+from ltood.store.layout import StoreSpec, owner_of
+from ltood.store.writer import SplitWriter
+
+#: A split, rows of one of its chunks, and the chunks in them to compute of the split and its parts.
+Task = tuple[str, Range, dict[str, list[Range]]]
+
+
+def missing_chunks(writers: Mapping[str, SplitWriter], spec: StoreSpec) -> list[Task]:
+    """Chunks that are not written, or whose bytes changed, by the chunk of the split they lie in.
+
+    Args:
+        writers: Writers of all splits and of their parts with extra arrays.
+        spec: The store.
+    """
+    # Splits of the same content share their files.
+    distinct = {writer.files.identity: name for name, writer in writers.items()}
+    tasks: dict[tuple[str, Range], dict[str, list[Range]]] = {}
+    for name in distinct.values():
+        split = owner_of(name)
+        step, rows = spec.chunk_rows(split), spec.splits[split].rows
+        for start, stop in writers[name].unsound():
+            first = start // step * step
+            wanted = tasks.setdefault((split, (first, min(first + step, rows))), {})
+            wanted.setdefault(name, []).append((start, stop))
+    order = {name: place for place, name in enumerate(spec.splits)}
+    places = sorted(tasks, key=lambda task: (order[task[0]], task[1]))
+    return [(split, rows, tasks[split, rows]) for split, rows in places]
