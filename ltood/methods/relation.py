@@ -4,8 +4,8 @@ Source: Kim, Yun and Song, "Neural Relation Graph: A Unified Framework for Ident
 Noise and Outlier Data", NeurIPS 2023 (arXiv:2301.12321). The kernel of two rows is the
 positive part of the cosine of their features times the inner product of their class
 probabilities; as in the authors' code, edges of 0.03 and less are dropped and the others
-raised to a power, which is 1 in their command for outliers and 4 in that for label noise; 4
-may tell outliers better. Departures: the mean over the training rows instead of the sum, so that
+raised to a power, which is 1 in their command for outliers and 4 in that for label noise.
+Departures: the mean over the training rows instead of the sum, so that
 scores of training sets of different size compare; `fraction` thins the training rows.
 
 Formula:
