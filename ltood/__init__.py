@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 #: Module of each public name, below ltood.
 _NAMES = {
     "ASH": "methods.ash",
+    "AdaNeg": "methods.adaneg",
     "AdaSCALE": "methods.adascale",
     "Auto": "methods.auto",
     "BATS": "methods.bats",
@@ -73,6 +74,7 @@ _NAMES = {
     "Residual": "methods.residual",
     "SCALE": "methods.scale",
     "SHE": "methods.she",
+    "TANL": "methods.tanl",
     "TNorm": "methods.t_norm",
     "TemperatureScaling": "methods.temperature_scaling",
     "VRA": "methods.vra",

@@ -13,6 +13,7 @@ from ltood.library.extract import extract as extract
 from ltood.library.opening import open_features as open_features
 from ltood.library.pipeline import Pipeline as Pipeline
 from ltood.library.pipeline import load as load
+from ltood.methods.adaneg import AdaNeg as AdaNeg
 from ltood.methods.adascale import AdaSCALE as AdaSCALE
 from ltood.methods.ash import ASH as ASH
 from ltood.methods.auto import Auto as Auto
@@ -72,6 +73,7 @@ from ltood.methods.rw_energy import RWEnergy as RWEnergy
 from ltood.methods.scale import SCALE as SCALE
 from ltood.methods.she import SHE as SHE
 from ltood.methods.t_norm import TNorm as TNorm
+from ltood.methods.tanl import TANL as TANL
 from ltood.methods.temperature_scaling import TemperatureScaling as TemperatureScaling
 from ltood.methods.vim import ViM as ViM
 from ltood.methods.vra import VRA as VRA

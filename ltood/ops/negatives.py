@@ -60,7 +60,20 @@ def negative_log_odds(
     rows = max(1, CHUNK_VALUES // max(1, groups * size))
     found = [features.new_zeros(0, groups)]
     for part in torch.split(features, rows):
-        known = (cosines(part, directions) / temperature).logsumexp(dim=1, keepdim=True)
-        unknown = (cosines(part, labels) / temperature).reshape(len(part), groups, size)
-        found.append(unknown.logsumexp(dim=2) - known)
+        known = cosines(part, directions) / temperature
+        unknown = cosines(part, labels) / temperature
+        found.append(log_odds_by_group(known, unknown, groups))
     return torch.cat(found)
+
+
+def log_odds_by_group(known: Tensor, unknown: Tensor, groups: int) -> Tensor:
+    """Logarithm of the odds of each group of negative labels against all classes, [N, G].
+
+    Args:
+        known: Logits of the classes, [N, C].
+        unknown: Logits of the negative labels, group after group, [N, G S].
+        groups: G.
+    """
+    size = unknown.shape[1] // groups
+    of_groups = unknown.reshape(len(unknown), groups, size).logsumexp(dim=2)
+    return of_groups - known.logsumexp(dim=1, keepdim=True)

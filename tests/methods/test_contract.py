@@ -34,7 +34,9 @@ SETTINGS = {
         "candidates": ("energy", "mahalanobis", {"method": "knn", "settings": {"k": 5}}),
         "draws": 2,
     },
+    "adaneg": {"batch": 8},
     "doda": {"batch": 8},
+    "tanl": {"batch": 8},
     "oodd": {"batch": 8, "k_train": 5, "queue": 16},
     "dice": {"percentile": 70.0},
     "dice_react": {"percentile": 70.0},
@@ -59,6 +61,7 @@ TAKE_ANY_LOGITS = {
 #: Methods that divide features by their lengths and then see no other trace of these.
 DIRECTIONS = (
     *("clipn", "cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "oodd"),
+    *("adaneg", "tanl"),
     *("neglabel", "relation"),
 )
 
