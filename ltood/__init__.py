@@ -20,6 +20,7 @@ _NAMES = {
     "ClassGaussian": "methods.class_gaussian",
     "ClassPrior": "core.prior",
     "ClassifierHead": "core.head",
+    "Cooked": "methods.cooked",
     "Cosine": "methods.cosine",
     "DICE": "methods.dice",
     "DICEReAct": "methods.dice_react",

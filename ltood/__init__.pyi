@@ -23,6 +23,7 @@ from ltood.methods.cadref import CADRef as CADRef
 from ltood.methods.caref import CARef as CARef
 from ltood.methods.class_gaussian import ClassGaussian as ClassGaussian
 from ltood.methods.clipn import CLIPN as CLIPN
+from ltood.methods.cooked import Cooked as Cooked
 from ltood.methods.cosine import Cosine as Cosine
 from ltood.methods.dice import DICE as DICE
 from ltood.methods.dice_react import DICEReAct as DICEReAct

@@ -17,6 +17,7 @@ from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, quoted
 from ltood.core.holding import HOLDS
 from ltood.core.limits import RefusedValueError
+from ltood.core.other_stores import reference
 from ltood.core.registry import constant
 from ltood.core.settings import to_section
 from ltood.core.slots import Calibrator, Method, Normaliser
@@ -52,12 +53,13 @@ class Member:
         normaliser: Name of the normaliser behind it.
         normaliser_settings: Its settings.
         store: Feature store whose rows it scores, joined by ids; None for the present one.
+        head: Folder of a head of the adapt stage, through which that store is seen.
         name: What it is called in tables; made of the other names where not given.
     """
 
     words: ClassVar[str] = (
         "the name of a method, or a mapping with method and any of settings, calibrator, "
-        "calibrator_settings, normaliser, normaliser_settings, store and name"
+        "calibrator_settings, normaliser, normaliser_settings, store, head and name"
     )
 
     #: Whether its method may hold others itself.
@@ -70,6 +72,7 @@ class Member:
     normaliser: str = NONE.name
     normaliser_settings: Mapping[str, Any] = field(default_factory=dict)
     store: str | None = None
+    head: str | None = None
     name: str = ""
 
     @classmethod
@@ -94,6 +97,8 @@ class Member:
         for key, item in given.items():
             if not isinstance(item, Mapping if key.endswith("settings") else str):
                 raise RefusedValueError(f"{cls.words}, and its {key} cannot be {quoted(item)}")
+        if "head" in given and "store" not in given:
+            raise RefusedValueError(f"{cls.words}; a head belongs to a store, which it names too")
         return cls(**given)
 
     @classmethod
@@ -116,6 +121,11 @@ class Member:
         """What it is called: its own name, else those of its entries, such as "patt+knn"."""
         parts = [self.calibrator, self.method, self.normaliser]
         return self.name or "+".join(part for part in parts if part != NONE.name)
+
+    @property
+    def source(self) -> str | None:
+        """The other store, seen through its head, as one text; None for the present one."""
+        return None if self.store is None else reference(self.store, self.head)
 
     def build(self) -> Slots:
         """Its entries, not fitted.
@@ -157,7 +167,7 @@ class Member:
                 "normaliser": self.normaliser,
                 "normaliser_settings": slots.normaliser.settings,
             }
-        more = {"store": self.store, "name": self.name}
+        more = {"store": self.store, "head": self.head, "name": self.name}
         return full | {key: value for key, value in more.items() if value}
 
     def __hash__(self) -> int:

@@ -131,5 +131,14 @@ def mean_softmax(log_probabilities: Tensor) -> Tensor:
     Args:
         log_probabilities: Log softmax of the logits of each member, [K, N, C] float64.
     """
-    mean = log_probabilities.logsumexp(dim=0) - math.log(len(log_probabilities))
-    return -mean.amax(dim=1)
+    return -mean_log_probabilities(log_probabilities).amax(dim=1)
+
+
+def mean_log_probabilities(log_probabilities: Tensor) -> Tensor:
+    """Logarithm of the mean of several softmaxes, [N, C], finite.
+
+    Args:
+        log_probabilities: Log softmax of the logits of each member, [K, N, C] float64.
+    """
+    mean: Tensor = log_probabilities.logsumexp(dim=0) - math.log(len(log_probabilities))
+    return mean

@@ -51,6 +51,20 @@ def offer_scores(method: Method, batch: FeatureBatch, scores: Scores) -> None:
     batch.cached(("scores", method), lambda: scores)
 
 
+def inputs_beside(inputs: FitInputs, store: str) -> FitInputs:
+    """Inputs of another store.
+
+    Raises:
+        MissingNeedError: If there are no stores.
+    """
+    if inputs.beside is None:
+        raise MissingNeedError(
+            f"a member sees rows of {store}; features in memory have no store beside them, so "
+            "give the path of a feature store (ltood.open_features, ltood score)."
+        )
+    return inputs.beside(store)
+
+
 class HeldMethod:
     """A method with a calibrator before it and a normaliser behind it, or without these.
 
@@ -79,7 +93,7 @@ class HeldMethod:
         self.normaliser: Normaliser | None = (
             None if slots.normaliser.is_none else slots.normaliser.entry
         )
-        self.store, self._reads_logits = member.store, reads_logits
+        self.store, self._reads_logits = member.source, reads_logits
         self._head: ClassifierHead | None = None
 
     def _entries(self) -> dict[str, Entry]:
@@ -142,12 +156,7 @@ class HeldMethod:
         Raises:
             MissingNeedError: If there is none, or it lacks what an entry needs.
         """
-        if inputs.beside is None:
-            raise MissingNeedError(
-                f"a member sees rows of {store}; features in memory have no store beside them, so "
-                "give the path of a feature store (ltood.open_features, ltood score)."
-            )
-        other = inputs.beside(store)
+        other = inputs_beside(inputs, store)
         needs = self._own_needs() | ({Need.HEAD} if self._reads() & _OUTPUTS else set())
         has_local = other.train is None or other.train.has_local
         check_needs(f"a member of {store}", frozenset(needs), other, has_local)

@@ -110,9 +110,13 @@ def code_of(stage: str, params: Params) -> dict[str, Any]:
 
 
 def _fingerprint(path: str) -> str:
+    from ltood.core.other_stores import parts_of
+    from ltood.store.adapted import with_adapted_head
     from ltood.store.features import FeatureStore
 
-    return FeatureStore.open(locate(path)).fingerprint
+    place, head = parts_of(path)
+    opened = FeatureStore.open(locate(place))
+    return with_adapted_head(opened, None if head is None else locate(head)).fingerprint
 
 
 def compared(params: Params) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.extras import extra_arrays, missing_extra, parted_extra
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs, Need
+from ltood.core.other_stores import parts_of
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
@@ -20,6 +21,7 @@ from ltood.runtime.devices import choose_device
 from ltood.runtime.workspace import locate
 from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
+from ltood.store.adapted import with_adapted_head
 from ltood.store.features import FeatureSplit, FeatureStore
 from ltood.store.fitted import FittedEntry
 from ltood.store.layout import AUX_SPLIT, VAL_SPLIT, VIEWS_SPLIT
@@ -130,11 +132,17 @@ class ScoringSession:
     def beside(self, path: str) -> "ScoringSession":
         """Another feature store of the same classes, opened once for all views.
 
+        Args:
+            path: Path of the store, perhaps with the head to see it through; see
+                `core/other_stores.py`.
+
         Raises:
             StoreError: If there is none, or its classes are others.
         """
         if path not in self._others:
-            store = FeatureStore.open(locate(path))
+            place, head = parts_of(path)
+            opened = FeatureStore.open(locate(place))
+            store = with_adapted_head(opened, None if head is None else locate(head))
             if store.class_names != self.store.class_names:
                 raise StoreError(
                     f"{path} has other class names than {self.store.path}, or another order of "

@@ -69,3 +69,13 @@ def test_stores_of_members():
     assert held_stores("methods", "knn", settings) == ["b.zarr", "c.zarr"]
     assert held_stores("methods", "knn", None) == []
     assert held_stores("methods", "msp", settings) == []
+
+
+def test_stores_that_are_read_without_a_method(monkeypatch):
+    lines = {holding.STORES: ("others",)}
+    monkeypatch.setattr(holding, "constant", lambda package, name, key: lines.get(key))
+    others = ["a.zarr", {"store": "b.zarr", "head": "h"}, {"store": "a.zarr"}, 3, {"head": "h"}]
+    found = held_stores("methods", "knn", {"others": others, "more": ["c.zarr"]})
+    assert found == ["a.zarr", "b.zarr::h"]
+    assert held_stores("methods", "knn", {"others": "a.zarr"}) == []
+    assert held_stores("methods", "knn", None) == []

@@ -15,6 +15,7 @@ from ltood.pipeline._params import Params
 from ltood.runtime import source
 from ltood.runtime.params import read_params
 from ltood.runtime.provenance import WITHOUT_EFFECT, code_digest
+from ltood.store.adapted import AdaptedHead, with_adapted_head, write_adapted
 from ltood.store.exchange import import_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +187,12 @@ def test_another_store_counts_by_its_fingerprint(params, tmp_path, monkeypatch):
     found = with_ensemble(params, members=["gen", {"method": "msp", "store": "other.zarr"}])
     for stage in ("score", "compare"):
         assert code_of(stage, found)["stores"] == {"other.zarr": store.fingerprint}
+    arrays = {"weight": np.eye(3, 4, dtype=np.float32), "bias": np.zeros(3, np.float32)}
+    write_adapted(tmp_path / "head", AdaptedHead(tuple(store.class_names), "", {}, arrays))
+    through = {"method": "msp", "store": "other.zarr", "head": "head"}
+    seen = code_of("score", with_ensemble(params, members=["gen", through]))["stores"]
+    assert list(seen) == ["other.zarr::head"]
+    assert seen["other.zarr::head"] == with_adapted_head(store, tmp_path / "head").fingerprint
     assert "stores" not in code_of("evaluate", found)
     assert "stores" not in code_of("score", params)
     missing = with_ensemble(params, members=[{"method": "msp", "store": "nothing.zarr"}])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_toy
+from reference import cooked as reference
 
 import ltood
 from ltood.comparing.plan import Config
@@ -14,6 +15,7 @@ from ltood.deployment.exporting import fit_detector
 from ltood.methods.ensemble import Ensemble
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession
+from ltood.store.adapted import AdaptedHead, write_adapted
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 
@@ -156,3 +158,52 @@ def test_the_mean_softmax_of_two_networks(own, other):
     mean = (batch.logits.softmax(dim=1) + others.softmax(dim=1)) / 2
     torch.testing.assert_close(method._score(batch), -mean.amax(dim=1).log())
     assert set(method.explain(batch)) == {"p_knn", "p_far"}
+
+
+def test_a_store_is_seen_through_the_head_that_is_named(own, other, tmp_path, monkeypatch):
+    """COOkeD: a classifier, and beside it two heads of one store, one of them of text."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    texts, layer = rng.normal(size=(2, 4, 16)).astype(np.float32)
+    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    zero = np.zeros(4, np.float32)
+    heads = {
+        "text": {"weight": texts, "bias": zero, "logit_scale": np.float32(50)},
+        "probe": {"weight": layer, "bias": zero},
+    }
+    for name, arrays in heads.items():
+        head = AdaptedHead(
+            tuple(other.class_names), "", {}, {k: np.array(v) for k, v in arrays.items()}
+        )
+        write_adapted(tmp_path / name, head)
+    others = [{"store": str(other.path), "head": name} for name in heads]
+    settings = {"others": others, "clip_scale": None}
+    scores = score_store(own, tmp_path / "s.zarr", EntrySpec("cooked", settings), device="cpu")
+    found = dict(
+        zip(*(getattr(scores.split("test"), key)[:] for key in ("ids", "scores")), strict=True)
+    )
+    held = other.split("test").load(["features", "ids"])
+    near = own.split("test").load(["features", "ids"])
+    place = {number: row for row, number in enumerate(held["ids"].tolist())}
+    # The classifier's own head is one of text too.
+    head = own.head_arrays()
+    for row, number in enumerate(near["ids"].tolist()):
+        feature = held["features"][place[number]]
+        parts = [feature @ layer.T]
+        parts += [
+            reference.text_logits(rows.tolist(), weight.tolist(), scale)
+            for rows, weight, scale in (
+                (near["features"][row], head["weight"], float(head["logit_scale"])),
+                (feature, texts, 50),
+            )
+        ]
+        expected = reference.cooked(parts, "entropy")
+        assert found[number] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    member = {"method": "msp", **others[1], "name": "probe"}
+    session = ScoringSession.open(own, "cpu")
+    Ensemble(members=["gen", member])._fit(session.inputs())
+    with pytest.raises(ConfigError, match="one network"):
+        fit_detector(own, EntrySpec("cooked", settings), device="cpu")
+    missing = {"others": [{"store": str(other.path), "head": "nowhere"}]}
+    with pytest.raises(StoreError, match="nowhere"):
+        score_store(own, tmp_path / "t.zarr", EntrySpec("cooked", missing), device="cpu")
