@@ -30,6 +30,7 @@ from ltood.cli import (
     stage,
     store,
     sweep,
+    table,
     visualise,
 )
 from ltood.runtime.console import EXIT_INTERRUPT, EXIT_USAGE, one_line, one_line_errors
@@ -74,6 +75,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
 app.add_typer(negatives.app, name="negatives")
 app.add_typer(data.app, name="data")
+app.add_typer(table.app, name="table")
 
 
 #: What Typer raises for a command line that it does not understand; it exports a subclass only.

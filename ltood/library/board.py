@@ -17,6 +17,7 @@ from ltood.core.errors import ConfigError
 from ltood.library.markup import html_table
 from ltood.metrics import METRICS
 from ltood.runtime.extras import require
+from ltood.runtime.latex import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ class Board:
     def to_latex(self) -> str:
         """The table in percent for LaTeX with the package booktabs."""
         heading, *rows = table_cells(self.content, self.columns)
-        lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (heading, *rows)]
+        lines = [" & ".join(map(escaped, row)) + r" \\" for row in (heading, *rows)]
         return "\n".join(
             [
                 rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}",
@@ -133,15 +134,3 @@ class Board:
         table = html_table(table_cells(self.content, self.columns))
         notes = table_notes(self.content, self.columns)
         return f"{table}<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in notes)}</ul>"
-
-
-_SPECIAL = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_SPECIAL.get(character, character) for character in text)

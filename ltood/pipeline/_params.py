@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import check_name, load
@@ -59,6 +59,13 @@ class Params:
 
     def __init__(self) -> None:
         self.used: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Settings that are in no file."""
+        params = cls()
+        vars(params)["content"] = content
+        return params
 
     @cached_property
     def _text(self) -> str:

@@ -1,0 +1,159 @@
+"""Cells of a table: one training with one seed, and all rows that read it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltood.core.errors import ConfigError
+from ltood.core.registry import load
+from ltood.core.settings import parse, to_section
+from ltood.runtime.params import read_params
+from ltood.runtime.provenance import digest
+from ltood.runtime.shipped import shipped
+from ltood.tables.spec import Row, Table
+
+#: Names at the top of params.yaml with the packages of their entries.
+_CHOICES = {
+    "dataset": "datasets",
+    "backbone": "backbones",
+    "recipe": "recipes",
+    "calibrator": "calibrators",
+    "method": "methods",
+    "normaliser": "normalisers",
+}
+_SLOTS = ("calibrator", "method", "normaliser")
+#: Folder of ready parameter files.
+_PRESETS = "presets"
+#: No number depends on these, so that they do not name a cell.
+_FREE = ("device",)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training with one seed.
+
+    Attributes:
+        name: Unique in the table and the same wherever it is planned.
+        seed: Its seed.
+        rows: Rows that are read from it.
+        params: All settings that it runs with, in sections as in params.yaml.
+    """
+
+    name: str
+    seed: int
+    rows: tuple[Row, ...]
+    params: Mapping[str, Any]
+
+
+def cells_of(table: Table) -> list[Cell]:
+    """All cells of a table, seed by seed, so that a first whole table is there early.
+
+    Raises:
+        ConfigError: If a setting is unknown or out of range.
+    """
+    found: dict[str, Cell] = {}
+    for place, seed in enumerate(table.seeds):
+        for training in _trainings(table, seed):
+            # Further seeds would repeat a row that no seed changes.
+            rows = tuple(row for row in training if place == 0 or not row.deterministic)
+            if rows:
+                cell = _cell(table, rows, seed)
+                found[cell.name] = cell
+    return list(found.values())
+
+
+def _trainings(table: Table, seed: int) -> Iterator[list[Row]]:
+    """Rows that share everything but calibrator, method and normaliser."""
+    groups: dict[str, list[Row]] = {}
+    for row in table.rows:
+        settings = merged(table.params, row.params, {"seed": seed})
+        groups.setdefault(digest(settings), []).append(row)
+    yield from groups.values()
+
+
+def _cell(table: Table, rows: tuple[Row, ...], seed: int) -> Cell:
+    settings = merged(table.params, rows[0].params, {"seed": seed})
+    params = complete(settings, table, rows)
+    named = {key: value for key, value in params.items() if key not in _FREE}
+    label = re.sub(r"[^a-z0-9]+", "-", rows[0].name.lower()).strip("-")[:40]
+    return Cell(f"{label}-seed{seed}-{digest(named)[:8]}", seed, rows, params)
+
+
+def merged(*sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of settings, of which later ones win; lists are replaced whole."""
+    found: dict[str, Any] = {}
+    for section in sections:
+        for key, value in section.items():
+            if isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
+                found[key] = merged(found[key], value)
+            else:
+                found[key] = merged(value) if isinstance(value, Mapping) else value
+    return found
+
+
+def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -> dict[str, Any]:
+    """All settings of a cell, those that nobody gave with their defaults.
+
+    The rest of params.yaml has no effect, so that a table gives the same numbers everywhere.
+
+    Raises:
+        ConfigError: If a setting is unknown or out of range.
+    """
+    from ltood.comparing.plan import Config as CompareConfig
+    from ltood.evaluation.config import EvaluationConfig
+    from ltood.extraction.config import ExtractionConfig
+    from ltood.training.plan import TrainingConfig
+
+    given = _with_preset(settings, table.name)
+    chosen: dict[str, str] = {}
+    for key in ("dataset", "backbone", "recipe"):
+        if not isinstance(name := given.get(key), str):
+            raise ConfigError(f"table {table.name}: params has no {key}; name one.")
+        chosen[key] = name
+    chosen |= {slot: getattr(rows[0], slot) for slot in _SLOTS}
+    params: dict[str, Any] = {**chosen, "seed": given.get("seed", 0), "device": "auto"}
+    groups = {name: list(names) for name, names in table.groups.items()}
+    compared = {f"{slot}s": list(dict.fromkeys(getattr(r, slot) for r in rows)) for slot in _SLOTS}
+    for key, config, section in (
+        ("training", TrainingConfig, given.get("training")),
+        ("extraction", ExtractionConfig, given.get("extraction")),
+        ("evaluation", EvaluationConfig, {"groups": groups}),
+        ("compare", CompareConfig, compared),
+    ):
+        params[key] = to_section(parse(section, config, f"table {table.name}: {key}"))
+    for key, package in _CHOICES.items():
+        names = compared[package] if key in _SLOTS else [chosen[key]]
+        sections = given.get(package) or {}
+        params[package] = {
+            name: to_section(
+                parse(
+                    sections.get(name),
+                    load(package, name).Config,
+                    f"table {table.name}: {package}.{name}",
+                )
+            )
+            for name in names
+        }
+    known = {*params, "preset"}
+    if unknown := sorted(set(given) - known):
+        raise ConfigError(
+            f"table {table.name}: params has no key {unknown[0]!r}; it takes "
+            f"{', '.join(sorted(known))}."
+        )
+    return params
+
+
+def _with_preset(settings: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    """Settings on top of the ready parameter file that they name as `preset`."""
+    name = settings.get("preset")
+    if name is None:
+        return settings
+    path = shipped(f"{_PRESETS}/{name}.yaml") if isinstance(name, str) else Path()
+    if not path.is_file():
+        raise ConfigError(
+            f"table {table}: preset is {name!r}, and there is no such file of settings."
+        )
+    preset = {key: value for key, value in read_params(path).items() if key != "source"}
+    return merged(preset, settings)

@@ -1,0 +1,164 @@
+"""A table in a repository: its cells, which of them are there, and what it looks like."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from ltood.core.errors import LtoodError, UnknownNameError
+from ltood.runtime.files import write_atomically
+from ltood.tables.cells import Cell, cells_of
+from ltood.tables.checking import checks
+from ltood.tables.needs import refuse_missing
+from ltood.tables.openood import as_openood
+from ltood.tables.records import Record, Results, finished
+from ltood.tables.rendering import FORMATS, as_text
+from ltood.tables.scheduling import Outcome
+from ltood.tables.spec import Table, load_table
+from ltood.tables.state import state_of
+from ltood.tables.summary import Filled, fill
+from ltood.tables.workspace import repository
+
+#: What `export` writes, by format.
+EXPORTS = {**{name: made for name, (_, made) in FORMATS.items()}, "openood": as_openood}
+
+
+@dataclass(frozen=True)
+class View:
+    """A table with what a repository holds of it.
+
+    Attributes:
+        root: Repository.
+        table: The table.
+        cells: Its cells.
+        states: Digest of what each cell is made from now, by its name.
+        records: Results by cell.
+        failures: Reasons of cells that failed.
+    """
+
+    root: Path
+    table: Table
+    cells: list[Cell]
+    states: Mapping[str, str]
+    records: Mapping[str, Record]
+    failures: Mapping[str, str]
+
+    @classmethod
+    def of(cls, name: str) -> "View":
+        """A table by its name, in the repository of the current folder.
+
+        Raises:
+            UnknownNameError: If there is no such table.
+            ConfigError: If its file breaks a rule, or this is no repository.
+            DataError: If a file that it needs is missing.
+        """
+        table, root = load_table(name), repository()
+        refuse_missing(table, root)
+        cells, results = cells_of(table), Results(root, table.name)
+        states = {cell.name: state_of(cell) for cell in cells}
+        failures = {cell.name: results.failure(cell, states[cell.name]) for cell in cells}
+        return cls(
+            root,
+            table,
+            cells,
+            states,
+            finished(table, results, cells, states),
+            {name: reason for name, reason in failures.items() if reason},
+        )
+
+    @property
+    def results(self) -> Results:
+        """Where its results lie."""
+        return Results(self.root, self.table.name)
+
+    @property
+    def missing(self) -> list[Cell]:
+        """Cells without a result."""
+        return [cell for cell in self.cells if cell.name not in self.records]
+
+    def check_needs(self) -> None:
+        """Refuse a table whose files are not there.
+
+        Raises:
+            DataError: With what goes where.
+        """
+        refuse_missing(self.table, self.root)
+
+    def again(self, outcome: Outcome) -> "View":
+        """The same after a run."""
+        return replace(self, records=outcome.records, failures=outcome.failures)
+
+    def cost(self) -> str:
+        """What is left to run, and how long it will take as far as that is known."""
+        done, missing = list(self.records.values()), len(self.missing)
+        if not missing:
+            return f"{self.table.name}: all {len(self.cells)} trainings are there."
+        text = f"{self.table.name}: {missing} of {len(self.cells)} trainings to run"
+        if not done:
+            return f"{text}; how long one takes is known after the first."
+        seconds = sum(record.seconds for record in done) / len(done)
+        minutes = missing * seconds / 60
+        return f"{text}, some {minutes:.0f} minutes if one after the other ({seconds:.0f} s each)."
+
+    def status_lines(self) -> Iterator[str]:
+        """One line for each cell."""
+        for cell in self.cells:
+            record, reason = self.records.get(cell.name), self.failures.get(cell.name)
+            state = "missing" if reason is None else f"failed: {reason}"
+            if record is not None:
+                state = f"done in {record.seconds:.0f} s, experiment {record.experiment}"
+            elif reason is None and self.results.read(cell) is not None:
+                state = "stale: settings, code or data changed since"
+            rows = ", ".join(row.name for row in cell.rows)
+            yield f"{cell.name}  {state}  ({rows})"
+
+    @cached_property
+    def filled(self) -> Filled:
+        """The table filled in, with intervals of differences."""
+        return fill(self.table, self.cells, self.records, self.failures, self.results)
+
+    def written(self) -> str:
+        """The table for a terminal, once it stands in files of all formats, too."""
+        folder = self.results.folder
+        for ending, made in FORMATS.values():
+            write_atomically(folder / f"table{ending}", made(self.filled).encode())
+        return f"{as_text(self.filled)}\n\nwritten to {folder}"
+
+    def rendered(self, form: str) -> str:
+        """The table in a format.
+
+        Raises:
+            UnknownNameError: If there is no such format.
+        """
+        if form not in EXPORTS:
+            raise UnknownNameError(f"No format {form!r}. Known: {', '.join(EXPORTS)}.")
+        return EXPORTS[form](self.filled)
+
+    def refuse_gaps(self) -> None:
+        """Fail if a cell has no result.
+
+        Raises:
+            LtoodError: With the first reason.
+        """
+        if self.missing:
+            first = self.missing[0].name
+            reason = self.failures.get(first, "it was not run")
+            raise LtoodError(
+                f"{len(self.missing)} of {len(self.cells)} trainings have no result; {first}: "
+                f"{reason}. `ltood table run {self.table.name}` tries again."
+            )
+
+    def checked(self) -> Iterator[str]:
+        """Each figure beside the published one; fails at the end if one is off.
+
+        Raises:
+            LtoodError: If a figure is missing or outside its tolerance, or nothing can be checked.
+        """
+        found = checks(self.filled)
+        if not found:
+            raise LtoodError(f"table {self.table.name} has no published row with a tolerance.")
+        for item in found:
+            yield f"{'ok   ' if item.is_right else 'OFF  '}{item}"
+        wrong = [item for item in found if not item.is_right]
+        if wrong:
+            raise LtoodError(f"{len(wrong)} of {len(found)} figures are off; first {wrong[0]}.")
