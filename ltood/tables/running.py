@@ -18,9 +18,6 @@ from ltood.tables.spec import Table
 
 _BOARD = Path("results/leaderboard.json")
 _SCORES = Path("data/work/scores/compared")
-_METRICS = Path("results/metrics.json")
-#: What DVC runs; the report would be read by nobody.
-_TARGETS = ("evaluate", "compare")
 
 
 class CellFailedError(LtoodError):
@@ -60,7 +57,7 @@ def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Reco
     environment = workspace.environment(job.threads, job.gpu)
     with log.open("ab") as file:
         done = subprocess.run(
-            workspace.dvc("repro", *_TARGETS),
+            workspace.dvc("repro"),
             cwd=folder,
             env=environment,
             stdout=file,
