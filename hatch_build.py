@@ -7,7 +7,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FILES = (
     *("dvc.yaml", "params.yaml", "params.schema.json", "docs/skill/SKILL.md"),
-    *(".dvcignore", ".dvc/config", ".dvc/plots/*", "data/demo/*"),
+    *(".dvcignore", ".dvc/config", ".dvc/plots/*", "data/demo/*", "tables/*.yaml"),
 )
 
 

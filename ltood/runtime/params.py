@@ -150,38 +150,6 @@ def _changed(path: Path, change: Callable[[dict[str, Any]], None]) -> str:
     return written.getvalue()
 
 
-def with_values(path: Path, values: Mapping[str, Any]) -> str:
-    """Text of a parameter file with values replaced; its other lines and comments stay.
-
-    Args:
-        path: The file.
-        values: New values; sections are merged into those of the file, lists replaced whole.
-
-    Raises:
-        ConfigError: As `read_params`.
-    """
-    from ruamel.yaml import YAML
-
-    text = params_text(path)
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 4096  # type: ignore[assignment] # Long texts stay in one line.
-    # The reader that keeps comments has no limits.
-    content = yaml.load(text) if parse_params(text, path) else {}
-    _replace(content, values)
-    written = io.StringIO()
-    yaml.dump(content, written)
-    return written.getvalue()
-
-
-def _replace(content: Any, values: Mapping[str, Any]) -> None:  # noqa: ANN401 - of ruamel
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(content.get(key), Mapping):
-            _replace(content[key], value)
-        else:
-            content[key] = value
-
-
 def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain value
     """Read one command-line value the way `params.yaml` would read it.
 

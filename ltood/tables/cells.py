@@ -11,7 +11,6 @@ from ltood.core.registry import load
 from ltood.core.settings import parse, to_section
 from ltood.runtime.params import read_params
 from ltood.runtime.provenance import digest
-from ltood.runtime.shipped import shipped
 from ltood.tables.spec import Row, Table
 
 #: Names at the top of params.yaml with the packages of their entries.
@@ -104,6 +103,7 @@ def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -
     from ltood.comparing.plan import Config as CompareConfig
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
+    from ltood.negatives.settings import NegativesConfig
     from ltood.training.plan import TrainingConfig
 
     given = _with_preset(settings, table.name)
@@ -119,6 +119,7 @@ def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -
     for key, config, section in (
         ("training", TrainingConfig, given.get("training")),
         ("extraction", ExtractionConfig, given.get("extraction")),
+        ("negatives", NegativesConfig, given.get("negatives")),
         ("evaluation", EvaluationConfig, {"groups": groups}),
         ("compare", CompareConfig, compared),
     ):
@@ -150,7 +151,7 @@ def _with_preset(settings: Mapping[str, Any], table: str) -> Mapping[str, Any]:
     name = settings.get("preset")
     if name is None:
         return settings
-    path = shipped(f"{_PRESETS}/{name}.yaml") if isinstance(name, str) else Path()
+    path = Path(__file__).parents[1] / "cli" / "published" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(
             f"table {table}: preset is {name!r}, and there is no such file of settings."

@@ -9,7 +9,6 @@ from ltood.tables.records import Record, Results
 from ltood.tables.spec import Row, Table
 from ltood.tables.statistics import Difference, Drawn, Figure, differences, places_of, value_of
 
-
 #: Metrics that exports read, whatever the table shows.
 _ALWAYS = ("auroc", "accuracy")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ltood.core.errors import ConfigError, LtoodError
 from ltood.runtime.files import remove_folder, write_atomically
-from ltood.runtime.params import with_values
+from ltood.runtime.params import with_settings
 from ltood.tables.cells import Cell
 
 _EXPERIMENTS = Path(".dvc/tmp/exps")
@@ -94,7 +94,7 @@ def prepare(root: Path, table: str, cell: Cell) -> Path:
     config = f"[cache]\n    dir = {cache_of(root)}\n"
     write_atomically(folder / ".dvc" / "config.local", config.encode())
     params = folder / "params.yaml"
-    write_atomically(params, with_values(params, cell.params).encode())
+    write_atomically(params, with_settings(params, cell.params).encode())
     return folder
 
 
