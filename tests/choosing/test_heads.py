@@ -85,6 +85,8 @@ def test_a_slice_keeps_the_logits_of_its_classes_and_all_that_belongs_to_none():
         outlier_classes=torch.tensor(1.0),
         expert_weight=torch.randn(2, 5, 6),
         expert_bias=torch.randn(2, 5),
+        negative_weight=torch.randn(7, 6),
+        no_weight=torch.randn(4, 6),
     )
     kept = torch.tensor([0, 2, 3])
     part = sliced(whole, kept)
@@ -94,6 +96,7 @@ def test_a_slice_keeps_the_logits_of_its_classes_and_all_that_belongs_to_none():
     assert torch.equal(part.gamma_bias, whole.gamma_bias[kept])
     assert torch.equal(part.expert_weight, whole.expert_weight[:, [0, 2, 3, 4]])
     assert torch.equal(part.expert_bias, whole.expert_bias[:, [0, 2, 3, 4]])
-    nodes = ("extra_weight", "extra_bias", "outlier_classes")
+    assert torch.equal(part.no_weight, whole.no_weight[kept])
+    nodes = ("extra_weight", "extra_bias", "outlier_classes", "negative_weight")
     for name in (*nodes, "bn_weight", "bn_bias", "logit_scale"):
         assert torch.equal(getattr(part, name), getattr(whole, name))

@@ -12,13 +12,18 @@ from ruamel.yaml import YAML
 from ltood.core.registry import load
 from ltood.core.settings import parse
 from ltood.extraction.config import ExtractionConfig
+from ltood.negatives import NegativesConfig
 from ltood.pipeline._params import PACKAGES
 from ltood.training.plan import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL_CLIP = ROOT / "tests/backbones/small_clip.json"
-SECTIONS = {"training": TrainingConfig, "extraction": ExtractionConfig}
+SECTIONS = {
+    "training": TrainingConfig,
+    "negatives": NegativesConfig,
+    "extraction": ExtractionConfig,
+}
 
 
 def runs(text):

@@ -86,6 +86,8 @@ def test_optional_arrays_are_kept(tmp_path, rng):
         head__extra_weight=weight,
         head__extra_bias=bias,
         head__logit_scale=np.float32(100.0),
+        head__negative_weight=rng.normal(size=(9, DIM)),
+        head__no_weight=rng.normal(size=(CLASSES, DIM)),
         head__class_counts=np.array([100, 10, 1]),
         test__local=local,
         test__ids=np.arange(12)[::-1].copy(),
@@ -101,7 +103,10 @@ def test_optional_arrays_are_kept(tmp_path, rng):
     np.testing.assert_array_equal(test["local"], local)
     assert test["ids"][0] == 11
     assert store.split("train").load(("features",))["features"].dtype == np.float16
-    assert store.head_arrays()["logit_scale"].shape == ()
+    head = store.head_arrays()
+    assert head["logit_scale"].shape == ()
+    assert head["negative_weight"].shape == (9, DIM)
+    assert head["no_weight"].shape == (CLASSES, DIM)
 
 
 BAD = [
@@ -114,6 +119,8 @@ BAD = [
     ({"head__extra_weight": np.zeros((0, DIM))}, "must be given together"),
     ({"head__gamma_bias": np.zeros(3)}, "gamma_weight and gamma_bias must be given together"),
     ({"head__energy_map": np.zeros(3)}, r"energy_map has shape \(3,\)"),
+    ({"head__negative_weight": np.zeros((0, DIM))}, "negative_weight has no rows"),
+    ({"head__no_weight": np.zeros((2, DIM))}, r"no_weight has shape \(2, 5\)"),
     ({"head__weight": np.zeros((3, 4))}, r"features have shape \(7, 5\); .* 4 features"),
     ({"head__class_counts": np.array([1, 2])}, r"class_counts is int64 of shape \(2,\)"),
     ({"head__class_counts": np.array([1, 0, 2])}, r"classes \[1\] have no training images"),
