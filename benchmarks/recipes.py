@@ -6,8 +6,9 @@
 
 Each run goes through the same drivers as the pipeline's stages: prepare, train, extract, compare.
 The last epoch is scored; nothing is chosen by a look at test images. Finished steps are kept in
-the work folder, so a run that was stopped goes on. Means over the OOD sets, then mean and
-standard deviation over the seeds. The table goes to docs/results/recipes-DATASET.md.
+the work folder, so a run that was stopped goes on; rows of other runs with the same arguments stay.
+Means over the OOD sets, then mean and standard deviation over the seeds. The table goes to
+docs/results/recipes-DATASET.md.
 """
 
 import argparse
@@ -65,12 +66,17 @@ SECOND_STAGE = {
     "weight_decay": 0.0005,
     "schedule": "cosine_epoch",
 }
+#: Balanced Energy tunes a trained classifier.
+TUNING = {"epochs": 20, "batch_size": 128, "learning_rate": 0.001}
 PATT_VIEWS = {
     "augmentation": "autoaugment",
     "later_views": "contrast",
     "aux_augmentation": "jitter",
 }
+#: What may stand before a method in a score.
+CALIBRATORS = ("patt", "logit_adjustment")
 COMMON = ("msp", "energy", "mahalanobis")
+ADJUSTED = "logit_adjustment+outlier_class"
 NODE = ("bin_disc", "bin_disc+imood", *COMMON)
 RUNS = (
     Run("cross entropy", "cross_entropy", (*COMMON, "energy+imood")),
@@ -78,7 +84,25 @@ RUNS = (
     Run("OE", "outlier_exposure", COMMON),
     Run("OE, logit-adjusted", "outlier_exposure", COMMON, {"tau": 1.0}),
     Run("Energy-OE", "energy_oe", ("energy", "msp", "mahalanobis")),
+    Run(
+        "Balanced Energy",
+        "balanced_energy",
+        ("energy", "msp", "mahalanobis"),
+        {},
+        TUNING,
+        "cross entropy",
+    ),
     Run("BinDisc", "bin_disc", NODE),
+    Run("COCL", "cocl", (ADJUSTED, "outlier_class", *COMMON)),
+    Run("EAT", "eat", ("outlier_class", *COMMON)),
+    Run(
+        "EAT, second stage",
+        "eat_finetune",
+        ("outlier_class", *COMMON),
+        {},
+        SECOND_STAGE,
+        "EAT",
+    ),
     Run("PASCL", "pascl", COMMON),
     Run("PASCL, second stage", "pascl_finetune", COMMON, {}, SECOND_STAGE, "PASCL"),
     Run("PATT", "patt", ("patt+energy", *COMMON), {}, PATT_VIEWS),
@@ -108,6 +132,12 @@ RUNS = (
         "imood",
         NODE,
         {"base": "bin_disc", "auxiliary": "pascl"},
+    ),
+    Run(
+        "ImOOD (BinDisc, COCL)",
+        "imood",
+        (*NODE[:2], "outlier_class", *COMMON),
+        {"base": "bin_disc", "auxiliary": "cocl"},
     ),
 )
 
@@ -185,7 +215,8 @@ def scored(run: Run, seed: int, options: argparse.Namespace, prepared: Path) -> 
     )
     store = FeatureStore.open(folder / "features.zarr")
     methods = tuple(dict.fromkeys(name for title in run.scores for name in parts(title)[1]))
-    chosen = Config(methods, ("none", "patt"), ("none", "imood"))
+    before = [name for name in CALIBRATORS if any(name in title for title in run.scores)]
+    chosen = Config(methods, ("none", *before), ("none", "imood"))
     board, _ = compare(store, chosen, {}, device=options.device)
     result = {"rows": board["rows"], "seconds": seconds}
     done.write_text(json.dumps(result), encoding="utf-8")
@@ -201,7 +232,7 @@ def folder_of(title: str, seed: int, options: argparse.Namespace) -> Path:
 
 def parts(title: str) -> tuple[str, tuple[str, ...]]:
     """A leaderboard title with the methods that it needs."""
-    names = [part for part in title.split("+") if part not in ("patt", "imood")]
+    names = [part for part in title.split("+") if part not in (*CALIBRATORS, "imood")]
     return title, tuple(names)
 
 
@@ -284,16 +315,29 @@ def write(options: argparse.Namespace, table: Mapping[str, Sequence[Mapping[str,
         "| recipe | score | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
         "|---|---|" + "---:|" * len(COLUMNS),
     ]
+    path = RESULTS / f"recipes-{options.dataset}.md"
+    kept = rows_of(path) if path.is_file() and lines[2] in path.read_text("utf-8") else {}
     for run in RUNS:
         if run.title not in table:
+            lines += kept.get(run.title, [])
             continue
         for number, score in enumerate(run.scores):
             found = cells(table[run.title], score)
             if found is not None:
                 title = run.title if number == 0 else ""
                 lines.append(f"| {title} | {score} | " + " | ".join(found) + " |")
-    path = RESULTS / f"recipes-{options.dataset}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def rows_of(path: Path) -> dict[str, list[str]]:
+    """Rows of a table that was written before, by the title of their run."""
+    found: dict[str, list[str]] = {}
+    title = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| "):
+            title = line.split("|")[1].strip() or title
+            found.setdefault(title, []).append(line)
+    return found
 
 
 if __name__ == "__main__":

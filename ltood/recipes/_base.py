@@ -118,6 +118,21 @@ class TrainingRecipe(Recipe):
         """Take how many outliers the network takes for each class at the start, [C]."""
         del counts
 
+    def start_from(self, extras: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take what the weights that training starts from bring besides the head.
+
+        Args:
+            extras: Arrays by their name in a `ClassifierHead`, as `head_extras` gave them.
+        """
+        del extras
+
+    def class_logits(self, output: BackboneOutput) -> Tensor:
+        """Class logits that the validation accuracy is taken from, [N, C]."""
+        return output.logits[:, : self.prior.num_classes]
+
+    def finish(self) -> None:
+        """Bring the backbone into its final form, when training has ended."""
+
     def head_extras(self) -> dict[str, NDArray[np.float32]]:
         """Learned arrays for stage two besides the head; empty by default.
 

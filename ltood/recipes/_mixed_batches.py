@@ -128,12 +128,7 @@ def mixed_pass(batch: StepBatch, num_classes: int) -> MixedOutput:
     Raises:
         MissingNeedError: If the batch holds no outliers.
     """
-    if batch.aux is None:
-        raise MissingNeedError(
-            "the batch holds no auxiliary outliers, which this recipe learns from; add the split "
-            "aux to the data or choose another recipe (`ltood list`)."
-        )
-    output = batch.forward(torch.cat([*batch.views, batch.aux]))
+    output = batch.forward(torch.cat([*batch.views, outliers_of(batch)]))
     labels = batch.labels.repeat(len(batch.views))
     outputs = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
     nodes, logits = outputs[:, num_classes:], outputs[:, :num_classes]
@@ -147,6 +142,20 @@ def mixed_pass(batch: StepBatch, num_classes: int) -> MixedOutput:
         output.pooled[:num],
         output.pooled[num:],
     )
+
+
+def outliers_of(batch: StepBatch) -> Tensor:
+    """The outliers of a batch, [M, channels, H, W].
+
+    Raises:
+        MissingNeedError: If the batch holds none.
+    """
+    if batch.aux is None:
+        raise MissingNeedError(
+            "the batch holds no auxiliary outliers, which this recipe learns from; add the split "
+            "aux to the data or choose another recipe (`ltood list`)."
+        )
+    return batch.aux
 
 
 def logit_shift(prior: ClassPrior, tau: float) -> Tensor:

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltood.core.errors import ConfigError
 from ltood.core.prior import ClassPrior
 from ltood.losses.outlier_margin import outlier_margin_loss
 from ltood.losses.tail_prototypes import tail_prototype_loss
 from ltood.recipes._mixed_batches import MixedOutput
-from ltood.recipes._tail import ranked_classes, tail_classes
+from ltood.recipes._tail import head_classes, tail_classes
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,16 @@ class Groups:
     tail_share: float
     head_share: float
     official: bool
+
+    def head(self, prior: ClassPrior, where: str) -> Tensor:
+        """Which classes are the head, [C] bool; `where` is the path of the section."""
+        return head_classes(
+            prior, self.head_share, where, index_order=self.official, more=int(self.official)
+        )
+
+    def tail(self, prior: ClassPrior, where: str) -> Tensor:
+        """Which classes are the tail, [C] bool; `where` is the path of the section."""
+        return tail_classes(prior, self.tail_share, where, index_order=self.official)
 
 
 class OutlierClassTerms(nn.Module):
@@ -56,9 +65,9 @@ class OutlierClassTerms(nn.Module):
             ConfigError: If the tail or the head would have no class.
         """
         super().__init__()
-        is_tail = tail_classes(prior, groups.tail_share, where, index_order=groups.official)
+        is_tail = groups.tail(prior, where)
         self.register_buffer("is_tail", is_tail)
-        self.register_buffer("is_head", head_classes(prior, groups, where))
+        self.register_buffer("is_head", groups.head(prior, where))
         self.register_buffer("number", is_tail.long().cumsum(0) - 1)
         # Uniform within 1 / sqrt(D), as the released code starts them.
         start = torch.rand(int(is_tail.sum()), dim) * 2 - 1
@@ -111,22 +120,3 @@ def joint_cross_entropy(out: MixedOutput, shift: Tensor, num_outliers: int) -> T
     """
     outputs = torch.cat([out.logits + shift, out.nodes[:, -num_outliers:]], dim=1)
     return functional.cross_entropy(outputs, out.labels)
-
-
-def head_classes(prior: ClassPrior, groups: Groups, where: str) -> Tensor:
-    """Which classes are the head, [C] bool.
-
-    Raises:
-        ConfigError: If the head would have no class.
-    """
-    num = prior.num_classes
-    num_head = min(round(groups.head_share * num) + groups.official, num)
-    if num_head == 0:
-        raise ConfigError(
-            f"{where}.head_share is {groups.head_share}, which leaves none of {num} classes for "
-            f"the head; set it to {1 / num:.2g} or more."
-        )
-    is_head = torch.zeros(num, dtype=torch.bool)
-    ranked = ranked_classes(prior, index_order=groups.official)
-    is_head[torch.from_numpy(ranked[:num_head])] = True
-    return is_head

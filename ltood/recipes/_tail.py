@@ -1,4 +1,4 @@
-"""The classes that recipes call the tail."""
+"""The classes that recipes call the tail and the head."""
 
 import numpy as np
 import torch
@@ -33,6 +33,34 @@ def tail_classes(prior: ClassPrior, share: float, where: str, *, index_order: bo
     is_tail = torch.zeros(num, dtype=torch.bool)
     is_tail[torch.from_numpy(ranked[num_head:])] = True
     return is_tail
+
+
+def head_classes(
+    prior: ClassPrior, share: float, where: str, *, index_order: bool, more: int = 0
+) -> Tensor:
+    """Which classes are the head, [C] bool.
+
+    Args:
+        prior: Training counts.
+        share: Share of the classes that are the head, above 0 to 1; rounded.
+        where: Path of the section, such as "recipes.cocl".
+        index_order: Take the classes with the lowest index instead of those with the most images.
+        more: Classes beyond that share, 0 or more.
+
+    Raises:
+        ConfigError: If the head would have no class.
+    """
+    num = prior.num_classes
+    num_head = min(round(share * num) + more, num)
+    if num_head == 0:
+        raise ConfigError(
+            f"{where}.head_share is {share}, which leaves none of {num} classes for the head; set "
+            f"it to {1 / num:.2g} or more."
+        )
+    is_head = torch.zeros(num, dtype=torch.bool)
+    ranked = ranked_classes(prior, index_order=index_order)
+    is_head[torch.from_numpy(ranked[:num_head])] = True
+    return is_head
 
 
 def ranked_classes(prior: ClassPrior, *, index_order: bool) -> NDArray[np.intp]:

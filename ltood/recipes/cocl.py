@@ -27,10 +27,8 @@ from ltood.recipes._mixed_batches import AuxPerImage, MixedRecipe
 from ltood.recipes._outlier_class import (
     Groups,
     OutlierClassTerms,
-    head_classes,
     joint_cross_entropy,
 )
-from ltood.recipes._tail import tail_classes
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,8 @@ class Cocl(MixedRecipe[Config]):
         super().__init__(config, prior)
         self.groups = Groups(config.tail_share, config.head_share, config.official_groups)
         # Refused here, before a network is built.
-        head_classes(prior, self.groups, "recipes.cocl")
-        tail_classes(prior, config.tail_share, "recipes.cocl", index_order=config.official_groups)
+        self.groups.head(prior, "recipes.cocl")
+        self.groups.tail(prior, "recipes.cocl")
 
     @property
     def num_aux_outputs(self) -> int:

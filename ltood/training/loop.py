@@ -249,15 +249,15 @@ class Run:
         if self.val is None:
             return None
         self.backbone.eval()
-        num_classes = self.backbone.images.num_classes
         right = start = 0
         pixels, labels = self.val
         # Closed here: an error's traceback would keep the threads of a half-read split alive.
         with closing(pixels.blocks()) as blocks:
             for images in blocks:
-                logits = self.forward.alone(as_input(images, self.layout)).logits
+                output = self.forward.alone(as_input(images, self.layout))
                 wanted = labels[start : start + len(images)]
-                right += int((logits[:, :num_classes].argmax(dim=1) == wanted).sum())
+                found = self.recipe.class_logits(output).argmax(dim=1)
+                right += int((found == wanted).sum())
                 start += len(images)
         return right / len(labels)
 

@@ -104,6 +104,7 @@ def train(
                 lambda: _finish(backbone, extras, [], inputs, state_folder, out)
             )
         recipe.attach(backbone)
+        recipe.start_from(extras)
         run = Run(plan, data, backbone, recipe, device, precision, ranks)
         try:
             run.restore(state)
@@ -113,6 +114,7 @@ def train(
         finally:
             run.close()
         run.averaged.apply()
+        recipe.finish()
         extras = {**recipe.head_extras(), **_counted(recipe)}
         history = run.progress.history
         return ranks.on_rank_zero(
