@@ -140,7 +140,7 @@ CODE = [
     ("ltood/methods/knn.py", {"compare"}),
     ("ltood/normalisers/none.py", {"normalise", "compare"}),
     ("ltood/normalisers/imood.py", set()),
-    ("ltood/scoring/run.py", SCORED),
+    ("ltood/scoring/run.py", {"score", "normalise"}),
     ("ltood/scoring/session.py", SCORING),
     ("ltood/metrics/auroc.py", {"evaluate", "compare", "report"}),
     ("ltood/evaluation/plots.py", {"evaluate"}),
