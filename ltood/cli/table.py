@@ -77,8 +77,7 @@ def run(
     from ltood.tables.scheduling import default_jobs, run_table
     from ltood.tables.view import View
 
-    view = View.of(name)
-    view.check_needs()
+    view = View.of(name, make=True)
     typer.echo(view.cost(), err=True)
     if dry_run:
         return

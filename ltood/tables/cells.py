@@ -8,7 +8,7 @@ from typing import Any
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import load
-from ltood.core.settings import parse, to_section
+from ltood.core.settings import parse, setting_types, to_section
 from ltood.runtime.params import read_params
 from ltood.runtime.provenance import digest
 from ltood.tables.spec import Row, Table
@@ -22,6 +22,8 @@ _CHOICES = {
     "method": "methods",
     "normaliser": "normalisers",
 }
+#: Settings that decide what an entry draws.
+_SEEDS = ("seed", "shots_seed", "view_seed")
 _SLOTS = ("calibrator", "method", "normaliser")
 #: Folder of ready parameter files.
 _PRESETS = "presets"
@@ -128,13 +130,7 @@ def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -
         names = compared[package] if key in _SLOTS else [chosen[key]]
         sections = given.get(package) or {}
         params[package] = {
-            name: to_section(
-                parse(
-                    sections.get(name),
-                    load(package, name).Config,
-                    f"table {table.name}: {package}.{name}",
-                )
-            )
+            name: _entry(package, name, sections.get(name), params["seed"], table.name)
             for name in names
         }
     known = {*params, "preset"}
@@ -144,6 +140,17 @@ def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -
             f"{', '.join(sorted(known))}."
         )
     return params
+
+
+def _entry(
+    package: str, name: str, section: Mapping[str, Any] | None, seed: int, table: str
+) -> dict[str, Any]:
+    """All settings of an entry; what it draws follows the seed of the cell unless it is given."""
+    config = load(package, name).Config
+    drawn = {key: seed for key in _SEEDS if key in setting_types(config)}
+    return to_section(
+        parse({**drawn, **(section or {})}, config, f"table {table}: {package}.{name}")
+    )
 
 
 def _with_preset(settings: Mapping[str, Any], table: str) -> Mapping[str, Any]:

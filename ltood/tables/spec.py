@@ -15,6 +15,7 @@ from ltood.core.registry import check_name
 from ltood.metrics import COLUMNS, JUDGED, METRICS
 from ltood.runtime.params import read_params
 from ltood.runtime.shipped import shipped
+from ltood.tables.makers import MAKERS
 from ltood.tables.published import Published, published_of
 
 #: Folder of tables in a repository.
@@ -72,13 +73,15 @@ class FileNeed:
         path: Where it goes.
         files: Number of files in it; None for a single file.
         sha256: Of a single file; None where it is not known.
-        source: Where it comes from, or the command that makes it.
+        source: Where it comes from.
+        make: Name of one of `makers.MAKERS` that makes it; None for what is brought by hand.
     """
 
     path: str
     source: str
     files: int | None = None
     sha256: str | None = None
+    make: str | None = None
 
 
 @dataclass(frozen=True)
@@ -215,11 +218,14 @@ def _row(item: object, where: str) -> Row:
 
 
 def _need(item: object, where: str) -> FileNeed:
-    _only(item, {"path", "source", "files", "sha256"}, where)
+    _only(item, {"path", "source", "files", "sha256", "make"}, where)
     assert isinstance(item, Mapping)
     files = _whole(item, "files", where) if item.get("files") is not None else None
     sha256 = _text(item, "sha256", where) if item.get("sha256") is not None else None
-    return FileNeed(_text(item, "path", where), _text(item, "source", where), files, sha256)
+    make = _text(item, "make", where) if item.get("make") is not None else None
+    if make is not None and make not in MAKERS:
+        raise ConfigError(f"{where}: make is {make!r}; known are {', '.join(MAKERS)}.")
+    return FileNeed(_text(item, "path", where), _text(item, "source", where), files, sha256, make)
 
 
 def _metrics(content: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:

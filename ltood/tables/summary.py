@@ -79,7 +79,10 @@ def fill(
         lines = [_behind(line, gaps.get(line.row.name)) for line in lines]
     repeated = {id(item) for line in lines for item in line.published}
     others = tuple(item for item in table.published if id(item) not in repeated)
-    places = dict.fromkeys(place for line in lines for place in line.figures)
+    found = dict.fromkeys(place for line in lines for place in line.figures)
+    # Groups stand in the order of the table's file.
+    places = dict.fromkeys(["", *(f"@{group}" for group in table.groups)])
+    places = {place: None for place in places if place in found} | found
     return Filled(
         table, tuple(lines), others, best.row.name if best else None, tuple(places) or ("",)
     )

@@ -44,8 +44,12 @@ class View:
     failures: Mapping[str, str]
 
     @classmethod
-    def of(cls, name: str) -> "View":
+    def of(cls, name: str, *, make: bool = False) -> "View":
         """A table by its name, in the repository of the current folder.
+
+        Args:
+            name: Its name, or a file.
+            make: Whether files that ltood can make itself are made where they are missing.
 
         Raises:
             UnknownNameError: If there is no such table.
@@ -53,7 +57,7 @@ class View:
             DataError: If a file that it needs is missing.
         """
         table, root = load_table(name), repository()
-        refuse_missing(table, root)
+        refuse_missing(table, root, make=make)
         cells, results = cells_of(table), Results(root, table.name)
         states = {cell.name: state_of(cell) for cell in cells}
         failures = {cell.name: results.failure(cell, states[cell.name]) for cell in cells}
@@ -75,14 +79,6 @@ class View:
     def missing(self) -> list[Cell]:
         """Cells without a result."""
         return [cell for cell in self.cells if cell.name not in self.records]
-
-    def check_needs(self) -> None:
-        """Refuse a table whose files are not there.
-
-        Raises:
-            DataError: With what goes where.
-        """
-        refuse_missing(self.table, self.root)
 
     def again(self, outcome: Outcome) -> "View":
         """The same after a run."""

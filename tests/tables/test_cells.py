@@ -49,6 +49,19 @@ def test_other_settings_of_a_method_are_another_cell():
     assert [cell.params["methods"]["knn"]["k"] for cell in cells] == [5, 10]
 
 
+def test_what_entries_draw_follows_the_seed_of_the_cell():
+    rows = [
+        {"name": "a", "method": "gmm", "params": {"recipe": "cross_entropy"}},
+        {
+            "name": "b",
+            "method": "gmm",
+            "params": {"recipe": "cross_entropy", "methods": {"gmm": {"seed": 7}}},
+        },
+    ]
+    cells = cells_of(make_table(rows=rows, seeds=[0, 4], published=[]))
+    assert [cell.params["methods"]["gmm"]["seed"] for cell in cells] == [0, 7, 4, 7]
+
+
 def test_a_row_that_no_seed_changes_runs_once():
     rows = [*CONTENT["rows"][:2], {**CONTENT["rows"][2], "deterministic": True}]
     cells = cells_of(make_table(rows=rows))
@@ -84,5 +97,8 @@ def test_wrong_settings_are_refused_before_anything_runs(params, named):
         cells_of(make_table(params=params))
 
 
-def test_the_demo_has_three_trainings_for_each_seed():
-    assert len(cells_of(load_table("demo"))) % 3 == 0
+def test_the_demo_has_four_trainings_for_each_seed():
+    """Cross entropy serves four rows; PATT, ImOOD and LoCoOp have one each."""
+    table = load_table("demo")
+    assert len(table.seeds) == 3
+    assert len(cells_of(table)) == 3 * 4
