@@ -1,8 +1,11 @@
 """Which trainings a table needs, and with which settings."""
 
+import json
+
 import pytest
 
 from ltood.core.errors import ConfigError
+from ltood.tables import small_clip
 from ltood.tables.cells import cells_of, merged
 from ltood.tables.spec import load_table
 from ltood.training.plan import TrainingConfig
@@ -97,8 +100,12 @@ def test_wrong_settings_are_refused_before_anything_runs(params, named):
         cells_of(make_table(params=params))
 
 
-def test_the_demo_has_four_trainings_for_each_seed():
+def test_the_demo_has_four_trainings_for_each_seed(tmp_path, monkeypatch):
     """Cross entropy serves four rows; PATT, ImOOD and LoCoOp have one each."""
     table = load_table("demo")
+    path = tmp_path / "data" / "weights" / "small_clip.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(small_clip.CONFIG))
+    monkeypatch.chdir(tmp_path)
     assert len(table.seeds) == 3
     assert len(cells_of(table)) == 3 * 4
