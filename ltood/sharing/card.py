@@ -8,7 +8,7 @@ from typing import Any
 
 from ltood.core.errors import LtoodError
 from ltood.evaluation.measures import Evaluation
-from ltood.evaluation.tables import markdown_table
+from ltood.evaluation.tables import markdown_table, stream_note
 from ltood.metrics import columns_of
 from ltood.sets.catalogue import known_sets
 from ltood.sharing.manifest import Manifest
@@ -142,7 +142,11 @@ def _metrics(subject: Subject) -> str:
     except LtoodError:  # Without a split test or an OOD set there is nothing to compare.
         return ""
     meaning = ", ".join(f"{title} is `{key}`" for title, key in columns_of(_COLUMNS))
-    return f"## Metrics\n\n{markdown_table(metrics, _COLUMNS)}\n\nPercent; {meaning}."
+    notes = [f"Percent; {meaning}."]
+    if "stream" in metrics:
+        note = stream_note(metrics["stream"])
+        notes.append(f"{note[0].upper()}{note[1:]}.")
+    return "\n\n".join(["## Metrics", markdown_table(metrics, _COLUMNS), *notes])
 
 
 def _licence(facts: Mapping[str, Any], origin: Mapping[str, Any], remarks: Remarks) -> str:

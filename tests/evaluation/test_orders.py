@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import StoreError
+from ltood.evaluation.config import SetGroups
 from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.evaluation.orders import Orders
@@ -145,6 +146,15 @@ def test_false_alarms_are_means_over_orders():
     assert found["all"] == pytest.approx(evaluation.metrics["ood"]["far"]["fpr95_ood_pos"])
     assert evaluation.breakdown["false_alarms"]["far"] == found
     assert bootstrap(evaluation, samples=2)["ood"].keys() == {"far", "near"}
+
+
+def test_groups_of_sets_have_means_and_deviations():
+    found = Evaluation(streamed(), SetGroups({"close": ("near",)})).metrics
+    for key in METRICS:
+        assert found["groups"]["close"][key] == pytest.approx(found["ood"]["near"][key])
+    std = found["stream"]["std"]
+    assert std["groups"]["close"]["auroc"] == pytest.approx(std["ood"]["near"]["auroc"])
+    assert "mean, close" in text_table(found)
 
 
 def test_columns_that_are_missing_are_refused():
