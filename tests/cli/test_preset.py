@@ -79,8 +79,9 @@ def test_batches_steps_and_precision_are_the_published_ones(name):
     content, _ = settings_of(name)
     if content["recipe"] in ("pretrained", "locoop"):
         return
+    keeps_all = content["recipe"] == "balanced_energy"
     training = parse(content["training"], TrainingConfig, "training")
-    assert (training.drop_last, training.amp) == (True, "off")
+    assert (training.drop_last, training.amp) == (not keeps_all, "off")
     assert training.accumulate == 1
     assert (training.ema, training.clip_norm, training.warmup_epochs) == (0, None, 0)
 
@@ -112,6 +113,14 @@ def test_the_command_writes_lists_and_shows(ltood, tmp_path):
     assert "# Every setting of the pipeline." in path.read_text()
     assert len(ltood("preset").stdout.splitlines()) == len(list(FOLDER.glob("*.yaml")))
     assert ltood("preset", "patt-cifar10-lt", "--show").stdout == text_of("patt-cifar10-lt")
+
+
+def test_the_overview_names_every_run():
+    page = (ROOT / "docs" / "recipes" / "README.md").read_text(encoding="utf-8")
+    table = page[page.index("## Published settings, ready to run") : page.index("### The training")]
+    named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", table))
+    second = {name.replace("eat-", "eat-stage2-") for name in named if name.startswith("eat-")}
+    assert (named | second) & set(names()) == set(names())
 
 
 def test_an_unknown_name_gets_the_nearest():

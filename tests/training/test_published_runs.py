@@ -12,7 +12,10 @@ from ltood.runtime.params import parse_params
 #: Beside the images' number of classes, only what makes a run small is changed.
 SMALL = {"epochs": 1, "batch_size": 8, "checkpoint_minutes": 60.0}
 RUNS = (
+    "cocl-cifar10-lt",
+    "eat-cifar10-lt",
     "energy-oe-cifar10-lt",
+    "imood-cocl-imagenet-lt",
     "imood-maha-cifar10-lt",
     "imood-pascl-imagenet-lt",
     "pascl-cifar10-lt",
