@@ -98,12 +98,15 @@ def add(
 
     Text features of words are kept beside the head; the folder may be removed.
     """
+    from ltood.core.errors import ConfigError
     from ltood.core.settings import parse
     from ltood.negatives import NegativesConfig
     from ltood.runtime.params import parse_assignments
 
-    given = {**parse_assignments(settings or [], "--set"), "words": str(words)}
-    config = parse(given, NegativesConfig, "negatives")
+    given = parse_assignments(settings or [], "--set")
+    if "words" in given:
+        raise ConfigError("the list of words is not a setting here; give it by --words.")
+    config = parse({**given, "words": str(words)}, NegativesConfig, "negatives")
 
     from ltood.adapting.encoders import text_encoder
     from ltood.adapting.negatives import set_negatives

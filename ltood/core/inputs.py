@@ -27,7 +27,9 @@ class Need(enum.Enum):
     PRIOR = "class counts of the training set"
     LOCAL = "local features"
     AUX_OUTPUTS = "an auxiliary output of the head, such as a detector node (extra_weight)"
-    NEGATIVES = "text features of negative labels (negative_weight in the head)"
+    NEGATIVES = (
+        "text features of negative labels (negative_weight in the head; see `ltood negatives`)"
+    )
     NO_HEAD = 'text features of "no" prompts (no_weight in the head)'
     OUTLIER_CLASSES = "classes of outliers in the head (outlier_classes)"
     NORM = "the last batch-norm layer's weight and bias (bn_weight, bn_bias in the head)"

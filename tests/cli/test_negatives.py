@@ -4,7 +4,11 @@ from dataclasses import replace
 import pytest
 import wordnet_samples as samples
 
-from ltood.negatives import read_list, wordnet
+from ltood.adapting import encoders
+from ltood.negatives import WordList, read_list, wordnet
+from ltood.store.adapted import read_adapted
+from ltood.store.scores import ScoreStore
+from tests import prompt_samples
 
 
 @pytest.fixture
@@ -85,3 +89,23 @@ def test_what_does_not_fit_ends_in_one_line(ltood, tmp_path, monkeypatch, words,
     assert what in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "data").exists()
+
+
+def test_labels_are_added_to_a_head_without_a_pipeline(ltood, tmp_path, rng, monkeypatch):
+    splits = prompt_samples.random_splits(rng, 3)
+    store = prompt_samples.write_store(tmp_path / "f.zarr", splits, ["cat", "dog", "emu"])
+    monkeypatch.setattr(encoders, "text_encoder", lambda path: prompt_samples.encoder())
+    head, given = tmp_path / "head", ("--store", store.path, "--checkpoint", tmp_path)
+    ltood("adapt", *given, "--recipe", "zero_shot", "--out", head)
+    made = WordList("neglabel", tuple((f"w{number}", "noun") for number in range(20)))
+    (tmp_path / "n.csv").write_text(made.to_text())
+    words = ("--head", head, "--words", tmp_path / "n.csv")
+    done = ltood("negatives", "add", *given, *words, "--set", "share=0.25")
+    assert "5 negative labels" in done.stdout
+    assert read_adapted(head).arrays["negative_weight"].shape == (5, 32)
+    out = tmp_path / "s.zarr"
+    ltood("score", "--store", store.path, "--head", head, "--method", "neglabel", "--out", out)
+    scores = ScoreStore.open(out).split("test").scores
+    assert ((scores >= 0) & (scores <= 1)).all()
+    failed = ltood("negatives", "add", *given, *words, "--set", "words=x", code=1)
+    assert "--words" in failed.stderr
