@@ -48,6 +48,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 OTHER_DEFINITION = {
     "openmax": "its distances and tails are others",
     "pnml": "its rows get no constant",
+    "vra": "it lifts activations to the floor, where the authors make them 0",
     "temperature_scaling": "it stops after 50 small steps",
 }
 

@@ -186,6 +186,8 @@ class Ensemble(Method[Config]):
                 f"methods.ensemble.share is {self.config.share}, which leaves none of "
                 f"{len(first)} held-out rows for the maps of members; raise it."
             )
+        for held in self._held:  # Of what a member has learned from no promise can be made.
+            first = first | held.learned_rows(rows.ids, rows.strata)
         # Rows of one id stay together, whatever the hash says.
         self.learned_ids_ = torch.unique(rows.ids[first])
         first = self.learned_rows(rows.ids, rows.strata)

@@ -97,7 +97,8 @@ class VRA(Method[Config]):
         head = inputs.require_head()
         floor, ceiling = self._thresholds(inputs)
         crossed = floor > ceiling
-        if crossed.any():
+        # A number for all features may lie on the wrong side of the percentiles of some.
+        if crossed.all() if floor.ndim != ceiling.ndim else crossed.any():
             low, high = (float(row.expand_as(crossed)[crossed][0]) for row in (floor, ceiling))
             raise ConfigError(
                 f"methods.vra has the floor {low:.6g} above the clip {high:.6g}; lower "

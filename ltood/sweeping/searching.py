@@ -26,7 +26,7 @@ from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
 from ltood.scoring.session import ScoringSession, calibrate
 from ltood.store.features import FeatureStore
-from ltood.store.layout import AUX_SPLIT
+from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
 from ltood.sweeping.candidates import Settings
 from ltood.sweeping.validation import Validation, open_validation
 
@@ -131,6 +131,7 @@ def sweep(
         refuse_streams(slot.entry, "cannot be swept on validation rows")
     view = build_calibrator(calibrator)
     sections, needs = [slot.settings for slot in slots], [slot.entry.needs for slot in slots]
+    may_read = [slot.entry.may_read for slot in slots]
     session, _ = calibrate(ScoringSession.open(store, device), view)
     inputs, has_local = session.inputs(), session.has_local()
     for wanted in set(needs):
@@ -161,6 +162,11 @@ def sweep(
         notes.append(
             "the method or its calibrator learns from aux, and the sweep chose on the same rows; "
             "name other outliers with --validation-ood."
+        )
+    if validation.id_name == VAL_SPLIT and Need.VAL in learned | may_read[best]:
+        notes.append(
+            "the method learns from val, and the sweep chose on the same rows; metrics on them are "
+            "optimistic."
         )
     if validation.id_name == "test":
         notes.append("settings were chosen on test rows; metrics on them are optimistic.")

@@ -64,6 +64,15 @@ def test_one_threshold_may_be_given_and_the_other_found(himplos_golden, inputs):
     high = np.percentile(himplos_golden["train_features"].astype(np.float64), 90, axis=0)
     np.testing.assert_allclose(found.clip_, high, rtol=1e-6)
     assert found.floor_ == 0
+    low = VRA(Config(clip=float(np.sort(high)[2]) / 2)).fit(inputs)
+    got = low.score(FeatureBatch.of(torch.tensor(himplos_golden["features"])))
+    assert torch.isfinite(got).all()
+
+
+def test_percentiles_of_features_must_not_cross(inputs):
+    for config in (Config(floor_percentile=95.0), Config(floor=1e9), Config(clip=1e-9)):
+        with pytest.raises(ConfigError, match=r"methods.vra has the floor \S+ above the clip"):
+            VRA(config).fit(inputs)
 
 
 def test_without_floor_it_is_react(himplos_golden, inputs):

@@ -214,6 +214,13 @@ def test_a_flipped_winner_and_shared_outliers_are_named(tmp_path):
     assert not any(note.startswith(learned) for note in notes)
 
 
+def test_a_method_that_learns_from_the_rows_of_the_choice_is_named(tmp_path):
+    store = make_store(tmp_path)
+    for fit_on, is_named in (("val", True), ("auto", True), ("train", False)):
+        notes = sweep(store, "temperature_scaling", [{"fit_on": fit_on}]).warnings
+        assert any(note.startswith("the method learns from val") for note in notes) == is_named
+
+
 def test_wrong_questions_are_refused_first(store, tmp_path):
     one = [{"temperature": 1.0}]
     with pytest.raises(UnknownNameError, match=r"No metric 'auc'. Known: auroc, fpr95_ood_pos"):
