@@ -97,8 +97,8 @@ def head_remedy(store: StoreReader) -> str:
     """What to do about a head that is missing, for messages."""
     return (
         f"there is none in {store.path}: give one with head= of ltood.open_features, as head.npz "
-        "to ltood import or, for CLIP, adapt one with the recipe zero_shot, coop or locoop and "
-        "give its folder (--head data/work/head)"
+        "to ltood import, or make one (ltood adapt --recipe linear_probe; for CLIP also zero_shot, "
+        "coop and others) and give its folder (--head)"
     )
 
 

@@ -55,6 +55,8 @@ def test_clip(study):
         "recipes.coop.shots": "2",
         "recipes.locoop.shots": "2",
         "recipes.locoop.topk": "3",
+        "recipes.sct.shots": "2",
+        "recipes.fa.shots": "2",
     }
     seen = []
     for settings in runs((DOCS / "tutorials/clip.md").read_text(encoding="utf-8")):
@@ -62,7 +64,7 @@ def test_clip(study):
         if ("backbone", "clip") in kept:
             kept.append(("backbones.clip.model", "data/weights/small_clip.json"))
         seen.append(experiment(study, kept)["mean"]["auroc"])
-    assert len(seen) == 5
+    assert len(seen) == 7
     study.run("ltood", "visualise", "--head", "data/work/head", "--split", "test", "--num", "12",
               "--out", "regions.png")  # fmt: skip
     assert (study.path / "regions.png").is_file()

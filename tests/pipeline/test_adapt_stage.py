@@ -63,3 +63,21 @@ def test_scoring_stages_read_the_store_through_the_head(tmp_path, monkeypatch, r
     seen = _features.features()
     assert isinstance(seen, FeatureStore)
     assert (seen.head_arrays()["weight"] == head.arrays["weight"]).all()
+
+
+def test_a_linear_head_asks_for_no_checkpoint(tmp_path, rng):
+    """Features without CLIP: the stage loads no network and no words."""
+    from ltood.pipeline import _shell
+
+    path = tmp_path / _shell.FEATURES
+    path.parent.mkdir(parents=True)
+    prompt_samples.write_store(path, prompt_samples.random_splits(rng, 3), ["cat", "dog", "emu"])
+    text = "recipe: linear_probe\nrecipes: {linear_probe: {epochs: 1, batch_size: 8}}\nseed: 3\n"
+    (tmp_path / "params.yaml").write_text(
+        f"backbone: cifar_resnet\ndevice: cpu\n{text}", encoding="utf-8"
+    )
+    done = run(tmp_path, "-m", "stages.adapt")
+    assert done.returncode == 0, done.stderr
+    head = read_adapted(tmp_path / "data/work/head")
+    assert head.arrays["weight"].shape == (3, 32)
+    assert head.inputs["seed"] == 3
