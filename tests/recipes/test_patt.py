@@ -179,6 +179,32 @@ def test_the_projection_of_all_rows_is_contrasted_and_nothing_else(rng):
     torch.testing.assert_close(found["augmentation"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_gradients_of_a_first_step_go_through_the_batch_norm_of_all_rows(rng):
+    recipe = attached(Config(projection=(7, 6), official_augmentation=True)).double()
+    towards = torch.tensor(rng.normal(size=(6, 3)))
+    # In the place of the class statistics, which no gradient enters.
+    recipe.augmentation.forward = lambda view, labels, **_: functional.cross_entropy(
+        view @ towards.to(view.dtype), labels
+    )
+    batch = random_step(rng)
+    recipe.projection.float()  # as in training, where features are float32
+    recipe.losses(batch)["augmentation"].backward()
+    found = [parameter.grad.double() for parameter in recipe.projection.parameters()]
+    first, first_bias, scale, shift, last, last_bias = copies = [
+        parameter.detach().double().requires_grad_() for parameter in recipe.projection.parameters()
+    ]
+    hidden = torch.cat([*batch.views, batch.aux])[:, :8] @ first.T + first_bias
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
+    outputs = (hidden * scale + shift).relu() @ last.T + last_bias
+    terms = [
+        functional.cross_entropy(outputs[start : start + 6] @ towards, batch.labels)
+        for start in (6, 12)
+    ]
+    expected = torch.autograd.grad(sum(terms) / 2, copies)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("wanted", "dim", "shapes"),
     [("auto", 1024, [1024, 512]), ("auto", 1023, []), ("none", 2048, []), ([7, 6], 9, [7, 6])],
