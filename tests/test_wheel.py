@@ -40,7 +40,7 @@ def test_a_wheel_holds_ltood_alone(wheel):
     own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ltood").rglob("*.*")}
     assert {name for name in own if "__pycache__" not in name} <= names
     assert {"ltood/py.typed", "ltood/cli/template/gitignore"} <= names
-    assert "ltood/cli/published/patt-cifar10-lt.yaml" in names
+    assert "ltood/tables/presets/patt-cifar10-lt.yaml" in names
     assert {f"ltood/shipped/{name}" for name in ("dvc.yaml", "params.yaml")} < shipped
     images = {f"ltood/shipped/data/demo/{path.name}" for path in ROOT.glob("data/demo/*.npz")}
     assert images | {"ltood/shipped/data/demo/README.md"} < shipped  # licences travel along

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import ConfigError
 from ltood.core.registry import load
 from ltood.core.settings import parse, setting_types, to_section
-from ltood.runtime.params import read_params
 from ltood.runtime.provenance import digest
+from ltood.tables.settings import settings_of
 from ltood.tables.spec import Row, Table
 
 #: Names at the top of params.yaml with the packages of their entries.
@@ -25,8 +24,6 @@ _CHOICES = {
 #: Settings that decide what an entry draws.
 _SEEDS = ("seed", "shots_seed", "view_seed")
 _SLOTS = ("calibrator", "method", "normaliser")
-#: Folder of ready parameter files.
-_PRESETS = "presets"
 #: No number depends on these, so that they do not name a cell.
 _FREE = ("device",)
 
@@ -154,14 +151,11 @@ def _entry(
 
 
 def _with_preset(settings: Mapping[str, Any], table: str) -> Mapping[str, Any]:
-    """Settings on top of the ready parameter file that they name as `preset`."""
+    """Settings on top of the published ones that they name as `preset`."""
     name = settings.get("preset")
     if name is None:
         return settings
-    path = Path(__file__).parents[1] / "cli" / "published" / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(
-            f"table {table}: preset is {name!r}, and there is no such file of settings."
-        )
-    preset = {key: value for key, value in read_params(path).items() if key != "source"}
-    return merged(preset, settings)
+    if not isinstance(name, str):
+        raise ConfigError(f"table {table}: preset is {name!r}; name one (`ltood preset`).")
+    published, _ = settings_of(name)
+    return merged(published, settings)

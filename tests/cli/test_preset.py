@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ltood.cli.preset import FOLDER, SOURCE, complete, names, text_of
 from ltood.core.errors import UnknownNameError
 from ltood.core.registry import load
 from ltood.core.settings import parse, to_section
 from ltood.pipeline._params import PACKAGES
 from ltood.runtime.params import parse_params, read_params, with_settings
+from ltood.tables.settings import FOLDER, SOURCE, complete, names, text_of
 from ltood.training.plan import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ltood.core.errors import ConfigError
+from ltood.core.errors import ConfigError, UnknownNameError
 from ltood.tables import small_clip
 from ltood.tables.cells import cells_of, merged
 from ltood.tables.spec import load_table
@@ -96,7 +96,7 @@ def test_later_settings_win_and_sections_are_merged():
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(params, named):
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises((ConfigError, UnknownNameError), match=named):
         cells_of(make_table(params=params))
 
 

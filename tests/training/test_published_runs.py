@@ -6,8 +6,8 @@ import math
 import pytest
 from image_samples import TinyImages, make_plan, train_tiny
 
-from ltood.cli.preset import complete, text_of
 from ltood.runtime.params import parse_params
+from ltood.tables.settings import complete, text_of
 
 #: Beside the images' number of classes, only what makes a run small is changed.
 SMALL = {"epochs": 1, "batch_size": 8, "checkpoint_minutes": 60.0}
