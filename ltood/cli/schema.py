@@ -39,6 +39,7 @@ def params_schema() -> dict[str, Any]:
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
+    from ltood.store.pooled import PoolingConfig
     from ltood.training.plan import TrainingConfig
 
     names: dict[str, Any] = {
@@ -59,6 +60,7 @@ def params_schema() -> dict[str, Any]:
         "extraction": section_schema(ExtractionConfig, "Settings of feature extraction."),
         "evaluation": section_schema(EvaluationConfig, "Settings of the metrics."),
         "negatives": section_schema(NegativesConfig, "Settings of negative labels of a text head."),
+        "pooling": section_schema(PoolingConfig, "How the last feature map becomes features."),
         "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
     entries = {package: _entries(package) for package in PACKAGES}

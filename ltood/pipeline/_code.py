@@ -74,9 +74,9 @@ def wanted_extras(params: Params) -> list[str]:
     named = () if isinstance(compared, str) else compared
     names = {str(params.content.get("method")), *named}
     sections = params.content.get("methods") or {}
-    return sorted(
-        {group for name in names for group in groups_of("methods", name, sections.get(name))}
-    )
+    groups = {group for name in names for group in groups_of("methods", name, sections.get(name))}
+    pooling = (params.content.get("pooling") or {}).get("kind", "average")
+    return sorted(groups | ({"pooling"} if pooling != "average" else set()))
 
 
 def _loaded(stage: str, params: Params) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ def run(params: Params) -> None:
     """Fit the calibrator on features and write it."""
     from ltood.store.fitted import FittedEntry, write_fitted
 
-    store = features()
+    store = features(params)
     if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
         write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return

@@ -22,7 +22,7 @@ def run(params: Params) -> None:
     # The row of the pipeline's own path is always there, for the report to point at.
     own = Combination(*(params.name(slot) for slot in SLOTS))
     board, timings = compare(
-        features(),
+        features(params),
         config,
         params.content,
         include=[] if own in config.combinations() else [own],

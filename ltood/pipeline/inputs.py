@@ -64,6 +64,7 @@ def check(params: Params) -> None:
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
     from ltood.reporting.write import check_packages
+    from ltood.store.pooled import PoolingConfig
     from ltood.training.plan import TrainingConfig
 
     check_packages()
@@ -71,6 +72,7 @@ def check(params: Params) -> None:
     params.section("extraction", ExtractionConfig)
     params.section("evaluation", EvaluationConfig)
     params.section("negatives", NegativesConfig)
+    params.section("pooling", PoolingConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)

@@ -20,7 +20,7 @@ def run(params: Params) -> None:
     from ltood.scoring.session import ScoringSession, restore_calibrator
     from ltood.store.fitted import read_fitted
 
-    session = ScoringSession.open(features(), params.device)
+    session = ScoringSession.open(features(params), params.device)
     session = restore_calibrator(session, read_fitted(CALIBRATION))
     slot = build_normaliser(EntrySpec(chosen.name, chosen.settings), base_of(raw))
     normalise_scores(session, raw, slot, FINAL_SCORES, overwrite=True)

@@ -18,7 +18,7 @@ def run(params: Params) -> None:
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
-    session = ScoringSession.open(features(), params.device)
+    session = ScoringSession.open(features(params), params.device)
     session = restore_calibrator(session, calibration)
     chosen = build_method(EntrySpec(method.name, method.settings))
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)

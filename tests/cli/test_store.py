@@ -1,7 +1,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+
+from ltood.store.features import FeatureStore
 
 
 def test_info_is_json(ltood, store):
@@ -29,3 +32,19 @@ def test_a_changed_byte_is_named(ltood, store, tmp_path):
 @pytest.mark.parametrize("command", ["info", "verify"])
 def test_what_is_not_a_store_is_refused(ltood, tmp_path, command):
     assert str(tmp_path / "none") in ltood("store", command, tmp_path / "none", code=1).stderr
+
+
+def test_another_pooling_is_a_store_of_its_own(ltood, tmp_path, rng):
+    folder, out = tmp_path / "in", tmp_path / "max.zarr"
+    folder.mkdir()
+    features, largest = rng.random((2, 12, 4), dtype=np.float32)
+    np.savez(folder / "head.npz", weight=np.eye(3, 4), bias=np.zeros(3))
+    arrays = {"features": features, "pooling/max": largest, "pooling/std": features}
+    np.savez(folder / "train.npz", labels=np.arange(12) % 3, **arrays)
+    ltood("import", folder, "--store", tmp_path / "s.zarr")
+    assert "train" in ltood("store", "pool", tmp_path / "s.zarr", "--out", out).stdout
+    stored = FeatureStore.open(out).split("train").read("features", 0, 12)
+    np.testing.assert_array_equal(stored, largest)
+    for kind in ("average", "median"):
+        refused = ltood("store", "pool", tmp_path / "s.zarr", "--out", out, "--kind", kind, code=1)
+        assert kind in refused.stderr

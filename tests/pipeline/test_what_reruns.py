@@ -188,6 +188,7 @@ PARAMETERS = [
     ({"extraction.dtype": "float16"}, {"extract"}),
     ({"negatives.share": 0.5}, {"adapt"}),
     ({"extraction.extras": ["odin"]}, {"extract"}),
+    ({"pooling.kind": "max"}, {"extract", *SCORING}),
     ({"method": "odin"}, {"extract", "score", "normalise"}),
     ({"compare.methods": ["msp", "adascale"]}, {"extract", "compare"}),
     ({"datasets.demo.imbalance_ratio": 0.5}, {"prepare"}),
@@ -241,6 +242,8 @@ def test_extra_arrays_are_those_of_the_method_the_named_ones_and_their_members(m
     params.content["method"] = "ensemble"
     params.content["methods"]["ensemble"]["members"] = ["msp", {"method": "odin"}]
     assert wanted_extras(params) == ["adascale", "odin"]
+    params.content["pooling"]["kind"] = "max"
+    assert wanted_extras(params) == ["adascale", "odin", "pooling"]
     params.content["extraction"]["extras"] = ["pooling"]
     assert wanted_extras(params) == ["pooling"]
 
