@@ -81,37 +81,43 @@ def set_negatives(
     inputs = _inputs(store, listed, rules, config)
     if head.inputs.get("negatives") == inputs:
         return head
-    words = _words(listed, () if config.official_class_names else head.inputs["names"])
+    kept = _kept(listed, () if config.official_class_names else head.inputs["names"])
     device = choose_device(device_name)
     moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
     with deterministic(device), torch.no_grad():
-        pool, closeness = _encoded(words, head.inputs["names"], rules, moved, state_folder, images)
-    chosen = select(closeness, [kind for _, kind in words], rules)
-    log(f"negative labels: {len(chosen):,} of {len(words):,} words of {config.words}")
+        pool, closeness = _encoded(listed, head.inputs["names"], rules, moved, state_folder, images)
+    kinds = [listed.words[row][1] for row in kept.tolist()]
+    candidates = Closeness(closeness.rank[kept], closeness.allowed[kept])
+    chosen = kept[select(candidates, kinds, rules)]
+    log(f"negative labels: {len(chosen):,} of {len(kept):,} words of {config.words}")
     weight = {"negative_weight": pool.rows(chosen)}
     made = replace(
         head.bare,
         inputs={**head.bare.inputs, "negatives": inputs},
         arrays={**head.bare.arrays, **weight},
     )
-    return _write(out, made, _to_csv([words[row] for row in chosen], closeness.rank[chosen]))
+    shown = _to_csv([listed.words[row] for row in chosen.tolist()], closeness.rank[chosen])
+    return _write(out, made, shown)
 
 
 def _encoded(
-    words: Sequence[tuple[str, Kind]],
+    listed: WordList,
     names: Sequence[str],
     rules: Rules,
     encoder: TextEncoder,
     state_folder: Path,
     images: NDArray[np.float32] | None,
 ) -> tuple[EncodedWords, Closeness]:
-    """Text features of the words, and how close they are to the classes as the recipe has it."""
+    """Text features of all words, and how close they are to the classes as the recipe has it.
+
+    Words that are class names are among them: the features serve other classes, too.
+    """
 
     def encode(sentences: Sequence[str]) -> Tensor:
         return encode_sentences(encoder, sentences)
 
     code = code_digest("ltood.negatives.encoding", "ltood.adapting.texts")
-    pool = EncodedWords(words, rules, state_folder / WORDS, [encoder.weights_sha256, code])
+    pool = EncodedWords(listed.words, rules, state_folder / WORDS, [encoder.weights_sha256, code])
     pool.encode(encode)
     texts = sentence_features(encode, names, rules.class_templates)
     blocks = (torch.from_numpy(block).to(texts.device) for block in pool.blocks())
@@ -143,19 +149,19 @@ def _inputs(
     return inputs
 
 
-def _words(listed: WordList, names: Sequence[str]) -> list[tuple[str, Kind]]:
-    """Words of a list without those that are the name of a class.
+def _kept(listed: WordList, names: Sequence[str]) -> NDArray[np.int64]:
+    """Numbers of the words that are not the name of a class.
 
     A word with the same name would be as close to the images of this class as its own prompt is.
     """
     taken = {_compared(name) for name in names}
-    words = [(text, kind) for text, kind in listed.words if _compared(text) not in taken]
-    if not words:
+    kept = [row for row, (text, _) in enumerate(listed.words) if _compared(text) not in taken]
+    if not kept:
         raise DataError(
             "all words of the list are names of classes; give other words, or set "
             "negatives.official_class_names true."
         )
-    return words
+    return np.array(kept, dtype=np.int64)
 
 
 def _compared(text: str) -> str:

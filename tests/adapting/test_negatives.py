@@ -149,6 +149,8 @@ def test_words_that_are_class_names_are_left_out(run, words):
     assert [row["text"] for row in shown(run)] == ["lamp"]
     run.negatives(words=words("listed", given), official_class_names=True)
     assert {row["text"] for row in shown(run)} == {"Cat", "11  12", "lamp"}
+    # Which words are class names changes nothing of what is encoded.
+    assert len(list((run.state / module.WORDS).iterdir())) == 1
     with pytest.raises(DataError, match="official_class_names"):
         run.negatives(words=words("listed", given[:2]))
 
