@@ -13,7 +13,7 @@ from ltood.comparing.plan import Config
 from ltood.comparing.running import compare as run
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
 from ltood.core.inputs import Need
-from ltood.core.registry import available
+from ltood.core.registry import available, flag
 from ltood.evaluation.binding import read_bound
 from ltood.metrics import METRICS
 from ltood.runtime.files import to_json_bytes
@@ -151,7 +151,7 @@ def test_all_methods_with_and_without_a_head():
     held_out = make_toy(seed=3).id_batch
     given = {**sets(), "val": (held_out.features.numpy(), held_out.labels.numpy())}
     board = ltood.compare(**given, device="cpu")
-    every = {name for name in available("methods") if name != "auto"}
+    every = {name for name in available("methods") if not flag("methods", name, "NAMED_ONLY")}
     assert {row["method"] for row in board.rows} | set(board.failures) == every
     assert set(board.failures) == {"gl_mcm", "l_mcm"}
     given.pop("head")
