@@ -272,6 +272,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=[], help="recipes or titles to run; all if not given"
     )
+    parser.add_argument("--page", help="write docs/results/PAGE.md; recipes-DATASET if not given")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--work", type=Path, default=Path("data/work/benchmark"))
     options = parser.parse_args()
@@ -315,7 +316,7 @@ def write(options: argparse.Namespace, table: Mapping[str, Sequence[Mapping[str,
         "| recipe | score | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
         "|---|---|" + "---:|" * len(COLUMNS),
     ]
-    path = RESULTS / f"recipes-{options.dataset}.md"
+    path = RESULTS / f"{options.page or f'recipes-{options.dataset}'}.md"
     kept = rows_of(path) if path.is_file() and lines[2] in path.read_text("utf-8") else {}
     for run in RUNS:
         if run.title not in table:
