@@ -41,7 +41,10 @@ def page() -> str:
 def _row(kind: str, name: str) -> str:
     module = load(kind, name)
     entry = getattr(module, "Entry", None)
-    needs = ", ".join(sorted(need.name.lower() for need in getattr(entry, "needs", ())))
+    needs = ", ".join(
+        sorted(need.name.lower() for need in getattr(entry, "needs", ()))
+        + [f"{need.name.lower()} if there" for need in getattr(entry, "may_read", ())]
+    )
     settings = ", ".join(
         f"`{key}: {_plain(value)}`" for key, value in to_section(module.Config()).items()
     )

@@ -113,6 +113,8 @@ def _entry(kind: str, name: str) -> str:
         lines += ["Transductive: see [streams](../how-to/streams.md).", ""]
     if needs:
         lines += [f"Needs: {', '.join(f'`{need}`' for need in needs)}.", ""]
+    for need in getattr(entry, "may_read", ()):
+        lines += [f"Learns from `{need.name.lower()}`, too, where it is there.", ""]
     settings = describe(module.Config)
     if settings:
         lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]

@@ -79,11 +79,13 @@ def entry(kind: str, name: str) -> dict[str, Any]:
     from ltood.core.settings import describe
 
     module = load(kind, name)
-    needs = getattr(getattr(module, "Entry", None), "needs", ())
+    found = getattr(module, "Entry", None)
+    needs, may_read = (getattr(found, name, ()) for name in ("needs", "may_read"))
     return {
         "name": name,
         "summary": summary(kind, name),
         "needs": sorted(need.name.lower() for need in needs),
+        "may_read": sorted(need.name.lower() for need in may_read),
         "transductive": flag(kind, name, TRANSDUCTIVE),
         "settings": describe(module.Config),
     }
@@ -99,6 +101,8 @@ def _details(kind: str, found: dict[str, Any]) -> str:
         ]
     if found["needs"]:
         lines += [f"Needs: {', '.join(found['needs'])}", ""]
+    if found["may_read"]:
+        lines += [f"Learns from where it is there: {', '.join(found['may_read'])}", ""]
     if not found["settings"]:
         return "\n".join([*lines, "It takes no settings."])
     lines.append(f"Settings ({kind}.{found['name']} in params.yaml):")

@@ -48,7 +48,7 @@ class Config(Settings):
 
     Attributes:
         fit_on: Rows that the temperature is learned from: held-out ID rows (split val), training
-            rows, or "auto", the former where there are any with a class.
+            rows, or "auto", the former where there are any with logits and a class.
         share: Share of the held-out rows to learn from, above 0 and at most 1; the others stay
             untouched, for thresholds and promises.
         seed: Of the cut of the held-out rows, 0 or more.
@@ -154,7 +154,9 @@ class TemperatureScaling(Method[Config]):
         if fit_on == "train" or (fit_on == "auto" and inputs.val is None):
             return None
         ids, labels = [], []
-        for batch in inputs.require_val().batches(arrays=("ids", "labels")):
+        for batch in inputs.require_val().batches(arrays=("ids", "labels", "logits")):
+            if fit_on == "auto" and "logits" not in batch.arrays:
+                return None
             known = batch.arrays.get("labels")
             has_class = slice(0) if known is None else known >= 0
             ids.append(batch.ids[has_class])

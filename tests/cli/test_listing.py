@@ -32,6 +32,7 @@ def test_types_are_in_the_words_of_error_messages(entries):
 def test_needs_and_defaults_are_listed(entries):
     knn = next(entry for entry in entries if entry["name"] == "knn")
     assert knn["needs"] == ["train"]
+    assert knn["may_read"] == []
     assert knn["settings"]["k"]["default"] == 50
     assert knn["settings"]["k"]["limits"]["at_least"] == 1
 

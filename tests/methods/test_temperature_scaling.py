@@ -84,6 +84,17 @@ def test_training_rows_can_be_asked_for_and_are_what_is_left(rng):
         assert not detector.learned_rows(val.ids, val.labels).any()
 
 
+def test_held_out_rows_without_logits_are_passed_over(rng):
+    inputs, _ = held_out_inputs(rng)
+    features = FeatureBatch.of(
+        torch.zeros(400, 3), labels=torch.arange(400) % 5, ids=torch.arange(400)
+    )
+    bare = FitInputs(train=inputs.train, val=TensorSource(features, 5))
+    assert TemperatureScaling().fit(bare).findings() == {"fitted_on": "train"}
+    with pytest.raises(MissingNeedError, match="logits"):
+        TemperatureScaling(fit_on="val").fit(bare)
+
+
 def test_a_later_fit_on_training_rows_forgets_held_out_ones(rng):
     inputs, val = held_out_inputs(rng)
     detector = TemperatureScaling().fit(inputs)
