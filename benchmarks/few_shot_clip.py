@@ -235,8 +235,8 @@ def page(table: Mapping[str, Sequence[Mapping[str, Any]]], seeds: Sequence[int])
         f"training rows where no shots are named. The classifier was trained for "
         f"{TRAINING['epochs']} epochs. The seconds are those of the learning, on one core of a "
         "busy machine. COOkeD shows the accuracy of its classifier. The training rows of the demo "
-        "are long-tailed and the test rows are not, which a probe on all of them suffers from: drawn "
-        "shots are balanced.",
+        "are long-tailed and the test rows are not, which a probe on all of them suffers from: "
+        "drawn shots are balanced.",
         "",
         f"| {' | '.join(headings)} |",
         "|---|---|" + "---:|" * (len(headings) - 2),
