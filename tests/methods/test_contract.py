@@ -61,8 +61,7 @@ TAKE_ANY_LOGITS = {
 #: Methods that divide features by their lengths and then see no other trace of these.
 DIRECTIONS = (
     *("clipn", "cosine", "fdbd", "gl_mcm", "himplos", "knn", "l_mcm", "max_cosine", "mcm", "oodd"),
-    *("adaneg", "tanl"),
-    *("neglabel", "relation"),
+    *("adaneg", "caref", "hpm", "kpca", "mds_plus", "neglabel", "relation", "rmds_plus", "tanl"),
 )
 
 #: Methods whose scores are squared lengths, so that float32 does not hold them for huge rows.
