@@ -9,6 +9,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
+from ltood.core.limits import RefusedValueError
 from ltood.core.members import Member
 from ltood.core.settings import to_section
 from ltood.methods.cooked import Config, Cooked
@@ -147,3 +148,5 @@ def test_a_member_of_an_ensemble_may_have_a_head_of_a_store():
     assert member.plain() == {"method": "msp", "store": "b", "head": "h"}
     assert Member.of_setting({"method": "msp", "store": "b"}).source == "b"
     assert Member.of_setting("msp").source is None
+    with pytest.raises(RefusedValueError):
+        Member.of_setting({"method": "msp", "head": "h"})
