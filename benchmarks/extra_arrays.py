@@ -4,8 +4,9 @@
 
 DATA_FOLDER holds densenet_bc100_cifar10.pth (the CIFAR-10 checkpoint that DICE published, Sun and
 Li, ECCV 2022), cifar10_test.npz, cifar100_partial.npz and ood32_imagenet1k_resize.npz; TRAIN_NPZ
-the images and labels of the training set. Every tenth training image is fitted on; the first
-2,000 test images are ID, the last 500 are held out (for AdaSCALE).
+the images and labels of the training set. Every hundredth training image is fitted on; the first
+400 test images are ID, the last 200 are held out (for AdaSCALE), and 250 images of each OOD set are
+tested, so that it takes minutes on one core.
 
 WORK_FOLDER keeps checkpoint and features, so that a second run computes nothing again. Seconds
 are those of one core; each group of extra arrays is added to the store of the run before.
@@ -36,6 +37,8 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 METHODS = ("msp", "energy", "react", "ash", "scale", "odin", "adascale")
 POOLED = ("msp", "energy", "react", "ash", "scale", "knn")
 GROUPS = ("odin", "adascale", "pooling")
+#: Rows of an OOD set.
+MOST = 250
 
 
 class Images:
@@ -52,11 +55,11 @@ class Images:
         pixels, labels = load(train, "images", "labels")
         tested, classes = load(data / "cifar10_test.npz", "images", "labels")
         self._splits = {
-            "train": _split(pixels[::10], labels[::10]),
-            "val": _split(tested[-500:], classes[-500:]),
-            "test": _split(tested[:2000], classes[:2000]),
-            "ood_cifar100": _split(*load(data / "cifar100_partial.npz", "test_images")),
-            "ood_imagenet": _split(*load(data / "ood32_imagenet1k_resize.npz", "images")),
+            "train": _split(pixels[::100], labels[::100]),
+            "val": _split(tested[-200:], classes[-200:]),
+            "test": _split(tested[:400], classes[:400]),
+            "ood_cifar100": _split(*load(data / "cifar100_partial.npz", "test_images"), MOST),
+            "ood_imagenet": _split(*load(data / "ood32_imagenet1k_resize.npz", "images"), MOST),
         }
         self.class_counts = np.bincount(self._splits["train"].labels, minlength=10)
 
