@@ -83,8 +83,12 @@ class Images:
     source = split
 
 
-def _split(images: NDArray[np.uint8], labels: NDArray[Any]) -> ImageSplit:
-    return ImageSplit(np.ascontiguousarray(images), labels.astype(np.int64), np.arange(len(labels)))
+def _split(images: NDArray[np.uint8], labels: NDArray[Any], most: int | None = None) -> ImageSplit:
+    """A split of at most so many rows, spread evenly."""
+    rows = np.arange(len(labels))
+    if most is not None:
+        rows = np.linspace(0, len(labels) - 1, most).astype(np.int64)
+    return ImageSplit(np.ascontiguousarray(images[rows]), labels[rows].astype(np.int64), rows)
 
 
 def extracted(images: Images, data: Path, work: Path) -> tuple[FeatureStore, dict[str, float]]:
