@@ -1,0 +1,103 @@
+"""Methods that read extra arrays, on stores that hold them for some splits, or for none."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltood.comparing.plan import Config
+from ltood.comparing.running import compare
+from ltood.core.building import EntrySpec
+from ltood.core.errors import ConfigError, MissingNeedError
+from ltood.deployment.exporting import fit_detector
+from ltood.methods.odin import ODIN
+from ltood.scoring.run import score_store
+from ltood.scoring.session import ScoringSession
+from ltood.store.exchange import import_folder
+from ltood.store.features import FeatureStore
+from ltood.sweeping.searching import sweep
+
+DIM, ROWS = 5, 30
+HEAD = {"weight": np.eye(3, DIM, dtype=np.float32), "bias": np.zeros(3, np.float32)}
+TESTED = ("val", "test", "ood_far")
+
+
+def write(folder, rng, groups, tested=TESTED) -> FeatureStore:
+    folder.mkdir()
+    np.savez(folder / "head.npz", **HEAD)
+    for name in ("train", "aux", *TESTED):
+        arrays = {"features": rng.random((ROWS, DIM), dtype=np.float32)}
+        if name in ("train", "val", "test"):
+            arrays["labels"] = np.arange(ROWS) % 3
+        if name in tested:
+            arrays |= {f"{g}/features": rng.random((ROWS, DIM), np.float32) for g in groups}
+        np.savez(folder / f"{name}.npz", **arrays)
+    return import_folder(folder, folder / "s.zarr")
+
+
+@pytest.fixture
+def store(tmp_path, rng):
+    return write(tmp_path / "with", rng, ("odin", "adascale"))
+
+
+@pytest.fixture
+def bare(tmp_path, rng):
+    return write(tmp_path / "bare", rng, ())
+
+
+def test_rows_that_hold_them_are_scored(store, tmp_path):
+    scores = score_store(store, tmp_path / "scores.zarr", EntrySpec("odin"))
+    assert sorted(scores.splits) == sorted(TESTED)
+    moved = torch.tensor(store.split("test").read("odin/features", 0, ROWS))
+    method = ODIN().fit(head=(torch.tensor(HEAD["weight"]), torch.tensor(HEAD["bias"])))
+    expected = method.score(extras={"odin/features": moved})
+    np.testing.assert_allclose(scores.split("test").scores, expected, rtol=1e-6)
+
+
+def test_calibrators_map_features_of_moved_images(store):
+    from ltood.core.building import build_calibrator, build_method
+    from ltood.scoring.session import calibrate, fit_method
+
+    session, _ = calibrate(ScoringSession.open(store, "cpu"), build_calibrator(EntrySpec("patt")))
+    raw = next(
+        iter(ScoringSession.open(store, "cpu").source("test").batches(arrays=("odin/features",)))
+    )
+    seen = next(iter(session.source("test").batches(arrays=("odin/features",))))
+    assert session.calibrator is not None
+    expected = session.calibrator._transform(raw.extra("odin/features"))
+    torch.testing.assert_close(seen.extra("odin/features"), expected)
+    assert fit_method(session, build_method(EntrySpec("odin")))
+
+
+def test_compared_where_they_are_and_left_out_where_not(store, bare):
+    board, _ = compare(store, Config(methods=("odin", "adascale", "energy")), {}, device="cpu")
+    assert {row["method"] for row in board["rows"]} == {"odin", "adascale", "energy"}
+    everything, _ = compare(bare, Config(methods="all", calibrators=("none",)), {}, device="cpu")
+    left_out = {row["method"]: row["reason"] for row in everything["left_out"]}
+    assert "extraction.extras: [odin]" in left_out["odin"]
+    assert "extraction.extras: [adascale]" in left_out["adascale"]
+
+
+def test_a_store_without_them_is_refused(bare, tmp_path):
+    with pytest.raises(MissingNeedError, match=r"method odin needs .*odin/features"):
+        score_store(bare, tmp_path / "scores.zarr", EntrySpec("odin"))
+    with pytest.raises(MissingNeedError, match=r"method odin needs .*odin/features"):
+        sweep(bare, "odin", [{"temperature": 1.0}], device="cpu")
+
+
+def test_a_tested_split_without_them_is_named(tmp_path, rng):
+    store = write(tmp_path / "some", rng, ("odin",), tested=("test",))
+    with pytest.raises(MissingNeedError, match=r"split (val|ood_far)"):
+        score_store(store, tmp_path / "scores.zarr", EntrySpec("odin"))
+
+
+def test_a_member_of_an_ensemble_reads_them(store, tmp_path):
+    members = ["energy", {"method": "odin"}]
+    spec = EntrySpec("ensemble", {"members": members, "screen": 0.0})
+    scores = score_store(store, tmp_path / "scores.zarr", spec)
+    assert sorted(scores.splits) == sorted(TESTED)
+    assert np.isfinite(scores.split("test").scores).all()
+
+
+def test_they_are_not_deployed(store):
+    with pytest.raises(ConfigError, match=r"method odin .*odin/features"):
+        fit_detector(store, EntrySpec("odin"), device="cpu")
