@@ -67,6 +67,18 @@ def run(
     name: Name,
     jobs: Jobs = None,
     threads: Threads = 1,
+    processes: Annotated[
+        int, typer.Option(help="Processes that share each training and extraction (torchrun).")
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="slurm, or local: send cells there as jobs (extra slurm)."),
+    ] = None,
+    cluster_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter of submitit KEY=VALUE, such as slurm_partition=gpu."),
+    ] = None,
+    detach: Annotated[bool, typer.Option(help="Do not wait for the jobs of a cluster.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would run, and stop.")] = False,
 ) -> None:
     """Run what is missing of a table, then print it; a cell that exists is never run again.
@@ -74,6 +86,7 @@ def run(
     Killing it at any moment loses nothing: run the same command again. Any number of processes may
     run the same table at once, on one machine or on several that share the folder.
     """
+    from ltood.tables.running import Job
     from ltood.tables.scheduling import default_jobs, run_table
     from ltood.tables.view import View
 
@@ -81,10 +94,23 @@ def run(
     typer.echo(view.cost(), err=True)
     if dry_run:
         return
-    chosen = default_jobs(threads) if jobs is None else jobs
-    outcome = run_table(
-        view.root, view.table, view.cells, view.states, jobs=chosen, threads=threads
-    )
+    if cluster is not None:
+        sent = view.send(cluster, cluster_option or [], Job(threads, processes=processes))
+        if detach:
+            typer.echo(f"sent: {', '.join(sent.names)}; `ltood table status {name}` looks at them")
+            return
+        outcome = sent.wait()
+    else:
+        chosen = default_jobs(threads) if jobs is None else jobs
+        outcome = run_table(
+            view.root,
+            view.table,
+            view.cells,
+            view.states,
+            jobs=chosen,
+            threads=threads,
+            processes=processes,
+        )
     view = view.again(outcome)
     typer.echo(view.written())
     view.refuse_gaps()

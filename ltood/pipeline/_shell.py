@@ -1,6 +1,9 @@
 """Shared parts of the stages: paths, errors, and the comparison at the end."""
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,8 @@ PLOTS = RESULTS / "plots"
 TRAINING = WORK / "training"
 EXTRACTING = WORK / "extracting"
 ADAPTING = WORK / "adapting"
+#: Stages whose work several processes can share.
+_SHARED = ("train", "extract")
 #: What earlier runs found in our source; may be removed at any time.
 SOURCES = WORK / "sources.json"
 
@@ -57,6 +62,8 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
     def wrap(command: Callable[[Params], None]) -> Callable[[], None]:
         @functools.wraps(command)
         def run() -> None:
+            if (code := _shared(name)) is not None:
+                raise SystemExit(code)
             passive_omp_wait()
             with one_line_errors(), only_run(name, LOCKS):
                 chosen = Params()
@@ -73,6 +80,21 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
         return run
 
     return wrap
+
+
+def _shared(name: str) -> int | None:
+    """Exit code of a stage run by several processes, which LTOOD_PROCESSES asks for.
+
+    Returns:
+        None where this process runs the stage itself; 0 ends it as well.
+    """
+    wanted = os.environ.get("LTOOD_PROCESSES", "1")
+    if name not in _SHARED or "RANK" in os.environ or wanted == "1":
+        return None
+    if not wanted.isdigit() or wanted == "0":
+        raise ConfigError(f"LTOOD_PROCESSES is {wanted!r}; set a number of processes, from 1.")
+    command = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", wanted)
+    return subprocess.call([*command, "--module", "ltood.pipeline._rank", name])
 
 
 def refuse_changes(stage: str, what: str, changes: list[str]) -> None:

@@ -22,6 +22,7 @@ WITHOUT_EFFECT = {
     "ltood.pipeline._code": "names modules for the digests",
     "ltood.pipeline._lock": "keeps two runs of a stage apart",
     "ltood.pipeline._params": "reads params.yaml, whose values are recorded one by one",
+    "ltood.pipeline._rank": "starts a stage in one of several processes",
     "ltood.pipeline._shell": "paths, errors and exit codes",
     "ltood.pipeline._watched": "digests of files",
     "ltood.preparing.watch": "digests of files",

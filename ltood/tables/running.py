@@ -31,10 +31,12 @@ class Job:
     Attributes:
         threads: Threads of each process.
         gpu: The GPU that it sees; None for all.
+        processes: Processes that share training and extraction, by torchrun.
     """
 
     threads: int = 1
     gpu: str | None = None
+    processes: int = 1
 
 
 def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Record:
@@ -54,7 +56,7 @@ def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Reco
     folder = workspace.prepare(root, table.name, cell)
     log = results.log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = workspace.environment(job.threads, job.gpu)
+    environment = workspace.environment(job.threads, job.gpu, job.processes)
     with log.open("ab") as file:
         done = subprocess.run(
             workspace.dvc("repro"),

@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ltood.core.errors import ConfigError, LtoodError
-from ltood.runtime.claims import claim
 from ltood.runtime.console import log
 from ltood.tables.cells import Cell
+from ltood.tables.leases import is_held, lease
 from ltood.tables.records import Record, Results, finished
 from ltood.tables.running import Job, run_cell
 from ltood.tables.spec import Table
@@ -51,6 +50,7 @@ def run_table(
     *,
     jobs: int = 1,
     threads: int = 1,
+    processes: int = 1,
     retry: bool = True,
     runner: Runner = run_cell,
 ) -> Outcome:
@@ -63,12 +63,13 @@ def run_table(
         states: Digest of what each cell is made from, by its name.
         jobs: Cells that run at once; each has a GPU of its own where there are several.
         threads: Threads of each process of a cell.
+        processes: Processes that share each training and extraction.
         retry: Whether cells that failed from the same state are run again.
         runner: Runs one cell.
     """
     results = Results(root, table.name)
     slots: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in job_slots(jobs, threads):
+    for job in job_slots(jobs, threads, processes):
         slots.put(job)
     stop = threading.Event()
 
@@ -76,11 +77,11 @@ def run_table(
         job = slots.get()
         try:
             if not stop.is_set():
-                _run(root, table, cell, states[cell.name], job, results, runner)
+                run_one(root, table, cell, states[cell.name], job, results, runner)
         finally:
             slots.put(job)
 
-    missing = _missing(table, results, cells, states, retry=retry)
+    missing = missing_cells(table, results, cells, states, retry=retry)
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         tasks = [pool.submit(work, cell) for cell in missing]
         try:
@@ -90,27 +91,26 @@ def run_table(
             stop.set()
             raise
     _wait_for_others(table, results, missing, states)
-    done = finished(table, results, list(cells), states)
-    failures = {
-        cell.name: results.failure(cell, states[cell.name]) or "it has no result"
-        for cell in cells
-        if cell.name not in done
-    }
-    return Outcome(done, failures)
+    return outcome_of(table, results, cells, states)
 
 
-def job_slots(jobs: int, threads: int) -> list[Job]:
-    """Jobs that may run at once, each with a GPU of its own where there are several.
+def job_slots(jobs: int, threads: int, processes: int = 1) -> list[Job]:
+    """Jobs that may run at once, each with GPUs of its own where there are several.
 
     Raises:
         ConfigError: If a number is below 1.
     """
-    if jobs < 1 or threads < 1:
-        raise ConfigError(f"jobs is {jobs} and threads {threads}; both must be 1 or more.")
+    for name, number in (("jobs", jobs), ("threads", threads), ("processes", processes)):
+        if number < 1:
+            raise ConfigError(f"{name} is {number}; it must be 1 or more.")
     gpus = visible_gpus()
     if len(gpus) < 2:
-        return [Job(threads)] * jobs
-    return [Job(threads, gpus[place % len(gpus)]) for place in range(jobs)]
+        return [Job(threads, None, processes)] * jobs
+    slots = []
+    for place in range(jobs):
+        own = [gpus[(place * processes + turn) % len(gpus)] for turn in range(processes)]
+        slots.append(Job(threads, ",".join(dict.fromkeys(own)), processes))
+    return slots
 
 
 def visible_gpus() -> list[str]:
@@ -130,14 +130,15 @@ def default_jobs(threads: int) -> int:
     return len(visible_gpus()) or max(1, (os.cpu_count() or 1) // threads)
 
 
-def _missing(
+def missing_cells(
     table: Table,
     results: Results,
     cells: Sequence[Cell],
     states: Mapping[str, str],
     *,
-    retry: bool,
+    retry: bool = True,
 ) -> list[Cell]:
+    """Cells without a result; those that failed count as missing where `retry` is set."""
     done = finished(table, results, list(cells), states)
     return [
         cell
@@ -146,7 +147,7 @@ def _missing(
     ]
 
 
-def _run(
+def run_one(
     root: Path,
     table: Table,
     cell: Cell,
@@ -155,14 +156,11 @@ def _run(
     results: Results,
     runner: Runner,
 ) -> None:
-    """Run one cell, unless another worker holds or has finished it."""
-    path = results.lock(cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if not claim(file):
+    """Run one cell, unless another worker holds or has finished it; a failure is remembered."""
+    with lease(results.lock(cell)) as is_ours:
+        if not is_ours:
             log(f"{cell.name}: runs in another process")
             return
-        _mark(file)
         record = results.read(cell)
         if record is not None and record.state == state:
             return
@@ -176,11 +174,17 @@ def _run(
             log(f"{cell.name}: done in {record.seconds:.0f} s")
 
 
-def _mark(file: IO[bytes]) -> None:
-    """Note who holds a lock."""
-    file.truncate(0)
-    file.write(f"{os.uname().nodename} {os.getpid()}\n".encode())
-    file.flush()
+def outcome_of(
+    table: Table, results: Results, cells: Sequence[Cell], states: Mapping[str, str]
+) -> Outcome:
+    """State of a table as its files have it now."""
+    done = finished(table, results, list(cells), states)
+    failures = {
+        cell.name: results.failure(cell, states[cell.name]) or "it has no result"
+        for cell in cells
+        if cell.name not in done
+    }
+    return Outcome(done, failures)
 
 
 def _wait_for_others(
@@ -190,10 +194,7 @@ def _wait_for_others(
     for cell in cells:
         path = results.lock(cell)
         told = False
-        while path.exists() and not finished(table, results, [cell], states):
-            with path.open("a+b") as file:
-                if claim(file):
-                    break
+        while not finished(table, results, [cell], states) and is_held(path):
             if not told:
                 log(f"{cell.name}: waiting for the process that runs it")
                 told = True

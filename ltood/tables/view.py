@@ -1,19 +1,24 @@
 """A table in a repository: its cells, which of them are there, and what it looks like."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ltood.core.errors import LtoodError, UnknownNameError
+from ltood.runtime.console import progress
 from ltood.runtime.files import write_atomically
+from ltood.runtime.params import parse_assignments
 from ltood.tables.cells import Cell, cells_of
 from ltood.tables.checking import checks
 from ltood.tables.needs import refuse_missing
 from ltood.tables.openood import as_openood
 from ltood.tables.records import Record, Results, finished
 from ltood.tables.rendering import FORMATS, as_text
-from ltood.tables.scheduling import Outcome
+from ltood.tables.running import Job
+from ltood.tables.scheduling import Outcome, outcome_of
+from ltood.tables.slurm import submit
 from ltood.tables.spec import Table, load_table
 from ltood.tables.state import state_of
 from ltood.tables.summary import Filled, fill
@@ -83,6 +88,25 @@ class View:
     def again(self, outcome: Outcome) -> "View":
         """The same after a run."""
         return replace(self, records=outcome.records, failures=outcome.failures)
+
+    def send(self, cluster: str, options: Sequence[str], job: Job) -> "Sent":
+        """Send what is missing to a cluster.
+
+        Args:
+            cluster: "slurm" or "local".
+            options: Parameters of submitit, KEY=VALUE.
+            job: How each cell is run.
+
+        Raises:
+            ConfigError: If the cluster or an option is not known.
+            MissingPackageError: If submitit is not installed.
+        """
+        chosen = parse_assignments(options, "--cluster-option")
+        missing = self.missing
+        jobs = submit(
+            self.root, self.table, missing, self.states, cluster=cluster, options=chosen, job=job
+        )
+        return Sent(self, jobs)
 
     def cost(self) -> str:
         """What is left to run, and how long it will take as far as that is known."""
@@ -158,3 +182,38 @@ class View:
         wrong = [item for item in found if not item.is_right]
         if wrong:
             raise LtoodError(f"{len(wrong)} of {len(found)} figures are off; first {wrong[0]}.")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Cells that were sent to a cluster.
+
+    Attributes:
+        view: The table.
+        jobs: One job of submitit for each missing cell.
+    """
+
+    view: View
+    jobs: Sequence[Any]
+
+    @property
+    def names(self) -> list[str]:
+        """Numbers of the jobs."""
+        return [str(job.job_id) for job in self.jobs]
+
+    def wait(self) -> Outcome:
+        """Wait for all jobs; one that ends without a result leaves its message."""
+        view, results = self.view, self.view.results
+        with progress(f"table {view.table.name}", len(self.jobs), "trainings") as advance:
+            for cell, job in zip(view.missing, self.jobs, strict=True):
+                if error := job.exception():
+                    state = view.states[cell.name]
+                    results.fail(cell, f"job {job.job_id}: {_last(str(error))}", state)
+                advance(1)
+        return outcome_of(view.table, results, view.cells, view.states)
+
+
+def _last(text: str) -> str:
+    """Last line of a message."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it ended without a message"

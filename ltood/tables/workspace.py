@@ -112,16 +112,18 @@ def dvc(*arguments: str) -> Sequence[str]:
     return (sys.executable, "-m", "dvc", *arguments)
 
 
-def environment(threads: int, gpu: str | None) -> Mapping[str, str]:
+def environment(threads: int, gpu: str | None, processes: int = 1) -> Mapping[str, str]:
     """Variables of the processes of a cell.
 
     Args:
         threads: Threads of each process; numbers may depend on it, so it is the same for all.
         gpu: The one GPU that they see; None for all.
+        processes: Processes that share training and extraction.
     """
     found = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         found[name] = str(threads)
+    found["LTOOD_PROCESSES"] = str(processes)
     if gpu is not None:
         found["CUDA_VISIBLE_DEVICES"] = gpu
     return found

@@ -96,7 +96,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path, plan):
 
     with path.open("a+b") as held:
         assert claim(held)
-        scheduling._run(
+        scheduling.run_one(
             tmp_path, table, cells[0], "s", job_slots(1, 1)[0], Results(tmp_path, "small"), noted
         )
     assert ran == []
