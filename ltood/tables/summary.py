@@ -125,7 +125,9 @@ def _gaps(
     drawn = {line.row.name: _drawn(line.row, cells, records, results) for line in lines}
     first = drawn.pop(best.row.name)
     found: dict[str, Difference] = {}
-    for name, others in drawn.items():
+    if not first:
+        return found
+    for name, others in ((name, rows) for name, rows in drawn.items() if rows):
         seeds = [seed for seed in first if seed in others] or [next(iter(first))]
         # A row that no seed changes stands beside every seed of the other.
         own = [first[seed] for seed in seeds]
@@ -137,11 +139,14 @@ def _gaps(
 def _drawn(
     row: Row, cells: Sequence[Cell], records: Mapping[str, Record], results: Results
 ) -> dict[int, Drawn]:
-    return {
-        cell.seed: Drawn(results.open_scores(cell), row.title)
-        for cell in cells
-        if row in cell.rows and cell.name in records
-    }
+    """Scores by seed; none of a row that keeps no scores, as those of streams."""
+    found = {}
+    for cell in cells:
+        if row in cell.rows and cell.name in records:
+            scores = results.open_scores(cell)
+            if row.title in scores.titles:
+                found[cell.seed] = Drawn(scores, row.title)
+    return found
 
 
 def _behind(line: Line, gap: Difference | None) -> Line:
