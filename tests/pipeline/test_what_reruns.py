@@ -151,6 +151,7 @@ CODE = [
     ("ltood/deployment/detector.py", set()),
     ("ltood/exports/parquet.py", set()),
     ("ltood/sharing/pushing.py", set()),
+    ("ltood/tables/scheduling.py", set()),
     ("ltood/pipeline/_shell.py", set()),
     ("ltood/library/extract.py", set()),
     ("ltood/pipeline/inputs.py", set()),
