@@ -27,8 +27,21 @@ FLAGS = {
     "tuned_on_test": "settings were chosen on test rows",
     "recalled": "quoted from memory, not read again",
 }
+#: Boards of the leaderboard, with their headings.
+BOARDS = {"long-tail": "Long-tailed", "clip": "CLIP"}
 _KEYS = {
-    *("version", "title", "about", "columns", "metrics", "seeds", "groups", "params", "rows"),
+    *(
+        "version",
+        "board",
+        "title",
+        "about",
+        "columns",
+        "metrics",
+        "seeds",
+        "groups",
+        "params",
+        "rows",
+    ),
     *("needs", "published", "notes"),
 }
 #: Metrics of ID rows that a table may show beside those of OOD sets.
@@ -101,6 +114,7 @@ class Table:
         needs: Files that must be there.
         published: Published rows.
         notes: Remarks below the table.
+        board: Key of `BOARDS` on whose page it stands; None for neither.
     """
 
     name: str
@@ -115,6 +129,7 @@ class Table:
     needs: tuple[FileNeed, ...] = ()
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
+    board: str | None = None
 
 
 def known_tables(root: Path | None = None) -> dict[str, Path]:
@@ -193,7 +208,17 @@ def parse_table(name: str, content: Mapping[str, Any], where: str) -> Table:
         ),
         published_of(_list(content, "published", where), names, FLAGS, where),
         tuple(_texts(content, "notes", where)),
+        _board(content, where),
     )
+
+
+def _board(content: Mapping[str, Any], where: str) -> str | None:
+    found = content.get("board")
+    if found is not None and found not in BOARDS:
+        raise ConfigError(
+            f"{where}: board is {quoted(found)}; it must be one of {', '.join(BOARDS)}."
+        )
+    return found
 
 
 def _row(item: object, where: str) -> Row:

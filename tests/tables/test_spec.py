@@ -51,6 +51,7 @@ def broken(path, value):
         (("colums",), "pascl", "colums"),
         (("columns",), "paper", "columns"),
         (("metrics",), ["auc"], "metrics"),
+        (("board",), "cifar", "board"),
         (("seeds",), [0, 0], "seeds"),
         (("seeds",), [], "seeds"),
         (("rows",), [], "rows"),
