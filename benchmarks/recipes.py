@@ -304,6 +304,7 @@ def write(options: argparse.Namespace, table: Mapping[str, Sequence[Mapping[str,
         [options.dataset, f"--epochs {options.epochs}", "--seeds", *map(str, options.seeds)]
         + (["--backbone", *options.backbone] if options.backbone else [])
         + (["--training", *options.training] if options.training else [])
+        + ([f"--page {options.page}"] if options.page else [])
     )
     lines = [
         f"# Recipes on {options.dataset}",
