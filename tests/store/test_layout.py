@@ -19,7 +19,8 @@ def test_split_names_of_the_house_are_accepted(name):
 )
 def test_other_split_names_are_refused(name):
     with pytest.raises(
-        StoreError, match=r"is not a valid split name: a split is train, val, test, aux, ood_<name>, csid_"
+        StoreError,
+        match=r"is not a valid split name: a split is train, val, test, aux, ood_<name>, csid_",
     ):
         StoreSpec({name: SplitSpec(1, array_specs())})
 
