@@ -145,7 +145,7 @@ def table_row(row: dict[str, Any]) -> str:
     """Method, and for each OOD set FPR95 with ID positive and AUROC, in percent."""
     cells = [
         f"{100 * figures['fpr95_id_pos']:.2f} / {100 * figures['auroc']:.2f}"
-        for figures in (row["sets"][name] for name in ("ood_cifar100", "ood_imagenet"))
+        for figures in (row["ood"][name] for name in ("cifar100", "imagenet"))
     ]
     return f"| {row['method']} | {' | '.join(cells)} |"
 
