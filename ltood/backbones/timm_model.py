@@ -11,17 +11,18 @@ model is built, and models that end otherwise are refused by name.
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.core.limits import Positive
+from ltood.core.limits import Limits, Positive
 from ltood.core.settings import Settings
 from ltood.images.decoding import Geometry, Interpolation
 from ltood.networks.backbone import ImageSpec, Pretrained
 from ltood.networks.scaled import ScaledBackbone
+from ltood.networks.transformers import from_torchvision
 from ltood.networks.weights import HeadPolicy, assign_weights
 from ltood.runtime.extras import require
 
@@ -39,12 +40,17 @@ class Config(Settings):
             classes as it.
         mean: Subtracted from each channel of images in [0, 1]; null takes the model's own.
         std: Divides each channel after that.
+        resize: Shorter side in pixels before the centre crop; null takes the model's own. For
+            weights from elsewhere, such as torchvision's.
+        interpolation: Between pixels of a scaled image; null takes the model's own.
     """
 
     model: str = "resnet18"
     pretrained: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[Positive, ...] | None = None
+    resize: Annotated[int, Limits(at_least=1, at_most=8192)] | None = None
+    interpolation: Interpolation | None = None
 
     def check(self) -> None:
         """Refuse a name that timm would download from elsewhere."""
@@ -134,10 +140,11 @@ class TimmModel(ScaledBackbone, Pretrained):
     def geometry(self) -> Geometry:
         """Crops as timm evaluates the model."""
         _, height, width = self.data_config["input_size"]
-        shorter = int(max(height, width) / self.data_config["crop_pct"])
-        kind: Interpolation = (
+        own: Interpolation = (
             "bicubic" if self.data_config["interpolation"] == "bicubic" else "bilinear"
         )
+        kind = self.config.interpolation or own
+        shorter = self.config.resize or int(max(height, width) / self.data_config["crop_pct"])
         if self.data_config["crop_mode"] == "squash":
             return Geometry((height, width), "squash", None, kind)
         return Geometry((height, width), "centre_crop", shorter, kind)
@@ -164,8 +171,8 @@ class TimmModel(ScaledBackbone, Pretrained):
         return self.timm.forward_features(self.scaled(images))
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of timm."""
-        own = self.state_dict()
+        """Rename the tensors of timm, or of the same transformer in torchvision."""
+        own, state = self.state_dict(), from_torchvision(state)
         return {
             f"net.{name}" if f"net.{name}" in own else name: value for name, value in state.items()
         }

@@ -38,9 +38,10 @@ def list_sets(root: Root = _ROOT, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_describe(known, root) for known in sets], indent=2))
         return
+    wide = max(len(known.name) for known in sets) + 2
     for known in sets:
         mark = "there" if known.is_there(root) else ""
-        typer.echo(f"{known.name:<17}{known.origin:<10}{mark:<7}{known.title}")
+        typer.echo(f"{known.name:<{wide}}{known.origin:<10}{mark:<7}{known.title}")
     typer.echo(f"\n{len(sets)} sets; `ltood data info NAME` describes one.")
 
 

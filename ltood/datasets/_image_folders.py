@@ -1,6 +1,7 @@
 """ID datasets whose images lie in folders or lists, with their OOD sets.
 
-`ImageFolderDataset` is what the entries `folder`, `imagenet` and `imagenet_lt` share.
+`ImageFolderDataset` is what the entries `folder`, `image_lists`, `imagenet` and `imagenet_lt`
+share.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ class ImageFolderConfig(Settings):
         size: Side in pixels to which all images are brought, once, while preparing; for sets
             that fit into memory and backbones without a size of their own. Null leaves them on
             disk.
-        mode: How: "squash" the whole image, or a "centre_crop".
+        mode: How: "squash" the whole image, or a "centre_crop"; outliers alike.
         on_error: "skip" lists and skips files that cannot be decoded; "raise" refuses
             them.
         imbalance: Profile of the training class counts; "none" keeps every image.
@@ -136,7 +137,12 @@ class ImageFolderDataset:
         if name in self._outliers:
             shape = None if config.size is None else (config.size, config.size, 3)
             return open_outliers(
-                self._outliers, name, shape, on_error=config.on_error, class_names=self.class_names
+                self._outliers,
+                name,
+                shape,
+                on_error=config.on_error,
+                class_names=self.class_names,
+                mode=config.mode,
             )
         files = self._list(name)
         if name == "train":

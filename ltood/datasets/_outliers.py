@@ -11,9 +11,10 @@ A source is a path, and where it leads decides how it is read:
     folder                all images below it, or the one file of a form above in it
 
 A bare name such as `svhn` is what `ltood data download` puts at data/sets/svhn. `#30000` after
-a source takes its first 30,000 rows. Images of another size are squashed to that of the ID
-images, bilinearly, as the SC-OOD benchmark does; of grey or colour the ID images decide. Labels
-of the sources' own classes are dropped, for they would pass for ID classes.
+a source takes its first 30,000 rows. Images of another size are brought to that of the ID
+images, bilinearly: squashed, as the SC-OOD benchmark does, unless the ID images are cropped. Of
+grey or colour the ID images decide. Labels of the sources' own classes are dropped, for they
+would pass for ID classes.
 """
 
 import re
@@ -30,7 +31,7 @@ from ltood.datasets._cifar_files import CIFAR10, CIFAR100
 from ltood.images.archives import read_archive
 from ltood.images.arrays import ImageSplit
 from ltood.images.checking import load
-from ltood.images.decoding import Geometry, decode
+from ltood.images.decoding import Geometry, Mode, decode
 from ltood.images.files import ImageFiles, OnError
 from ltood.images.folders import images_below
 from ltood.images.lists import read_list
@@ -134,6 +135,7 @@ def open_outliers(
     *,
     on_error: OnError = "raise",
     class_names: Sequence[str] = (),
+    mode: Mode = "squash",
 ) -> ImageSplit | ImageFiles:
     """Images of the split `name`, which come from elsewhere.
 
@@ -143,6 +145,7 @@ def open_outliers(
         shape: Height, width and channels of the ID images; None leaves image files on disk.
         on_error: What is done about files that cannot be decoded.
         class_names: Names of the ID classes, [C], for folders of a csid split.
+        mode: How images of another size are brought to the shape.
 
     Returns:
         Their images, with labels of -1 but where a row shows an ID class; in a csid split every
@@ -166,7 +169,7 @@ def open_outliers(
         )
     if relabelled and not is_csid:
         log(f"{name}: {relabelled} of {len(source)} images show an ID class and count as ID.")
-    return source if shape is None else fitted(source, shape, name)
+    return source if shape is None else fitted(source, shape, name, mode)
 
 
 def watched_outliers(sources: Mapping[str, str], *, stay: bool) -> dict[str, WatchedFiles]:
@@ -195,16 +198,22 @@ def watched_outliers(sources: Mapping[str, str], *, stay: bool) -> dict[str, Wat
     return found
 
 
-def fitted(source: ImageSplit | ImageFiles, shape: tuple[int, int, int], name: str) -> ImageSplit:
+def fitted(
+    source: ImageSplit | ImageFiles,
+    shape: tuple[int, int, int],
+    name: str,
+    mode: Mode = "squash",
+) -> ImageSplit:
     """Images brought to the height, width and channels of others.
 
     Args:
         source: Images in memory or on disk.
         shape: Height, width and channels.
         name: Its name in messages.
+        mode: How images of another size are brought to the shape.
     """
     height, width, channels = shape
-    geometry = Geometry((height, width))
+    geometry = Geometry((height, width), mode)
     if isinstance(source, ImageFiles):
         colour = load(source, geometry, name)
     elif source.shape == shape:

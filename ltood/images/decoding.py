@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: Turns one RGB image of a split (and its row number) into pixels, [H, W, 3] uint8.
 Transform = Callable[["Image", int], NDArray[np.uint8]]
 Interpolation = Literal["bilinear", "bicubic"]
+Mode = Literal["squash", "centre_crop"]
 #: First bytes of what downloads and copies leave in the place of images.
 _NOT_IMAGES = {
     b"<!doctype": "a web page",
@@ -65,7 +66,7 @@ class Geometry:
     """
 
     size: tuple[int, int]
-    mode: Literal["squash", "centre_crop"] = "squash"
+    mode: Mode = "squash"
     resize: int | None = None
     interpolation: Interpolation = "bilinear"
 

@@ -53,6 +53,8 @@ def verify(known: KnownSet, folder: Path) -> Iterator[Finding]:
         if not offer.unpack and offer.source.checksum:
             yield _checksum(folder, offer.source.file, offer.source.checksum)
     for part in known.parts:
+        if part.sha256 and (folder / part.path).is_file():
+            yield _checksum(folder, part.path, f"sha256:{part.sha256}", "get it again")
         try:
             yield _content(known, part, folder)
         except DataError as error:
@@ -73,17 +75,17 @@ def how_to_get(known: KnownSet, folder: Path) -> str:
     return f"run `ltood data download {known.name}{root}`."
 
 
-def _checksum(folder: Path, file: str, checksum: str) -> Finding:
+def _checksum(folder: Path, file: str, checksum: str, remedy: str = "download it again") -> Finding:
     path = folder / file
     if not path.is_file():
-        return Finding(file, "checksum", "missing", f"there is no {path}; download it again.")
+        return Finding(file, "checksum", "missing", f"there is no {path}; {remedy}.")
     found = digest(path, checksum)
     if found != checksum:
         return Finding(
             file,
             "checksum",
             found,
-            f"{path} has the checksum {found}, not {checksum}; remove it and download it again.",
+            f"{path} has the checksum {found}, not {checksum}; remove it and {remedy}.",
         )
     return Finding(file, "checksum", found)
 
@@ -97,6 +99,10 @@ def _content(known: KnownSet, part: Part, folder: Path) -> Finding:
         num_rows = sum(len(files.read(folder / part.path, split)) for split in ("train", "test"))
     elif part.form == "lines":
         unit, num_rows = "lines", _num_lines(folder / part.path)
+    elif part.form == "file":
+        unit, num_rows = "files", int((folder / part.path).is_file())
+        if not num_rows:
+            faults.append(f"there is no {folder / part.path}; {how_to_get(known, folder)}")
     else:
         split = open_outliers({known.name: part.source(folder)}, known.name, None, on_error="skip")
         num_rows = len(split)

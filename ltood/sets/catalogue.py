@@ -18,7 +18,7 @@ from ltood.sets.downloads import Source
 #: Where known sets lie.
 SETS = Path("data/sets")
 
-Form = Literal["images", "records", "lines"]
+Form = Literal["images", "records", "lines", "file"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,17 @@ class Part:
     Attributes:
         path: File or folder below that of the set.
         rows: Images or lines that it must hold; None where no figure is published.
-        form: "images" as OOD sets are read, "records" of CIFAR, or "lines" of a list.
+        form: "images" as OOD sets are read, "records" of CIFAR, "lines" of a list, or any other
+            "file", such as weights.
         image_root: Folder of a list's images, below that of the set; "" looks near the list.
+        sha256: Digest of a file; "" where none is known.
     """
 
     path: str
     rows: int | None = None
     form: Form = "images"
     image_root: str = ""
+    sha256: str = ""
 
     def source(self, folder: Path) -> str:
         """The part as the settings `ood` and `aux` take it.

@@ -9,6 +9,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.registry import load
 from ltood.core.settings import parse, setting_types, to_section
 from ltood.runtime.provenance import digest
+from ltood.tables.seeds import with_seed
 from ltood.tables.settings import settings_of
 from ltood.tables.spec import Row, Table
 
@@ -105,7 +106,7 @@ def complete(settings: Mapping[str, Any], table: Table, rows: tuple[Row, ...]) -
     from ltood.negatives.settings import NegativesConfig
     from ltood.training.plan import TrainingConfig
 
-    given = _with_preset(settings, table.name)
+    given = with_seed(_with_preset(settings, table.name), settings.get("seed", 0))
     chosen: dict[str, str] = {}
     for key in ("dataset", "backbone", "recipe"):
         if not isinstance(name := given.get(key), str):
@@ -158,4 +159,13 @@ def _with_preset(settings: Mapping[str, Any], table: str) -> Mapping[str, Any]:
     if not isinstance(name, str):
         raise ConfigError(f"table {table}: preset is {name!r}; name one (`ltood preset`).")
     published, _ = settings_of(name)
-    return merged(published, settings)
+    # What entries draw follows the seed of the cell, whichever one seed was published.
+    return merged(_without_seeds(published), settings)
+
+
+def _without_seeds(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_seeds(value) if isinstance(value, Mapping) else value
+        for key, value in section.items()
+        if key not in _SEEDS
+    }

@@ -5,7 +5,7 @@ training, and a training with one seed is a cell: what is run, and never run aga
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ltood.runtime.params import read_params
 from ltood.runtime.shipped import shipped
 from ltood.tables.makers import MAKERS
 from ltood.tables.published import Published, published_of
+from ltood.tables.seeds import MARK, with_seed
 
 #: Folder of tables in a repository.
 FOLDER = Path("tables")
@@ -191,20 +192,21 @@ def parse_table(name: str, content: Mapping[str, Any], where: str) -> Table:
     for row in names:
         if names.count(row) > 1:
             raise ConfigError(f"{where}: rows names {row!r} twice; give each row its own name.")
-    groups = _section(content, "groups", where)
+    groups, seeds = _section(content, "groups", where), _seeds(content, where)
     return Table(
         name,
         _whole(content, "version", where),
         _text(content, "title", where),
         _text(content, "about", where, ""),
         _metrics(content, where),
-        _seeds(content, where),
+        seeds,
         {group: tuple(_texts(groups, group, f"{where}: groups")) for group in groups},
         _section(content, "params", where),
         rows,
         tuple(
-            _need(item, f"{where}: needs[{place}]")
+            need
             for place, item in enumerate(_list(content, "needs", where))
+            for need in _needs(item, seeds, f"{where}: needs[{place}]")
         ),
         published_of(_list(content, "published", where), names, FLAGS, where),
         tuple(_texts(content, "notes", where)),
@@ -240,6 +242,14 @@ def _row(item: object, where: str) -> Row:
         if flag not in FLAGS:
             raise ConfigError(f"{where}: flags holds {flag!r}; known are {', '.join(FLAGS)}.")
     return row
+
+
+def _needs(item: object, seeds: tuple[int, ...], where: str) -> list[FileNeed]:
+    """A need, or one for each seed where its path names the seed."""
+    need = _need(item, where)
+    if MARK not in need.path:
+        return [need]
+    return [replace(need, path=str(with_seed(need.path, seed))) for seed in seeds]
 
 
 def _need(item: object, where: str) -> FileNeed:

@@ -130,3 +130,23 @@ def test_a_missing_folder_says_how_to_get_the_set(tmp_path):
     text = how_to_get(known_set("imagenet"), tmp_path)
     assert text.startswith("get imagenet by hand (https://image-net.org")
     assert f"in {tmp_path} as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG." in text
+
+
+def test_lists_are_compared_with_their_digest(tmp_path):
+    (tmp_path / "a.txt").write_text("x.png 0\n")
+    right = hashlib.sha256(b"x.png 0\n").hexdigest()
+    for sha256, faults in ((right, 0), ("0" * 64, 1)):
+        part = Part("a.txt", 1, "lines", sha256=sha256)
+        known = replace(known_set("openood_lists"), parts=(part,))
+        found = list(verify(known, tmp_path))
+        assert [finding.check for finding in found] == ["checksum", "content"]
+        assert sum(bool(finding.fault) for finding in found) == faults
+
+
+def test_networks_are_looked_for(tmp_path):
+    known = known_set("openood_cifar10_resnet18")
+    (first, *others) = known.parts
+    (tmp_path / first.path).parent.mkdir(parents=True)
+    (tmp_path / first.path).touch()
+    found = list(verify(known, tmp_path))
+    assert [bool(finding.fault) for finding in found] == [False] + [True] * len(others)

@@ -36,6 +36,25 @@ EXPECTED = [
     "imagenet_10k",
     "gaussian",
     "uniform",
+    "openood_lists",
+    "openood_cifar10",
+    "openood_cifar100",
+    "openood_tin",
+    "openood_mnist",
+    "openood_svhn",
+    "openood_texture",
+    "openood_places365",
+    "openood_cifar10c",
+    "openood_ssb_hard",
+    "openood_ninco",
+    "openood_inaturalist",
+    "openood_openimage_o",
+    "openood_imagenet_v2",
+    "openood_imagenet_c",
+    "openood_imagenet_r",
+    "openood_cifar10_resnet18",
+    "openood_cifar100_resnet18",
+    "openood_imagenet200_resnet18",
 ]
 
 
@@ -65,7 +84,8 @@ def test_every_entry_is_complete(name):
     # Two archives would be unpacked to one folder.
     assert len(entry.files) == 1 or not any(offer.unpack for offer in entry.files)
     for part in entry.parts:
-        assert part.form in ("images", "records", "lines")
+        assert part.form in ("images", "records", "lines", "file")
+        assert re.fullmatch(r"[0-9a-f]{64}|", part.sha256)
         assert part.rows is None or part.rows > 0
 
 

@@ -81,6 +81,40 @@ def test_published_settings_stand_below_those_of_the_table():
     assert cell.params["seed"] == 3
 
 
+def test_the_seed_stands_in_texts_and_numbers():
+    mark = "${seed}"
+    params = {
+        **CONTENT["params"],
+        "recipe": "pretrained",
+        "training": {"weights": f"data/weights/s{mark}/best.ckpt"},
+        "methods": {"gmm": {"seed": mark}},
+    }
+    rows = [{"name": "G", "method": "gmm"}, {"name": "Once", "deterministic": True}]
+    needs = [{"path": f"data/weights/s{mark}/best.ckpt", "source": "an archive"}]
+    table = make_table(params=params, rows=rows, seeds=[3, 5], published=[], needs=needs)
+    cells = cells_of(table)
+    assert [(cell.params["training"]["weights"], len(cell.rows)) for cell in cells] == [
+        ("data/weights/s3/best.ckpt", 2),
+        ("data/weights/s5/best.ckpt", 1),
+    ]
+    assert [cell.params["methods"]["gmm"]["seed"] for cell in cells] == [3, 5]
+    wanted = ["data/weights/s3/best.ckpt", "data/weights/s5/best.ckpt"]
+    assert [need.path for need in table.needs] == wanted
+
+
+def test_seeds_of_a_preset_give_way_to_those_of_the_table():
+    """The published settings name one of the seeds that the paper averages."""
+    table = load_table("clip-mos")
+    learned = [cell for cell in cells_of(table) if cell.params["recipe"] == "locoop"]
+    drawn = {(cell.seed, cell.params["datasets"]["imagenet"]["shots_seed"]) for cell in learned} | {
+        (cell.seed, cell.params["backbones"]["clip"]["view_seed"]) for cell in learned
+    }
+    assert drawn == {(1, 1), (2, 2), (3, 3)}
+    (row,) = [{"name": "L", "method": "gl_mcm", "params": {"preset": "locoop-1-shot"}}]
+    (cell,) = cells_of(make_table(params={}, rows=[row], seeds=[7], published=[], groups={}))
+    assert cell.params["datasets"]["imagenet"]["shots_seed"] == 7
+
+
 def test_later_settings_win_and_sections_are_merged():
     found = merged({"a": {"x": 1, "y": [1]}, "b": 1}, {"a": {"y": [2]}, "c": {}})
     assert found == {"a": {"x": 1, "y": [2]}, "b": 1, "c": {}}
