@@ -63,8 +63,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Link names on the page of all entries to their sections; take tests' marks away."""
+    """Write the leaderboard; link names on the page of all entries to their sections."""
     del config, files
+    if page.file.src_uri == "leaderboard.md":
+        return f"{markdown}\n{leaderboard()}"
     if page.file.src_uri != "entries.md":
         return markdown
     parts = re.split(r"(?m)^## (\w+)$", markdown)
@@ -75,6 +77,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         )
         parts[place] = f"## {parts[place]}"
     return "".join(parts)
+
+
+def leaderboard() -> str:
+    """Tables of the leaderboard, from the records of the repository."""
+    from ltood.boards.page import as_markdown
+    from ltood.boards.record import FOLDER, records_in
+    from ltood.tables.spec import known_tables, load_table
+
+    tables = [load_table(name, ROOT) for name in known_tables(ROOT)]
+    return as_markdown(list(records_in(ROOT / FOLDER)), tables)
 
 
 def _leaves(nav: Iterable[Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ltood.cli.options import AsJson, echo_for, file_option
+from ltood.cli.options import AsJson, Device, echo_for, file_option
 
 app = typer.Typer(no_args_is_help=True, help="Whole tables: run, show, check and export them.")
 
@@ -145,3 +145,73 @@ def export(
 
     write_atomically(out, text.encode())
     echo_for(out)(str(out))
+
+
+@app.command()
+def submit(
+    name: Name,
+    row: Annotated[str | None, typer.Option(help="Name of a row; all rows by default.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who sends it; the name that git knows by default.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Where `ltood pull` finds the features; {seed} stands for the seed."),
+    ] = None,
+) -> None:
+    """Write a record of each row for the leaderboard, from finished trainings of all seeds."""
+    from ltood.boards.submitting import submit as write
+    from ltood.tables.view import View
+
+    for record in write(View.of(name), row, by, address):
+        typer.echo(str(record.path))
+
+
+@app.command()
+def verify(
+    record: Annotated[list[Path], typer.Argument(help="Record of the leaderboard, or a folder.")],
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(help="Feature store; repeatable; the pipeline's own by default."),
+    ] = None,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(help="Head of the adapt stage, through which a store is seen; repeatable."),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option(help="Fetch features that are not there from the record's address.")
+    ] = False,
+    skip: Annotated[
+        bool, typer.Option(help="Do not fail for records whose features are not at hand.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Recompute rows of the leaderboard from their features; exit 1 where one is off."""
+    from ltood.boards.verifying import at_hand, refuse_off, verify_all
+
+    verdicts = []
+    stores, heads = at_hand(store, head)
+    for verdict in verify_all(record, stores, heads, fetch=fetch, device=device):
+        typer.echo(str(verdict))
+        verdicts.append(verdict)
+    refuse_off(verdicts, skip=skip)
+
+
+@app.command()
+def board(
+    out: Annotated[Path, file_option("The HTML file to write")] = Path("leaderboard.html"),
+    records: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("leaderboard"),
+) -> None:
+    """Write the leaderboard as one HTML page: rows of all records beside published ones."""
+    from ltood.boards.page import as_html
+    from ltood.boards.record import records_in
+    from ltood.runtime.files import write_atomically
+    from ltood.tables.spec import known_tables, load_table
+
+    tables = [load_table(name) for name in known_tables()]
+    text = as_html(list(records_in(records)), tables)
+    if str(out) == "-":
+        typer.echo(text, nl=False)
+        return
+    write_atomically(out, text.encode())
+    typer.echo(str(out))
