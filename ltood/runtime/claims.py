@@ -1,5 +1,6 @@
 """Files that one process at a time may write."""
 
+from pathlib import Path
 from typing import IO
 
 
@@ -18,3 +19,12 @@ def claim(file: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds a file, here or in what it started."""
+    try:
+        with path.open("r+b") as file:
+            return not claim(file)
+    except OSError:  # No such file, or a file system without locks.
+        return False

@@ -1,14 +1,17 @@
 """Run one cell: its stages by DVC in a folder of its own, its result brought back."""
 
+import contextlib
+import os
 import re
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ltood.core.errors import LtoodError
+from ltood.runtime.claims import claim
 from ltood.runtime.files import read_json, remove_folder
 from ltood.runtime.provenance import library_versions
 from ltood.tables import workspace
@@ -58,15 +61,7 @@ def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Reco
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = workspace.environment(job.threads, job.gpu, job.processes)
     with log.open("ab") as file:
-        done = subprocess.run(
-            workspace.dvc("repro"),
-            cwd=folder,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        done = _repro(folder, environment, file)
         if done.returncode:
             raise CellFailedError(_reason(log))
         experiment = _saved(root, folder, f"{table.name}-{cell.name}", environment, file)
@@ -82,8 +77,29 @@ def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Reco
         {"made_from": board["made_from"], "versions": library_versions(), "threads": job.threads},
     )
     results.write(cell, record, folder / _SCORES)
-    remove_folder(folder)
+    remove_folder(workspace.copy_of(root, table.name, cell))
     return record
+
+
+def _repro(
+    folder: Path, environment: Mapping[str, str], log: IO[bytes]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the stages; DVC holds a lock that outlives this process."""
+    path = folder / workspace.RUNNING
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as held:
+        with contextlib.suppress(OSError):
+            claim(held)
+        return subprocess.run(
+            workspace.dvc("repro"),
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            pass_fds=() if os.name == "nt" else (held.fileno(),),
+        )
 
 
 def _rows(board: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
@@ -106,12 +122,13 @@ def _saved(
     folder: Path,
     name: str,
     environment: Mapping[str, str],
-    log: Any,  # noqa: ANN401
+    log: IO[bytes],
 ) -> str:
     """Save a finished run as an experiment of the repository; returns its name."""
     name = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    new = [part for path in workspace.added(folder) for part in ("--include-untracked", path)]
     done = subprocess.run(
-        workspace.dvc("exp", "save", "--force", "--name", name),
+        workspace.dvc("exp", "save", "--force", "--name", name, *new),
         cwd=folder,
         env=environment,
         stdout=log,

@@ -81,16 +81,19 @@ def run_table(
         finally:
             slots.put(job)
 
-    missing = missing_cells(table, results, cells, states, retry=retry)
-    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        tasks = [pool.submit(work, cell) for cell in missing]
-        try:
-            for task in as_completed(tasks):
-                task.result()
-        except BaseException:
-            stop.set()
-            raise
-    _wait_for_others(table, results, missing, states)
+    wanted = missing_cells(table, results, cells, states, retry=retry)
+    while wanted:
+        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+            tasks = [pool.submit(work, cell) for cell in wanted]
+            try:
+                for task in as_completed(tasks):
+                    task.result()
+            except BaseException:
+                stop.set()
+                raise
+        _wait_for_others(table, results, wanted, states)
+        # What another worker held and left, because it was killed.
+        wanted = missing_cells(table, results, wanted, states, retry=False)
     return outcome_of(table, results, cells, states)
 
 

@@ -1,5 +1,6 @@
 """A table in a repository: its cells, which of them are there, and what it looks like."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,10 +62,14 @@ class View:
             ConfigError: If its file breaks a rule, or this is no repository.
             DataError: If a file that it needs is missing.
         """
-        table, root = load_table(name), repository()
-        refuse_missing(table, root, make=make)
-        cells, results = cells_of(table), Results(root, table.name)
-        states = {cell.name: state_of(cell) for cell in cells}
+        root = repository()
+        if name.endswith((".yaml", ".yml")):
+            name = str(Path(name).resolve())
+        with contextlib.chdir(root):  # Data and entries are looked up from there.
+            table = load_table(name)
+            refuse_missing(table, root, make=make)
+            cells, results = cells_of(table), Results(root, table.name)
+            states = {cell.name: state_of(cell) for cell in cells}
         failures = {cell.name: results.failure(cell, states[cell.name]) for cell in cells}
         return cls(
             root,

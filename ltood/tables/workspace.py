@@ -6,17 +6,28 @@ from its last checkpoint.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ltood.core.errors import ConfigError, LtoodError
+from ltood.runtime.claims import is_locked
+from ltood.runtime.console import log
 from ltood.runtime.files import remove_folder, write_atomically
 from ltood.runtime.params import with_settings
 from ltood.tables.cells import Cell
 
 _EXPERIMENTS = Path(".dvc/tmp/exps")
+#: What the DVC of a cell holds as long as it lives, even if its parent is killed.
+RUNNING = Path(".dvc/tmp/cell")
+#: What the stages of a cell hold.
+LOCKS = Path("data/work/locks")
+WAIT_SECONDS = 2.0
+#: Untracked files above this many bytes are data, which is looked up in the repository.
+_LARGEST = 2**20
 
 
 def repository(start: Path | None = None) -> Path:
@@ -30,7 +41,8 @@ def repository(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / ".dvc").is_dir() and (folder / ".git").exists():
+        above = (folder, *folder.parents)
+        if (folder / ".dvc").is_dir() and any((place / ".git").exists() for place in above):
             commit_of(folder)
             return folder
     raise ConfigError(
@@ -74,28 +86,96 @@ def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
 def prepare(root: Path, table: str, cell: Cell) -> Path:
     """The folder in which a cell runs, with the files, changes and settings of now.
 
-    Unfinished work of an earlier run in the same folder stays.
+    Unfinished work of an earlier run in the same folder stays. A run that lives on without the one
+    that started it is waited for.
 
     Args:
         root: Repository.
         table: Name of the table.
         cell: The cell.
+
+    Raises:
+        LtoodError: If git fails.
     """
-    folder = root / _EXPERIMENTS / f"table-{table}-{cell.name}"
+    copy, inside = copy_of(root, table, cell), git(root, "rev-parse", "--show-prefix").strip()
     commit = commit_of(root)
-    if not (folder / ".git").is_dir():
-        remove_folder(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        git(root, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
-    git(folder, "checkout", "--quiet", "--force", "--detach", commit)
-    changes = git(root, "diff", "--binary", "HEAD").encode(errors="surrogateescape")
-    if changes:
-        git(folder, "apply", "--whitespace=nowarn", stdin=changes)
+    wait_until_alone(copy / inside)
+    for left in (copy / ".git").glob("*.lock"):  # Of a killed git.
+        left.unlink(missing_ok=True)
+    try:
+        _update(root, copy, commit)
+    except LtoodError:  # A copy that was never finished, or is damaged.
+        remove_folder(copy)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        git(root, "clone", "--quiet", "--shared", "--no-checkout", _top(root), str(copy))
+        _update(root, copy, commit)
+    folder = copy / inside
     config = f"[cache]\n    dir = {cache_of(root)}\n"
     write_atomically(folder / ".dvc" / "config.local", config.encode())
     params = folder / "params.yaml"
     write_atomically(params, with_settings(params, cell.params).encode())
     return folder
+
+
+def copy_of(root: Path, table: str, cell: Cell) -> Path:
+    """Where the copy of a cell lies, whether or not it is there."""
+    return root / _EXPERIMENTS / f"table-{table}-{cell.name}"
+
+
+def _top(root: Path) -> str:
+    return git(root, "rev-parse", "--show-toplevel").rstrip("\n")
+
+
+def _update(root: Path, copy: Path, commit: str) -> None:
+    """Give a copy the files of now: those of a commit, changes since, and new ones."""
+    if not (copy / ".git").is_dir():
+        raise LtoodError(f"{copy} is no copy of {root}.")
+    git(copy, "checkout", "--quiet", "--force", "--detach", commit)
+    git(copy, "clean", "--quiet", "--force", "-d")
+    # Whatever the user's git shows, a patch is read.
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules", "--no-relative")
+    form = ("--binary", "--src-prefix=a/", "--dst-prefix=b/")
+    if changes := git(root, "diff", *plain, *form, "HEAD"):
+        stdin = changes.encode(errors="surrogateescape")
+        git(copy, "apply", "--whitespace=nowarn", stdin=stdin)
+    top = Path(_top(root))
+    for name in _new_files(top):
+        target = copy / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(top / name, target)
+
+
+def _new_files(top: Path) -> list[str]:
+    """Files that git neither tracks nor ignores: code and what belongs to it, no data."""
+    listed = git(top, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
+    return [
+        name
+        for name in listed
+        if (top / name).is_file() and (top / name).stat().st_size <= _LARGEST
+    ]
+
+
+def added(folder: Path) -> list[str]:
+    """Files of a cell that its commit does not have, as paths from its folder."""
+    return [
+        n for n in git(folder, "ls-files", "-z", "--others", "--exclude-standard").split("\0") if n
+    ]
+
+
+def wait_until_alone(folder: Path) -> None:
+    """Wait for an earlier run of a cell whose parent was killed: its DVC, or one of its stages.
+
+    Args:
+        folder: Where it runs, if it is there.
+    """
+    told = False
+    for path in (folder / RUNNING, *sorted((folder / LOCKS).glob("*"))):
+        while is_locked(path):
+            if not told:
+                log(f"{folder.name}: waiting for an earlier run that lives on")
+                told = True
+            time.sleep(WAIT_SECONDS)
 
 
 def cache_of(root: Path) -> str:

@@ -119,3 +119,17 @@ def test_records_of_another_state_do_not_count(tmp_path, plan):
     assert finished(table, results, cells, dict.fromkeys(states, "other")) == {}
     results.forget(cells[0])
     assert set(finished(table, results, cells, states)) == {cell.name for cell in cells[1:]}
+
+
+def test_a_cell_that_another_worker_left_is_run_after_the_wait(tmp_path, plan, monkeypatch):
+    """The other worker was killed while it held the cell."""
+    pytest.importorskip("fcntl")
+    table, cells, states = plan
+    path = Results(tmp_path, table.name).lock(cells[0])
+    path.parent.mkdir(parents=True)
+    with path.open("a+b") as held:
+        assert claim(held)
+        monkeypatch.setattr(scheduling.time, "sleep", lambda _: held.close())
+        outcome = run_table(tmp_path, table, cells, states, runner=pretended)
+    assert set(outcome.records) == {cell.name for cell in cells}
+    assert outcome.failures == {}
