@@ -5,7 +5,7 @@ An entry that holds others, such as an ensemble, loads these by name too.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ STAGES: Mapping[str, tuple[str, ...]] = {
 SLOTS = ("calibrator", "method", "normaliser")
 #: Where the stage `inputs` writes what the others depend on.
 INPUTS = Path("data/work/inputs")
+#: What earlier runs found in our source; may be removed at any time.
+SOURCES = Path("data/work/sources.json")
 
 
 def roots(stage: str, params: Params) -> list[str]:
@@ -92,15 +94,22 @@ def _written(package: str, name: str, params: Params) -> object:
     return (params.content.get(package) or {}).get(name)
 
 
-def code_of(stage: str, params: Params) -> dict[str, Any]:
+def code_of(
+    stage: str, params: Params, parts_of: Callable[..., dict[str, Any]] = code_parts
+) -> dict[str, Any]:
     """Code of a stage that can change a number; see `ltood.runtime.provenance`.
 
     With it the fingerprints of other feature stores whose rows a stage reads, if any.
 
+    Args:
+        stage: One of `STAGES`.
+        params: Name the entries.
+        parts_of: Gives the code of modules.
+
     Raises:
         StoreError: If there is no such store.
     """
-    parts: dict[str, Any] = code_parts(*roots(stage, params))
+    parts = parts_of(*roots(stage, params))
     stores = {
         path: _fingerprint(path)
         for package, name in _loaded(stage, params)

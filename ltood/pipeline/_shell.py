@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import ConfigError
-from ltood.pipeline._code import INPUTS, STAGES, code_of, recorded
+from ltood.pipeline._code import INPUTS, SOURCES, STAGES, code_of, recorded
 from ltood.pipeline._lock import only_run
 from ltood.pipeline._params import Params
 from ltood.runtime.console import one_line_errors
@@ -18,7 +18,7 @@ from ltood.runtime.provenance import differences
 from ltood.runtime.source import recall
 from ltood.runtime.workspace import locate
 
-__all__ = ["INPUTS", "STAGES", "Params", "refuse_changes", "stage"]
+__all__ = ["INPUTS", "SOURCES", "STAGES", "Params", "refuse_changes", "stage"]
 
 WORK = Path("data/work")
 RESULTS = Path("results")
@@ -44,8 +44,6 @@ EXTRACTING = WORK / "extracting"
 ADAPTING = WORK / "adapting"
 #: Stages whose work several processes can share.
 _SHARED = ("train", "extract")
-#: What earlier runs found in our source; may be removed at any time.
-SOURCES = WORK / "sources.json"
 
 
 def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import LtoodError, UnknownNameError
+from ltood.pipeline import SOURCES
 from ltood.runtime.console import progress
 from ltood.runtime.files import write_atomically
 from ltood.runtime.params import parse_assignments
+from ltood.runtime.provenance import digest
+from ltood.runtime.source import recall, remember
 from ltood.tables.cells import Cell, cells_of
 from ltood.tables.checking import checks
 from ltood.tables.needs import refuse_missing
@@ -69,7 +72,7 @@ class View:
             table = load_table(name)
             refuse_missing(table, root, make=make)
             cells, results = cells_of(table), Results(root, table.name)
-            states = {cell.name: state_of(cell) for cell in cells}
+            states, unusable = _states(cells)
         failures = {cell.name: results.failure(cell, states[cell.name]) for cell in cells}
         return cls(
             root,
@@ -77,7 +80,7 @@ class View:
             cells,
             states,
             finished(table, results, cells, states),
-            {name: reason for name, reason in failures.items() if reason},
+            unusable | {name: reason for name, reason in failures.items() if reason},
         )
 
     @property
@@ -216,6 +219,28 @@ class Sent:
                     results.fail(cell, f"job {job.job_id}: {_last(str(error))}", state)
                 advance(1)
         return outcome_of(view.table, results, view.cells, view.states)
+
+
+def _states(cells: Sequence[Cell]) -> tuple[dict[str, str], dict[str, str]]:
+    """Digest of what each cell is made from, and reasons of those that nothing can be made from.
+
+    Raises:
+        LtoodError: If that is so for all cells.
+    """
+    states: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    known: dict[Any, Any] = {}
+    recall(SOURCES)
+    for cell in cells:
+        try:
+            states[cell.name] = state_of(cell, known)
+        except LtoodError as error:  # Such as weights of one row that are not there.
+            reasons[cell.name] = str(error)
+            states[cell.name] = digest({"unusable": str(error)})
+            if len(reasons) == len(cells):
+                raise
+    remember(SOURCES)  # Every stage of every cell takes it over.
+    return states, reasons
 
 
 def _last(text: str) -> str:
