@@ -129,7 +129,7 @@ def _top(root: Path) -> str:
 def _update(root: Path, copy: Path, commit: str) -> None:
     """Give a copy the files of now: those of a commit, changes since, and new ones."""
     if not (copy / ".git").is_dir():
-        raise LtoodError(f"{copy} is no copy of {root}.")
+        raise LtoodError(f"{copy} lacks its git folder; run the table again.")
     git(copy, "checkout", "--quiet", "--force", "--detach", commit)
     git(copy, "clean", "--quiet", "--force", "-d")
     # Whatever the user's git shows, a patch is read.
