@@ -7,7 +7,7 @@ from ltood.boards.record import Record
 from ltood.metrics import COLUMNS
 from ltood.tables.published import Published
 from ltood.tables.spec import Table
-from ltood.tables.statistics import Figure, value_of
+from ltood.tables.statistics import Figure, places_of, value_of
 
 #: Metrics that every table shows: both conventions of the false positive rate.
 _ALWAYS = (
@@ -93,6 +93,8 @@ def _section(name: str, version: int, records: Sequence[Record], table: Table | 
     columns = dict.fromkeys(_columns(table, lines))
     keys = {(place, key) for line in lines for place, key in line.figures}
     shown = tuple(column for column in columns if column[1:] in keys)
+    # A row that was published with other figures alone would be empty here.
+    lines = [line for line in lines if any(column[1:] in line.figures for column in shown)]
     lines.sort(key=lambda line: -line.figures.get(("", "auroc"), (-1.0, None))[0])
     title = table.title if table else name
     board = table.board if table else records[0].content["table"]["board"]
@@ -100,22 +102,23 @@ def _section(name: str, version: int, records: Sequence[Record], table: Table | 
 
 
 def _columns(table: Table | None, lines: Sequence[Line]) -> Iterator[tuple[str, str, str]]:
-    """Columns of every table, those of groups, then further ones of this one."""
+    """Columns of every table, those of groups, further ones of this table, those of sets."""
     yield from _ALWAYS
-    groups = dict.fromkeys(place for line in lines for place, _ in line.figures if place)
-    yield from ((f"AUROC {place[1:]}", place, "auroc") for place in groups if place[0] == "@")
+    places = dict.fromkeys(place for line in lines for place, _ in line.figures if place)
+    yield from ((f"AUROC {place[1:]}", place, "auroc") for place in places if place[0] == "@")
     further = table.metrics if table else COLUMNS["pascl"].columns
     always = {key for _, _, key in _ALWAYS}
     yield from ((title, "", key) for title, key in further if key not in always)
+    yield from ((f"AUROC {place[1:]}", place, "auroc") for place in places if place[0] == "/")
 
 
 def _line(record: Record) -> Line:
     content, runs = record.content, record.runs
     figures = {}
-    groups = [f"@{name}" for name in runs[0]["metrics"].get("groups", {})]
     first = runs[0]["metrics"]
+    places = [place for place in places_of(first) if place]
     keys = [("", key) for key in (*first["mean"], *first["id"])]
-    for place, key in [*keys, *((group, "auroc") for group in groups)]:
+    for place, key in [*keys, *((place, "auroc") for place in places)]:
         values = [value_of(run["metrics"], key, place) for run in runs if key != "false_alarms"]
         known = [value for value in values if value is not None]
         if known:
@@ -140,7 +143,7 @@ def _quoted(item: Published) -> Line:
         for place, values in item.checked().items()
         for key, value in values.items()
     }
-    why = f" Not comparable: {item.why_not}" if item.why_not else ""
+    why = f". Not comparable: {item.why_not}" if item.why_not else ""
     return Line(
         item.name, figures, item.flags, item.seeds, f"{item.source}{why}", is_published=True
     )

@@ -12,11 +12,12 @@ from ltood.tables.spec import BOARDS, FLAGS, Table
 _LOWER = {key for key, metric in METRICS.items() if not metric.higher_is_better} | {
     key for key, metric in JUDGED.items() if not metric.higher_is_better
 }
+_LEFT = ' class="from"'
 _HERE = Path(__file__).parent
 _ABOUT = (
-    "Percent, mean ± standard deviation over seeds; the best of the verified rows is bold. Rows in "
-    "italics are quoted from publications and were not run here. A row without flags scores each "
-    "image by itself, with settings that no test image chose, and without auxiliary outliers."
+    "Percent, mean ± standard deviation over seeds; the best row that has a record is bold. Rows "
+    "in italics are quoted from publications and were not run here. A row without flags scores "
+    "each image by itself, with settings that no test image chose, and without auxiliary outliers."
 )
 
 
@@ -72,7 +73,9 @@ def _table(section: Section) -> str:
     """A table without a blank line, so that Markdown takes it as it is."""
     titles = ["Row", *(title for title, _, _ in section.columns), "Seeds", "Features", "From"]
     head = "".join(
-        f'<th scope="col"><button type="button">{_web(title)}</button></th>' for title in titles
+        f'<th scope="col"{_LEFT if title == titles[-1] else ""}>'
+        f'<button type="button">{_web(title)}</button></th>'
+        for title in titles
     )
     best = {(place, key): _best(section, place, key) for _, place, key in section.columns}
     rows = "".join(_row(section, line, best) for line in section.lines)
@@ -102,7 +105,7 @@ def _row(section: Section, line: Line, best: dict[tuple[str, str], str | None]) 
     seeds = "" if line.seeds is None else str(line.seeds)
     cells.append(f'<td data-value="{seeds}">{seeds}</td>')
     cells.append(f"<td>{_features(line)}</td>")
-    cells.append(f'<td class="from">{_web(line.source)}</td>')
+    cells.append(f"<td{_LEFT}>{_web(line.source)}</td>")
     kind = ' class="published"' if line.is_published else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"
 

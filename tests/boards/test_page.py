@@ -31,6 +31,7 @@ def test_rows_of_a_table_stand_beside_published_ones(records):
     assert (ours.seeds, ours.features, ours.is_published) == (2, "", False)
     titles = [title for title, _, _ in section.columns]
     assert titles[:3] == ["AUROC", "FPR95 (OOD positive)", "FPR95 (ID positive)"]
+    assert titles[-2:] == ["AUROC far", "AUROC near"]
 
 
 def test_versions_stand_apart_and_boards_without_rows_say_so(records):
