@@ -66,7 +66,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Write the leaderboard; link names on the page of all entries to their sections."""
     del config, files
     if page.file.src_uri == "leaderboard.md":
-        return f"{markdown}\n{leaderboard()}"
+        introduction, mark, rest = markdown.partition("\n## ")
+        return f"{introduction}\n{leaderboard()}{mark}{rest}"
     if page.file.src_uri != "entries.md":
         return markdown
     parts = re.split(r"(?m)^## (\w+)$", markdown)
