@@ -210,8 +210,5 @@ def board(
 
     tables = [load_table(name) for name in known_tables()]
     text = as_html(list(records_in(records)), tables)
-    if str(out) == "-":
-        typer.echo(text, nl=False)
-        return
     write_atomically(out, text.encode())
-    typer.echo(str(out))
+    echo_for(out)(str(out))

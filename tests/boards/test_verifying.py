@@ -11,7 +11,7 @@ from ltood.sharing.card import Remarks
 from ltood.sharing.pushing import push
 from ltood.sharing.subjects import open_subject
 from ltood.tables.view import View
-from tests.boards.board_samples import content_of
+from tests.boards.board_samples import content_of, make_table, make_view
 from tests.comparing.compare_samples import make_store
 
 
@@ -116,3 +116,17 @@ def test_gaps_and_unknown_rows_are_refused(view):
     assert "no luck" in str(error.value)
     with pytest.raises(UnknownNameError):
         submit(view, "NSP", "A. Person", None)
+
+
+def test_a_row_that_scores_a_stream_is_marked_and_compared_by_metrics(board_store, tmp_path):
+    doda = {"methods": {"doda": {"batch": 6, "window": 6, "orders": 2}}}
+    rows = [{"name": "DODA", "method": "doda", "params": {"recipe": "cross_entropy", **doda}}]
+    table = make_table(rows=rows, published=[], seeds=[0])
+    content = content_of(make_view(tmp_path, board_store, table), 0)
+    assert content["flags"] == ["transductive"]
+    (found,) = verdicts(content, board_store)
+    assert found.is_right
+    assert found.exact is None
+    assert found.widest == 0
+    (off,) = verdicts(moved(content, 0.2), board_store)
+    assert not off.is_right
