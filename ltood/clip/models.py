@@ -55,7 +55,7 @@ _KNOWN_PARTS = {
 #: OpenAI keeps these three numbers among its tensors.
 _NUMBERS = ("input_resolution", "context_length", "vocab_size")
 
-Interpolation = Literal["bicubic", "bilinear"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
