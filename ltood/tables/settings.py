@@ -4,7 +4,9 @@ Each file in `presets/` holds what one published run sets, with the origin of ev
 comment, and `source`: paper, code, command, the published row, and what still differs.
 """
 
+import copy
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +73,11 @@ def settings_of(name: str) -> tuple[dict[str, Any], Mapping[str, Any]]:
     Raises:
         UnknownNameError: If there is no such run; gives the nearest name.
     """
-    content = parse_params(text_of(name), FOLDER / f"{name}.yaml")
+    content = copy.deepcopy(_content(name))
     return content, content.pop(SOURCE)
+
+
+@cache
+def _content(name: str) -> dict[str, Any]:
+    """Content of a file; a table reads it for every seed."""
+    return parse_params(text_of(name), FOLDER / f"{name}.yaml")
