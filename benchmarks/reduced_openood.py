@@ -31,16 +31,16 @@ SETS = Path("data/sets/openood")
 LISTS = SETS / "benchmark_imglist" / "cifar10"
 IMAGES = SETS / "images_classic"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-TRAIN = 1000  # of each class
-SHIFTED = 2000
+TRAIN, VAL, TEST = 200, 20, 200  # of each class
+SHIFTED = 800
 #: Sets of the table: the pack that stands for each, and how many rows are taken.
 OOD = {
-    "cifar100": ("cifar100_partial", "test_images", 916),
-    "tin": ("ood32_imagenet1k_resize", "images", 900),
-    "mnist": ("ood_mnist_test1k_28", "images", 1000),
-    "svhn": ("ood32_svhn_crops", "images", 1040),
-    "texture": ("ood32_brodatz_tiles", "images", 1008),
-    "places365": ("ood32_places", "images", 2500),
+    "cifar100": ("cifar100_partial", "test_images", 800),
+    "tin": ("ood32_imagenet1k_resize", "images", 800),
+    "mnist": ("ood_mnist_test1k_28", "images", 800),
+    "svhn": ("ood32_svhn_crops", "images", 800),
+    "texture": ("ood32_brodatz_tiles", "images", 800),
+    "places365": ("ood32_places", "images", 800),
 }
 
 
@@ -81,12 +81,12 @@ def lay_out(packs: Path, train: Path, out: Path) -> None:
     write(out, "train_cifar10", "cifar10/train", whole["images"][rows], whole["labels"][rows])
     test = np.load(packs / "cifar10_test.npz")
     images, labels = test["images"], test["labels"]
-    is_val = np.zeros(len(labels), dtype=bool)
-    is_val[np.concatenate([np.flatnonzero(labels == c)[:100] for c in range(10)])] = True
-    for name, kept in (("val_cifar10", is_val), ("test_cifar10", ~is_val)):
-        numbers = np.flatnonzero(kept)
-        write(out, name, "cifar10/test", images[kept], labels[kept], numbers)
-    chosen = np.flatnonzero(~is_val)[:SHIFTED]
+    by_class = [np.flatnonzero(labels == c) for c in range(10)]
+    val = np.sort(np.concatenate([found[:VAL] for found in by_class]))
+    kept = np.sort(np.concatenate([found[VAL : VAL + TEST] for found in by_class]))
+    for name, rows in (("val_cifar10", val), ("test_cifar10", kept)):
+        write(out, name, "cifar10/test", images[rows], labels[rows], rows)
+    chosen = kept[:SHIFTED]
     write(out, "test_cifar10c", "cifar10c", corrupted(images[chosen]), labels[chosen])
     for name, (pack, key, num) in OOD.items():
         found = np.load(packs / f"{pack}.npz")[key]
