@@ -103,7 +103,9 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
         within = symmetric(scatter - between.T @ between)
         # Where a feature never varies within a class, rounding leaves a trace of either sign.
         rounding = math.sqrt(classes.num_rows) * 8 * torch.finfo(within.dtype).eps
-        is_constant = within.diagonal() <= rounding * scatter.diagonal()
+        # And one that never varies at all is off its own mean by a rounding, in each row.
+        trace = rounding * scatter.diagonal() + classes.num_rows * (rounding * centre).square()
+        is_constant = within.diagonal() <= trace
         within[is_constant], within[:, is_constant] = 0, 0
         return TiedGaussian(classes, within / classes.num_rows)
 
@@ -131,7 +133,8 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
     if not kept.any():
         raise DataError(
             "the training features do not vary within their classes, so distances have no "
-            "scale; set a ridge above 0 or use more training rows."
+            "scale; use more training rows, or a method without a covariance, such as knn "
+            "(mahalanobis and relative_mahalanobis also take a ridge above 0)."
         )
     plain: Tensor = vectors[:, kept] / values[kept].sqrt()
     if kept.all():

@@ -133,6 +133,18 @@ def test_rows_that_repeat_within_their_class_do_not_vary(num, seed):
             whiten(model.covariance)
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("num", [2, 60, 1000])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_are_all_alike_do_not_vary(num, seed, normalise):
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.normal(size=(1, 8)).astype(np.float32), num, axis=0)
+    if normalise:  # Powers of two keep directions to the last bit.
+        rows *= np.float32(2) ** rng.integers(-4, 4, size=(num, 1))
+    model = tied_gaussian(FitInputs.of(rows, np.arange(num) % 3), normalise=normalise)
+    assert not model.covariance.any()
+
+
 def test_a_feature_that_is_constant_within_classes_is_no_direction(rng):
     rows = rng.normal(size=(300, 5)).astype(np.float32)
     labels = np.arange(300) % 3
