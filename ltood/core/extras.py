@@ -70,7 +70,9 @@ def missing_extra(what: str, name: str) -> MissingNeedError:
         name: The array, such as "odin/features".
     """
     group = parted_extra(name)[0]
+    # The group pooling is what other poolings are made of; no other group is seen through them.
+    average = "" if group == "pooling" else ", and with pooling.kind: average"
     return MissingNeedError(
         f"{what} needs the extra array {name} ({GROUPS.get(group, 'unknown')}), which is not "
-        f"there; run extract with this method, or with extraction.extras: [{group}]."
+        f"there; run extract with this method, or with extraction.extras: [{group}]{average}."
     )

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltood.pipeline._code import INPUTS, STAGES, code_of, compared
+from ltood.core.errors import ConfigError
+from ltood.core.extras import groups_of
+from ltood.core.holding import held_stores
+from ltood.pipeline._code import INPUTS, STAGES, code_of, compared, wanted_extras
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.pipeline._shell import (
     ADAPTING,
@@ -38,6 +41,7 @@ def run(params: Params) -> None:
     """Check params.yaml, write digests, and keep finished work that DVC is about to delete."""
     for key in PACKAGES:
         params.name(key)
+    check_extras(params)
     code = {name: code_of(name, params) for name in STAGES}
     state = digest(decisive(params, code))
     # Checking takes torch, which takes a second: once for each state of settings and code.
@@ -85,6 +89,35 @@ def check(params: Params) -> None:
         EntrySpec(chosen.name, chosen.settings) for chosen in map(params.chosen, _PAIR)
     )
     build_normaliser(normaliser, build_method(method))
+
+
+def check_extras(params: Params) -> None:
+    """Refuse a method whose extra arrays the stage extract would not give it.
+
+    Raises:
+        ConfigError: If they are not asked for, or do not go with the pooling.
+    """
+    method, kind = params.name("method"), "average"
+    pooling, sections = params.content.get("pooling"), params.content.get("methods")
+    if isinstance(pooling, Mapping):
+        kind = pooling.get("kind", kind)
+    settings = sections.get(method) if isinstance(sections, Mapping) else None
+    # Members that read another store take their arrays from there.
+    others = held_stores("methods", method, settings)
+    needed = set() if others else groups_of("methods", method, settings)
+    if needed and kind != "average":
+        raise ConfigError(
+            f"pooling.kind is {kind!r}, but method {method} reads the extra arrays "
+            f"{', '.join(sorted(needed))}, which are there for average pooling alone; set "
+            "pooling.kind to average, or choose another method."
+        )
+    asked = wanted_extras(params)
+    if lacking := sorted((needed | ({"pooling"} if kind != "average" else set())) - set(asked)):
+        reader = f"method {method}" if needed else f"pooling.kind {kind}"
+        raise ConfigError(
+            f"extraction.extras is [{', '.join(asked)}], but {reader} reads "
+            f"{', '.join(lacking)}; add it, or set extraction.extras to auto."
+        )
 
 
 def _entries(params: Params) -> list[tuple[str, str]]:

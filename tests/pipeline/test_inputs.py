@@ -68,6 +68,44 @@ def test_settings_that_no_stage_uses_may_be_anything(values, monkeypatch):
     inputs.check(with_values(values))
 
 
+ENSEMBLE = {"members": ["knn", "odin"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"method": "odin", "pooling.kind": "max"}, r"pooling\.kind.*odin"),
+        ({"method": "adascale", "pooling.kind": "mean_std"}, r"pooling\.kind.*adascale"),
+        (
+            {"method": "ensemble", "methods.ensemble": ENSEMBLE, "pooling.kind": "max"},
+            r"pooling\.kind.*odin",
+        ),
+        ({"method": "odin", "extraction.extras": ["pooling"]}, r"extraction\.extras.*odin"),
+        ({"pooling.kind": "max", "extraction.extras": ["odin"]}, r"extraction\.extras.*pooling"),
+        ({"pooling.kind": "max", "extraction.extras": []}, r"extraction\.extras.*pooling"),
+    ],
+)
+def test_extra_arrays_that_would_be_missing_are_refused_before_the_work(values, words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=words):
+        inputs.check_extras(with_values(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "knn", "pooling.kind": "max"},
+        {"method": "odin"},
+        {"method": "odin", "extraction.extras": ["adascale", "odin"]},
+        {"method": "knn", "extraction.extras": []},
+        {"pooling.kind": "max", "extraction.extras": ["pooling"]},
+    ],
+)
+def test_extra_arrays_that_will_be_there_are_not(values, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    inputs.check_extras(with_values(values))
+
+
 def test_a_package_that_the_report_lacks_is_found_before_the_work(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
