@@ -69,3 +69,15 @@ def test_commands_and_options_exist(page):
         known = {option for parameter in command.params for option in parameter.opts}
         shown = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert shown <= known | {"--help"}, words
+
+
+def test_every_switch_that_repeats_a_published_fault_is_on_its_page():
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "ltood").rglob("*.py"))
+    found = {
+        name
+        for text in sources
+        for name in re.findall(r"^    (official_\w+): bool = False$", text, re.M)
+    }
+    page = (ROOT / "docs/explanation/published-codes.md").read_text(encoding="utf-8")
+    assert len(found) > 15
+    assert not {name for name in found if name not in page}
