@@ -1,4 +1,4 @@
-"""`dvc exp run -S key=value` on pages: every key exists, and its entry takes the value."""
+"""`dvc exp run -S key=value` on pages: DVC reads it, the key exists, its entry takes it."""
 
 import copy
 import re
@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from ruamel.yaml import YAML
 
 from ltood.core.registry import load
@@ -42,6 +44,7 @@ def check(settings, params):
     yaml = YAML(typ="safe")
     touched = set()
     for key, given in settings:
+        OverridesParser.create().parse_override(f"{key}={given}")  # as DVC does
         *parents, last = key.split(".")
         section = params
         for parent in parents:
@@ -82,3 +85,13 @@ def test_a_wrong_setting_is_found(bad, params):
     [settings] = runs(f"```\ndvc exp run -S {bad}\n```")
     with pytest.raises((AssertionError, LtoodError)):
         check(settings, copy.deepcopy(params))
+
+
+def test_braces_without_quotes_are_found(params):
+    key = "recipes.zero_shot.templates"
+    [bare, quoted] = runs(
+        f"```\ndvc exp run -S '{key}=the {{}}'\ndvc exp run -S \"{key}='the {{}}'\"\n```"
+    )
+    check(quoted, copy.deepcopy(params))
+    with pytest.raises(HydraException):
+        check(bare, copy.deepcopy(params))
