@@ -99,16 +99,21 @@ class Evaluation:
             StoreError: If the test split or every OOD set is missing.
             DataError: If an OOD set has no OOD rows.
         """
-        test, splits = self.test, self.scores.splits
+        if self.orders is not None:
+            return tuple(items[0] for items in self.by_order.values())
+        test = self.test
+        return tuple(Comparison.of(name, test, self.scores.split(name)) for name in self._sets())
+
+    def _sets(self) -> list[str]:
+        """Splits of OOD sets; refuses scores that have none."""
+        splits = self.scores.splits
         names = [name for name in splits if name.startswith(OOD_PREFIX)]
         if not names:
             raise StoreError(
                 f"the scores have no OOD set (only {', '.join(splits)}); score at least one "
                 f"split named {OOD_PREFIX}<name>."
             )
-        if self.orders is not None:
-            return tuple(items[0] for items in self.by_order.values())
-        return tuple(Comparison.of(name, test, self.scores.split(name)) for name in names)
+        return names
 
     @cached_property
     def orders(self) -> Orders | None:
@@ -120,12 +125,19 @@ class Evaluation:
         """The test rows against each OOD set in each order of its stream, by name of the set.
 
         Empty where scores need no stream.
+
+        Raises:
+            StoreError: If the test split or every OOD set is missing, or a set has no OOD rows in
+                one of the orders.
+            DataError: If an OOD set has no OOD rows.
         """
+        if self.orders is None:
+            return {}
         found: dict[str, list[Comparison]] = {}
-        for name in self.scores.splits if self.orders is not None else ():
-            if self.orders is not None and name.startswith(OOD_PREFIX):
-                items = self.orders.compare(name, self.test, self.scores.split(name))
-                found[items[0].name] = items
+        test = self.test
+        for name in self._sets():
+            items = self.orders.compare(name, test, self.scores.split(name))
+            found[items[0].name] = items
         return found
 
     @cached_property

@@ -1,6 +1,6 @@
 """Metrics of scores that depend on the order of a stream: mean and deviation over orders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,18 +51,26 @@ class Orders:
             split: Rows of the set with theirs.
 
         Raises:
+            StoreError: If `id_share` has left none of its OOD rows in an order.
             DataError: If every row of the set carries a class label.
         """
         name = split_name.removeprefix(OOD_PREFIX)
         place = self.streams.index(name) if name in self.streams else 0
         return [
-            Comparison.of(
-                split_name,
-                in_order(test, place * self.number + order),
-                in_order(split, order),
-            )
-            for order in range(self.number)
+            Comparison.of(split_name, in_order(test, place * self.number + order), rows)
+            for order, rows in enumerate(self._rows_of(split_name, split))
         ]
+
+    def _rows_of(self, split_name: str, split: ScoreSplit) -> Iterator[ScoreSplit]:
+        """Rows of a set in each order."""
+        for order in range(self.number):
+            rows = in_order(split, order)
+            if (split.labels < 0).any() and not (rows.labels < 0).any():
+                raise StoreError(
+                    f"no OOD row of {split_name} was in the stream of order {order}: id_share "
+                    "leaves too few rows for all sets; set a smaller id_share, or mix: per_set."
+                )
+            yield rows
 
 
 def in_order(split: ScoreSplit, column: int) -> ScoreSplit:

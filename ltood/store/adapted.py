@@ -140,13 +140,19 @@ class AdaptedStore(FeatureStore):
         """See `store` through `head`.
 
         Raises:
-            StoreError: If the head was made for other class names or for a backbone with other
-                weights.
+            StoreError: If the head was made for other class names, for features of another width
+                or for a backbone with other weights.
         """
         if list(head.class_names) != store.class_names:
             raise StoreError(
                 f"the head was adapted to the classes {_some(head.class_names)} but {store.path} "
                 f"has {_some(store.class_names)}; run the adapt stage again."
+            )
+        width, dim = head.head["weight"].shape[1], _width(store)
+        if dim not in (None, width):
+            raise StoreError(
+                f"the head was adapted to features with {width} columns but those of {store.path} "
+                f"have {dim}; adapt a head to this store, or score the store that it was made for."
             )
         weights = weights_digest(store)
         if head.weights_sha256 != weights:
@@ -188,6 +194,13 @@ class AdaptedStore(FeatureStore):
 def weights_digest(store: FeatureStore) -> str:
     """SHA-256 of the weights that the features were made with; empty where none is recorded."""
     return str(store.provenance.get("checkpoint", {}).get("weights_sha256", ""))
+
+
+def _width(store: FeatureStore) -> int | None:
+    """Columns of the features; None in a store without splits."""
+    for name in store.splits:
+        return store.split_spec(name)[0].arrays["features"].shape[-1]
+    return None
 
 
 def with_adapted_head(store: FeatureStore, folder: Path | None) -> FeatureStore:

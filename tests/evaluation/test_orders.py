@@ -163,3 +163,21 @@ def test_columns_that_are_missing_are_refused():
     with pytest.raises(StoreError, match="by order"):
         _ = Evaluation(scored).metrics
     assert Orders.of({}) is None
+
+
+def test_streams_of_id_rows_alone_are_refused():
+    scored = streamed(mix="all")
+    rows = {"test": scored.rows["test"]}
+    for read in ("metrics", "breakdown", "fingerprint", "by_order"):
+        with pytest.raises(StoreError, match="ood_"):
+            getattr(Evaluation(Scored(rows, scored.attributes)), read)
+
+
+def test_a_set_that_was_thinned_to_nothing_is_named_with_the_setting():
+    scored = streamed(mix="all")
+    near = scored.rows["ood_near"]
+    thinned = near.by_order.copy()
+    thinned[near.labels < 0, 1] = np.nan
+    scored.rows["ood_near"] = replace(near, by_order=thinned)
+    with pytest.raises(StoreError, match=r"ood_near.*order 1.*id_share"):
+        _ = Evaluation(scored).metrics

@@ -96,6 +96,13 @@ def test_the_marker_leaves_the_store_as_it_is(tmp_path, store, rng):
     assert with_adapted_head(store, tmp_path / "head") is store
 
 
+def test_a_head_of_another_width_is_refused(tmp_path, store, rng):
+    arrays = {"weight": rng.normal(size=(3, 4)).astype(np.float32), "bias": np.zeros(3, np.float32)}
+    write_adapted(tmp_path / "head", adapted(rng, arrays=arrays))
+    with pytest.raises(StoreError, match="4 columns"):
+        with_adapted_head(store, tmp_path / "head")
+
+
 def test_logits_and_head_are_the_adapted_ones(tmp_path, store, rng):
     head = adapted(rng)
     write_adapted(tmp_path / "head", head)
