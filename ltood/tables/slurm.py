@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Executors of submitit.
 CLUSTERS = ("slurm", "local")
+#: Where no option says otherwise: submitit would end a job after five minutes.
+_DEFAULTS = {"timeout_min": 24 * 60}
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,15 @@ def submit(
 
     if cluster not in CLUSTERS:
         raise ConfigError(f"cluster is {cluster!r}; it must be one of {', '.join(CLUSTERS)}.")
-    folder = Results(root, table.name).folder / "jobs"
+    folder, given = Results(root, table.name).folder / "jobs", dict(options or {})
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster)
-        executor.update_parameters(name=f"ltood-{table.name}", **(options or {}))
+        executor.update_parameters(name=f"ltood-{table.name}", **{**_DEFAULTS, **given})
     except (TypeError, ValueError, NameError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise ConfigError(f"the cluster {cluster} takes no such options: {said}") from None
     tasks = [Task(root, table, c, states[c.name], job or Job(), runner) for c in cells]
+    if not tasks:  # An empty batch is an error there.
+        return []
     with executor.batch():
         return [executor.submit(task) for task in tasks]

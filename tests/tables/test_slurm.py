@@ -43,3 +43,15 @@ def test_wrong_clusters_and_options_are_refused(tmp_path):
         submit(tmp_path, table, cells, states, cluster="pbs")
     with pytest.raises(ConfigError, match="speed"):
         submit(tmp_path, table, cells, states, cluster="local", options={"speed": "high"})
+
+
+def test_a_job_has_a_day_unless_an_option_says_otherwise(tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    seen = []
+    monkeypatch.setattr(
+        submitit.AutoExecutor, "update_parameters", lambda _, **given: seen.append(given)
+    )
+    table, _, _ = plan()
+    submit(tmp_path, table, [], {}, cluster="local")
+    submit(tmp_path, table, [], {}, cluster="local", options={"timeout_min": 7})
+    assert [given["timeout_min"] for given in seen] == [24 * 60, 7]
