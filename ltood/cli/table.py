@@ -138,9 +138,6 @@ def export(
     from ltood.tables.view import View
 
     text = View.of(name).rendered(format)
-    if str(out) == "-":
-        typer.echo(text, nl=False)
-        return
     from ltood.runtime.files import write_atomically
 
     write_atomically(out, text.encode())
