@@ -116,7 +116,7 @@ class GROOD(Method[Config]):
         source = inputs.require_train()
         present = class_statistics(inputs).present
         counts = means.new_zeros(len(means))
-        for batch in source.batches(arrays=("logits",)):
+        for batch in source.batches(arrays=("features", "logits")):
             # A class without training rows has no mean to mix with.
             logits = batch.logits.masked_fill(~present, -torch.inf)
             second = logits.topk(min(2, int(present.sum())), dim=1).indices[:, -1]

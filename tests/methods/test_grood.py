@@ -8,6 +8,7 @@ from reference import grood as reference
 from reference.scores import class_means
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.inputs import FitInputs
 from ltood.methods.grood import GROOD, Config, gradients
 
 
@@ -90,3 +91,9 @@ def test_what_cannot_be_fitted_is_refused(rng):
     wrong.labels[:] = (wrong.predictions + 1) % 3
     with pytest.raises(DataError, match="predicts no training row as its label"):
         GROOD().fit(wrong.inputs())
+
+
+def test_it_asks_for_what_gives_predictions(rng):
+    rows, labels = rng.normal(size=(9, 4)).astype(np.float32), np.arange(9) % 3
+    with pytest.raises(MissingNeedError, match="head"):
+        GROOD().fit(FitInputs.of(rows, labels))
