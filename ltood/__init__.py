@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 #: Module of each public name, below ltood.
 _NAMES = {
     "ASH": "methods.ash",
+    "ASHMap": "methods.ash_map",
     "AdaNeg": "methods.adaneg",
     "AdaSCALE": "methods.adascale",
     "Auto": "methods.auto",
@@ -69,7 +70,9 @@ _NAMES = {
     "RPGradNorm": "methods.rp_gradnorm",
     "RPMSP": "methods.rp_msp",
     "RWEnergy": "methods.rw_energy",
+    "RankFeat": "methods.rankfeat",
     "ReAct": "methods.react",
+    "ReActMap": "methods.react_map",
     "Relation": "methods.relation",
     "RelativeMahalanobis": "methods.relative_mahalanobis",
     "Residual": "methods.residual",

@@ -16,6 +16,7 @@ from ltood.library.pipeline import load as load
 from ltood.methods.adaneg import AdaNeg as AdaNeg
 from ltood.methods.adascale import AdaSCALE as AdaSCALE
 from ltood.methods.ash import ASH as ASH
+from ltood.methods.ash_map import ASHMap as ASHMap
 from ltood.methods.auto import Auto as Auto
 from ltood.methods.bats import BATS as BATS
 from ltood.methods.bin_disc import BinDisc as BinDisc
@@ -63,7 +64,9 @@ from ltood.methods.openmax import OpenMax as OpenMax
 from ltood.methods.optfs import OptFS as OptFS
 from ltood.methods.outlier_class import OutlierClass as OutlierClass
 from ltood.methods.pnml import PNML as PNML
+from ltood.methods.rankfeat import RankFeat as RankFeat
 from ltood.methods.react import ReAct as ReAct
+from ltood.methods.react_map import ReActMap as ReActMap
 from ltood.methods.relation import Relation as Relation
 from ltood.methods.relative_mahalanobis import RelativeMahalanobis as RelativeMahalanobis
 from ltood.methods.residual import Residual as Residual

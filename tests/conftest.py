@@ -58,9 +58,13 @@ def _rows(labels: Tensor, blocks: Tensor, rng: torch.Generator) -> tuple[Tensor,
 def extras_of(features: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
     """Extra arrays of some rows, as extraction would give them; all follow from the features."""
     waves = 0.02 * torch.sin(37 * features)
+    # Two places see the even channels and two the odd ones, so that a map has rank 2.
+    even = (torch.arange(features.shape[1]) % 2 == 0).to(features)
+    places = 2 * torch.stack([even, even, 1 - even, 1 - even])
     return {
         "odin/features": scale * (features + waves),
         "adascale/features": scale * (features - waves),
+        "maps/features": scale * (features[:, None] * places),
     }
 
 

@@ -27,6 +27,8 @@ from ltood.runtime.devices import choose_device
 MOST_NUMBERS = 2**33
 #: Negative labels of each class; NegLabel has 10,499 for ImageNet's 1,000.
 _NEGATIVES = 10
+#: Places of a feature map; networks for CIFAR have 16 to 64, those for ImageNet 49.
+_PLACES = 49
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class _Data:
         for rows in torch.split(self.test, BATCH_ROWS):
             local = None if self.local is None else self.local[: len(rows)]
             yield FeatureBatch.of(
-                rows, self.head.logits(rows), local=local, extras=_moved(rows), head=self.head
+                rows, self.head.logits(rows), local=local, extras=_extras(rows), head=self.head
             )
 
     def finish(self) -> float:
@@ -180,9 +182,10 @@ class _Data:
         return time.perf_counter()
 
 
-def _moved(rows: Tensor) -> dict[str, Tensor]:
-    """Features of moved images, as far as times go: those of the images."""
-    return dict.fromkeys((extra_name(group, "features") for group in ("odin", "adascale")), rows)
+def _extras(rows: Tensor) -> dict[str, Tensor]:
+    """Extra arrays, as far as times go: features of the images, and the same in all places."""
+    moved = dict.fromkeys((extra_name(group, "features") for group in ("odin", "adascale")), rows)
+    return {**moved, "maps/features": rows[:, None].expand(-1, _PLACES, -1)}
 
 
 @torch.no_grad()
@@ -195,7 +198,7 @@ def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
         logits=data.train_logits,
         head=data.head,
         val=FeatureBatch.of(
-            seen, labels=data.labels[:BATCH_ROWS], extras=_moved(seen), head=data.head
+            seen, labels=data.labels[:BATCH_ROWS], extras=_extras(seen), head=data.head
         ),
     )
     if "local" in detector.arrays and data.local is None:

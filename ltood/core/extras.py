@@ -21,12 +21,14 @@ GROUPS = {
     "odin": "features of images moved a little towards their predicted class",
     "adascale": "features of images moved where the largest logit depends on them least",
     "pooling": "maximum and standard deviation of the last feature map",
+    "maps": "the last feature map: features of each place, before their mean is taken",
 }
 #: Module that computes a group. Loaded by name, so that its code counts for this group alone.
 MODULES = {
     "odin": "ltood.extraction.perturbed",
     "adascale": "ltood.extraction.perturbed",
     "pooling": "ltood.extraction.maps",
+    "maps": "ltood.extraction.places",
 }
 _BETWEEN = "/"
 

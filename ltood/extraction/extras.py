@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Groups of moved images, which nothing is trained or fitted on: test rows and held-out ones alone.
 PERTURBED = frozenset({"odin", "adascale"})
+#: Groups that no method reads of training rows.
+TESTED_ONLY = PERTURBED | {"maps"}
 
 
 class Extra(Protocol):
@@ -53,7 +55,7 @@ def extra(group: str, backbone: "Backbone", config: ExtractionConfig) -> Extra:
 
 def is_held_by(group: str, split: str) -> bool:
     """Whether a group is computed for the images of a split."""
-    return group not in PERTURBED or split not in ("train", AUX_SPLIT)
+    return group not in TESTED_ONLY or split not in ("train", AUX_SPLIT)
 
 
 def check_precision(groups: tuple[str, ...], precision: str) -> None:

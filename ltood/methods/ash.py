@@ -25,9 +25,8 @@ Formula:
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
-import torch
 from torch.nn.functional import linear
 
 from ltood.core.batches import FeatureBatch, Features, Scores
@@ -36,9 +35,7 @@ from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.logits import Scorer, score_logits
-from ltood.ops.shaping import keep_largest, sharpness_scale
-
-Variant = Literal["p", "b", "s"]
+from ltood.ops.shaping import Variant, shape_largest
 
 
 @dataclass(frozen=True)
@@ -62,19 +59,6 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-def binarise(features: Features, percentile: float) -> Features:
-    """Rows whose largest activations all equal the row's sum over their number, [N, D].
-
-    Args:
-        features: [N, D].
-        percentile: Percent of each row's activations to drop.
-    """
-    # With a threshold of zero, zeros would pass and become as large as all others.
-    kept = keep_largest(features, percentile) != 0
-    level = features.sum(dim=1) / kept.sum(dim=1).clamp(min=1)
-    return torch.where(kept, level[:, None], 0.0)
-
-
 class ASH(Method[Config]):
     """Scores rows after shaping their features; nothing is learned but the head."""
 
@@ -95,14 +79,10 @@ class ASH(Method[Config]):
         return score_logits(logits, self.config.scorer, self.config.temperature)
 
     def _shaped(self, features: Features) -> Features:
-        percentile = self.config.percentile
-        if self.config.variant == "b":
-            return binarise(features, percentile)
-        kept = keep_largest(features, percentile)
-        if self.config.variant == "p":
-            return kept
-        offset = 0.0 if self.config.official_exponent else 1.0
-        return kept * sharpness_scale(features, percentile, offset)[:, None]
+        config = self.config
+        return shape_largest(
+            features, config.variant, config.percentile, 0.0 if config.official_exponent else 1.0
+        )
 
 
 Entry = ASH

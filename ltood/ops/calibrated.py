@@ -34,14 +34,16 @@ def calibrated(
         return batch
     arrays = dict(batch.arrays)
     if calibrator is not None:
-        for raw in _OUTPUTS:
-            arrays.pop(raw, None)
+        for output in _OUTPUTS:
+            arrays.pop(output, None)
         if "features" in arrays:
             arrays["features"] = calibrator._transform(batch.features)
         for name in arrays:
-            # Features of moved images lie in the space of features; other extra arrays do not.
+            # Features of moved images, or of places of a map, lie in the space of features; other
+            # extra arrays do not.
             if parted_extra(name)[0] and parted_extra(name)[1] == "features":
-                arrays[name] = calibrator._transform(batch.extra(name))
+                raw = batch.extra(name)
+                arrays[name] = calibrator._transform(raw.flatten(0, -2)).reshape(raw.shape)
         if "local" in arrays:
             arrays["local"] = calibrator._transform_local(batch.local)
     features = arrays.get("features")

@@ -15,6 +15,10 @@ from ltood.ops.statistics import activations, rows_sorted
 #: A number, a percentile of the training activations, or no clip.
 Clip = Annotated[float, Limits(above=0, finite=False)] | Literal["auto"] | None
 
+#: What ASH does with the activations that stay: p leaves them, b sets each to the row's sum over
+#: their number, s multiplies them by the exponential of the row's sum over theirs.
+Variant = Literal["p", "b", "s"]
+
 #: Default percentile of "auto". The customary 90th wrecks ReAct on networks whose useful
 #: activations are rare: on the CIFAR-10 DenseNet it lies at 0.41, while the authors of
 #: HIMPLoS clip at 1.6, its 98th percentile.
@@ -99,6 +103,38 @@ def sharpness_scale(features: Features, percentile: float, offset: float = 0.0) 
     """The exponential of the mass ratio less `offset`, [N]; see `mass_ratio`."""
     exponent = mass_ratio(features, percentile) - offset
     return exponent.clamp(max=LARGEST_EXPONENT).exp()
+
+
+def binarise(features: Features, percentile: float) -> Features:
+    """Rows whose largest activations all equal the row's sum over their number, [N, D].
+
+    Args:
+        features: [N, D].
+        percentile: Percent of each row's activations to drop.
+    """
+    # With a threshold of zero, zeros would pass and become as large as all others.
+    kept = keep_largest(features, percentile) != 0
+    level = features.sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    return torch.where(kept, level[:, None], 0.0)
+
+
+def shape_largest(
+    features: Features, variant: Variant, percentile: float, offset: float = 0.0
+) -> Features:
+    """Rows as ASH shapes them, [N, D].
+
+    Args:
+        features: [N, D].
+        variant: What becomes of the activations that stay.
+        percentile: Percent of each row's activations to drop.
+        offset: Is taken off the exponent of s.
+    """
+    if variant == "b":
+        return binarise(features, percentile)
+    kept = keep_largest(features, percentile)
+    if variant == "p":
+        return kept
+    return kept * sharpness_scale(features, percentile, offset)[:, None]
 
 
 def overall_percentile(values: Tensor, percent: float) -> Tensor:

@@ -4,6 +4,7 @@ Class counts and sums are float64, so that neither batch size nor the order of a
 shows in float32 results. All are kept in `FitInputs.cached` and shared among methods.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,16 +174,35 @@ def activations(inputs: FitInputs) -> Activations:
 
 
 def _activations(source: FeatureSource) -> Activations:
-    if len(source) == 0:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    blocks = (batch.features.flatten() for batch in source.batches(arrays=("features",)))
-    if len(source) * source.dim <= EXACT_VALUES:
-        return Activations(sorted_values=_sorted(torch.cat(list(blocks))))
-    histogram = None
+    arrays = ("features",)
+    return distribution(batch.features.flatten() for batch in source.batches(arrays=arrays))
+
+
+def distribution(blocks: Iterable[Tensor], split: str = "training") -> Activations:
+    """Distribution of values that come in blocks, in bounded memory; see `activations`.
+
+    Args:
+        blocks: Values, [n] float32 each.
+        split: Where they come from, for messages.
+
+    Raises:
+        DataError: If there is not one value.
+    """
+    held: list[Tensor] = []
+    histogram, num_values = None, 0
     for values in blocks:
-        counts = torch.bincount(_bins(values), minlength=1 << SKETCH_BITS)
-        histogram = counts if histogram is None else histogram + counts
-    return Activations(histogram=histogram)
+        held.append(values)
+        num_values += len(values)
+        if num_values > EXACT_VALUES:
+            for counted in held:
+                counts = torch.bincount(_bins(counted), minlength=1 << SKETCH_BITS)
+                histogram = counts if histogram is None else histogram + counts
+            held.clear()
+    if num_values == 0:
+        raise DataError(f"the {split} split has no rows; a method cannot learn from it.")
+    if histogram is not None:
+        return Activations(histogram=histogram)
+    return Activations(sorted_values=_sorted(torch.cat(held)))
 
 
 def _sorted(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from image_samples import TinyImages, make_plan, train_tiny, tree
 from image_samples import extract_tiny as extract_any
 
-from ltood.core.errors import ConfigError, CorruptStoreError
+from ltood.core.errors import ConfigError, CorruptStoreError, DataError
 from ltood.core.settings import parse
 from ltood.extraction.buffers import Buffer
 from ltood.extraction.config import ExtractionConfig
@@ -21,7 +21,7 @@ from tests.reference.perturbed import adascale_images, odin_images
 
 CONFIG = {"batch_size": 4, "rows_per_chunk": 14}
 ROWS = 15
-ALL = ["adascale", "odin", "pooling"]
+ALL = ["adascale", "maps", "odin", "pooling"]
 TESTED = ["ood_noise", "test", "val"]
 #: So large that no rounding hides a pixel that moved the wrong way.
 STEPS = {"odin_magnitude": 0.05, "adascale_share": 0.3}
@@ -92,7 +92,8 @@ def test_arrays_beside_them_keep_every_byte(bare, full):
 
 def test_perturbed_images_are_those_that_are_tested(full):
     store = FeatureStore.open(full)
-    assert [n for n in store.image_splits if "odin" not in store.groups(n)] == ["train", "aux"]
+    for group in ("odin", "adascale", "maps"):
+        assert [n for n in store.image_splits if group not in store.groups(n)] == ["train", "aux"]
     assert all("pooling" in store.groups(name) for name in store.image_splits)
 
 
@@ -124,6 +125,18 @@ def test_poolings_are_those_of_the_last_map(checkpoint, full):
     assert maps.shape[2] == 1  # 8 pixels, halved three times.
     np.testing.assert_allclose(stored["pooling/max"], maps.amax(dim=2), rtol=1e-5, atol=1e-6)
     assert (stored["pooling/std"] == 0).all()
+
+
+def test_maps_are_those_whose_mean_is_the_features(checkpoint, full):
+    backbone, _ = load_checkpoint(checkpoint)
+    for name in TESTED:
+        pixels, stored = rows_of(full, name)
+        with torch.no_grad():
+            maps = backbone.feature_maps(pixels).flatten(2).transpose(1, 2)
+        assert stored["maps/features"].dtype == np.float16
+        np.testing.assert_array_equal(stored["maps/features"], maps.half())
+        mean = stored["maps/features"].astype(np.float32).mean(axis=1)
+        np.testing.assert_allclose(mean, stored["features"], rtol=2e-3, atol=1e-3)
 
 
 def test_deviation_is_over_places(monkeypatch):
@@ -269,6 +282,12 @@ def test_every_convolutional_network_gives_its_maps_and_gradients(name, settings
         pooled = backbone.embed(images)[0]
         maps = last_maps(backbone, images, pooled, "this test")
     torch.testing.assert_close(maps.mean(dim=(2, 3)), pooled, rtol=1e-4, atol=1e-5)
+    places = extra("maps", backbone, ExtractionConfig())
+    stored = places.compute(images, lambda: pooled)["features"]
+    assert (
+        stored.shape[1:] == places.arrays()["features"].shape == (maps[0, 0].numel(), len(maps[0]))
+    )
+    torch.testing.assert_close(stored.float().mean(dim=1), pooled, rtol=2e-3, atol=2e-3)
     config = ExtractionConfig(odin_magnitude=0.05)
     found = extra("odin", backbone, config).compute(images, lambda: pooled)["features"]
     moved = odin_images(
@@ -288,6 +307,23 @@ def test_a_transformer_has_no_map_but_gradients():
     pooling = extra("pooling", backbone, ExtractionConfig())
     with pytest.raises(ConfigError, match="timm_model"):
         pooling.compute(images, lambda: backbone.embed(images)[0])
+    with pytest.raises(ConfigError, match="timm_model"):
+        extra("maps", backbone, ExtractionConfig())
+
+
+def test_maps_of_other_images_and_huge_ones_are_refused(monkeypatch):
+    from ltood.extraction.extras import extra
+
+    backbone = build_backbone("cifar_resnet", {}, image_spec(), fetch=False).eval()
+    places = extra("maps", backbone, ExtractionConfig())
+    images = torch.rand(2, 3, 64, 64)
+    with pytest.raises(ConfigError, match="64 x 64"):
+        places.compute(images, lambda: backbone.embed(images)[0])
+    shape = places.arrays()["features"].shape
+    maps = torch.full((2, shape[1], 1, shape[0]), 7e4)
+    monkeypatch.setattr("ltood.extraction.places.last_maps", lambda *_: maps)
+    with pytest.raises(DataError, match="float16"):
+        places.compute(images, list)
 
 
 def test_a_network_without_a_head_is_refused_by_name():

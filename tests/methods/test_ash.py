@@ -7,8 +7,9 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
-from ltood.methods.ash import ASH, Config, binarise
+from ltood.methods.ash import ASH, Config
 from ltood.methods.energy import Energy
+from ltood.ops.shaping import binarise
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.parametrize("name", METHODS)
 #: and a tenth of its 24 features is less than the 6 that a class makes active.
 SETTINGS = {
     "ash": {"percentile": 65.0},
+    "ash_map": {"percentile": 65.0},
     # Few and fast: what is chosen among has tests of its own.
     "auto": {
         "candidates": ("energy", "mahalanobis", {"method": "knn", "settings": {"k": 5}}),

@@ -6,12 +6,12 @@ import torch
 
 from ltood.comparing.plan import Config
 from ltood.comparing.running import compare
-from ltood.core.building import EntrySpec
+from ltood.core.building import EntrySpec, build_calibrator, build_method
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.deployment.exporting import fit_detector
 from ltood.methods.odin import ODIN
 from ltood.scoring.run import score_store
-from ltood.scoring.session import ScoringSession
+from ltood.scoring.session import ScoringSession, calibrate, fit_method
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
 from ltood.sweeping.searching import sweep
@@ -21,7 +21,7 @@ HEAD = {"weight": np.eye(3, DIM, dtype=np.float32), "bias": np.zeros(3, np.float
 TESTED = ("val", "test", "ood_far")
 
 
-def write(folder, rng, groups, tested=TESTED) -> FeatureStore:
+def write(folder, rng, groups, tested=TESTED, shape=(DIM,)) -> FeatureStore:
     folder.mkdir()
     np.savez(folder / "head.npz", **HEAD)
     for name in ("train", "aux", *TESTED):
@@ -29,7 +29,7 @@ def write(folder, rng, groups, tested=TESTED) -> FeatureStore:
         if name in ("train", "val", "test"):
             arrays["labels"] = np.arange(ROWS) % 3
         if name in tested:
-            arrays |= {f"{g}/features": rng.random((ROWS, DIM), np.float32) for g in groups}
+            arrays |= {f"{g}/features": rng.random((ROWS, *shape), np.float32) for g in groups}
         np.savez(folder / f"{name}.npz", **arrays)
     return import_folder(folder, folder / "s.zarr")
 
@@ -54,9 +54,6 @@ def test_rows_that_hold_them_are_scored(store, tmp_path):
 
 
 def test_calibrators_map_features_of_moved_images(store):
-    from ltood.core.building import build_calibrator, build_method
-    from ltood.scoring.session import calibrate, fit_method
-
     session, _ = calibrate(ScoringSession.open(store, "cpu"), build_calibrator(EntrySpec("patt")))
     raw = next(
         iter(ScoringSession.open(store, "cpu").source("test").batches(arrays=("odin/features",)))
@@ -66,6 +63,20 @@ def test_calibrators_map_features_of_moved_images(store):
     expected = session.calibrator._transform(raw.extra("odin/features"))
     torch.testing.assert_close(seen.extra("odin/features"), expected)
     assert fit_method(session, build_method(EntrySpec("odin")))
+
+
+def test_maps_are_scored_as_a_calibrator_weighs_their_channels(tmp_path, rng):
+    """Weighing channels and taking the mean over places commute."""
+    store = write(tmp_path / "maps", rng, ("maps",), shape=(4, DIM))
+    for calibrator in ("none", "patt"):
+        plan = Config(methods=("rankfeat", "react_map", "ash_map"), calibrators=(calibrator,))
+        board, _ = compare(store, plan, {}, device="cpu")
+        assert {row["method"] for row in board["rows"]} == set(plan.methods)
+    session, _ = calibrate(ScoringSession.open(store, "cpu"), build_calibrator(EntrySpec("patt")))
+    raw = torch.tensor(store.split("test").read("maps/features", 0, ROWS))
+    (seen,) = session.source("test").batches(arrays=("maps/features",))
+    expected = session.calibrator._transform(raw.mean(dim=1))
+    torch.testing.assert_close(seen.extra("maps/features").mean(dim=1), expected)
 
 
 def test_compared_where_they_are_and_left_out_where_not(store, bare):
