@@ -15,8 +15,9 @@ from ltood.core.errors import (
     LtoodError,
     MissingNeedError,
 )
+from ltood.core.extras import EXTRAS
 from ltood.core.head import ClassifierHead
-from ltood.core.registry import TRANSDUCTIVE, available, flag
+from ltood.core.registry import TRANSDUCTIVE, available, constant, flag
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.files import load_detector, save_detector
@@ -47,7 +48,12 @@ def check_against_pipeline(store, folder, tmp_path, method, calibrator, normalis
 
 
 #: A detector scores row by row; methods of streams are refused (tests/cli/test_streams.py).
-METHODS = [name for name in available("methods") if not flag("methods", name, TRANSDUCTIVE)]
+#: So are those that read extra arrays (tests/scoring/test_extra_arrays.py).
+METHODS = [
+    name
+    for name in available("methods")
+    if not flag("methods", name, TRANSDUCTIVE) and not constant("methods", name, EXTRAS)
+]
 
 
 @pytest.mark.parametrize("method", METHODS)

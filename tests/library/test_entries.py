@@ -13,8 +13,9 @@ from sklearn.base import clone
 import ltood
 from ltood.core.entry import Entry
 from ltood.core.errors import ConfigError, NotFittedError
+from ltood.core.extras import EXTRAS
 from ltood.core.inputs import Need
-from ltood.core.registry import available, load
+from ltood.core.registry import available, constant, load
 from ltood.core.settings import to_section
 
 ENTRIES = [
@@ -71,7 +72,11 @@ def forms(rows: np.ndarray) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", available("methods"))
+#: Extra arrays of every kind are given in tests/methods/test_contract.py.
+PLAIN = [name for name in available("methods") if not constant("methods", name, EXTRAS)]
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_arrays_of_every_form(name):
     toy = make_toy()
     train, batch = next(iter(toy.inputs.train.batches())), toy.id_batch
