@@ -153,7 +153,8 @@ def notes(filled: Filled) -> list[str]:
     """What the figures are, where published ones come from, and what is missing."""
     table = filled.table
     meaning = ", ".join(f"{title} is {key}" for title, key in table.metrics)
-    count = len(table.seeds)
+    # Rows that no seed changes run once.
+    count = 1 if all(row.deterministic for row in table.rows) else len(table.seeds)
     over = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
     found = [f"Table {table.name}, version {table.version}. Percent; {over}; {meaning}."]
     if any(line.behind for line in filled.lines):
