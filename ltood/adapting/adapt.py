@@ -89,8 +89,8 @@ def adapt(
     Raises:
         ConfigError: If a setting or the device is wrong, or the recipe trains a backbone.
         DataError: If names or prompts are wrong, or text and features have different widths.
-        MissingNeedError: If the store lacks rows or local features that are learned from, or there
-            is no encoder for a recipe that needs one.
+        MissingNeedError: If the store lacks rows or local features that are learned from, or an
+            encoder for a recipe that needs one is missing.
         StoreError: If the features were made with other weights, or `out` cannot be written.
         TrainingError: If a loss is not finite.
     """

@@ -111,7 +111,7 @@ def schema() -> Mapping[str, Any]:
 
 
 def check(content: object, where: str) -> None:
-    """Refuse content that is no record.
+    """Refuse content that is not a record.
 
     Args:
         content: Plain data.

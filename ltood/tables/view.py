@@ -62,7 +62,7 @@ class View:
 
         Raises:
             UnknownNameError: If there is no such table.
-            ConfigError: If its file breaks a rule, or this is no repository.
+            ConfigError: If its file breaks a rule, or this is not a repository.
             DataError: If a file that it needs is missing.
         """
         root = repository()
