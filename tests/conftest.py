@@ -61,10 +61,14 @@ def extras_of(features: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
     # Two places see the even channels and two the odd ones, so that a map has rank 2.
     even = (torch.arange(features.shape[1]) % 2 == 0).to(features)
     places = 2 * torch.stack([even, even, 1 - even, 1 - even])
+    halves = features.unflatten(1, (-1, 2)).sum(dim=2) if features.shape[1] % 2 == 0 else features
+    narrow = torch.nn.functional.pad(halves, (0, features.shape[1] - halves.shape[1]))
     return {
         "odin/features": scale * (features + waves),
         "adascale/features": scale * (features - waves),
         "maps/features": scale * (features[:, None] * places),
+        # A layer of the width of features, and one of half that.
+        "layers/means": scale * torch.stack([features, narrow], dim=1),
     }
 
 

@@ -12,6 +12,7 @@ Features are averages of rectified activations, so they are 0 or more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -108,6 +109,12 @@ class CifarResNet(ScaledBackbone):
         last_block = self.blocks[-1]
         assert isinstance(last_block, BasicBlock)
         return last_block.bn2
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The last block of each stage."""
+        ends = accumulate(num_blocks for _, num_blocks, _ in _STAGES[self.config.variant][1])
+        return tuple(f"blocks.{end - 1}" for end in ends)
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""

@@ -124,6 +124,11 @@ class DenseNetBC100(ScaledBackbone):
         """The norm after the last block."""
         return self.bn1
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The three dense blocks."""
+        return ("block1", "block2", "block3")
+
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
         return self.feature_maps(images).mean(dim=(2, 3)), None

@@ -31,6 +31,7 @@ class MobileNetV2(TorchvisionBackbone):
     head_name = "classifier.1"
     norm_name = "features.18.1"
     map_name = "features"
+    stage_names = ("features.3", "features.6", "features.13", "features.18")
 
     def take_out_head(self) -> None:
         """Pass the pooled maps on."""

@@ -28,6 +28,7 @@ class ResNet50(TorchvisionBackbone):
     head_name = "fc"
     norm_name = "layer4.2.bn3"
     map_name = "layer4"
+    stage_names = ("layer1", "layer2", "layer3", "layer4")
 
     def take_out_head(self) -> None:
         """Pass the pooled maps on."""

@@ -161,6 +161,13 @@ class TimmModel(ScaledBackbone, Pretrained):
         outputs = (self.images.num_classes, self.images.num_aux_outputs)
         return self.config.pretrained and outputs == (classes, 0)
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The modules that timm lists as stages; none where maps hold their channels last."""
+        if getattr(self.net, "output_fmt", "NCHW") != "NCHW":
+            return ()
+        return tuple(f"net.{stage['module']}" for stage in getattr(self.net, "feature_info", ()))
+
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
         maps = self.timm.forward_features(self.scaled(images))

@@ -127,6 +127,11 @@ class WideResNet(ScaledBackbone):
         """The norm after the last stage."""
         return self.bn1
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The three stages."""
+        return ("block1", "block2", "block3")
+
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
         return self.feature_maps(images).mean(dim=(2, 3)), None

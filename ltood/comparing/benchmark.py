@@ -183,9 +183,15 @@ class _Data:
 
 
 def _extras(rows: Tensor) -> dict[str, Tensor]:
-    """Extra arrays, as far as times go: features of the images, and the same in all places."""
+    """Extra arrays, as far as times go: features of the images, the same in all places and layers."""
     moved = dict.fromkeys((extra_name(group, "features") for group in ("odin", "adascale")), rows)
-    return {**moved, "maps/features": rows[:, None].expand(-1, _PLACES, -1)}
+    maps = rows[:, None].expand(-1, _PLACES, -1)
+    return {**moved, "maps/features": maps, **_layers(rows)}
+
+
+def _layers(rows: Tensor) -> dict[str, Tensor]:
+    """Features as the only layer, [N, 1, D]."""
+    return {extra_name("layers", "means"): rows[:, None]}
 
 
 @torch.no_grad()
@@ -193,9 +199,13 @@ def _timed(name: str, detector: Method, data: _Data) -> MethodTiming:
     # Nothing that another method found is at hand.
     seen = data.train[:BATCH_ROWS]  # As good as held-out rows, as far as times go.
     inputs = FitInputs.of(
-        data.train,
-        data.labels,
-        logits=data.train_logits,
+        FeatureBatch.of(
+            data.train,
+            data.train_logits,
+            labels=data.labels,
+            extras=_layers(data.train),
+            head=data.head,
+        ),
         head=data.head,
         val=FeatureBatch.of(
             seen, labels=data.labels[:BATCH_ROWS], extras=_extras(seen), head=data.head

@@ -137,7 +137,7 @@ class Entry(Generic[C]):
 
     def fit(
         self,
-        features: Rows | FitInputs | None = None,
+        features: Rows | FeatureBatch | FitInputs | None = None,
         labels: Rows | None = None,
         *,
         head: Head | None = None,
@@ -153,7 +153,9 @@ class Entry(Generic[C]):
 
         Args:
             features: Training features, [N, D]; tensor, NumPy array or nested lists. Or
-                `FitInputs`, which several entries then share, instead of all that follows.
+                a `FeatureBatch` with labels, where an entry reads more of these rows than
+                features. Or `FitInputs`, which several entries then share, instead of all that
+                follows.
             labels: Their classes, [N] whole numbers.
             head: Classifier head: a `ClassifierHead`, a linear layer, or a pair (weight, bias).
                 It also makes the logits of rows that are scored later.

@@ -22,6 +22,7 @@ GROUPS = {
     "adascale": "features of images moved where the largest logit depends on them least",
     "pooling": "maximum and standard deviation of the last feature map",
     "maps": "the last feature map: features of each place, before their mean is taken",
+    "layers": "means of the feature maps of several layers",
 }
 #: Module that computes a group. Loaded by name, so that its code counts for this group alone.
 MODULES = {
@@ -29,6 +30,7 @@ MODULES = {
     "adascale": "ltood.extraction.perturbed",
     "pooling": "ltood.extraction.maps",
     "maps": "ltood.extraction.places",
+    "layers": "ltood.extraction.layers",
 }
 _BETWEEN = "/"
 

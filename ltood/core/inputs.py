@@ -59,7 +59,7 @@ class FitInputs:
     @classmethod
     def of(
         cls,
-        features: Rows | None = None,
+        features: "Rows | FeatureBatch | None" = None,
         labels: Rows | None = None,
         *,
         head: Head | None = None,
@@ -75,7 +75,8 @@ class FitInputs:
         """Build inputs from plain arrays.
 
         Args:
-            features: Training features, [N, D].
+            features: Training features, [N, D]; or a batch of training rows with their labels,
+                where an entry reads more of them than features.
             labels: Their classes, [N] whole numbers.
             head: Classifier head, a linear layer, or its weight and bias; gives the logits
                 where they are not given.
@@ -95,6 +96,8 @@ class FitInputs:
         """
         head = _with_negatives(None if head is None else ClassifierHead.of(head), negatives)
         prior = None if prior is None else ClassPrior.of(prior)
+        if isinstance(features, FeatureBatch):
+            labels, logits = _of_batch(features, labels, logits, local)
         labels = None if labels is None else as_labels(labels)
         logits = as_rows(logits, "logits", "[N, C]")
         if num_classes is None:
@@ -107,7 +110,9 @@ class FitInputs:
                 "count for each class."
             )
         train = None
-        if any(rows is not None for rows in (features, logits, local)):
+        if isinstance(features, FeatureBatch):
+            train = TensorSource(features.validate(), num_classes)
+        elif any(rows is not None for rows in (features, logits, local)):
             batch = FeatureBatch.of(features, logits, labels=labels, local=local, head=head)
             train = TensorSource(batch.validate(), num_classes)
         if prior is None and labels is not None and len(labels):
@@ -155,6 +160,20 @@ class FitInputs:
             self._shared[key] = compute()
         shared: T = self._shared[key]
         return shared
+
+
+def _of_batch(batch: FeatureBatch, *others: Rows | None) -> tuple[Tensor | None, Tensor | None]:
+    """Labels and logits of training rows that come as a batch.
+
+    Raises:
+        DataError: If arrays of these rows are given beside it.
+    """
+    if any(rows is not None for rows in others):
+        raise DataError(
+            "a batch of training rows holds their labels, logits and local features; give none of "
+            "these beside it."
+        )
+    return batch.arrays.get("labels"), batch.arrays.get("logits")
 
 
 def _with_negatives(head: ClassifierHead | None, negatives: Rows | None) -> ClassifierHead | None:

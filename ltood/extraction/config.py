@@ -26,6 +26,8 @@ class ExtractionConfig(Settings):
         odin_magnitude: How far odin moves each pixel; pixels lie in 0 to 1.
         adascale_share: Share of the values of an image that adascale moves.
         adascale_step: How far adascale moves them, in standard deviations of the channel.
+        layers: Submodules of the backbone whose outputs the group layers holds, such as block1;
+            "auto" takes its stages.
     """
 
     section: ClassVar[str] = "extraction"
@@ -40,11 +42,16 @@ class ExtractionConfig(Settings):
     odin_magnitude: NonNegative = 0.0014
     adascale_share: Share = 0.05
     adascale_step: NonNegative = 0.5
+    layers: Literal["auto"] | tuple[str, ...] = "auto"
 
     def check(self) -> None:
-        """Refuse groups that nobody knows."""
+        """Refuse groups that nobody knows, and layers that are named twice or not at all."""
         for group in self.extras if self.extras != "auto" else ():
             if group not in GROUPS:
                 raise self.fault(
                     "extras", f"names {group!r}, which is not one of {', '.join(GROUPS)}."
                 )
+        if self.layers != "auto" and len(set(self.layers)) != max(1, len(self.layers)):
+            raise self.fault(
+                "layers", f"is {list(self.layers)}; name one layer or more, each once, or auto."
+            )

@@ -165,6 +165,11 @@ class Backbone(nn.Module, ABC):
         del images
         return None
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Submodules whose outputs are told apart as layers, such as stages, from first to last."""
+        return ()
+
     @abstractmethod
     def classify(self, pooled: Tensor) -> Tensor:
         """Logits of pooled features [N, D], [N, C + e]."""

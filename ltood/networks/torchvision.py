@@ -64,6 +64,8 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
     head_name: ClassVar[str]
     norm_name: ClassVar[str]
     map_name: ClassVar[str]
+    #: Names of the modules that end a stage.
+    stage_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TorchvisionConfig, images: ImageSpec) -> None:
         """Build the net with fresh weights.
@@ -116,6 +118,11 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
         """Whether weights are named and their head is that of the data."""
         outputs = (self.images.num_classes, self.images.num_aux_outputs)
         return self.config.weights is not None and outputs == (_IMAGENET_CLASSES, 0)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The last module of each stage."""
+        return tuple(f"net.{name}" for name in self.stage_names)
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""

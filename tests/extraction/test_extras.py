@@ -21,7 +21,7 @@ from tests.reference.perturbed import adascale_images, odin_images
 
 CONFIG = {"batch_size": 4, "rows_per_chunk": 14}
 ROWS = 15
-ALL = ["adascale", "maps", "odin", "pooling"]
+ALL = ["adascale", "layers", "maps", "odin", "pooling"]
 TESTED = ["ood_noise", "test", "val"]
 #: So large that no rounding hides a pixel that moved the wrong way.
 STEPS = {"odin_magnitude": 0.05, "adascale_share": 0.3}
@@ -139,6 +139,59 @@ def test_maps_are_those_whose_mean_is_the_features(checkpoint, full):
         np.testing.assert_allclose(mean, stored["features"], rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["train", "aux", "test"])
+def test_layers_are_means_of_the_outputs_of_stages(checkpoint, full, name):
+    backbone, _ = load_checkpoint(checkpoint)
+    pixels, stored = rows_of(full, name)
+    widths, maps = (32, 64, 128), backbone.stem(backbone.scaled(pixels))
+    assert stored["layers/means"].shape == (len(pixels), len(widths), max(widths))
+    for place, width in enumerate(widths):
+        with torch.no_grad():
+            maps = backbone.blocks[place](maps)
+        layer = stored["layers/means"][:, place]
+        np.testing.assert_allclose(layer[:, :width], maps.mean(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+        assert (layer[:, width:] == 0).all()
+    np.testing.assert_allclose(layer, stored["features"], rtol=1e-5, atol=1e-5)
+
+
+def test_named_layers_are_computed_and_told_apart(tmp_path, checkpoint, written):
+    out = tmp_path / "features.zarr"
+    extract_tiny(checkpoint, out, {**CONFIG, "extras": ["layers", "pooling"]})
+    written.clear()
+    config = {**CONFIG, "extras": ["layers", "pooling"], "layers": ["stem.2", "blocks.1.bn1"]}
+    extract_tiny(checkpoint, out, config)
+    assert {name.partition("/")[2] for name, _ in written} == {"layers"}
+    store = FeatureStore.open(out)
+    assert store.provenance["extras"]["layers"] == {"layers": ["stem.2", "blocks.1.bn1"]}
+    assert store.split("train").array_spec("layers/means").shape == (2, 64)
+    backbone, _ = load_checkpoint(checkpoint)
+    pixels, stored = rows_of(out, "test")
+    with torch.no_grad():
+        stem = backbone.stem(backbone.scaled(pixels))
+        # The block rectifies what this norm gives.
+        inner = backbone.blocks[1].bn1(backbone.blocks[1].conv1(backbone.blocks[0](stem)))
+    for place, maps in enumerate((stem, inner)):
+        means = maps.mean(dim=(2, 3))
+        got = stored["layers/means"][:, place, : means.shape[1]]
+        np.testing.assert_allclose(got, means, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["blocks.9"], r"blocks\.9.*stem, blocks, head"),
+        ([""], "begin with"),
+        (["head"], "does not give one tensor"),  # Features alone never reach it.
+        (["stem", "stem"], r"extraction\.layers"),
+        ([], r"extraction\.layers"),
+    ],
+)
+def test_what_is_no_layer_is_refused(tmp_path, checkpoint, layers, message):
+    config = {**CONFIG, "extras": ["layers"], "layers": layers}
+    with pytest.raises(ConfigError, match=message):
+        extract_tiny(checkpoint, tmp_path / "features.zarr", config)
+
+
 def test_deviation_is_over_places(monkeypatch):
     from ltood.extraction.maps import Pooling
 
@@ -149,7 +202,7 @@ def test_deviation_is_over_places(monkeypatch):
     np.testing.assert_allclose(found["std"], maps.numpy().reshape(3, 4, 25).std(2, ddof=1), 1e-5)
 
 
-@pytest.mark.parametrize("first", [[], ["odin"], ["adascale", "pooling"]])
+@pytest.mark.parametrize("first", [[], ["odin"], ["adascale", "layers", "pooling"]])
 def test_what_is_added_later_is_all_that_is_computed(tmp_path, checkpoint, full, written, first):
     out = tmp_path / "features.zarr"
     extract_tiny(checkpoint, out, {**CONFIG, **STEPS, "extras": first})
@@ -241,7 +294,7 @@ def test_the_batch_does_not_matter(tmp_path, checkpoint, full):
         extract_tiny(checkpoint, out, config)
         for name in TESTED:
             expected, found = rows_of(full, name)[1], rows_of(out, name)[1]
-            for key in ("odin/features", "adascale/features", "pooling/max"):
+            for key in ("odin/features", "adascale/features", "pooling/max", "layers/means"):
                 np.testing.assert_allclose(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
@@ -295,6 +348,13 @@ def test_every_convolutional_network_gives_its_maps_and_gradients(name, settings
     )
     with torch.no_grad():
         torch.testing.assert_close(found, backbone.embed(moved)[0], rtol=1e-4, atol=1e-5)
+    layers = extra("layers", backbone, config)
+    stages = layers.compute(images, list)["means"]
+    assert stages.shape == (2, *layers.arrays()["means"].shape)
+    assert 3 <= stages.shape[1] == len(backbone.layer_names) <= 5
+    # Each is alive, and wider than none before it.
+    widths = [int(rows.any(dim=0).nonzero().amax()) + 1 for rows in stages.unbind(dim=1)]
+    assert widths == sorted(widths)
 
 
 def test_a_transformer_has_no_map_but_gradients():
@@ -304,6 +364,8 @@ def test_a_transformer_has_no_map_but_gradients():
     backbone = build_backbone("timm_model", settings, image_spec(), fetch=False).eval()
     images = torch.rand(1, 3, 224, 224)
     assert extra("odin", backbone, ExtractionConfig()).compute(images, list)["features"].shape
+    layers = extra("layers", backbone, ExtractionConfig())
+    assert layers.compute(images, list)["means"].shape == (1, 12, 192)
     pooling = extra("pooling", backbone, ExtractionConfig())
     with pytest.raises(ConfigError, match="timm_model"):
         pooling.compute(images, lambda: backbone.embed(images)[0])

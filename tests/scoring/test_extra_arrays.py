@@ -6,9 +6,11 @@ import torch
 
 from ltood.comparing.plan import Config
 from ltood.comparing.running import compare
+from ltood.core.batches import FeatureBatch
 from ltood.core.building import EntrySpec, build_calibrator, build_method
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.deployment.exporting import fit_detector
+from ltood.methods.mahalanobis_layers import MahalanobisLayers
 from ltood.methods.odin import ODIN
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession, calibrate, fit_method
@@ -107,6 +109,31 @@ def test_a_member_of_an_ensemble_reads_them(store, tmp_path):
     scores = score_store(store, tmp_path / "scores.zarr", spec)
     assert sorted(scores.splits) == sorted(TESTED)
     assert np.isfinite(scores.split("test").scores).all()
+
+
+def test_a_method_that_fits_on_them(tmp_path, rng):
+    folder = tmp_path / "layers"
+    folder.mkdir()
+    np.savez(folder / "head.npz", **HEAD)
+    rows = {}
+    for name in ("train", *TESTED):
+        means = rng.random((ROWS, 2, DIM), dtype=np.float32)
+        rows[name] = {"features": means[:, 0], "layers/means": means}
+        if name != "ood_far":
+            rows[name]["labels"] = np.arange(ROWS) % 3
+        np.savez(folder / f"{name}.npz", **rows[name])
+    store = import_folder(folder, tmp_path / "s.zarr")
+    scores = score_store(store, tmp_path / "scores.zarr", EntrySpec("mahalanobis_layers"))
+    train, val = (
+        FeatureBatch.of(labels=rows[n]["labels"], extras={"layers/means": rows[n]["layers/means"]})
+        for n in ("train", "val")
+    )
+    method = MahalanobisLayers().fit(train, val=val)
+    expected = method.score(extras={"layers/means": rows["ood_far"]["layers/means"]})
+    np.testing.assert_allclose(scores.split("ood_far").scores, expected, rtol=1e-5, atol=1e-5)
+    other, shown = tmp_path / "other.zarr", EntrySpec("logit_adjustment")
+    with pytest.raises(MissingNeedError, match="no calibrator can show"):
+        score_store(store, other, EntrySpec("mahalanobis_layers"), shown)
 
 
 def test_they_are_not_deployed(store):
