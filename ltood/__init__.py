@@ -50,6 +50,7 @@ _NAMES = {
     "MDSPlus": "methods.mds_plus",
     "MSP": "methods.msp",
     "Mahalanobis": "methods.mahalanobis",
+    "MahalanobisLayers": "methods.mahalanobis_layers",
     "MaxCosine": "methods.max_cosine",
     "MaxLogit": "methods.maxlogit",
     "NAC": "methods.nac",

@@ -47,6 +47,7 @@ from ltood.methods.l_mcm import LMCM as LMCM
 from ltood.methods.line import LINe as LINe
 from ltood.methods.lts import LTS as LTS
 from ltood.methods.mahalanobis import Mahalanobis as Mahalanobis
+from ltood.methods.mahalanobis_layers import MahalanobisLayers as MahalanobisLayers
 from ltood.methods.max_cosine import MaxCosine as MaxCosine
 from ltood.methods.maxlogit import MaxLogit as MaxLogit
 from ltood.methods.mcm import MCM as MCM
