@@ -183,7 +183,7 @@ class _Data:
 
 
 def _extras(rows: Tensor) -> dict[str, Tensor]:
-    """Extra arrays, as far as times go: features of the images, the same in all places and layers."""
+    """Extra arrays, as far as times go: features of the images, also as maps and as a layer."""
     moved = dict.fromkeys((extra_name(group, "features") for group in ("odin", "adascale")), rows)
     maps = rows[:, None].expand(-1, _PLACES, -1)
     return {**moved, "maps/features": maps, **_layers(rows)}
