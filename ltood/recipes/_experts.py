@@ -1,6 +1,7 @@
 """Several heads on the same features: the backbone's own is the first of them."""
 
 from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.core.prior import ClassPrior
 from ltood.networks.backbone import Backbone, BackboneOutput
+from ltood.recipes._base import TrainingRecipe
 
 
 class Experts(nn.Module):
@@ -100,3 +103,68 @@ def usual_outlier_classes(given: int | None, num_classes: int) -> int:
     if given is not None:
         return given
     return 3 if num_classes <= 10 else 30
+
+
+class ExpertsConfig(Protocol):
+    """What the settings of a recipe with several heads say of them."""
+
+    @property
+    def experts(self) -> int:
+        """Heads in all."""
+
+    @property
+    def outlier_classes(self) -> int | None:
+        """Classes of outliers; None takes those of the paper."""
+
+
+C = TypeVar("C", bound=ExpertsConfig)
+
+
+class ExpertsRecipe(TrainingRecipe, Generic[C]):
+    """Base of recipes that train several heads with classes of outliers.
+
+    Attributes:
+        config: Settings.
+        experts: The second and further heads.
+    """
+
+    config: C
+    experts: Experts
+
+    def __init__(self, config: C, prior: ClassPrior) -> None:
+        """Take settings and class counts."""
+        super().__init__(prior)
+        self.config = config
+        self._merged: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def num_aux_outputs(self) -> int:
+        """The classes of outliers."""
+        return usual_outlier_classes(self.config.outlier_classes, self.prior.num_classes)
+
+    @property
+    def num_outlier_classes(self) -> int:
+        """The classes of outliers."""
+        return self.num_aux_outputs
+
+    def attach(self, backbone: Backbone) -> None:
+        """Draw the other heads.
+
+        Raises:
+            ConfigError: If the backbone has no linear head of its own.
+        """
+        name = type(self).__module__.rpartition(".")[2]
+        self.experts = Experts(backbone, name, self.config.experts)
+
+    def class_logits(self, output: BackboneOutput) -> Tensor:
+        """Mean of the heads' class logits, [N, C]."""
+        mean = torch.stack(self.experts.outputs(output)).mean(dim=0)
+        return mean[:, : self.prior.num_classes]
+
+    def finish(self) -> None:
+        """Make the backbone's head the mean of all."""
+        self._merged = self.experts.merge()
+
+    def head_extras(self) -> dict[str, NDArray[np.float32]]:
+        """All heads, as `expert_weight` and `expert_bias`."""
+        return self._merged

@@ -16,9 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,9 +24,8 @@ from ltood.core.limits import Limits, NonNegative, Share
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
 from ltood.losses.virtual_labels import virtual_label_loss
-from ltood.networks.backbone import Backbone, BackboneOutput
-from ltood.recipes._base import StepBatch, TrainingRecipe
-from ltood.recipes._experts import Experts, usual_outlier_classes
+from ltood.recipes._base import StepBatch
+from ltood.recipes._experts import ExpertsRecipe
 from ltood.recipes._mixed_batches import AuxPerImage, outliers_of
 from ltood.recipes._tail import head_classes, tail_classes
 from ltood.recipes._tail_crops import pasted
@@ -60,17 +57,17 @@ class Config(Settings):
     aux_per_image: AuxPerImage = 1.0
 
 
-class Eat(TrainingRecipe):
+class Eat(ExpertsRecipe[Config]):
     """Cross entropy of two views, virtual labels of outliers, and pasted tail images, per head.
 
     Attributes:
-        experts: The second and further heads.
+        is_tail: Classes whose crops are pasted, [C] bool.
+        is_head: Classes on whose images they are pasted, [C] bool.
     """
 
     num_views = 2
     is_tail: Tensor
     is_head: Tensor
-    experts: Experts
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
         """Take settings and class counts.
@@ -78,8 +75,7 @@ class Eat(TrainingRecipe):
         Raises:
             ConfigError: If the tail or the head would have no class.
         """
-        super().__init__(prior)
-        self.config = config
+        super().__init__(config, prior)
         self.aux_per_image = config.aux_per_image
         official = config.official_groups
         self.register_buffer(
@@ -88,38 +84,6 @@ class Eat(TrainingRecipe):
         self.register_buffer(
             "is_head", head_classes(prior, config.head_share, "recipes.eat", index_order=official)
         )
-        self._merged: dict[str, NDArray[np.float32]] = {}
-
-    @property
-    def num_aux_outputs(self) -> int:
-        """The classes of outliers."""
-        return usual_outlier_classes(self.config.outlier_classes, self.prior.num_classes)
-
-    @property
-    def num_outlier_classes(self) -> int:
-        """The classes of outliers."""
-        return self.num_aux_outputs
-
-    def attach(self, backbone: Backbone) -> None:
-        """Draw the other heads.
-
-        Raises:
-            ConfigError: If the backbone has no linear head of its own.
-        """
-        self.experts = Experts(backbone, "eat", self.config.experts)
-
-    def class_logits(self, output: BackboneOutput) -> Tensor:
-        """Mean of the heads' class logits, [N, C]."""
-        mean = torch.stack(self.experts.outputs(output)).mean(dim=0)
-        return mean[:, : self.prior.num_classes]
-
-    def finish(self) -> None:
-        """Make the backbone's head the mean of all."""
-        self._merged = self.experts.merge()
-
-    def head_extras(self) -> dict[str, NDArray[np.float32]]:
-        """All heads, as `expert_weight` and `expert_bias`."""
-        return self._merged
 
     def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The terms `cross_entropy`, `virtual_labels` and `tail_crops`, summed over the heads.

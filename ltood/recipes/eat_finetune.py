@@ -25,9 +25,9 @@ from torch.nn import functional
 from ltood.core.limits import Limits, NonNegative
 from ltood.core.prior import ClassPrior
 from ltood.core.settings import Settings
-from ltood.networks.backbone import Backbone, BackboneOutput
-from ltood.recipes._base import StepBatch, TrainingRecipe
-from ltood.recipes._experts import Experts, usual_outlier_classes
+from ltood.networks.backbone import Backbone
+from ltood.recipes._base import StepBatch
+from ltood.recipes._experts import ExpertsRecipe
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -52,17 +52,15 @@ class Config(Settings):
     official_norms: bool = False
 
 
-class EatFinetune(TrainingRecipe):
+class EatFinetune(ExpertsRecipe[Config]):
     """Logit-adjusted cross entropy of the heads alone.
 
     Attributes:
-        experts: The second and further heads.
         shift: What is added to the outputs that share the softmax, [C] or [C + k].
     """
 
     needs_weights: ClassVar[bool] = True
     shift: Tensor
-    experts: Experts
 
     def __init__(self, config: Config, prior: ClassPrior) -> None:
         """Take settings and class counts.
@@ -70,32 +68,12 @@ class EatFinetune(TrainingRecipe):
         Raises:
             DataError: If a class has no training images and tau is above 0.
         """
-        super().__init__(prior)
-        self.config = config
+        super().__init__(config, prior)
         counts = prior.counts
         if config.outlier_images is not None:
             counts = np.append(counts, [config.outlier_images] * self.num_aux_outputs)
         shift = np.zeros(len(counts)) if config.tau == 0 else config.tau * ClassPrior(counts).log()
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32))
-        self._merged: dict[str, NDArray[np.float32]] = {}
-
-    @property
-    def num_aux_outputs(self) -> int:
-        """The classes of outliers."""
-        return usual_outlier_classes(self.config.outlier_classes, self.prior.num_classes)
-
-    @property
-    def num_outlier_classes(self) -> int:
-        """The classes of outliers."""
-        return self.num_aux_outputs
-
-    def attach(self, backbone: Backbone) -> None:
-        """Make room for the other heads.
-
-        Raises:
-            ConfigError: If the backbone has no linear head of its own.
-        """
-        self.experts = Experts(backbone, "eat_finetune", self.config.experts)
 
     def start_from(self, extras: Mapping[str, NDArray[np.float32]]) -> None:
         """Take the heads of the first stage.
@@ -117,19 +95,6 @@ class EatFinetune(TrainingRecipe):
             for module in backbone.modules():
                 if isinstance(module, _NORMS):
                     module.train()
-
-    def class_logits(self, output: BackboneOutput) -> Tensor:
-        """Mean of the heads' class logits, [N, C]."""
-        mean = torch.stack(self.experts.outputs(output)).mean(dim=0)
-        return mean[:, : self.prior.num_classes]
-
-    def finish(self) -> None:
-        """Make the backbone's head the mean of all."""
-        self._merged = self.experts.merge()
-
-    def head_extras(self) -> dict[str, NDArray[np.float32]]:
-        """All heads, as `expert_weight` and `expert_bias`."""
-        return self._merged
 
     def losses(self, batch: StepBatch) -> Mapping[str, Tensor]:
         """The term `cross_entropy`, summed over the heads, in nats."""
