@@ -164,9 +164,14 @@ class TimmModel(ScaledBackbone, Pretrained):
     @property
     def layer_names(self) -> tuple[str, ...]:
         """The modules that timm lists as stages; none where maps hold their channels last."""
-        if getattr(self.net, "output_fmt", "NCHW") != "NCHW":
+        if self.channels_lie_last:
             return ()
         return tuple(f"net.{stage['module']}" for stage in getattr(self.net, "feature_info", ()))
+
+    @property
+    def channels_lie_last(self) -> bool:
+        """Whether the model is one of those, such as Swin."""
+        return str(getattr(self.timm, "output_fmt", "NCHW")) != "NCHW"
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""

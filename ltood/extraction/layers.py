@@ -57,6 +57,11 @@ def chosen_layers(backbone: Backbone, config: ExtractionConfig) -> tuple[str, ..
     Raises:
         ConfigError: If the backbone has no submodule of a name, or none is named.
     """
+    if backbone.channels_lie_last:
+        raise ConfigError(
+            f"extraction.layers: backbone {backbone.entry_name} keeps maps with their channels "
+            "last, whose places cannot be told from channels; choose another backbone or method."
+        )
     names = backbone.layer_names if config.layers == "auto" else config.layers
     if not names:
         raise ConfigError(

@@ -170,6 +170,11 @@ class Backbone(nn.Module, ABC):
         """Submodules whose outputs are told apart as layers, such as stages, from first to last."""
         return ()
 
+    @property
+    def channels_lie_last(self) -> bool:
+        """Whether inner maps are [N, H, W, channels], so that their places cannot be told."""
+        return False
+
     @abstractmethod
     def classify(self, pooled: Tensor) -> Tensor:
         """Logits of pooled features [N, D], [N, C + e]."""

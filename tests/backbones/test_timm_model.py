@@ -10,6 +10,8 @@ from torch import nn
 from ltood.backbones import timm_model
 from ltood.backbones.timm_model import Config, Entry
 from ltood.core.errors import ConfigError, DataError, MissingPackageError
+from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.layers import chosen_layers
 from ltood.networks.backbone import ImageSpec, build_backbone
 from ltood.networks.weights import assign_weights
 
@@ -204,3 +206,13 @@ def test_geometry_equals_the_transform_of_timm(model):
     for step in geometric:
         image = step(image)
     assert np.array_equal(net.geometry(Image.fromarray(noise), 0), np.asarray(image))
+
+
+def test_layers_of_a_model_with_channels_last_are_refused():
+    """Means over the wrong axes would look like features."""
+    backbone = Entry(Config(TINY), spec(side=32)).eval()
+    assert chosen_layers(backbone, ExtractionConfig())
+    backbone.net.output_fmt = "NHWC"  # as Swin has it
+    for layers in ("auto", ("net.layer1",)):
+        with pytest.raises(ConfigError, match=r"extraction\.layers"):
+            chosen_layers(backbone, ExtractionConfig(layers=layers))
