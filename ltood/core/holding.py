@@ -16,7 +16,6 @@ An entry that reads other feature stores without holding methods names the setti
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ltood.core.other_stores import reference
 from ltood.core.registry import check_name, constant
 
 #: Names of the lines.
@@ -74,6 +73,8 @@ def _references(written: object) -> list[str]:
     store, head = parts.get("store"), parts.get("head")
     if not isinstance(store, str):
         return []
+    from ltood.core.other_stores import reference
+
     return [reference(store, head if isinstance(head, str) else None)]
 
 

@@ -1,7 +1,26 @@
 """One file per stage of the pipeline; each runs in the folder that holds its `params.yaml`."""
 
-from ltood.pipeline._code import SOURCES, STAGES, code_of
-from ltood.pipeline._params import Params
-from ltood.pipeline._watched import WATCHED
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ltood.pipeline._code import SOURCES, STAGES, code_of
+    from ltood.pipeline._params import Params
+    from ltood.pipeline._watched import WATCHED
 
 __all__ = ["SOURCES", "STAGES", "WATCHED", "Params", "code_of"]
+
+_HOMES = {
+    "SOURCES": "_code",
+    "STAGES": "_code",
+    "WATCHED": "_watched",
+    "Params": "_params",
+    "code_of": "_code",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the room offers
+    """What other rooms need of this one, on demand: a stage loads only what it runs."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -11,7 +11,6 @@ from typing import Any
 
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.registry import flag
-from ltood.negatives.settings import NegativesConfig
 from ltood.pipeline._code import wanted_extras
 from ltood.pipeline._params import Params
 from ltood.runtime.workspace import locate
@@ -74,6 +73,8 @@ def texts(params: Params) -> dict[str, Any]:
         else None
         for key, path in given.items()
     }
+    from ltood.negatives.settings import NegativesConfig
+
     words = params.section("negatives", NegativesConfig).words
     if words is None:
         return found
