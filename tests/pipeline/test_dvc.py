@@ -14,7 +14,14 @@ from ltood.runtime.provenance import WITHOUT_EFFECT
 from tests.pipeline.workspace import AFTER_EXTRACT, STAGES, Workspace, draw, own_data
 
 #: Modules that only write lines for people there: groups of classes in the summary.
-FOR_PEOPLE = {"prepare": {"ltood.core.prior"}}
+FOR_PEOPLE = {
+    "prepare": {"ltood.core.prior"},
+    # They name the entries whose extra arrays are wanted; `inputs/extras.json` has the answer.
+    "extract": {
+        *("ltood.comparing", "ltood.comparing.plan"),
+        *("ltood.methods", "ltood.methods._published"),
+    },
+}
 
 
 @pytest.fixture(scope="module")
