@@ -44,7 +44,11 @@ def check(settings, params):
     yaml = YAML(typ="safe")
     touched = set()
     for key, given in settings:
-        OverridesParser.create().parse_override(f"{key}={given}")  # as DVC does
+        override = OverridesParser.create().parse_override(f"{key}={given}")  # as DVC does
+        if override.is_sweep_override():  # A grid: each of its values is taken.
+            for value in override.sweep_string_iterator():
+                check([(key, value)], copy.deepcopy(params))
+            continue
         *parents, last = key.split(".")
         section = params
         for parent in parents:

@@ -152,6 +152,7 @@ CODE = [
     ("ltood/exports/parquet.py", set()),
     ("ltood/sharing/pushing.py", set()),
     ("ltood/tables/scheduling.py", set()),
+    ("ltood/boards/record.py", set()),
     ("ltood/pipeline/_shell.py", set()),
     ("ltood/library/extract.py", set()),
     ("ltood/pipeline/inputs.py", set()),

@@ -76,6 +76,6 @@ def test_a_store_without_a_head_says_where_to_get_one(tmp_path, rng):
     assert store.head_arrays() == {}
     with pytest.raises(
         MissingNeedError,
-        match=r"this needs the classifier head; .* in .*store: .*head=.*zero_shot.*--head data",
+        match=r"this needs the classifier head; .* in .*store: .*head=.*linear_probe.*--head",
     ):
         required_head(store, "this")
