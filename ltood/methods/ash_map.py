@@ -21,18 +21,14 @@ Formula:
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 from torch import Tensor
-from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, Features, Scores
-from ltood.core.inputs import FitInputs, Need
+from ltood.core.batches import Features
 from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
-from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, score_logits
-from ltood.ops.maps import MAPS, pooled
+from ltood.ops.logits import Scorer
+from ltood.ops.maps import MapMethod
 from ltood.ops.shaping import Variant, shape_largest
 
 #: Groups of extra arrays, for extraction; read without importing this file.
@@ -58,25 +54,10 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class ASHMap(Method[Config]):
+class ASHMap(MapMethod[Config]):
     """Scores rows after shaping their maps; nothing is learned but the head."""
 
-    needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: tuple[str, ...] = (MAPS,)
-
-    def _fit(self, inputs: FitInputs) -> Self:
-        """Keep the head."""
-        head = inputs.require_head()
-        self.weight_, self.bias_ = head.weight, head.bias
-        return self
-
-    def _score(self, batch: FeatureBatch) -> Scores:
-        """OOD scores, [N] float32; higher means more OOD."""
-        shaped = pooled(batch, self._shaped)
-        logits = linear(shaped, self.learned("weight_"), self.learned("bias_"))
-        return score_logits(logits, self.config.scorer, self.config.temperature)
-
-    def _shaped(self, maps: Tensor) -> Features:
+    def _pooled(self, maps: Tensor) -> Features:
         config = self.config
         shaped = shape_largest(maps.flatten(1), config.variant, config.percentile)
         return shaped.reshape(maps.shape).mean(dim=1)

@@ -17,19 +17,15 @@ Formula:
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, Features, Scores
-from ltood.core.inputs import FitInputs, Need
+from ltood.core.batches import Features
 from ltood.core.limits import Positive
 from ltood.core.settings import Settings
-from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, score_logits
-from ltood.ops.maps import MAPS, pooled
+from ltood.ops.logits import Scorer
+from ltood.ops.maps import MapMethod
 
 #: Groups of extra arrays, for extraction; read without importing this file.
 EXTRAS = ("maps",)
@@ -48,23 +44,11 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class RankFeat(Method[Config]):
+class RankFeat(MapMethod[Config]):
     """Scores rows by what is left of their maps; nothing is learned but the head."""
 
-    needs: frozenset[Need] = frozenset({Need.HEAD})
-    arrays: tuple[str, ...] = (MAPS,)
-
-    def _fit(self, inputs: FitInputs) -> Self:
-        """Keep the head."""
-        head = inputs.require_head()
-        self.weight_, self.bias_ = head.weight, head.bias
-        return self
-
-    def _score(self, batch: FeatureBatch) -> Scores:
-        """OOD scores, [N] float32; higher means more OOD."""
-        left = pooled(batch, without_rank_one)
-        logits = linear(left, self.learned("weight_"), self.learned("bias_"))
-        return score_logits(logits, self.config.scorer, self.config.temperature)
+    def _pooled(self, maps: Tensor) -> Features:
+        return without_rank_one(maps)
 
 
 def without_rank_one(maps: Tensor) -> Features:

@@ -19,15 +19,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch.nn.functional import linear
+from torch import Tensor
 
-from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.batches import Features
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
-from ltood.core.slots import Method
-from ltood.ops.logits import Scorer, score_logits
-from ltood.ops.maps import MAPS, map_percentile, pooled
+from ltood.ops.logits import Scorer
+from ltood.ops.maps import MapMethod, map_percentile
 from ltood.ops.shaping import CLIP_PERCENTILE, Clip, clip_above
 
 #: Groups of extra arrays, for extraction; read without importing this file.
@@ -52,11 +51,10 @@ class Config(Settings):
     temperature: Positive = 1.0
 
 
-class ReActMap(Method[Config]):
+class ReActMap(MapMethod[Config]):
     """Scores rows after clipping their maps; held-out rows only set the clip."""
 
     needs: frozenset[Need] = frozenset({Need.HEAD, Need.VAL})
-    arrays: tuple[str, ...] = (MAPS,)
 
     def _configure(self) -> None:
         """Take the settings; a given clip needs no held-out rows."""
@@ -65,20 +63,16 @@ class ReActMap(Method[Config]):
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Keep the head and find the clip."""
-        head, clip = inputs.require_head(), self.config.clip
+        super()._fit(inputs)
+        clip = self.config.clip
         if isinstance(clip, str):
             clip = map_percentile(inputs, self.config.percentile)
         ceiling = math.inf if clip is None else clip
-        self.weight_, self.bias_ = head.weight, head.bias
-        self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=head.weight.device)
+        self.clip_ = torch.tensor(ceiling, dtype=torch.float32, device=self.weight_.device)
         return self
 
-    def _score(self, batch: FeatureBatch) -> Scores:
-        """OOD scores, [N] float32; higher means more OOD."""
-        clip = self.learned("clip_")
-        clipped = pooled(batch, lambda maps: clip_above(maps, clip).mean(dim=1))
-        logits = linear(clipped, self.learned("weight_"), self.learned("bias_"))
-        return score_logits(logits, self.config.scorer, self.config.temperature)
+    def _pooled(self, maps: Tensor) -> Features:
+        return clip_above(maps, self.learned("clip_")).mean(dim=1)
 
     def derived(self) -> dict[str, float]:
         """The clip, where there is one."""

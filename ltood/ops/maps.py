@@ -4,14 +4,19 @@ A map has many times the numbers of its mean, so maps go through methods in bloc
 does not grow with the rows of a batch beyond the batch itself.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, Features
+from ltood.core.batches import FeatureBatch, Features, Scores
 from ltood.core.errors import DataError
-from ltood.core.inputs import FitInputs
+from ltood.core.inputs import FitInputs, Need
+from ltood.core.slots import Method
+from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.statistics import distribution
 
 #: Name of the extra array, [N, P, D].
@@ -62,3 +67,41 @@ def map_percentile(inputs: FitInputs, percent: float) -> float:
 
     found = inputs.cached("map_activations", lambda: distribution(values(), "val"))
     return found.percentile(percent)
+
+
+class MapConfig(Protocol):
+    """What the settings of a `MapMethod` say of its score."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores the logits."""
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits."""
+
+
+C = TypeVar("C", bound=MapConfig)
+
+
+class MapMethod(Method[C]):
+    """Base of methods that change maps, pool them, and score the logits of the result."""
+
+    needs: frozenset[Need] = frozenset({Need.HEAD})
+    arrays: tuple[str, ...] = (MAPS,)
+
+    @abstractmethod
+    def _pooled(self, maps: Tensor) -> Features:
+        """Features of changed maps, [n, D], of maps [n, P, D]; rows by themselves."""
+
+    def _fit(self, inputs: FitInputs) -> Self:
+        """Keep the head."""
+        head = inputs.require_head()
+        self.weight_, self.bias_ = head.weight, head.bias
+        return self
+
+    def _score(self, batch: FeatureBatch) -> Scores:
+        """OOD scores, [N] float32; higher means more OOD."""
+        features = pooled(batch, self._pooled)
+        logits = linear(features, self.learned("weight_"), self.learned("bias_"))
+        return score_logits(logits, self.config.scorer, self.config.temperature)
