@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -21,6 +22,7 @@ from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extract import extract
 from ltood.images.arrays import ImageSplit
 from ltood.recipes import TrainingRecipe
+from ltood.training.loop import Run
 from ltood.training.plan import Plan, TrainingConfig
 from ltood.training.train import train
 
@@ -154,6 +156,26 @@ def train_tiny(out, plan, images=None, ranks=None, weights_sha256=None):
         )
     finally:
         torch.set_num_threads(before)
+
+
+def resumed_to_the_bit(folder, plan, monkeypatch, stop_at=8, look_at=lambda run: None):
+    """Whether a training that stops before step `stop_at` and goes on ends as an unbroken one."""
+    train_tiny(folder / "unbroken", plan)
+    check, steps = Run._check_losses, []
+
+    def stop(run):
+        steps.append(run.progress.step)
+        look_at(run)
+        if len(steps) == stop_at:
+            raise KeyboardInterrupt
+        check(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_check_losses", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(folder / "stopped", plan)
+    train_tiny(folder / "stopped", plan)
+    return tree(folder / "stopped") == tree(folder / "unbroken")
 
 
 def _content(split):

@@ -9,7 +9,8 @@ from ltood.core.errors import ConfigError
 from ltood.core.inputs import Need
 from ltood.core.members import Member
 from ltood.core.registry import TRANSDUCTIVE, available, flag, load
-from ltood.core.streams import Memory, StreamMethod, StreamSettings
+from ltood.core.streams import StreamMethod, StreamSettings
+from tests.stream_samples import Counter
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,6 @@ class Counting(StreamMethod[Config]):
 
     def start(self):
         return Counter()
-
-
-class Counter(Memory):
-    def __init__(self):
-        self.seen = 0
-
-    def rate(self, batch):
-        return torch.full((len(batch),), float(self.seen))
-
-    def learn(self, batch):
-        self.seen += len(batch)
 
 
 ROWS = torch.rand(8, 2)

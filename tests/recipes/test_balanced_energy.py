@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from image_samples import TinyImages, make_plan, train_tiny, tree
+from image_samples import TinyImages, make_plan, resumed_to_the_bit, train_tiny
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError
@@ -13,7 +13,6 @@ from ltood.losses.balanced_energy import balanced_energy_loss, log_expected_shar
 from ltood.networks.checkpoint import load_checkpoint, read_head_extras
 from ltood.recipes import energy_oe
 from ltood.recipes.balanced_energy import Config, Entry
-from ltood.training.loop import Run
 
 
 def test_without_powers_and_lift_it_is_energy_oe_to_the_last_bit():
@@ -90,21 +89,7 @@ def test_they_can_follow_the_network_instead(tmp_path):
 
 def test_a_stop_neither_counts_anew_nor_changes_a_bit(tmp_path, monkeypatch):
     plan = make_plan(recipe="balanced_energy", epochs=2, checkpoint_minutes=0.0)
-    train_tiny(tmp_path / "unbroken", plan)
-    look, steps = Run._check_losses, []
-
-    def stop(run):
-        steps.append(run.progress.step)
-        if len(steps) == 8:
-            raise KeyboardInterrupt
-        look(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_check_losses", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(tmp_path / "stopped", plan)
-    train_tiny(tmp_path / "stopped", plan)
-    assert tree(tmp_path / "stopped") == tree(tmp_path / "unbroken")
+    assert resumed_to_the_bit(tmp_path, plan, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from image_samples import make_plan, train_tiny, tree
+from image_samples import make_plan, resumed_to_the_bit
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.building import EntrySpec
@@ -16,7 +16,6 @@ from ltood.losses.tail_prototypes import tail_prototype_loss
 from ltood.networks.checkpoint import read_head_extras
 from ltood.recipes.cocl import Config, Entry
 from ltood.scoring.run import score_store
-from ltood.training.loop import Run
 
 
 def groups(counts, **settings):
@@ -123,21 +122,7 @@ def test_a_tiny_net_learns_the_class_and_the_store_scores_it(tmp_path):
 def test_it_survives_a_stop(tmp_path, monkeypatch):
     training = {"epochs": 2, "optimiser": "adam", "learning_rate": 1e-3, "checkpoint_minutes": 0.0}
     plan = make_plan(recipe="cocl", **training)
-    train_tiny(tmp_path / "unbroken", plan)
-    look, steps = Run._check_losses, []
-
-    def stop(run):
-        steps.append(run.progress.step)
-        if len(steps) == 8:
-            raise KeyboardInterrupt
-        look(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_check_losses", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(tmp_path / "stopped", plan)
-    train_tiny(tmp_path / "stopped", plan)
-    assert tree(tmp_path / "stopped") == tree(tmp_path / "unbroken")
+    assert resumed_to_the_bit(tmp_path, plan, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from image_samples import TinyImages, extract_tiny, make_plan, train_tiny, tree
+from image_samples import TinyImages, extract_tiny, make_plan, resumed_to_the_bit, train_tiny
 from outlier_samples import GoldenStep, train_and_extract
 from rank_samples import run_ranks
 from safetensors.torch import load_file
@@ -20,7 +20,6 @@ from ltood.recipes._tail_crops import pasted
 from ltood.recipes.eat import Config, Entry
 from ltood.scoring.run import score_store
 from ltood.store.features import FeatureStore
-from ltood.training.loop import Run
 
 TRAINING = {"optimiser": "adam", "learning_rate": 1e-3}
 SMALL = {"outlier_classes": 2}
@@ -145,21 +144,7 @@ def test_it_survives_a_stop(tmp_path, monkeypatch):
     plan = make_plan(
         recipe="eat", recipe_settings=SMALL, epochs=2, checkpoint_minutes=0.0, ema=0.5, **TRAINING
     )
-    train_tiny(tmp_path / "unbroken", plan)
-    look, steps = Run._check_losses, []
-
-    def stop(run):
-        steps.append(run.progress.step)
-        if len(steps) == 8:
-            raise KeyboardInterrupt
-        look(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_check_losses", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(tmp_path / "stopped", plan)
-    train_tiny(tmp_path / "stopped", plan)
-    assert tree(tmp_path / "stopped") == tree(tmp_path / "unbroken")
+    assert resumed_to_the_bit(tmp_path, plan, monkeypatch)
     backbone, _ = load_checkpoint(tmp_path / "stopped")
     extras = read_head_extras(tmp_path / "stopped")
     mean = torch.from_numpy(extras["expert_weight"].mean(0))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import load_golden
-from image_samples import make_plan, train_tiny, tree
+from image_samples import make_plan, resumed_to_the_bit, train_tiny, tree
 from outlier_samples import GoldenStep, train_and_extract
 
 from ltood.core.errors import ConfigError, DataError
@@ -16,7 +16,6 @@ from ltood.recipes._class_pool import ClassPool
 from ltood.recipes.cocl import Cocl
 from ltood.recipes.cocl import Config as CoclConfig
 from ltood.recipes.imood import Config, Entry
-from ltood.training.loop import Run
 
 TINY = ClassPrior(np.array([24, 12, 6]))
 
@@ -255,23 +254,13 @@ def test_mixed_precision_leaves_the_detector_in_float32(base, auxiliary):
 def test_a_pool_survives_a_stop(tmp_path, monkeypatch):
     training = {"epochs": 3, "optimiser": "adam", "learning_rate": 1e-3, "checkpoint_minutes": 0.0}
     plan = make_plan(recipe="imood", recipe_settings={"base": "maha"}, **training)
-    train_tiny(tmp_path / "unbroken", plan)
-    ready, look, steps = [], Run._check_losses, []
+    ready = []
 
-    def stop(run):
-        steps.append(run.progress.step)
+    def note(run):
         ready.append(run.recipe.pool.ready())
-        if len(steps) == 21:
-            raise KeyboardInterrupt
-        look(run)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_check_losses", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(tmp_path / "stopped", plan)
+    assert resumed_to_the_bit(tmp_path, plan, monkeypatch, stop_at=21, look_at=note)
     assert ready[-1]
-    train_tiny(tmp_path / "stopped", plan)
-    assert tree(tmp_path / "stopped") == tree(tmp_path / "unbroken")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError, MissingNeedError, StoreError
-from ltood.core.streams import Memory, StreamMethod, StreamSettings
+from ltood.core.streams import StreamMethod, StreamSettings
 from ltood.scoring import spool
 from ltood.scoring.run import score_store
 from ltood.scoring.session import ScoringSession
@@ -17,6 +16,7 @@ from ltood.store.exchange import export_split
 from ltood.store.features import FeatureStore
 from ltood.store.scores import ScoreStore, copy_scores
 from tests.comparing.compare_samples import make_store
+from tests.stream_samples import Counter
 
 SPLITS = ("test", "ood_far", "ood_near")
 
@@ -35,17 +35,6 @@ class Counting(StreamMethod[Config]):
 
     def start(self):
         return Counter()
-
-
-class Counter(Memory):
-    def __init__(self):
-        self.seen = 0
-
-    def rate(self, batch):
-        return torch.full((len(batch),), float(self.seen))
-
-    def learn(self, batch):
-        self.seen += len(batch)
 
 
 class Alone(Counting):
