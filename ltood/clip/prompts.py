@@ -100,7 +100,7 @@ def tokenise(texts: Sequence[str], vocabulary: Vocabulary) -> PromptTokens:
 
 
 def learned_prompts(names: Sequence[str], num_context: int, vocabulary: Vocabulary) -> PromptTokens:
-    """Token ids of `X X X X name.`, with `num_context` placeholders for context vectors.
+    """Token ids of `X X X X name.`; context vectors take the place of the `num_context` X.
 
     Underscores in names become spaces.
 

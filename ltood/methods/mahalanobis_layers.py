@@ -66,7 +66,7 @@ class MahalanobisLayers(Method[Config]):
         distances = torch.cat([self._distances(batch) for batch in batches])
         centre = distances.mean(dim=0)
         spread = (distances - centre).square().mean(dim=0).sqrt()
-        # What rounding leaves of equal distances is no unit.
+        # What rounding leaves of equal distances cannot serve as a unit.
         varies = spread > _ROUNDING * distances.abs().amax(dim=0)
         self.centre_, self.spread_ = centre, torch.where(varies, spread, 1.0)
         return self

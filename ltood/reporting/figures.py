@@ -1,6 +1,6 @@
 """Figures of the report as inline SVG: same input, same bytes, colours from the page.
 
-Matplotlib draws with placeholder colours that are then replaced by the page's CSS
+Matplotlib draws with colours of no other use, which are then replaced by the page's CSS
 variables, so that a figure follows the reader's light or dark theme; text stays text.
 The figures are made without `pyplot`: no global state, no display.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.floating[Any]]
 
-#: Each role in the figures: the placeholder that matplotlib draws, the page's variable.
+#: Each role in the figures, and the colour that stands for the page's variable of that name.
 _ROLES = {
     "ink": "#010101",
     "muted": "#020202",

@@ -99,7 +99,7 @@ def test_names_stand_where_they_are_told(position, expected):
     assert rows.shape == (16, tower.width)
 
 
-def test_the_text_is_placeholders_the_name_and_a_full_stop():
+def test_the_text_is_context_the_name_and_a_full_stop():
     vocabulary = ops.clip_vocabulary(77)
     prompts = ops.learned_prompts(["golden_retriever", "kite (bird of prey)"], 3, vocabulary)
     assert prompts.tokens[0, :8].tolist() == [49406, 343, 343, 343, 3878, 28394, 269, 49407]

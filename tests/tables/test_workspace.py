@@ -64,7 +64,7 @@ def test_a_cell_has_the_files_of_now(tmp_path, cell, name, inside):
     deep = root / "deep" / "er"
     deep.mkdir(parents=True)
     assert workspace.repository(deep) == root
-    # Twice: what is there already is no obstacle, and work goes on.
+    # Twice: what is there already stands in nobody's way, and work goes on.
     for turn in range(2):
         folder = workspace.prepare(root, "small", cell)
         assert folder.is_relative_to(root / ".dvc" / "tmp" / "exps")
