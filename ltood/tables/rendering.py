@@ -162,6 +162,8 @@ def notes(filled: Filled) -> list[str]:
             f"Behind the best: difference of mean AUROC to {filled.best}, with its 95 % bootstrap "
             "interval over seeds and images, drawn alike for both; n.s.: the interval holds 0."
         )
+    if apart := _for_tuning(filled):
+        found.append(f"Kept for tuning, and in no figure here: {', '.join(apart)}.")
     flags = dict.fromkeys(flag for line in filled.lines for flag in line.row.flags)
     flags |= dict.fromkeys(flag for item in table.published for flag in item.flags)
     found += [f"{flag}: {FLAGS[flag]}." for flag in flags]
@@ -172,6 +174,13 @@ def notes(filled: Filled) -> list[str]:
         for seed, reason in line.missing.items():
             found.append(f"{line.row.name}, seed {seed}: {reason}.".replace("..", "."))
     return [*found, *table.notes]
+
+
+def _for_tuning(filled: Filled) -> list[str]:
+    """Names of the sets of outliers to tune on that the table's settings name."""
+    datasets = filled.table.params.get("datasets") or {}
+    named = [item for section in datasets.values() for item in (section or {}).get("val_ood", ())]
+    return list(dict.fromkeys(item.partition("=")[0] for item in named))
 
 
 def as_text(filled: Filled) -> str:

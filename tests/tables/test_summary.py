@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ltood.tables.rendering import FORMATS, as_csv, as_html, as_latex, as_markdo
 from ltood.tables.scheduling import run_table
 from ltood.tables.statistics import Drawn, differences
 from ltood.tables.summary import fill
-from tests.tables.table_samples import failing, make_table, pretended, scores_of
+from tests.tables.table_samples import CONTENT, failing, make_table, pretended, scores_of
 
 
 def filled_by(folder, runner, table=None):
@@ -136,6 +137,12 @@ def test_openood_columns(filled):
     assert [row[5] for row in rows] == ["False", "False", "True"]
     assert rows[0][3] == ""  # the table has no group far
     assert "±" in rows[0][2]
+
+
+def test_sets_to_tune_on_are_named(tmp_path):
+    params = {**CONTENT["params"], "datasets": {"demo": {"val_ood": ["tin=lists/val_tin.txt"]}}}
+    filled = replace(filled_by(tmp_path, pretended), table=replace(make_table(), params=params))
+    assert "Kept for tuning, and in no figure here: tin." in as_text(filled)
 
 
 def test_gaps_say_why(tmp_path):
