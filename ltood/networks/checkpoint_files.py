@@ -4,7 +4,8 @@
     checkpoint/checkpoint.json     all inputs of the training, and digests of everything here
     checkpoint/head_extras.safetensors
                                    what the recipe learned for stage two, where it did
-    checkpoint/history.csv         loss terms and validation accuracy by epoch, where it trained
+    checkpoint/history.csv         learning rate, loss terms, validation accuracy and loss by epoch,
+                                   where it trained
 
 `checkpoint.json` is written last, so a folder that holds it is whole. Every file is bound to it by
 its SHA-256, and it is bound to itself by the digest of its own content. No time of day or duration

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import write_atomically
-from ltood.training.batches import Batches, as_input
+from ltood.training.batches import Batches
 from ltood.training.counted import derive_seed
 from ltood.training.forward import Forward
-from ltood.training.pixels import ImageProvider, pixels_of
 from ltood.training.plan import Plan, TrainingConfig, learning_rate
 from ltood.training.sharing import all_reduce_gradients
 from ltood.training.stepping import ExponentialMovingAverage, micro_batches
+from ltood.training.validation import Seen, Validation
 from ltood.training.work import STATE
 
 #: Check losses for NaN every so many steps on a GPU; each check synchronises it.
@@ -56,7 +55,7 @@ class Run:
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.backbone = backbone.to(device).to(memory_format=self.layout)
         self.recipe = recipe.to(device)
-        self.val = _validation(data, backbone, device)
+        self.val = Validation(data, backbone, device, self.layout)
         self.check_steps = _CHECK_STEPS if on_gpu else 1
         # First, because it replaces batch norms where there are several ranks.
         self.forward = Forward(backbone, device, precision, self.ranks)
@@ -79,8 +78,7 @@ class Run:
     def close(self) -> None:
         """End the threads that decode."""
         self.batches.close()
-        if self.val is not None:
-            self.val[0].close()
+        self.val.close()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state; an empty one is a fresh start."""
@@ -219,10 +217,11 @@ class Run:
             **means,
             "loss": sum(means.values()),
             "val_accuracy": None,
+            "val_loss": None,
         }
         if validates:
             with self.averaged.applied():
-                row["val_accuracy"] = self._val_accuracy()
+                row["val_accuracy"], row["val_loss"] = self._validate()
         self.progress = Progress(done, history=[*self.progress.history, row])
         reports = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
         if reports and self.ranks.rank == 0:
@@ -243,34 +242,10 @@ class Run:
             f"{words}, {left / 60:,.0f} min left" if left > 90 else f"{words}, {left:,.0f} s left"
         )
 
-    @torch.no_grad()
-    def _val_accuracy(self) -> float | None:
-        """Fraction of validation images whose largest class logit is right."""
-        if self.val is None:
-            return None
+    def _validate(self) -> Seen:
+        """Accuracy and cross entropy on the validation images."""
         self.backbone.eval()
-        right = start = 0
-        pixels, labels = self.val
-        # Closed here: an error's traceback would keep the threads of a half-read split alive.
-        with closing(pixels.blocks()) as blocks:
-            for images in blocks:
-                output = self.forward.alone(as_input(images, self.layout))
-                wanted = labels[start : start + len(images)]
-                found = self.recipe.class_logits(output).argmax(dim=1)
-                right += int((found == wanted).sum())
-                start += len(images)
-        return right / len(labels)
-
-
-def _validation(
-    data: ImageData, backbone: Backbone, device: torch.device
-) -> tuple[ImageProvider, Tensor] | None:
-    """Pixels and labels [N] of the validation split, or None; every rank computes all of it."""
-    if "val" not in data.splits():
-        return None
-    source = data.source("val")
-    labels = torch.from_numpy(source.labels.copy()).to(device)
-    return pixels_of(source, backbone, device, Ranks()), labels
+        return self.val.look(lambda images: self.recipe.class_logits(self.forward.alone(images)))
 
 
 def _optimiser(

@@ -283,7 +283,7 @@ def test_threads_end_when_somebody_interrupts(files, tmp_path, monkeypatch, mome
     if moment == "a step":
         monkeypatch.setattr(GreedyRecipe, "losses", interrupted)
     else:
-        monkeypatch.setattr(Run, "_val_accuracy", interrupted_look(interrupted))
+        monkeypatch.setattr(Run, "_validate", interrupted_look(interrupted))
     with pytest.raises(KeyboardInterrupt) as caught:
         train_tiny(tmp_path / "out", make_plan(), files)
     assert caught.tb is not None
@@ -293,7 +293,7 @@ def test_threads_end_when_somebody_interrupts(files, tmp_path, monkeypatch, mome
 
 def interrupted_look(interrupted):
     """The look at the validation split, of which the network is interrupted."""
-    look = Run._val_accuracy
+    look = Run._validate
 
     def changed(run):
         run.backbone.forward = interrupted

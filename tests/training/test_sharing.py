@@ -41,7 +41,7 @@ def test_two_ranks_train_as_one(tmp_path, recipe):
     )
     rows = [(tmp_path / name / HISTORY).read_text().splitlines() for name in ("two", "one")]
     assert rows[0][0] == rows[1][0]
-    losses = [[float(row.split(",")[-2]) for row in history[1:]] for history in rows]
+    losses = [[float(row.split(",")[-3]) for row in history[1:]] for history in rows]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 

@@ -77,7 +77,7 @@ def test_a_finished_checkpoint_holds_three_files_and_no_clock(undisturbed):
 
 def test_history_has_a_row_for_each_epoch(undisturbed):
     rows = list(csv.DictReader(undisturbed["history.csv"].decode().splitlines()))
-    names = ["epoch", "learning_rate", "cross_entropy", "loss", "val_accuracy"]
+    names = ["epoch", "learning_rate", "cross_entropy", "loss", "val_accuracy", "val_loss"]
     assert list(rows[0]) == names
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(row["loss"] == row["cross_entropy"] for row in rows)
@@ -149,7 +149,9 @@ def test_everything_a_recipe_carries_survives_a_stop(tmp_path, monkeypatch, gree
     backbone, _ = load_checkpoint(tmp_path / "straight")
     assert backbone.head_arrays()["extra_weight"].shape == (1, 128)
     history = (tmp_path / "straight" / "history.csv").read_text()
-    assert history.startswith("epoch,learning_rate,classes,views,outliers,loss,val_accuracy\n")
+    assert history.startswith(
+        "epoch,learning_rate,classes,views,outliers,loss,val_accuracy,val_loss\n"
+    )
 
 
 def test_weights_of_a_recipe_are_trained(tmp_path, monkeypatch):
