@@ -1,15 +1,7 @@
-"""Figures of the report as inline SVG: same input, same bytes, colours from the page.
+"""Figures of the report: what each of them draws, whatever it is drawn for."""
 
-Matplotlib draws with colours of no other use, which are then replaced by the page's CSS
-variables, so that a figure follows the reader's light or dark theme; text stays text.
-The figures are made without `pyplot`: no global state, no display.
-"""
-
-import hashlib
 import math
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,50 +9,13 @@ from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS
 from ltood.metrics.curves import Curve
+from ltood.reporting.drawing import ROLES, Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.typing import RcKeyType
 
 Values = NDArray[np.floating[Any]]
 
-#: Each role in the figures, and the colour that stands for the page's variable of that name.
-_ROLES = {
-    "ink": "#010101",
-    "muted": "#020202",
-    "grid": "#030303",
-    "id": "#040404",
-    "ood": "#050505",
-    "many": "#060606",
-    "medium": "#070707",
-    "few": "#080808",
-    **{
-        f"s{number}": f"#{number + 16:02x}{number + 16:02x}{number + 16:02x}" for number in range(8)
-    },
-}
-_STYLE: "dict[RcKeyType, object]" = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ltood",
-    "font.size": 8.5,
-    "text.parse_math": False,
-    "axes.edgecolor": _ROLES["grid"],
-    "axes.labelcolor": _ROLES["ink"],
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _ROLES["grid"],
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": _ROLES["ink"],
-    "lines.linewidth": 1.6,
-    "text.color": _ROLES["ink"],
-    "xtick.color": _ROLES["muted"],
-    "ytick.color": _ROLES["muted"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-}
 #: Sets beyond eight share a colour but never a colour and a dash.
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 #: More names than this would cover one another.
@@ -74,7 +29,7 @@ def histogram(
     bins: Values,
     thresholds: Mapping[str, float],
     label: str,
-) -> str:
+) -> Drawing:
     """Scores of ID images (stacked by class group) against those of one OOD set.
 
     Args:
@@ -84,9 +39,6 @@ def histogram(
         bins: Bin borders, [B + 1].
         thresholds: Scores that keep 95 % of a side, by side ("ood", "id").
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
 
     def draw(axes: "Axes") -> None:
@@ -94,16 +46,16 @@ def histogram(
         for name, shares in id_shares.items():
             top = base + 100 * shares
             text = "ID" if name == "id" else f"ID, {name}"
-            axes.stairs(top, bins, baseline=base, fill=True, color=_ROLES[name], label=text)
+            axes.stairs(top, bins, baseline=base, fill=True, color=ROLES[name], label=text)
             base = top
-        axes.stairs(100 * ood_shares, bins, fill=True, color=_ROLES["ood"], alpha=0.25)
-        axes.stairs(100 * ood_shares, bins, color=_ROLES["ood"], linewidth=1.6, label="OOD")
+        axes.stairs(100 * ood_shares, bins, fill=True, color=ROLES["ood"], alpha=0.25)
+        axes.stairs(100 * ood_shares, bins, color=ROLES["ood"], linewidth=1.6, label="OOD")
         for side, dashes, text in (
             ("ood", (0, (4, 2)), "95 % of OOD to its right"),
             ("id", (0, (1.5, 1.5)), "95 % of ID to its left"),
         ):
             place = float(np.clip(thresholds[side], bins[0], bins[-1]))
-            axes.axvline(place, color=_ROLES[side], linewidth=1.2, linestyle=dashes, label=text)
+            axes.axvline(place, color=ROLES[side], linewidth=1.2, linestyle=dashes, label=text)
         axes.set_xlabel("OOD score")
         axes.set_ylabel("images, % of their side")
         axes.set_xlim(bins[0], bins[-1])
@@ -111,37 +63,32 @@ def histogram(
         axes.grid(visible=False, axis="x")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5)
 
-    return _render(draw, (4.2, 2.7), label)
+    return Drawing(draw, (4.2, 2.7), label)
 
 
-def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> str:
+def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> Drawing:
     """ROC curve of one OOD set; both FPR95 conventions are points on it.
 
     Args:
         curve: ID images flagged (x) and OOD images caught (y).
         marks: Points (x, y) by name: "ood" and "id", the side held at 95 %.
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
 
     def draw(axes: "Axes") -> None:
-        axes.plot([0, 100], [0, 100], color=_ROLES["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
-        axes.plot(100 * curve.x, 100 * curve.y, color=_ROLES["ink"])
+        axes.plot([0, 100], [0, 100], color=ROLES["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.plot(100 * curve.x, 100 * curve.y, color=ROLES["ink"])
         for side, marker, text in (("ood", "o", "95 % OOD caught"), ("id", "s", "95 % ID kept")):
             if side in marks:
                 x, y = marks[side]
-                axes.plot(
-                    [100 * x], [100 * y], marker, color=_ROLES[side], markersize=6, label=text
-                )
+                axes.plot([100 * x], [100 * y], marker, color=ROLES[side], markersize=6, label=text)
         _percent_axes(axes, "ID flagged, %", "OOD caught, %")
         axes.legend(loc="lower right", fontsize=7.5)
 
-    return _render(draw, (2.9, 2.7), label)
+    return Drawing(draw, (2.9, 2.7), label)
 
 
-def precision_recall(ood_curve: Curve, id_curve: Curve, share_ood: float, label: str) -> str:
+def precision_recall(ood_curve: Curve, id_curve: Curve, share_ood: float, label: str) -> Drawing:
     """Precision over recall of one OOD set, once for each side as positive.
 
     Args:
@@ -149,9 +96,6 @@ def precision_recall(ood_curve: Curve, id_curve: Curve, share_ood: float, label:
         id_curve: The same with ID positive.
         share_ood: Precision with OOD positive of a detector that flags everything.
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
 
     def draw(axes: "Axes") -> None:
@@ -159,36 +103,36 @@ def precision_recall(ood_curve: Curve, id_curve: Curve, share_ood: float, label:
             (ood_curve, "ood", share_ood, "solid", "OOD positive"),
             (id_curve, "id", 1 - share_ood, (0, (5, 1.5)), "ID positive"),
         ):
-            axes.axhline(100 * level, color=_ROLES[role], linewidth=0.8, linestyle=(0, (2, 2)))
+            axes.axhline(100 * level, color=ROLES[role], linewidth=0.8, linestyle=(0, (2, 2)))
             axes.plot(
                 100 * curve.x,
                 100 * curve.y,
-                color=_ROLES[role],
+                color=ROLES[role],
                 linestyle=dashes,
                 label=text,
             )
         _percent_axes(axes, "recall, %", "precision, %")
         axes.legend(loc="lower left", fontsize=7.5)
 
-    return _render(draw, (2.9, 2.7), label)
+    return Drawing(draw, (2.9, 2.7), label)
 
 
-def overlay(curves: Mapping[str, Curve], axis_names: tuple[str, str], label: str) -> str:
-    """One line per OOD set in a joint figure; returns an `<svg>` element."""
+def overlay(curves: Mapping[str, Curve], axis_names: tuple[str, str], label: str) -> Drawing:
+    """One line per OOD set in a joint figure."""
 
     def draw(axes: "Axes") -> None:
         for number, (name, curve) in enumerate(curves.items()):
             axes.plot(
                 100 * curve.x,
                 100 * curve.y,
-                color=_ROLES[f"s{number % 8}"],
+                color=ROLES[f"s{number % 8}"],
                 linestyle=_DASHES[(number + number // 8) % len(_DASHES)],
                 label=_short(name, 24),
             )
         _percent_axes(axes, *axis_names)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7.5)
 
-    return _render(draw, (4.0, 3.6 + 0.17 * math.ceil(len(curves) / 2)), label)
+    return Drawing(draw, (4.0, 3.6 + 0.17 * math.ceil(len(curves) / 2)), label)
 
 
 def class_accuracy(
@@ -197,7 +141,7 @@ def class_accuracy(
     names: Sequence[str],
     groups: Sequence[str],
     label: str,
-) -> str:
+) -> Drawing:
     """Accuracy of each class over its number of training images.
 
     Args:
@@ -206,9 +150,6 @@ def class_accuracy(
         names: Class names, written at the points where they fit.
         groups: Group of each class.
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
     member = np.asarray(groups)
 
@@ -219,7 +160,7 @@ def class_accuracy(
                 counts[rows],
                 100 * accuracies[rows],
                 _MARKERS[group],
-                color=_ROLES[group],
+                color=ROLES[group],
                 markersize=6 if len(counts) <= _NAMED_CLASSES else 3.5,
                 alpha=0.9,
                 label=group,
@@ -240,13 +181,13 @@ def class_accuracy(
                     textcoords="offset points",
                     ha="center",
                     fontsize=7,
-                    color=_ROLES["muted"],
+                    color=ROLES["muted"],
                 )
         axes.set_xlabel("training images of the class (logarithmic)")
         axes.set_ylabel("accuracy, %")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, fontsize=7.5)
 
-    return _render(draw, (4.6, 3.2), label)
+    return Drawing(draw, (4.6, 3.2), label)
 
 
 def labels_above(
@@ -270,15 +211,12 @@ def labels_above(
     return above
 
 
-def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> str:
+def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> Drawing:
     """Bars of the three class groups for each OOD set.
 
     Args:
         rows: Fractions by OOD set, then by group; None leaves the bar out.
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
 
     def draw(axes: "Axes") -> None:
@@ -287,9 +225,9 @@ def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> st
             shares = [values[group] for values in rows.values()]
             offset = 0.26 * (1 - number)
             lengths = [100 * (share or 0.0) for share in shares]
-            bars = axes.barh(places + offset, lengths, 0.24, color=_ROLES[group], label=group)
+            bars = axes.barh(places + offset, lengths, 0.24, color=ROLES[group], label=group)
             texts = ["" if share is None else f"{100 * share:.1f}" for share in shares]
-            axes.bar_label(bars, texts, fontsize=7, padding=2, color=_ROLES["muted"])
+            axes.bar_label(bars, texts, fontsize=7, padding=2, color=ROLES["muted"])
         axes.set_yticks(places, [_short(name, 24) for name in rows])
         axes.set_xlabel("ID images flagged while 95 % of OOD are caught, %")
         axes.margins(x=0.12)
@@ -298,31 +236,28 @@ def group_bars(rows: Mapping[str, Mapping[str, float | None]], label: str) -> st
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5, borderaxespad=0.2
         )
 
-    return _render(draw, (4.6, max(2.2, 0.9 + 0.5 * len(rows))), label)
+    return Drawing(draw, (4.6, max(2.2, 0.9 + 0.5 * len(rows))), label)
 
 
-def mean_ranks(ranks: Mapping[str, tuple[float, float]], chosen: str, label: str) -> str:
+def mean_ranks(ranks: Mapping[str, tuple[float, float]], chosen: str, label: str) -> Drawing:
     """Mean rank of each candidate with its standard error, best on top.
 
     Args:
         ranks: Mean rank and its standard error by candidate.
         chosen: The candidate that stands out.
         label: What the figure shows, for readers who do not see it.
-
-    Returns:
-        An `<svg>` element.
     """
 
     def draw(axes: "Axes") -> None:
         places = np.arange(len(ranks))[::-1]
         for place, (name, (rank, error)) in zip(places, ranks.items(), strict=True):
-            colour = _ROLES["id" if name == chosen else "muted"]
+            colour = ROLES["id" if name == chosen else "muted"]
             axes.errorbar(rank, place, xerr=error, fmt="o", color=colour, markersize=4, capsize=2)
         axes.set_yticks(places, [_short(name, 40) for name in ranks])
         axes.set_xlabel("mean rank, 1 is best; bars: one standard error")
         axes.grid(visible=False, axis="y")
 
-    return _render(draw, (5.4, max(1.6, 0.8 + 0.21 * len(ranks))), label)
+    return Drawing(draw, (5.4, max(1.6, 0.8 + 0.21 * len(ranks))), label)
 
 
 def _short(name: str, length: int) -> str:
@@ -338,53 +273,3 @@ def _percent_axes(axes: "Axes", x_name: str, y_name: str) -> None:
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-
-
-def _render(draw: Callable[["Axes"], None], inches: tuple[float, float], label: str) -> str:
-    from io import StringIO
-
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        # The page's fonts draw the text; matplotlib's own need not know every script.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        # The reader's own matplotlibrc must not change the bytes.
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=inches, layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
-        text = StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    return _for_page(text.getvalue(), label)
-
-
-def _for_page(svg: str, label: str) -> str:
-    """Make a stand-alone SVG file part of a page: themed, named, without links or clashes."""
-    from markupsafe import escape
-
-    start = svg.index("<svg")
-    head_end = svg.index(">", start)
-    view = re.search(r'viewBox="([^"]+)"', svg[start:head_end])
-    assert view is not None
-    body = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", svg[head_end + 1 :], flags=re.S)
-    # Two figures on one page would otherwise share ids, and the second use the first's parts.
-    name = "f" + hashlib.sha256((label + body).encode()).hexdigest()[:8]
-    # Only inside tags: the text between them may hold anything, such as a set called "0.1234".
-    body = re.sub(r"<[^>]*>", lambda tag: _themed_tag(tag[0], name), body)
-    body = re.sub(r"\n\s*", "\n", body).strip()
-    return f'<svg role="img" aria-label="{escape(label)}" viewBox="{view[1]}">{body}'
-
-
-def _themed_tag(tag: str, name: str) -> str:
-    tag = tag.replace("xlink:href", "href")
-    tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
-    tag = re.sub(r' transform="rotate\(-0 [^"]*"', "", tag)
-    # Two decimals of a point are finer than any screen and a third of the bytes.
-    tag = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
-    for role, colour in _ROLES.items():
-        tag = tag.replace(colour, f"var(--{role})")
-    return re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{name}-", tag)

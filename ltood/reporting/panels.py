@@ -11,6 +11,7 @@ from ltood.core.prior import GROUPS
 from ltood.evaluation.comparison import Comparison
 from ltood.metrics import curves
 from ltood.reporting import figures
+from ltood.reporting.drawing import Drawing
 from ltood.reporting.tables import percent
 
 Values = NDArray[np.floating[Any]]
@@ -21,10 +22,15 @@ _SUMMARY = ("auroc", "fpr95_ood_pos", "fpr95_id_pos", "ap_out", "ap_in")
 
 @dataclass(frozen=True)
 class Panel:
-    """An `<svg>` element with the sentence printed below it."""
+    """A figure with the sentence printed below it."""
 
-    svg: str
+    drawing: Drawing
     caption: str
+
+    @property
+    def svg(self) -> str:
+        """An `<svg>` element."""
+        return self.drawing.svg
 
 
 @dataclass(frozen=True)

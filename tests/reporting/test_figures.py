@@ -9,7 +9,7 @@ from ltood.reporting import figures
 def test_stacked_histogram_reaches_the_sum_of_its_groups():
     bins = np.array([0.0, 1.0, 2.0])
     parts = {"many": np.array([0.5, 0.0]), "few": np.array([0.25, 0.25])}
-    svg = figures.histogram(parts, np.array([0.0, 1.0]), bins, {"ood": 1.0, "id": 1.5}, "H")
+    svg = figures.histogram(parts, np.array([0.0, 1.0]), bins, {"ood": 1.0, "id": 1.5}, "H").svg
     assert 'aria-label="H"' in svg
     assert "ID, many" in svg
     assert "ID, medium" not in svg
