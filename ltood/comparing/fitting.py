@@ -103,6 +103,12 @@ class View:
             found["normaliser"] = row.slot.entry.derived()
         return {**found, "method": method.slot.entry.derived()}
 
+    def needs(self, method: FittedMethod, row: FittedRow) -> list[str]:
+        """What the entries of one row need beyond the rows they score, by name."""
+        own = self.session.calibrator
+        entries = (method.slot.entry, row.slot.entry, *([] if own is None else [own]))
+        return sorted({need.name.lower() for entry in entries for need in entry.needs})
+
 
 def spec_of(settings: Sections, package: str, name: str) -> EntrySpec:
     """An entry with its section of the settings, or its defaults."""

@@ -202,6 +202,8 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         line |= {key: row["stream"][key] for key in ("transductive", "orders")}
         spread = _by_ending(row["stream"]["std"])
         per_set |= {f"{ending}@std": values for ending, values in spread.items()}
+    for name, bounds in row.get("uncertainty", {}).items():
+        line |= {f"{name}_{key}": value for key, value in bounds.items()}
     line |= row["id"]
     line |= {f"{key}/id": value for key, value in row.get("failures", {}).items()}
     for ending, values in per_set.items():

@@ -1,12 +1,13 @@
 """Outcome of each row of a comparison: a result, or the reason why there is none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ltood.comparing.plan import Combination
 from ltood.comparing.timing import Timing
 from ltood.core.outcomes import Failed
+from ltood.evaluation.delong import AurocSpread
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Ok:
         settings: All settings by slot.
         derived: What fitting derived from data, by slot.
         metrics: Sections of metrics, as in metrics.json, with `false_alarms` by class group.
+        needs: Names of what its entries need beyond the rows they score, such as "aux".
         calibrate: Time of the calibrator, the same for all rows behind it.
         fit: Time of fitting the method, the same for all rows with its scores.
         score: Time of scoring with the method, the same for all rows with its scores.
@@ -26,6 +28,7 @@ class Ok:
     settings: Mapping[str, Any]
     derived: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    needs: Sequence[str]
     calibrate: Timing
     fit: Timing
     score: Timing
@@ -55,6 +58,7 @@ def leaderboard(
                     **names,
                     "status": "ok",
                     **outcome.metrics,
+                    "needs": list(outcome.needs),
                     "settings": outcome.settings,
                     "in_use": outcome.derived,
                 }
@@ -68,6 +72,19 @@ def leaderboard(
         "auroc": {line["title"]: line["mean"]["auroc"] for line in done},
         "rows": [*done, *failed],
         "left_out": left_out,
+    }
+
+
+def with_intervals(
+    done: Mapping[Combination, Ok], spread: AurocSpread[Combination]
+) -> dict[Combination, Ok]:
+    """Results with the section `uncertainty`; see `AurocSpread.of`."""
+    if not done:
+        return {}
+    found = spread.of({row: outcome.metrics["mean"]["auroc"] for row, outcome in done.items()})
+    return {
+        row: replace(outcome, metrics={**outcome.metrics, "uncertainty": found[row]})
+        for row, outcome in done.items()
     }
 
 

@@ -22,7 +22,7 @@ from ltood.comparing.fitting import (
     fit_view,
     spec_of,
 )
-from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings
+from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings, with_intervals
 from ltood.comparing.plan import Combination, Config, Sections
 from ltood.comparing.scores import ScoreKeeper
 from ltood.comparing.streaming import apart, play_all
@@ -33,6 +33,7 @@ from ltood.core.errors import StoreError
 from ltood.core.outcomes import Failed, attempt
 from ltood.evaluation.binding import bind
 from ltood.evaluation.config import SetGroups
+from ltood.evaluation.delong import AurocSpread
 from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import PairMethod, read_together
@@ -100,10 +101,14 @@ def compare(
         views += [view] if view else []
         failures |= failed
     views, streams = apart(views)
-    done, failed = _read(session, views, groups, timer, keeper)
+    spread = AurocSpread[Combination]()
+    done, failed = _read(session, views, groups, timer, keeper, spread)
+    done = with_intervals(done, spread)
     played, fallen = play_all(streams, groups, timer)
     done, failed = done | played, failed | fallen
-    outcomes = {row: done.get(row) or (failures | failed)[row] for row in combinations}
+    outcomes: dict[Combination, Outcome] = {
+        row: done.get(row) or (failures | failed)[row] for row in combinations
+    }
     board = bind(leaderboard(outcomes, named), features=store.fingerprint)
     if keeper is not None:
         keeper.write(board, store.fingerprint)
@@ -123,7 +128,8 @@ def _read(
     groups: SetGroups,
     timer: Timer,
     keeper: ScoreKeeper | None,
-) -> tuple[dict[Combination, Outcome], Failures]:
+    spread: AurocSpread[Combination],
+) -> tuple[dict[Combination, Ok], Failures]:
     """Read the test rows and the OOD sets once, and evaluate all rows."""
     store = session.store
     prior = store.prior()
@@ -140,10 +146,11 @@ def _read(
         if split == "test" or split in shifted:
             known[split] = scores
             continue
+        spread.add(split, known["test"], scores)
         for combination, rows in scores.items():
             known_rows = {name: of[combination] for name, of in known.items()}
             found.setdefault(combination, Found(known_rows, prior)).add(split, rows)
-    done: dict[Combination, Outcome] = {}
+    done: dict[Combination, Ok] = {}
     for view in views:
         for method in view.methods:
             for row in method.rows:
@@ -151,6 +158,7 @@ def _read(
                     view.settings(method, row),
                     view.derived(method, row),
                     found[row.combination].sections(groups),
+                    view.needs(method, row),
                     view.time,
                     method.fit,
                     method.score,

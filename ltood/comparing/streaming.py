@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ltood.comparing.fitting import Failures, FittedMethod, View
-from ltood.comparing.outcomes import Ok, Outcome
+from ltood.comparing.outcomes import Ok
 from ltood.comparing.plan import Combination
 from ltood.comparing.timing import Timer
 from ltood.core.outcomes import Failed, attempt
@@ -52,7 +52,7 @@ def apart(views: Sequence[View]) -> tuple[list[View], list[View]]:
 
 def play_all(
     views: Sequence[View], groups: SetGroups, timer: Timer
-) -> tuple[dict[Combination, Outcome], Failures]:
+) -> tuple[dict[Combination, Ok], Failures]:
     """Results of all methods that score streams, and those that failed.
 
     Args:
@@ -60,7 +60,7 @@ def play_all(
         groups: OOD sets over which further means are taken.
         timer: Where seconds are counted.
     """
-    done: dict[Combination, Outcome] = {}
+    done: dict[Combination, Ok] = {}
     failures: Failures = {}
     for view in views:
         for method in view.methods:
@@ -74,6 +74,7 @@ def play_all(
                     view.settings(method, row),
                     view.derived(method, row),
                     found,
+                    view.needs(method, row),
                     view.time,
                     method.fit,
                     method.score,

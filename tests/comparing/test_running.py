@@ -184,3 +184,19 @@ def test_bad_settings_are_refused_before_the_work(store, monkeypatch):
     assert read == []
     # Sections of entries that are not compared do not matter.
     compare(store, Config(("energy",)), {"methods": {"knn": {"kk": 3}}}, device="cpu")
+
+
+def test_rows_have_intervals_and_needs(store):
+    config = Config(("energy", "knn", "mahalanobis"))
+    board, _ = compare(store, config, {"methods": {"knn": {"k": 3}}}, device="cpu")
+    best, *others = board["rows"]
+    assert best["uncertainty"]["behind_best"] == {"mean": 0, "low": 0, "high": 0}
+    for row in board["rows"]:
+        bounds = row["uncertainty"]["auroc"]
+        assert bounds["low"] <= row["mean"]["auroc"] <= bounds["high"]
+    for row in others:
+        gap = board["auroc"][best["title"]] - board["auroc"][row["title"]]
+        assert row["uncertainty"]["behind_best"]["mean"] == gap
+        assert row["uncertainty"]["behind_best"]["low"] <= gap
+    needs = {row["title"]: row["needs"] for row in board["rows"]}
+    assert needs == {"energy": [], "knn": ["train"], "mahalanobis": ["train"]}
