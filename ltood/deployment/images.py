@@ -130,9 +130,17 @@ class Embedder:
             DataError: As `read_image` does; where the training images were files, deeper pixels
                 are brought to 8 bits as theirs were.
         """
+        return self.decode(_content(path), str(path))
+
+    def decode(self, content: bytes, name: str) -> NDArray[np.uint8]:
+        """Pixels of an image file's bytes, as `read` gives them; messages call it `name`.
+
+        Raises:
+            DataError: As `read` does.
+        """
         if not self._from_files:
-            return read_image(path, self.spec, self.geometry)
-        image = decode_image(_content(path), str(path))
+            return decoded(content, name, self.spec, self.geometry)
+        image = decode_image(content, name)
         if self._prepared is not None:
             image = as_image(self._prepared(image, 0))
         elif self.geometry is not None:
@@ -165,11 +173,22 @@ def read_image(path: Path, spec: ImageSpec, geometry: Geometry | None = None) ->
     Raises:
         DataError: If the file is missing, damaged, too large or not an image of 8 bits per channel.
     """
-    with open_image(_content(path), str(path)) as image:
+    return decoded(_content(path), str(path), spec, geometry)
+
+
+def decoded(
+    content: bytes, name: str, spec: ImageSpec, geometry: Geometry | None = None
+) -> NDArray[np.uint8]:
+    """As `read_image`, from the bytes of a file that messages call `name`.
+
+    Raises:
+        DataError: If they are not an image of 8 bits per channel, or a damaged one.
+    """
+    with open_image(content, name) as image:
         try:
             return fit_image(image, spec, geometry)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{name}: {error}") from None
 
 
 def _content(path: Path) -> bytes:
