@@ -162,6 +162,11 @@ class TimmModel(ScaledBackbone, Pretrained):
         return self.config.pretrained and outputs == (classes, 0)
 
     @property
+    def names_weights(self) -> bool:
+        """Whether timm's weights are asked for."""
+        return self.config.pretrained
+
+    @property
     def layer_names(self) -> tuple[str, ...]:
         """The modules that timm lists as stages; none where maps hold their channels last."""
         if self.channels_lie_last:

@@ -253,6 +253,11 @@ class Pretrained(ABC):
     def own_weights(self) -> bool:
         """Whether `fetch_weights` fills the whole network, head included."""
 
+    @property
+    def names_weights(self) -> bool:
+        """Whether the settings name weights, whatever their head is for."""
+        return self.own_weights
+
     @abstractmethod
     def fetch_weights(self) -> None:
         """Take the published weights that the settings name, if any.

@@ -117,7 +117,12 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
     def own_weights(self) -> bool:
         """Whether weights are named and their head is that of the data."""
         outputs = (self.images.num_classes, self.images.num_aux_outputs)
-        return self.config.weights is not None and outputs == (_IMAGENET_CLASSES, 0)
+        return self.names_weights and outputs == (_IMAGENET_CLASSES, 0)
+
+    @property
+    def names_weights(self) -> bool:
+        """Whether weights are named."""
+        return self.config.weights is not None
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ HeadPolicy = Literal["given", "if_fitting", "fresh"]
 #: Tensors that a file may lack; ours are kept: scaling is a setting, the counters are unused.
 _OPTIONAL = re.compile(r"(mean|std|.*\.num_batches_tracked)$")
 _SCALING = ("mean", "std")
+#: What networks call their last layer, for files whose network calls it otherwise than ours.
+_HEADS = ("fc", "classifier", "head", "heads", "linear", "last_linear", "logits", "output")
 #: Of two networks in one file, the momentum copy of self-supervised training is the second choice.
 _COPIES = {"encoder_k.": "encoder_q."}
 
@@ -92,6 +94,8 @@ def assign_weights(
             )
     for line in found.report(kept):
         log(f"{source}: {line}.")
+    if head != "given":
+        log(f"{source}: {found.taken(wanted)}.")
     scaling = [name for name in _SCALING if name in found.given and name in wanted]
     changed = [name for name in scaling if not torch.equal(found.given[name], wanted[name].cpu())]
     if changed:
@@ -143,9 +147,15 @@ class _Match:
         dropped = [name for name in self.unused if name not in kept]
         if dropped:
             lines.append(f"skipped, as neither features nor logits need it: {', '.join(dropped)}")
-        if self.head:
-            lines.append(f"{self.head}; the head starts afresh")
         return lines
+
+    def taken(self, wanted: Mapping[str, Tensor]) -> str:
+        """How many of the wanted tensors are taken, and what becomes of the head."""
+        taken, of = (
+            sum(not _OPTIONAL.match(name) for name in names) for names in (self.given, wanted)
+        )
+        counts = f"{taken} of {of} tensors are taken from it"
+        return f"{self.head}; the head starts afresh, {counts}" if self.head else counts
 
     def sentence(self, backbone: Backbone, source: str) -> str:
         """Why the weights are refused."""
@@ -222,6 +232,7 @@ def _match(
     if head != "given" and own_head:
         stem = own_head[0].rpartition(".")[0] + "."
         theirs = {name: translated.pop(name) for name in list(translated) if name.startswith(stem)}
+        theirs = theirs or _other_head(wanted, translated, own_head)
         match.head = _misfit(wanted, theirs, own_head)
         if head == "fresh":
             match.head = match.head or "its head is for other classes"
@@ -246,6 +257,25 @@ def _match(
         if name not in translated and name not in skipped and not _OPTIONAL.match(name)
     ]
     return match
+
+
+def _other_head(
+    wanted: Mapping[str, Tensor], translated: dict[str, Tensor], own_head: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Take the head out of the tensors of a file that calls it otherwise.
+
+    Returns:
+        Its tensors, by our names where it is one linear layer; none where there is no such head.
+    """
+    theirs = {
+        name: translated.pop(name)
+        for name in list(translated)
+        if name not in wanted and name.partition(".")[0] in _HEADS
+    }
+    named = {name.rpartition(".")[2]: value for name, value in theirs.items()}
+    if len(theirs) == len(named) and set(named) == {"weight", "bias"}:
+        return dict(zip(own_head, (named["weight"], named["bias"]), strict=True))
+    return theirs
 
 
 def _number(value: Tensor, wanted: Tensor | None) -> Tensor:

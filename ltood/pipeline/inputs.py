@@ -80,6 +80,7 @@ def check(params: Params) -> None:
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)
+    check_validation(params)
     if not _is_normalised(params):
         return
 
@@ -89,6 +90,27 @@ def check(params: Params) -> None:
         EntrySpec(chosen.name, chosen.settings) for chosen in map(params.chosen, _PAIR)
     )
     build_normaliser(normaliser, build_method(method))
+
+
+def check_validation(params: Params) -> None:
+    """Refuse early stopping where the data set has no split val.
+
+    Raises:
+        ConfigError: If a setting is wrong.
+        DataError: If the data set cannot be read.
+        MissingNeedError: If there is no such split.
+    """
+    from ltood.training.plan import TrainingConfig
+
+    config = params.section("training", TrainingConfig)
+    if config.early_stopping is None:
+        return
+    from ltood.recipes import TrainingRecipe
+    from ltood.training.stopping import require_validation
+
+    dataset, recipe = params.chosen("dataset"), params.chosen("recipe")
+    if issubclass(recipe.module.Entry, TrainingRecipe):
+        require_validation(config, dataset.module.Dataset(dataset.config).splits())
 
 
 def check_extras(params: Params) -> None:

@@ -110,18 +110,32 @@ def build(
         made_later = trains or isinstance(recipe, ProbeRecipe)
         head: HeadPolicy = "if_fitting" if made_later else "given"
         return backbone, given.load(backbone, head=head)
-    needs = not isinstance(recipe, TrainingRecipe) or recipe.needs_weights
-    if needs and not (isinstance(backbone, Pretrained) and backbone.own_weights):
+    if not _has_weights(plan, recipe, backbone):
         # Backbones that can fetch weights have one of these settings.
         keys = [key for key in ("pretrained", "weights") if key in plan.backbone_settings]
         own = f", or ask for published ones in backbones.{plan.backbone}.{keys[0]}" if keys else ""
-        what = "continues from weights" if trains else "trains no backbone"
+        what = f"recipe {plan.recipe} trains no backbone"
+        if trains:
+            frozen = plan.training.freeze == "backbone"
+            what = "training.freeze is backbone" if frozen else f"recipe {plan.recipe} continues"
+            what += " and keeps what it has learned" if frozen else " from weights"
         raise ConfigError(
-            f"recipe {plan.recipe} {what}, and {plan.backbone} has no weights of its own as it is "
+            f"{what}, and {plan.backbone} has no weights of its own as it is "
             "set; put a file into data/weights and name it, or a checkpoint folder, in "
             f"training.weights{own}."
         )
     return backbone, {}
+
+
+def _has_weights(plan: Plan, recipe: Recipe, backbone: Backbone) -> bool:
+    """Whether the backbone has the weights of its settings that a recipe needs, if it needs any."""
+    if isinstance(recipe, TrainingRecipe):
+        if not recipe.needs_weights:
+            frozen = plan.training.freeze == "backbone"
+            return not frozen or (isinstance(backbone, Pretrained) and backbone.names_weights)
+    elif isinstance(recipe, ProbeRecipe):  # Its head is made later.
+        return isinstance(backbone, Pretrained) and backbone.names_weights
+    return isinstance(backbone, Pretrained) and backbone.own_weights
 
 
 def inputs_of_given(recipe: Recipe) -> dict[str, Any]:

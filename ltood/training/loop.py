@@ -22,16 +22,23 @@ from ltood.runtime.files import write_atomically
 from ltood.training.batches import Batches
 from ltood.training.counted import derive_seed
 from ltood.training.forward import Forward
-from ltood.training.plan import Plan, TrainingConfig, learning_rate
+from ltood.training.optimising import (
+    build_optimiser,
+    choose_parameters,
+    head_parameters,
+    parameter_groups,
+    set_modes,
+    set_rate,
+)
+from ltood.training.plan import Plan, learning_rate
 from ltood.training.sharing import all_reduce_gradients
 from ltood.training.stepping import ExponentialMovingAverage, micro_batches
+from ltood.training.stopping import BestWeights, HistoryRow, best_row, is_over
 from ltood.training.validation import Seen, Validation
 from ltood.training.work import STATE
 
 #: Check losses for NaN every so many steps on a GPU; each check synchronises it.
 _CHECK_STEPS = 20
-#: Numbers of an epoch by name; None for what was not measured.
-HistoryRow = dict[str, float | None]
 
 
 class Run:
@@ -59,17 +66,21 @@ class Run:
         self.check_steps = _CHECK_STEPS if on_gpu else 1
         # First, because it replaces batch norms where there are several ranks.
         self.forward = Forward(backbone, device, precision, self.ranks)
-        self.trained = list(recipe.trainable(backbone))
-        chosen = {id(parameter) for parameter in self.trained}
-        for parameter in backbone.parameters():
-            parameter.requires_grad_(id(parameter) in chosen)
+        self.trained = choose_parameters(backbone, recipe, self.config)
         self.batches = Batches(
             plan, data, recipe, backbone, device, self.layout, self.ranks, self.forward
         )
         if self.config.compile:
             backbone.compile()
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
-        self.optimiser = _optimiser([*self.trained, *recipe.parameters()], self.config)
+        groups = parameter_groups(
+            self.trained,
+            recipe.parameters(),
+            head_parameters(backbone),
+            self.config.backbone_rate,
+        )
+        self.optimiser = build_optimiser(groups, self.config)
+        self.best = BestWeights((backbone, recipe))
         self.averaged = ExponentialMovingAverage((backbone, recipe), self.config.ema)
         self.progress: Progress[HistoryRow] = Progress()
         self.num_seen, self.begun = 0, time.monotonic()
@@ -89,6 +100,7 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.averaged.restore(state.get("averaged", {}))
+        self.best.restore(state.get("best", {}))
         self.progress = Progress(**state["progress"])
         log(f"training resumes after epoch {self.progress.epoch}, step {self.progress.step}.")
 
@@ -104,6 +116,8 @@ class Run:
             state["scaler"] = self.scaler.state_dict()
         if self.averaged.decay:
             state["averaged"] = self.averaged.weights
+        if self.best.tensors:
+            state["best"] = self.best.tensors
         return state
 
     def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
@@ -116,7 +130,7 @@ class Run:
         first, num_steps = self.ranks.rank == 0, self.batches.num_steps
         seconds = 60 * self.config.checkpoint_minutes
         keeper = StateKeeper(folder / STATE, inputs, seconds, active=first)
-        while self.progress.epoch < self.config.epochs:
+        while not is_over(self.progress.history, self.config):
             title = f"epoch {self.progress.epoch + 1} of {self.config.epochs}"
             with progress(title, self.batches.num_images, "images") as advance:
                 advance(self.batches.images_before(self.progress.step))
@@ -147,10 +161,8 @@ class Run:
         rate = learning_rate(
             epoch * self.batches.num_steps + step, self.batches.num_steps, self.config
         )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.recipe.set_modes(self.backbone)
-        self.recipe.train()
+        set_rate(self.optimiser, rate)
+        set_modes(self.backbone, self.recipe, self.config)
         self.optimiser.zero_grad()
         names: tuple[str, ...] = ()
         total: Tensor | None = None
@@ -219,21 +231,46 @@ class Run:
             "val_accuracy": None,
             "val_loss": None,
         }
+        history = [*self.progress.history, row]
         if validates:
             with self.averaged.applied():
-                row["val_accuracy"], row["val_loss"] = self._validate()
-        self.progress = Progress(done, history=[*self.progress.history, row])
-        reports = done % max(1, self.config.epochs // 10) == 0 or done == self.config.epochs
+                seen = self._validate()
+                # Ranks on different devices may round otherwise, and must agree when to stop.
+                row["val_accuracy"], row["val_loss"] = self.ranks.broadcast(tuple(seen))
+                if self.config.early_stopping and best_row(history, self.config) is row:
+                    self.best.keep()
+        self.progress = Progress(done, history=history)
+        over = is_over(history, self.config)
+        reports = done % max(1, self.config.epochs // 10) == 0 or over
         if reports and self.ranks.rank == 0:
             accuracy = row["val_accuracy"]
-            seen = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
-            news = f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{seen}"
-            log(f"{news}, {self._pace()}")
+            right = "" if accuracy is None else f", validation accuracy {accuracy:.1%}"
+            news = f"epoch {done} of {self.config.epochs}: loss {row['loss']:.4f}{right}"
+            log(f"{news}, {self._pace(0 if over else self.config.epochs - done)}")
 
-    def _pace(self) -> str:
+    @property
+    def kept(self) -> HistoryRow | None:
+        """The row of the epoch whose weights are the result; None before the first epoch."""
+        history = self.progress.history
+        best = best_row(history, self.config) if self.best.tensors else None
+        return best or (history[-1] if history else None)
+
+    def end(self) -> None:
+        """Put the weights into the network that are the result, after the last epoch."""
+        if not self.best.tensors:
+            self.averaged.apply()
+            return
+        self.best.apply()
+        kept = self.kept
+        if kept is not None and self.ranks.rank == 0:
+            log(
+                f"the weights of epoch {kept['epoch']} are kept, of {self.progress.epoch} that "
+                f"were trained: its validation {self.config.early_stopping_on} was best."
+            )
+
+    def _pace(self, epochs_left: int) -> str:
         """Images a second since this process began, and what is left at that pace."""
         rate = self.num_seen / max(time.monotonic() - self.begun, 1e-9)
-        epochs_left = self.config.epochs - self.progress.epoch
         left = epochs_left * self.batches.num_images / max(rate, 1e-9)
         words = f"{rate:,.0f} images/s"
         if not epochs_left:
@@ -246,24 +283,6 @@ class Run:
         """Accuracy and cross entropy on the validation images."""
         self.backbone.eval()
         return self.val.look(lambda images: self.recipe.class_logits(self.forward.alone(images)))
-
-
-def _optimiser(
-    parameters: list[torch.nn.Parameter], config: TrainingConfig
-) -> torch.optim.Optimizer:
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimiser == "sgd":
-        momentum = config.momentum
-        return torch.optim.SGD(
-            parameters,
-            rate,
-            momentum,
-            weight_decay=decay,
-            nesterov=config.nesterov and momentum > 0,
-        )
-    if config.optimiser == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=decay)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
 
 
 def history_csv(history: list[HistoryRow]) -> str:

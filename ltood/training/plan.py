@@ -67,6 +67,15 @@ class TrainingConfig(Settings):
         deterministic: Refuse algorithms whose result may differ from run to run.
         weights: File of weights, or folder of a checkpoint, that training starts from; null
             starts afresh, or from what the backbone's own settings name.
+        freeze: "backbone" trains the head alone, and whatever else the recipe has to train: the
+            rest of the network gets no gradient and no decay, and its norms keep their statistics.
+            Cheaper still is the recipe linear_probe, which sees each image once.
+        backbone_rate: Share of the learning rate for the backbone without its head, such as 0.1
+            where it starts from weights and the head afresh.
+        early_stopping: Epochs without a better one on the split val after which training ends;
+            the best epoch is kept then. null trains all epochs and keeps the last.
+        early_stopping_on: What is better: a smaller cross entropy ("loss") or a larger
+            "accuracy".
         validation_epochs: Epochs between looks at the validation split.
         checkpoint_epochs: Epochs after which the state is saved.
         checkpoint_minutes: Minutes after which it is saved in the middle of an epoch.
@@ -107,6 +116,10 @@ class TrainingConfig(Settings):
     channels_last: bool | None = None
     deterministic: bool = True
     weights: str | None = None
+    freeze: Literal["none", "backbone"] = "none"
+    backbone_rate: Share = 1.0
+    early_stopping: Count | None = None
+    early_stopping_on: Literal["loss", "accuracy"] = "loss"
     validation_epochs: Count = 1
     checkpoint_epochs: Count = 5
     checkpoint_minutes: Annotated[float, Limits(at_least=0, finite=False)] = 2.0
@@ -116,7 +129,8 @@ class TrainingConfig(Settings):
         if self.weights is not None and not self.weights.strip():
             raise self.fault(
                 "weights",
-                "is empty; name a file or a checkpoint folder, or write null to start afresh.",
+                "is empty; name a file or a checkpoint folder, or set it to null to start afresh "
+                "(-S training.weights=null).",
             )
         if list(self.milestones) != sorted(self.milestones):
             raise self.fault(

@@ -1,8 +1,8 @@
 """Training from start to end, resumable to the bit.
 
 A run that is killed at any moment and started again ends with the same bytes as an unbroken
-one on the same kind of device. The last epoch is kept; the validation split is only looked
-at, test and OOD splits never.
+one on the same kind of device. The last epoch is kept, or with `training.early_stopping` the best
+on the validation split; test and OOD splits are never looked at.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,10 @@ from ltood.runtime.provenance import code_digest, digest, library_versions
 from ltood.training import work
 from ltood.training.counted import derive_seed
 from ltood.training.initial_weights import GivenWeights, build, inputs_of_given
-from ltood.training.loop import HistoryRow, Run, history_csv
+from ltood.training.loop import Run, history_csv
 from ltood.training.outlier_counts import count_outliers
 from ltood.training.plan import Plan
+from ltood.training.stopping import HistoryRow, require_validation
 
 #: Settings that decide when work is saved, not what comes out; precision stands for amp, and
 #: the digest of the weights for their path.
@@ -90,6 +91,8 @@ def train(
                 f"recipe {plan.recipe} needs auxiliary outliers (split aux), which the prepared "
                 "data do not hold; add them or choose another recipe (`ltood list`)."
             )
+        if isinstance(recipe, TrainingRecipe):
+            require_validation(plan.training, data.splits())
         precision = resolve_precision(plan.training.amp, device)
         inputs = _inputs(plan, data, recipe, precision, given)
         found = ranks.on_rank_zero(lambda: work.take_finished(out, state_folder, inputs))
@@ -113,12 +116,12 @@ def train(
             run.run(state_folder, inputs)
         finally:
             run.close()
-        run.averaged.apply()
+        run.end()
         recipe.finish()
         extras = {**recipe.head_extras(), **_counted(recipe)}
-        history = run.progress.history
+        history, kept = run.progress.history, run.kept
         return ranks.on_rank_zero(
-            lambda: _finish(backbone, extras, history, inputs, state_folder, out)
+            lambda: _finish(backbone, extras, history, inputs, state_folder, out, kept)
         )
 
 
@@ -154,6 +157,11 @@ def _inputs(
     }
 
 
+def _stops_early(inputs: Mapping[str, Any]) -> bool:
+    """Whether the best epoch is kept and not the last."""
+    return inputs["training"].get("early_stopping") is not None
+
+
 def _wants_aux(recipe: Recipe) -> bool:
     """Whether training sees auxiliary outliers."""
     return isinstance(recipe, TrainingRecipe) and recipe.aux_per_image > 0
@@ -181,13 +189,15 @@ def _finish(
     inputs: Mapping[str, Any],
     folder: Path,
     out: Path,
+    kept: HistoryRow | None = None,
 ) -> dict[str, Any]:
-    """Write the checkpoint and drop the state; without a history nothing was trained."""
+    """Write the checkpoint and drop the state; without a kept epoch nothing was trained."""
     content = {
         **inputs,
         "fingerprint": digest(inputs),
         "libraries": library_versions(),
-        "val_accuracy": history[-1]["val_accuracy"] if history else None,
+        "val_accuracy": kept["val_accuracy"] if kept else None,
+        **({"kept_epoch": kept["epoch"]} if kept and _stops_early(inputs) else {}),
     }
     with work.publishing(out, folder) as building:
         write_checkpoint(building, backbone, content, extras, history_csv(history))

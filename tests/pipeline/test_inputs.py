@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ltood.core.errors import ConfigError, MissingPackageError
+from ltood.core.errors import ConfigError, MissingNeedError, MissingPackageError
 from ltood.pipeline import inputs
 from ltood.pipeline._code import STAGES, code_of
 from ltood.pipeline._params import Params
 from stages.inputs import main
-from tests.pipeline.workspace import ROOT
+from tests.pipeline.workspace import ROOT, draw
 
 
 def with_values(values: dict[str, object]) -> Params:
@@ -104,6 +104,32 @@ def test_extra_arrays_that_would_be_missing_are_refused_before_the_work(values, 
 def test_extra_arrays_that_will_be_there_are_not(values, monkeypatch):
     monkeypatch.chdir(ROOT)
     inputs.check_extras(with_values(values))
+
+
+@pytest.fixture
+def images_without_val(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            draw(tmp_path / split / name / "1.png", seed=0)
+    return tmp_path
+
+
+def test_early_stopping_without_validation_images_is_refused_before_the_work(
+    images_without_val, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    values = {
+        "training.early_stopping": 3,
+        "dataset": "folder",
+        "datasets.folder.root": str(images_without_val),
+    }
+    with pytest.raises(MissingNeedError, match=r"training\.early_stopping.*val"):
+        inputs.check(with_values(values))
+    # A head from stored features is learned without it.
+    inputs.check(with_values(values | {"recipe": "linear_probe"}))
+    draw(images_without_val / "val" / "cat" / "1.png", seed=1)
+    draw(images_without_val / "val" / "dog" / "1.png", seed=1)
+    inputs.check(with_values(values))
 
 
 def test_a_package_that_the_report_lacks_is_found_before_the_work(monkeypatch):
