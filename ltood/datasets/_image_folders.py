@@ -4,7 +4,7 @@
 share.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +26,8 @@ from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
 from ltood.runtime.workspace import locate
+
+Listings = Mapping[str, Callable[[], ImageFiles]]
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,18 @@ class ImageFolderDataset:
         self,
         config: ImageFolderConfig,
         class_names: Callable[[], tuple[str, ...]],
-        listings: Mapping[str, Callable[[], ImageFiles]],
+        listings: Listings | Callable[[], Listings],
     ) -> None:
         """Take what the entry knows.
 
         Args:
             config: Settings.
             class_names: Gives the names of the ID classes, in label order.
-            listings: For each ID split what lists its images with their classes.
+            listings: For each ID split what lists its images with their classes, or what gives
+                that once it is asked for.
         """
         self._config = config
-        self._listings = listings
+        self._listed_by = listings
         self._outliers = outlier_sources(config)
         self._names = class_names
         self._listed: dict[str, ImageFiles] = {}
@@ -118,6 +121,10 @@ class ImageFolderDataset:
             DataError: If the files that name them are unusable.
         """
         return self._names()
+
+    @property
+    def _listings(self) -> Listings:
+        return self._listed_by() if callable(self._listed_by) else self._listed_by
 
     def splits(self) -> tuple[str, ...]:
         """Names of all splits."""
@@ -207,7 +214,10 @@ class ImageFolderDataset:
 
 
 def class_folders(
-    root: Path, names: tuple[str, ...] | None, on_error: OnError
+    root: Path,
+    names: tuple[str, ...] | None,
+    on_error: OnError,
+    leave_out: Collection[str] = (),
 ) -> tuple[ImageFiles, tuple[str, ...]]:
     """Image files in one folder for each class, and the names of the folders.
 
@@ -216,15 +226,14 @@ def class_folders(
         names: Folders in label order, of which some may be missing or empty; None takes all,
             sorted, and none may be empty.
         on_error: What preparing does about files that cannot be decoded.
+        leave_out: Folders that are not classes.
 
     Raises:
         DataError: If there are no images, or a folder is unknown or wrongly empty.
     """
     if not root.is_dir():
-        raise DataError(
-            f"there is no folder {root}; create it with one folder per class{_splits_hint(root)}."
-        )
-    found = folders_of(root)
+        raise DataError(f"there is no folder {root}; create it with one folder per class.")
+    found = tuple(name for name in folders_of(root) if name not in leave_out)
     if not found:
         raise DataError(f"{root} holds no folders; put the images of each class into its own.")
     unknown = [name for name in found if names is not None and name not in names]
@@ -255,19 +264,6 @@ def class_folders(
     paths, ids = tuple(whole.paths), np.arange(len(whole.paths))
     files = ImageFiles(root, paths, np.array(labels), ids, on_error=on_error, notes=tuple(notes))
     return files, names or found
-
-
-def _splits_hint(root: Path) -> str:
-    """Hint for class folders that are not sorted into splits."""
-    parent = root.parent
-    classes = folders_of(parent) if parent.is_dir() else ()
-    if not classes or {"train", "test", "val"} & set(classes):
-        return ""
-    return (
-        f". {parent} itself holds {len(classes):,} folders, such as {classes[0]!r}: if they are "
-        "classes, move part of the images of each into train and part into test, or name a CSV "
-        "list of the splits in datasets.folder.manifest"
-    )
 
 
 def check_classes(files: ImageFiles, num_classes: int, where: str) -> ImageFiles:

@@ -1,30 +1,38 @@
-"""Own images: one folder for each class, or a CSV list, with any OOD sets.
+"""Own images: class folders, with or without splits, or a list, with any OOD sets.
 
-    root/train/<class>/**/*.jpg
+    root/<class>/**/*.jpg               divided by `split`
+    root/train/<class>/**/*.jpg         as they are divided; also training, valid, testing …
     root/test/<class>/**/*.jpg
-    root/val/<class>/**/*.jpg     where there is one
+    root/val/<class>/**/*.jpg           where there is one
 
-or, with `manifest`, a CSV file with the columns path (from the root on), label (a class name) and
-split (train, val or test). Classes are numbered in the order of their sorted names.
+or, with `manifest` or as the root itself, a list (CSV, JSON lines or Parquet) with the columns
+path, label (a class name) and, where it is known, split (train, val or test). Every folder
+directly below the root, or below that of a split, is a class, but for those that `ood`, `csid`,
+`val_ood` or `aux` name. Classes are numbered in the order of their sorted names.
 """
 
-from dataclasses import dataclass, replace
-from functools import cache, partial
-
-import numpy as np
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated
 
 from ltood.core.errors import DataError
-from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset, class_folders
+from ltood.core.limits import Limits, Seed
+from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset
+from ltood.datasets._own_folders import read_folders
+from ltood.datasets._own_lists import read_manifest
+from ltood.datasets._own_pictures import Division, Found, split_up
 from ltood.images.files import ImageFiles
-from ltood.images.folders import folders_of
-from ltood.images.lists import check_paths, parse_table, read_text
 from ltood.images.sources import WatchedFiles
+from ltood.images.splitting import Rule
+from ltood.images.tables import TABLES
 from ltood.runtime.workspace import locate
 
 SOURCE = "images of the user, under whatever licence they have"
 
-_SPLITS = ("train", "val", "test")
-_COLUMNS = ("path", "label", "split")
+#: A folder inside the root by its name alone, and how many rows are taken.
+_BARE = re.compile(r"(?P<name>\w+)(#\d+)?")
 
 
 @dataclass(frozen=True)
@@ -32,96 +40,107 @@ class Config(ImageFolderConfig):
     """Settings of own images, in addition to those of `ImageFolderConfig`.
 
     Attributes:
-        manifest: CSV list, relative to the root; null reads class folders.
+        root: Folder of the images, or a list of them, relative to where the command runs.
+        manifest: List of the images, relative to the root; null looks at the folders.
+        label_column: Column of a list that holds the class; null takes label.
+        split: Shares of train, val and test by which images are divided that come without a
+            split, class by class.
+        split_seed: Chooses among such divisions.
+        split_file: CSV file that remembers the division and may be edited; null takes
+            data/splits/<root>_<shares>_<seed>.csv.
+        val_share: Share of the training images that becomes val where there are train and test
+            alone; null leaves them without val.
     """
 
     root: str = "data/sets/folder"
     manifest: str | None = None
+    label_column: str | None = None
+    split: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_seed: Seed = 0
+    split_file: str | None = None
+    val_share: Annotated[float, Limits(above=0, below=1)] | None = None
+
+    def check(self) -> None:
+        """Check the shares, and what `ImageFolderConfig` checks."""
+        super().check()
+        if min(self.split) < 0 or self.split[0] == 0 or abs(sum(self.split) - 1) > 1e-6:
+            raise self.fault(
+                "split",
+                f"is {list(self.split)}; it must be the shares of train, val and test, none "
+                "negative, the first above 0, which sum to 1, such as [0.7, 0.1, 0.2].",
+            )
+        if self.split[2] == 0:
+            raise self.fault(
+                "split", f"is {list(self.split)}; without a share of test nothing can be evaluated."
+            )
 
 
 class Dataset(ImageFolderDataset):
-    """Class folders or a list; an `ImageDataset`."""
+    """Class folders or a list; an `ImageDataset`. Nothing is read before it is asked for."""
 
     def __init__(self, config: Config) -> None:
-        """Take the settings and read the list, where there is one.
-
-        Raises:
-            DataError: If the list is unreadable or malformed.
-        """
+        """Take the settings."""
         self._root = locate(config.root)
-        self._folder_config = config
-        self._rows = cache(self._read_manifest)
-        # The class names are those of its folders, so it is walked once for both.
-        self._train = cache(partial(class_folders, self._root / "train", None, config.on_error))
-        has_val = (self._root / "val").is_dir()
-        if config.manifest is not None and (self._root / config.manifest).is_file():
-            has_val = any(split == "val" for _, _, split in self._rows())
-        names = [name for name in _SPLITS if name != "val" or has_val]
-        listings = {name: partial(self._files, name) for name in names}
-        super().__init__(config, cache(self._class_names), listings)
-
-    def _class_names(self) -> tuple[str, ...]:
-        if self._folder_config.manifest is not None:
-            return tuple(sorted({label for _, label, split in self._rows() if split == "train"}))
-        return self._train()[1]
-
-    def _files(self, name: str) -> ImageFiles:
-        on_error = self._folder_config.on_error
-        if self._folder_config.manifest is None:
-            if name == "train":
-                files = self._train()[0]
-                return replace(files, notes=(*files.notes, *self._unread()))
-            return class_folders(self._root / name, self.class_names, on_error)[0]
-        where = self._root / self._folder_config.manifest
-        chosen = [(path, label) for path, label, split in self._rows() if split == name]
-        if not chosen:
-            raise DataError(f"the list {where} has no image of the split {name}; add at least one.")
-        numbers = {label: number for number, label in enumerate(self.class_names)}
-        for path, label in chosen:
-            if label not in numbers:
-                raise DataError(
-                    f"{where} gives {path!r} the class {label!r}, which no training image has; "
-                    f"the classes are {', '.join(self.class_names[:5])}."
-                )
-        paths = tuple(path for path, _ in chosen)
-        check_paths(self._root, paths, str(where))
-        labels = np.array([numbers[label] for _, label in chosen], dtype=np.int64)
-        return ImageFiles(self._root, paths, labels, np.arange(len(paths)), on_error=on_error)
+        self._own = config
+        super().__init__(config, lambda: self._found.class_names, self._by_split)
+        self._outliers = {name: self._inside(text) for name, text in self._outliers.items()}
 
     def watched(self) -> dict[str, WatchedFiles]:
         """All images, those of the outliers, and the list where there is one."""
-        manifest = self._folder_config.manifest
-        listed = {} if manifest is None else {"manifest": WatchedFiles.of(self._root / manifest)}
-        return {**listed, **super().watched()}
+        return {**self._found.tables, **super().watched()}
 
-    def _unread(self) -> tuple[str, ...]:
-        """A note about folders that are not splits."""
-        others = [name for name in folders_of(self._root) if name not in _SPLITS]
-        if not others:
-            return ()
-        return (f"folders that are not read: {', '.join(others)} (splits: {', '.join(_SPLITS)}).",)
-
-    def _read_manifest(self) -> list[tuple[str, str, str]]:
-        where = self._root / str(self._folder_config.manifest)
-        text = read_text(where, f"the list {where}", "correct datasets.folder.manifest")
-        columns, rows = parse_table(
-            text, f"the list {where}", "correct it, or datasets.folder.manifest"
-        )
-        missing = [name for name in _COLUMNS if name not in columns]
-        if columns and missing:
+    @cached_property
+    def _found(self) -> Found:
+        """The images as they lie there."""
+        config, root = self._own, self._root
+        if not root.exists():
             raise DataError(
-                f"the first line of {where} lacks the column {missing[0]}; it must name path, "
-                f"label and split, separated by commas, and is {','.join(columns)[:60]!r}."
+                f"there is no folder {root}; put the images there, one folder for each class, or "
+                "correct datasets.folder.root."
             )
-        found = []
-        for number, row in enumerate(rows, 2):
-            path, label, split = (row.get(key) or "" for key in _COLUMNS)
-            if not path or not label or split not in _SPLITS:
+        if root.is_file():
+            if root.suffix.lower() not in TABLES:
                 raise DataError(
-                    f"line {number} of {where} needs a path, a label and a split of "
-                    f"{', '.join(_SPLITS)}; it has {path!r}, {label!r} and {split!r}."
+                    f"datasets.folder.root is {root}, a file of an unknown kind; name a folder, or "
+                    f"a list ({', '.join(TABLES)})."
                 )
-            found.append((path, label, split))
-        if not found:
-            raise DataError(f"the list {where} is empty; write one image per line.")
-        return found
+            return read_manifest(root, root.parent, config.on_error, config.label_column)
+        if config.manifest is not None:
+            where = root / config.manifest
+            return read_manifest(where, root, config.on_error, config.label_column)
+        return read_folders(root, config.on_error, self._aside())
+
+    def _by_split(self) -> Mapping[str, Callable[[], ImageFiles]]:
+        """What lists the images of each split."""
+        if not self._root.exists():
+            return dict.fromkeys(("train", "test"), self._missing)
+        return {name: partial(self._parts.__getitem__, name) for name in self._parts}
+
+    @cached_property
+    def _parts(self) -> dict[str, ImageFiles]:
+        """Images of every split."""
+        config = self._own
+        rule = Rule(config.split, config.split_seed)
+        root = self._root.parent if self._root.is_file() else self._root
+        return split_up(self._found, Division(rule, config.val_share, config.split_file, root))
+
+    def _missing(self) -> ImageFiles:
+        raise AssertionError(self._found)  # It raises the error that says what is missing.
+
+    def _inside(self, source: str) -> str:
+        """A source, whose bare name is that of a folder in the root first."""
+        found = _BARE.fullmatch(source)
+        if found and (self._root / found["name"]).is_dir():
+            return str(self._root / source)
+        return source
+
+    def _aside(self) -> frozenset[str]:
+        """Folders directly below the root that sources of outliers lie in."""
+        root, aside = self._root.resolve(), set()
+        for source in self._outliers.values():
+            for text in (source, source.rpartition("#")[0], source.partition("@")[0]):
+                path = locate(text)
+                inner = path.resolve()
+                if text and path.exists() and inner != root and inner.is_relative_to(root):
+                    aside.add(inner.relative_to(root).parts[0])
+        return frozenset(aside)

@@ -18,7 +18,7 @@ from ltood.images.decoding import Decodable
 from ltood.images.files import ImageFiles
 
 #: Settings of dataset entries that say where files are. What the files hold counts instead.
-PLACES = ("root", "ood", "csid", "val_ood", "aux", "shots_list")
+PLACES = ("root", "ood", "csid", "val_ood", "aux", "shots_list", "split_file")
 
 
 class ImageSource(Decodable, Protocol):
