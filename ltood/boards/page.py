@@ -7,6 +7,7 @@ from pathlib import Path
 from ltood.boards.lines import Line, Section, sections
 from ltood.boards.record import Record
 from ltood.metrics import JUDGED, METRICS
+from ltood.reporting.script import script
 from ltood.tables.spec import BOARDS, FLAGS, Table
 
 _LOWER = {key for key, metric in METRICS.items() if not metric.higher_is_better} | {
@@ -127,7 +128,7 @@ def _best(section: Section, place: str, key: str) -> str | None:
 
 def _tail() -> str:
     """Style and script of the tables."""
-    return f"<style>{_read('board.css')}</style>\n<script>{_read('board.js')}</script>"
+    return f"<style>{_read('board.css')}</style>\n<script>{script()}</script>"
 
 
 def _read(name: str) -> str:

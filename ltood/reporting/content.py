@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import DataError
@@ -14,6 +15,7 @@ from ltood.reporting.choice import ChoicePanel, choice_panel
 from ltood.reporting.classes import ClassPanel, class_panel
 from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
 from ltood.reporting.members import MembersPanel, members_panel
+from ltood.reporting.names import joint_title, title
 
 if TYPE_CHECKING:
     from ltood.store.regions import RegionSheet
@@ -44,10 +46,16 @@ class Slot:
     derived: Mapping[str, Any]
 
     @property
-    def variant(self) -> str | None:
-        """Name of the network of a backbone that has several, such as timm's "resnet18"."""
-        found = self.settings.get("model", self.settings.get("variant"))
-        return found if isinstance(found, str) and self.kind == "backbone" else None
+    def title(self) -> str:
+        """What people say: a title, or the network of a backbone that has many."""
+        own = title(self.kind, str(self.name))
+        model, variant = (self.settings.get(key) for key in ("model", "variant"))
+        if self.kind == "backbone" and isinstance(model, str):
+            # The file of a model, or its name in a library of models.
+            return model if own == self.name else f"{own} {PurePath(model).name}"
+        if self.kind == "backbone" and isinstance(variant, str):
+            return f"{own} {variant}"
+        return own
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def build(
     evaluation: Evaluation,
     intervals: Mapping[str, Any] | None,
     board: Mapping[str, Any] | None,
-    title: str | None,
+    heading: str | None,
     regions: "RegionSheet | None" = None,
 ) -> Content:
     """Put the pieces of a report together; see `write_report`.
@@ -118,7 +126,7 @@ def build(
     }
     table = None if board is None else leaderboard(board, metrics, data["slots"])
     return Content(
-        title or _default_title(chosen),
+        heading or _default_title(chosen),
         chosen,
         tables.tiles(metrics, intervals),
         cautions(metrics, table),
@@ -197,11 +205,9 @@ def _origin(kind: str, provenance: Mapping[str, Any]) -> Slot:
 
 
 def _default_title(chosen: Sequence[Slot]) -> str:
-    names = {slot.kind: slot.name for slot in chosen}
-    parts = [names[kind] for kind in ("calibrator", "method", "normaliser")]
-    parts = [part for part in parts if part != "none"]
-    where = f" on {names['dataset']}" if names["dataset"] else ""
-    return f"{' + '.join(str(part) for part in parts)}{where}"
+    slots = {slot.kind: slot for slot in chosen}
+    where = f" on {slots['dataset'].title}" if slots["dataset"].name else ""
+    return f"{joint_title({kind: slot.name for kind, slot in slots.items()})}{where}"
 
 
 def as_json(data: object) -> str:

@@ -61,9 +61,9 @@ def histogram(
         axes.set_xlim(bins[0], bins[-1])
         axes.set_ylim(0, 104 * max(float(base.max()) / 100, float(ood_shares.max())))
         axes.grid(visible=False, axis="x")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7.5)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7.5)
 
-    return Drawing(draw, (4.2, 2.7), label)
+    return Drawing(draw, (3.6, 2.75), label)
 
 
 def roc(curve: Curve, marks: Mapping[str, tuple[float, float]], label: str) -> Drawing:

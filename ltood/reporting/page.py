@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ltood.metrics import COLUMNS, JUDGED, METRICS, Metric
 from ltood.reporting import wording
+from ltood.reporting.script import policy, script
 from ltood.reporting.tables import ABSENT, ACCURACIES
 
 if TYPE_CHECKING:
@@ -14,17 +15,20 @@ if TYPE_CHECKING:
     from ltood.reporting.content import Content
 
 _FOLDER = Path(__file__).parent
+#: Named here, so that their content counts for what a report is made from.
+_TEMPLATES = ("report.html.jinja", "macros.html.jinja", "leaderboard.html.jinja")
 #: Columns of the table per OOD set.
 _COLUMNS: tuple[Metric | wording.Count, ...] = (*METRICS.values(), *wording.COUNTS)
 
 
 def render(content: "Content") -> str:
     """HTML text of a report."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import DictLoader, Environment, StrictUndefined
 
+    text = script()
     environment = Environment(
         autoescape=True,
-        loader=FileSystemLoader(_FOLDER),
+        loader=DictLoader({name: (_FOLDER / name).read_text("utf-8") for name in _TEMPLATES}),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=StrictUndefined,
@@ -41,6 +45,8 @@ def render(content: "Content") -> str:
         papers=COLUMNS.values(),
         columns=_COLUMNS,
         column_groups=_column_groups(),
+        policy=policy(text, images=content.regions is not None),
+        script=text,
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
     )
 

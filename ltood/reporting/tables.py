@@ -27,21 +27,35 @@ class Cell:
             stream such as "± 0.31", or empty.
         rank: "best", "worst" or empty, within the column.
         is_text: Whether it is a name (set flush left) and not a number.
+        value: The number that a column is sorted by, where it can be sorted; else empty.
+        note: What a mark of the cell means, for those who do not see it.
     """
 
     text: str
     interval: str = ""
     rank: str = ""
     is_text: bool = False
+    value: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: heading, cells, and whether it stands out."""
+    """A row of a table.
+
+    Attributes:
+        heading: What it is about.
+        cells: Its values.
+        is_marked: Whether it stands out.
+        name: What to write for it in settings, where that is not plain from the heading.
+        needs: What it needs, by name, where rows can be filtered by that.
+    """
 
     heading: str
     cells: list[Cell]
     is_marked: bool = False
+    name: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,16 +91,26 @@ def _number(value: object, name: str) -> float:
     return float(value)
 
 
+def value_of(fraction: object) -> str:
+    """What a column of percent is sorted by."""
+    return "" if fraction is None else repr(fraction)
+
+
+def bounds_of(low: float | None, high: float | None, name: str) -> str:
+    """An interval in percent such as "[91.20, 92.05]"; empty where there is none."""
+    if low is None or high is None:
+        return ""
+    ends = (percent(end, f"an end of the interval of {name}") for end in (low, high))
+    return f"[{', '.join(ends)}]"
+
+
 def _interval(intervals: Mapping[str, Any] | None, key: str, name: str) -> str:
     bounds = (intervals or {}).get(key)
     if bounds is None:
         return ""
     if "low" not in bounds:
         return f"± {percent(bounds['std'], f'the deviation of {name}')}"
-    low, high = (
-        percent(bounds[end], f"{end} of the interval of {name}") for end in ("low", "high")
-    )
-    return f"[{low}, {high}]"
+    return bounds_of(bounds["low"], bounds["high"], name)
 
 
 def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> list[Tile]:

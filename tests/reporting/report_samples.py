@@ -97,15 +97,15 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        self._within = tag
+        self._within = "json" if dict(attrs).get("type") == "application/json" else tag
 
     def handle_endtag(self, tag):
         self._within = ""
 
     def handle_data(self, data):
-        if self._within == "script":
+        if self._within == "json":
             self.data += data
-        elif self._within != "style":
+        elif self._within not in {"script", "style"}:
             self.texts.append(data)
 
     def all(self, tag):

@@ -36,7 +36,7 @@ def test_a_far_better_method_is_named(metrics, above, said):
     found = cautions(metrics, board)
     assert len(found) == said
     if said:
-        assert "knn reaches a mean AUROC of 56.00 %, 6.00 points" in found[0]
+        assert "KNN reaches a mean AUROC of 56.00 %, 6.00 points" in found[0]
 
 
 def test_small_sets(metrics):

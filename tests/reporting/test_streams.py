@@ -62,5 +62,5 @@ def test_no_transductive_row_is_called_the_best(marked):
     none = {"name": "none", "settings": {}}
     chosen = {"calibrator": none, "method": {"name": "energy", "settings": {}}, "normaliser": none}
     found = leaderboard(board, metrics, chosen)
-    assert found.best[0] == ("energy" if marked else "doda")
-    assert found.rows[0].heading == ("doda (transductive)" if marked else "doda")
+    assert found.best[0] == ("Energy" if marked else "DODA")
+    assert found.rows[0].heading == ("DODA (transductive)" if marked else "DODA")
