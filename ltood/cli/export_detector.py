@@ -54,6 +54,7 @@ def export_detector(
 
     from ltood.deployment.exporting import fit_detector
     from ltood.deployment.files import detector_paths, refuse_existing, save_detector
+    from ltood.deployment.wording import threshold_words
 
     refuse_existing(out, overwrite=overwrite)
     detector = fit_detector(
@@ -64,10 +65,6 @@ def export_detector(
         device=device,
     )
     save_detector(out, detector, overwrite=overwrite)
-    threshold = detector.description["threshold"]
-    typer.echo(
-        f"threshold {threshold['value']:.6g} accepts {threshold['accepted']:.2%} of the "
-        f"{threshold['rows']:,} rows of {threshold['split']} (score <= threshold is ID)"
-    )
+    typer.echo(threshold_words(detector.description["threshold"]))
     tensors, sidecar = detector_paths(out)
     typer.echo(f"{tensors} and {sidecar.name}")

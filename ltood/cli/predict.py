@@ -37,7 +37,8 @@ def predict(
         typer.Argument(help="Images, folders of images, or .npz archives of features or images."),
     ],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Checkpoint folder of the backbone; needed for images.")
+        Path | None,
+        typer.Option(help="Checkpoint folder of the backbone, if it is not beside the detector."),
     ] = None,
     out: Annotated[Path | None, file_option("File to write, standard output by default")] = None,
     form: Annotated[
@@ -85,7 +86,7 @@ def predict(
     import sys
 
     from ltood.core.errors import ConfigError
-    from ltood.deployment.files import load_detector
+    from ltood.deployment.opening import open_detector
     from ltood.deployment.output import write_file, write_rows
     from ltood.deployment.predicting import predict_files
     from ltood.deployment.promises import Promise, read_class_mix
@@ -104,7 +105,8 @@ def predict(
         raise ConfigError(f"--threshold is {threshold}; give a finite score.")
     if threshold is not None and promise is not None:
         raise ConfigError("--threshold does not go with fpr, fdr or sets; choose one of them.")
-    loaded = load_detector(detector, device)
+    opened = open_detector(detector, checkpoint, device)
+    loaded = opened.detector
     if threshold is not None:
         loaded = dataclasses.replace(loaded, threshold=threshold)
     if promise is not None:
@@ -115,7 +117,7 @@ def predict(
     verdicts = predict_files(
         loaded,
         inputs,
-        checkpoint=checkpoint,
+        checkpoint=opened.checkpoint,
         batch_size=batch_size,
         bad=bad,
     )

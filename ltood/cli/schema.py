@@ -36,6 +36,7 @@ def params_schema() -> dict[str, Any]:
     from ltood.core.json_schema import DRAFT, section_schema, type_schema
     from ltood.core.limits import Seed
     from ltood.core.registry import KINDS, available
+    from ltood.deployment.config import ExportConfig
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
@@ -61,6 +62,7 @@ def params_schema() -> dict[str, Any]:
         "evaluation": section_schema(EvaluationConfig, "Settings of the metrics."),
         "negatives": section_schema(NegativesConfig, "Settings of negative labels of a text head."),
         "pooling": section_schema(PoolingConfig, "How the last feature map becomes features."),
+        "export": section_schema(ExportConfig, "Settings of the detector for new images."),
         "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
     entries = {package: _entries(package) for package in PACKAGES}

@@ -38,13 +38,19 @@ from ltood.scoring.session import (
     fit_method,
     fit_normaliser,
     reads_logits,
+    restore_calibrator,
 )
+from ltood.store.fitted import FittedEntry
 from ltood.store.layout import ID_SPLITS, VAL_SPLIT
 from ltood.store.reading import StoreReader, head_remedy
 
 DEFAULT_TPR = 0.95
 #: Recalls are counted in millionths, so that 0.95 of 20 rows is 19 and never 20.
 _MILLION = 10**6
+
+
+class NoRowsLeftError(DataError):
+    """A method has learned from all rows that were to set the threshold."""
 
 
 def fit_detector(
@@ -83,26 +89,13 @@ def fit_detector(
     return with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
 
 
-def fit_slots(
-    plain: ScoringSession,
-    method: Slot[Method],
-    calibrator: Slot[Calibrator],
-    normaliser: Slot[Normaliser],
-) -> DeployedDetector:
-    """Fit all slots on features; the detector has no threshold yet.
-
-    Args:
-        plain: The features without a calibrator.
-        method: Method, not fitted.
-        calibrator: Calibrator, not fitted.
-        normaliser: Normaliser, not fitted, built for the scores of the method.
+def check_deployable(store: StoreReader, method: Slot[Method]) -> None:
+    """Refuse features and methods of which no detector can be made.
 
     Raises:
         StoreError: If there is no training split.
-        MissingNeedError: If an entry needs what is not there.
-        DataError: If the data break a rule of an entry.
+        ConfigError: If the method reads more than features of one network.
     """
-    store = plain.store
     if "train" not in store.splits:
         raise StoreError(
             f"{store.path} has no split train; a detector learns from training features and names "
@@ -120,7 +113,36 @@ def fit_slots(
             f"method {method.name} reads the extra array {extras[0]}, which extraction computes "
             "from images, and a detector is applied to features alone; choose another method."
         )
-    session, calibration = calibrate(plain, calibrator)
+
+
+def fit_slots(
+    plain: ScoringSession,
+    method: Slot[Method],
+    calibrator: Slot[Calibrator],
+    normaliser: Slot[Normaliser],
+    *,
+    calibration: FittedEntry | None = None,
+) -> DeployedDetector:
+    """Fit all slots on features; the detector has no threshold yet.
+
+    Args:
+        plain: The features without a calibrator.
+        method: Method, not fitted.
+        calibrator: Calibrator, not fitted.
+        normaliser: Normaliser, not fitted, built for the scores of the method.
+        calibration: The calibrator as it was fitted on these features before, if it was.
+
+    Raises:
+        StoreError: If there is no training split.
+        MissingNeedError: If an entry needs what is not there.
+        DataError: If the data break a rule of an entry.
+    """
+    store = plain.store
+    check_deployable(store, method)
+    if calibration is None:
+        session, calibration = calibrate(plain, calibrator)
+    else:
+        session = restore_calibrator(plain, calibration)
     _refuse_stored_logits(session, f"method {method.name}", method.entry)
     fit_method(session, method)
     if not normaliser.is_none:
@@ -187,8 +209,15 @@ def threshold_at(scores: ArrayLike, tpr: float) -> float:
     return float(values[accepted - 1])
 
 
-def choose_threshold_split(store: StoreReader, named: str | None) -> str:
+def choose_threshold_split(
+    store: StoreReader, named: str | None, option: str = "--threshold-split"
+) -> str:
     """The ID split that sets the threshold: the one named, else val.
+
+    Args:
+        store: The features.
+        named: Name of a split, if the user gave one.
+        option: Where the user names it, for messages.
 
     Raises:
         StoreError: If there is no val and none is named, or the named one is not an ID split of
@@ -199,10 +228,10 @@ def choose_threshold_split(store: StoreReader, named: str | None) -> str:
         if "val" in present:
             return "val"
         raise StoreError(
-            f"{store.path} has no split val to set the threshold on. Pass --threshold-split test "
-            "to use test rows (metrics on that split are then optimistic), or "
-            "--threshold-split train, whose rows the method has seen, so that fewer new ID rows "
-            f"than wanted will be accepted (the store has {', '.join(store.splits)})."
+            f"{store.path} has no split val to set the threshold on. Give such a split, or name "
+            f"another one with {option}: test (metrics on that split are then optimistic), or "
+            "train, whose rows the method has seen, so that fewer new ID rows than wanted will be "
+            f"accepted (the store has {', '.join(store.splits)})."
         )
     if named not in present:
         raise StoreError(
@@ -235,7 +264,7 @@ def with_threshold_of(
 
     Raises:
         ConfigError: If `tpr` is out of range.
-        DataError: If it has learned from all.
+        NoRowsLeftError: If it has learned from all.
     """
     source = plain.source(split)
     arrays = ["features", "ids", "labels", *(["local"] if fitted.needs_local else [])]
@@ -252,10 +281,10 @@ def with_threshold_of(
             advance(len(batch))
     found = CalibrationRows.of(parts)
     if not len(found):
-        raise DataError(
+        raise NoRowsLeftError(
             f"method {fitted.description['method']['name']} has learned from all {len(source)} "
             f"rows of {split}, so that none is left for the threshold; lower its share of these "
-            "rows, or pass another --threshold-split."
+            "rows, or name another split for the threshold."
         )
     return with_threshold(fitted, found, tpr, split)
 

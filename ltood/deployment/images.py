@@ -72,14 +72,17 @@ class Embedder:
         """
         provenance = detector.description["provenance"]
         recorded = provenance.get("checkpoint", {}).get("weights_sha256")
+        included = detector.description.get("network") or {}
         if checkpoint is None:
             name = provenance.get("backbone", {}).get("name", "its network")
             weights = f" (weights {recorded[:12]}…)" if recorded else ""
             raise MissingNeedError(
-                f"images need the backbone that the detector was fitted on, {name}{weights}: pass "
-                "its checkpoint folder with --checkpoint, or give an archive of features."
+                f"images need the backbone that the detector was fitted on, {name}{weights}: copy "
+                "the folder <name>.network next to the detector, pass its checkpoint folder with "
+                "--checkpoint, or give an archive of features."
             )
         backbone, meta = load_checkpoint(checkpoint, detector.device)
+        recorded = recorded or included.get("weights_sha256")
         if recorded is None:
             _compare_heads(checkpoint, backbone, detector)
         elif recorded != meta["weights_sha256"]:

@@ -1,7 +1,8 @@
-"""What a rule promises, in sentences: the levels, the rows behind them and the assumption."""
+"""What a threshold or a rule promises, in sentences: levels, rows behind them, assumption."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ltood.deployment.promises import Promise
 from ltood.ops.guarantees import confident_level
@@ -30,6 +31,14 @@ class Found:
     def source(self) -> str:
         """The rows in words."""
         return f"{self.rows:,} calibration rows of {self.split}"
+
+
+def threshold_words(threshold: Mapping[str, Any]) -> str:
+    """What a threshold accepts, from the description of a detector."""
+    return (
+        f"threshold {threshold['value']:.6g} accepts {threshold['accepted']:.2%} of the "
+        f"{threshold['rows']:,} rows of {threshold['split']} (score <= threshold is ID)"
+    )
 
 
 def group_notes(

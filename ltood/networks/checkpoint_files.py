@@ -67,16 +67,23 @@ def write_files(path: Path, files: CheckpointFiles) -> None:
     Raises:
         StoreError: If a file cannot be written.
     """
+    for name, content in file_contents(files).items():
+        write_atomically(path / name, content)
+
+
+def file_contents(files: CheckpointFiles) -> dict[str, bytes]:
+    """Content of the files of a checkpoint by name, its description last; see `write_files`."""
     written = {*_DIGESTS, _CONTENT}
     meta = {key: value for key, value in files.meta.items() if key not in written}
     meta["schema"] = SCHEMA
+    contents = {}
     for key, content in zip(_DIGESTS, (files.weights, files.extras, files.history), strict=True):
         if content or key == "weights_sha256":
             meta[key] = hashlib.sha256(content).hexdigest()
-            write_atomically(path / _DIGESTS[key], content)
+            contents[_DIGESTS[key]] = content
     meta[_CONTENT] = digest(meta)
     text = json.dumps(meta, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_atomically(path / META, text.encode())
+    return {**contents, META: text.encode()}
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "calibrate": ("calibrator",),
     "score": ("calibrator", "method"),
     "normalise": ("calibrator", "method", "normaliser"),
+    "export": ("backbone", "calibrator", "method", "normaliser"),
     "evaluate": (),
     "compare": (),
     "report": (),

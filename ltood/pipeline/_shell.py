@@ -37,6 +37,7 @@ METRICS = RESULTS / "metrics.json"
 SUMMARY = RESULTS / "summary.json"
 CHOICE = RESULTS / "choice.json"
 REPORT = RESULTS / "report.html"
+DETECTOR = RESULTS / "detector.safetensors"
 PLOTS = RESULTS / "plots"
 #: Unfinished work of a stage; no output, so that DVC leaves it to a killed run.
 TRAINING = WORK / "training"

@@ -64,6 +64,7 @@ def check(params: Params) -> None:
         ConfigError: On the first one.
         MissingPackageError: If the report at the end lacks a package.
     """
+    from ltood.deployment.config import ExportConfig
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
@@ -77,6 +78,7 @@ def check(params: Params) -> None:
     params.section("evaluation", EvaluationConfig)
     params.section("negatives", NegativesConfig)
     params.section("pooling", PoolingConfig)
+    params.section("export", ExportConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)

@@ -93,7 +93,7 @@ def test_split_of_the_threshold(store, tmp_path):
     (tmp_path / "arrays").mkdir()
     write_folder(tmp_path / "arrays", val=False)
     without = import_folder(tmp_path / "arrays", tmp_path / "without.zarr")
-    with pytest.raises(StoreError, match=r"no split val .* --threshold-split test"):
+    with pytest.raises(StoreError, match=r"no split val .* --threshold-split"):
         fit_detector(without, EntrySpec("energy"), device="cpu")
     named = fit_detector(without, EntrySpec("energy"), threshold_split="test", device="cpu")
     assert named.description["threshold"]["split"] == "test"

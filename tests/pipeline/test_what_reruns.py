@@ -24,8 +24,8 @@ from ltood.training.plan import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = read_params(ROOT / "dvc.yaml")["stages"]
-SCORING = {"calibrate", "score", "normalise", "compare"}
-SCORED = {"score", "normalise", "compare"}
+SCORING = {"calibrate", "score", "normalise", "export", "compare"}
+SCORED = {"score", "normalise", "export", "compare"}
 AFTER_STORE = {"visualise", *SCORING}
 ALL = set(STAGES)
 
@@ -97,7 +97,7 @@ CODE = [
     ("ltood/sets/synthetic.py", set()),
     ("ltood/images/archives.py", {"prepare"}),
     ("ltood/images/longtail.py", {"prepare"}),
-    ("ltood/images/decoding.py", {"prepare", "train", "extract", "adapt", "visualise"}),
+    ("ltood/images/decoding.py", {"prepare", "train", "extract", "adapt", "visualise", "export"}),
     ("ltood/images/prepared.py", {"prepare", "train", "extract", "visualise"}),
     ("ltood/datasets/demo.py", {"prepare"}),
     ("ltood/datasets/folder.py", set()),
@@ -105,9 +105,9 @@ CODE = [
     ("ltood/preparing/prepare.py", {"prepare"}),
     ("ltood/preparing/leakage.py", set()),
     ("ltood/preparing/verify_sets.py", set()),
-    ("ltood/networks/scaled.py", {"train", "extract", "adapt"}),
+    ("ltood/networks/scaled.py", {"train", "extract", "adapt", "export"}),
     ("ltood/networks/weights.py", {"train"}),
-    ("ltood/backbones/cifar_resnet.py", {"train", "extract", "adapt"}),
+    ("ltood/backbones/cifar_resnet.py", {"train", "extract", "adapt", "export"}),
     ("ltood/backbones/resnet50.py", set()),
     ("ltood/clip/image_tower.py", set()),
     ("ltood/clip/prompts.py", {"adapt"}),
@@ -138,7 +138,7 @@ CODE = [
     ("ltood/choosing/trial.py", set()),
     ("ltood/methods/mahalanobis.py", SCORED),
     ("ltood/methods/knn.py", {"compare"}),
-    ("ltood/normalisers/none.py", {"normalise", "compare"}),
+    ("ltood/normalisers/none.py", {"normalise", "export", "compare"}),
     ("ltood/normalisers/imood.py", set()),
     ("ltood/scoring/run.py", {"score", "normalise"}),
     ("ltood/scoring/session.py", SCORING),
@@ -148,7 +148,7 @@ CODE = [
     ("ltood/reporting/report.css", {"report"}),
     ("ltood/comparing/running.py", {"compare"}),
     ("ltood/sweeping/searching.py", set()),
-    ("ltood/deployment/detector.py", set()),
+    ("ltood/deployment/detector.py", {"export"}),
     ("ltood/exports/parquet.py", set()),
     ("ltood/sharing/pushing.py", set()),
     ("ltood/tables/scheduling.py", set()),
@@ -191,25 +191,27 @@ PARAMETERS = [
     ({"negatives.share": 0.5}, {"adapt"}),
     ({"extraction.extras": ["odin"]}, {"extract"}),
     ({"pooling.kind": "max"}, {"extract", *SCORING}),
-    ({"method": "odin"}, {"extract", "score", "normalise"}),
+    ({"method": "odin"}, {"extract", "score", "normalise", "export"}),
     ({"compare.methods": ["msp", "adascale"]}, {"extract", "compare"}),
     ({"datasets.demo.imbalance_ratio": 0.5}, {"prepare"}),
     ({"datasets.npz.imbalance_ratio": 0.5}, set()),
     ({"backbones.cifar_resnet.variant": "resnet20"}, {"train"}),
     ({"backbones.resnet50.mean": None}, set()),
-    ({"backbone": "wide_resnet"}, {"train", "extract", "adapt"}),
+    ({"backbone": "wide_resnet"}, {"train", "extract", "adapt", "export"}),
     ({"recipe": "logit_adjustment"}, {"train", "adapt"}),
     ({"recipes.logit_adjustment.tau": 2.0}, set()),
     ({"recipe": "logit_adjustment", "recipes.logit_adjustment.tau": 2.0}, {"train", "adapt"}),
-    ({"calibrator": "patt"}, {"calibrate", "score", "normalise", "compare"}),
+    ({"calibrator": "patt"}, SCORING),
     ({"calibrators.patt.low": 0.5}, set()),
-    ({"method": "himplos"}, {"score", "normalise"}),
-    ({"methods.mahalanobis.ridge": 1.0}, {"score", "compare"}),
+    ({"method": "himplos"}, {"score", "normalise", "export"}),
+    ({"methods.mahalanobis.ridge": 1.0}, {"score", "export", "compare"}),
     ({"methods.knn.k": 10}, {"compare"}),
     ({"method": "knn", "methods.knn.k": 10}, SCORED),
     ({"compare.methods": ["msp"]}, {"compare"}),
     ({"compare.methods": ["msp"], "methods.knn.k": 10}, {"compare"}),
-    ({"normaliser": "imood"}, {"normalise", "compare"}),
+    ({"normaliser": "imood"}, {"normalise", "export", "compare"}),
+    ({"export.tpr": 0.9}, {"export"}),
+    ({"export.checkpoint": "reference"}, {"export"}),
     ({"normalisers.imood.tau": 2.0}, set()),
     ({"compare.normalisers": "all"}, {"compare"}),
 ]

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train", "extract", "adapt", "visualise", "calibrate", "score", "normalise",
-          "evaluate", "compare", "report"]  # fmt: skip
+          "export", "evaluate", "compare", "report"]  # fmt: skip
 AFTER_EXTRACT = STAGES[STAGES.index("adapt") :]
 #: The leaderboard shows every compared method anyway.
 AFTER_SCORE = ["score", "normalise", "evaluate", "report"]

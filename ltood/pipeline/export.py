@@ -1,0 +1,67 @@
+"""Write the chosen slots as a detector with its threshold and its network, for new images.
+
+Where no detector can be made of them, its description says why, and scores and report stand as they
+are. The fitted calibrator is the one of the calibrate stage.
+"""
+
+from typing import TYPE_CHECKING
+
+from ltood.pipeline._features import features
+from ltood.pipeline._shell import CALIBRATION, CHECKPOINT, DETECTOR, Params, stage
+
+if TYPE_CHECKING:
+    from ltood.deployment.config import ExportConfig
+
+
+@stage("export")
+def run(params: Params) -> None:
+    """Read features, calibration and checkpoint, write the detector."""
+    from ltood.deployment.config import ExportConfig
+    from ltood.deployment.sidecar import save_absence
+    from ltood.runtime.console import log
+
+    config = params.section("export", ExportConfig)
+    names = [params.name(key) for key in ("method", "normaliser")]
+    if not config.enabled:  # Nothing to write: no torch, no waiting.
+        save_absence(DETECTOR, "export.enabled is false; set it to true and run the stage export.")
+        return
+
+    from ltood.deployment.packing import NoDetectorError
+
+    try:
+        said = _export(params, config)
+    except NoDetectorError as error:
+        save_absence(DETECTOR, str(error))
+        said = f"no detector was made of {' and '.join(names)}: {error}"
+    log(said)
+
+
+def _export(params: Params, config: "ExportConfig") -> str:
+    """Make the detector and write it; returns what to tell.
+
+    Raises:
+        NoDetectorError: If none can be made.
+    """
+    from ltood.core.building import EntrySpec
+    from ltood.deployment.files import save_detector
+    from ltood.deployment.packing import make_detector, network_of
+    from ltood.deployment.wording import threshold_words
+    from ltood.store.fitted import read_fitted
+
+    method, normaliser = params.chosen("method"), params.chosen("normaliser")
+    detector = make_detector(
+        features(params),
+        EntrySpec(method.name, method.settings),
+        EntrySpec(normaliser.name, normaliser.settings),
+        read_fitted(CALIBRATION),
+        config,
+        params.device,
+    )
+    network = network_of(detector, CHECKPOINT)
+    save_detector(
+        DETECTOR,
+        detector,
+        overwrite=True,
+        network=network if config.checkpoint == "include" else {},
+    )
+    return f"wrote {DETECTOR}: {threshold_words(detector.description['threshold'])}"
