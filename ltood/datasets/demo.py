@@ -1,4 +1,4 @@
-"""Demo: real images that come with ltood, Fashion-MNIST against four OOD sets.
+"""Demo: real images that come with ltood, eight kinds of clothing against four OOD sets.
 
 The long tail is cut from the balanced training images at prepare time. How the images were
 chosen and their licences: data/demo/README.md; the script that made them: make_demo.py there.
@@ -24,8 +24,8 @@ from ltood.runtime.shipped import shipped
 from ltood.runtime.workspace import locate
 
 SOURCE = (
-    "Fashion-MNIST test images (MIT), MNIST digits, and patches of images in scikit-image "
-    "and scikit-learn (CC0, public domain, CC BY 2.0); see data/demo/README.md"
+    "Fashion-MNIST (MIT), MNIST digits, Noto emoji (Apache 2.0), and patches of images in "
+    "scikit-image and scikit-learn (CC0, public domain, CC BY 2.0); see data/demo/README.md"
 )
 
 CLASS_NAMES = (
@@ -35,20 +35,19 @@ CLASS_NAMES = (
     "Dress",
     "Coat",
     "Sandal",
-    "Shirt",
     "Sneaker",
     "Bag",
-    "Ankle boot",
 )
 SPLITS = (
     "train",
     "val",
     "test",
     "aux",
+    "ood_clothing",
     "ood_mnist",
     "ood_photographs",
     "ood_textures",
-    "ood_text",
+    "val_ood_pictures",
 )
 #: Training images of each class before the long tail is cut.
 TRAIN_PER_CLASS = 500
@@ -68,7 +67,7 @@ class Config(Settings):
             comes with ltood.
     """
 
-    imbalance_ratio: Share = 0.01
+    imbalance_ratio: Share = 0.05
     imbalance: Literal["exponential", "step", "none"] = "exponential"
     root: str | None = "data/demo"
 
@@ -89,7 +88,7 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the ten kinds of clothing, in label order."""
+        """Names of the eight kinds of clothing, in label order."""
         return CLASS_NAMES
 
     def splits(self) -> tuple[str, ...]:

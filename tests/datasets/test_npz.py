@@ -117,10 +117,10 @@ def test_a_stray_archive_is_refused_when_preparing(folder, tmp_path):
 
 def test_the_demo_folder_has_this_form():
     data = dataset(DEMO)
-    assert len(data.class_names) == 10
-    assert len(data.split("train")) == 5000
+    assert len(data.class_names) == 8
+    assert len(data.split("train")) == 4000
     assert data.splits()[:4] == ("train", "val", "test", "aux")
-    assert data.split("ood_text").images.shape == (400, 32, 32, 1)
+    assert data.split("ood_clothing").images.shape == (800, 32, 32, 1)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
