@@ -26,6 +26,7 @@ from ltood.cli import (
     report,
     schema,
     score,
+    serve,
     skill,
     stage,
     store,
@@ -49,6 +50,7 @@ app.command("export-detector")(export_detector.export_detector)
 app.command("push")(push.push)
 app.command("pull")(pull.pull)
 app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)

@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "remote": {"fsspec": "fsspec", "s3fs": "s3fs", "sshfs": "sshfs"},
     "hub": {"huggingface_hub": "huggingface_hub"},
     "arrow": {"pyarrow": "pyarrow"},
+    "serve": {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"},
     "slurm": {"submitit": "submitit"},
 }
 

@@ -26,6 +26,7 @@ PUBLISHED = {
     "faiss": {"faiss-cpu", "faiss-gpu"},
     "huggingface_hub": {"huggingface-hub"},
     "open_clip": {"open-clip-torch"},
+    "python_multipart": {"python-multipart"},
 }
 
 
@@ -46,7 +47,7 @@ def test_the_extras_are_those_of_the_package():
 def test_every_import_is_a_dependency_or_belongs_to_an_extra():
     published = {"google_crc32c": "google-crc32c", "ruamel": "ruamel-yaml"}
     base = names(PROJECT["dependencies"])
-    optional = {module for _, module in MODULES} | {"markupsafe"}  # of Jinja2
+    optional = {module for _, module in MODULES} | {"markupsafe", "starlette"}  # of Jinja2, FastAPI
     sources = [read_source(path) for path in (ROOT / "ltood").rglob("*.py")]
     found = frozenset().union(*(source.libraries for source in sources))
     outside = found - sys.stdlib_module_names
