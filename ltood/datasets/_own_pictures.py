@@ -77,8 +77,8 @@ class Division:
         return replace(self.rule, shares=(1 - val - test, val, test))
 
 
-def split_up(found: Found, division: Division) -> dict[str, ImageFiles]:
-    """Pictures of every split, in the order of `SPLITS`.
+def split_up(found: Found, division: Division) -> tuple[dict[str, ImageFiles], Path | None]:
+    """Pictures of every split, in the order of `SPLITS`, and the file that remembers a division.
 
     Pictures without a split are divided. Where all have one, missing splits are taken from train.
 
@@ -96,7 +96,7 @@ def split_up(found: Found, division: Division) -> dict[str, ImageFiles]:
     else:
         cut = division.cut(given) if "train" in given else None
         if cut is None:
-            return {name: found.parts[name] for name in SPLITS if name in given}
+            return {name: found.parts[name] for name in SPLITS if name in given}, None
         key, rule = "train", cut
     whole = found.parts[key]
     where = division.where(rule)
@@ -108,11 +108,8 @@ def split_up(found: Found, division: Division) -> dict[str, ImageFiles]:
         if len(rows):
             chosen = whole.take(rows)
             parts[name] = _joined(parts[name], chosen) if name in parts else chosen
-    return {
-        name: replace(parts[name], ids=np.arange(len(parts[name])))
-        for name in SPLITS
-        if name in parts
-    }
+    ordered = [name for name in SPLITS if name in parts]
+    return {name: replace(parts[name], ids=np.arange(len(parts[name]))) for name in ordered}, where
 
 
 def _joined(first: ImageFiles, second: ImageFiles) -> ImageFiles:

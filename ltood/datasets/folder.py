@@ -1,4 +1,4 @@
-"""Own images: class folders, with or without splits, or a list, with any OOD sets.
+"""Own images: class folders with or without splits, lists, folders of `datasets`; any OOD sets.
 
     root/<class>/**/*.jpg               divided by `split`
     root/train/<class>/**/*.jpg         as they are divided; also training, valid, testing …
@@ -6,24 +6,29 @@
     root/val/<class>/**/*.jpg           where there is one
 
 or, with `manifest` or as the root itself, a list (CSV, JSON lines or Parquet) with the columns
-path, label (a class name) and, where it is known, split (train, val or test). Every folder
-directly below the root, or below that of a split, is a class, but for those that `ood`, `csid`,
-`val_ood` or `aux` name. Classes are numbered in the order of their sorted names.
+path, label (a class name) and, where it is known, split (train, val or test). What the library
+`datasets` writes is read as well (`_own_tables.py`). Every folder directly below the root, or below
+that of a split, is a class, but for those that `ood`, `csid`, `val_ood` or `aux` name. Classes are
+numbered in the order of their sorted names, or as `datasets` numbers them.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Annotated
 
 from ltood.core.errors import DataError
 from ltood.core.limits import Limits, Seed
 from ltood.datasets._image_folders import ImageFolderConfig, ImageFolderDataset
 from ltood.datasets._own_folders import read_folders
-from ltood.datasets._own_lists import read_manifest
-from ltood.datasets._own_pictures import Division, Found, split_up
-from ltood.images.files import ImageFiles
+from ltood.datasets._own_lists import metadata_tables, read_manifest, read_metadata
+from ltood.datasets._own_pictures import UNDIVIDED, Division, Found, split_up
+from ltood.datasets._own_tables import parquet_shards, read_shards, saved_shards
+from ltood.images.arrow_images import image_column, read_schema
+from ltood.images.files import ImageFiles, OnError
+from ltood.images.packed import PackedFiles
 from ltood.images.sources import WatchedFiles
 from ltood.images.splitting import Rule
 from ltood.images.tables import TABLES
@@ -87,7 +92,14 @@ class Dataset(ImageFolderDataset):
 
     def watched(self) -> dict[str, WatchedFiles]:
         """All images, those of the outliers, and the list where there is one."""
-        return {**self._found.tables, **super().watched()}
+        found = {**self._found.tables, **super().watched()}
+        parts, remembering = self._divided
+        for name, part in parts.items():
+            if isinstance(part, PackedFiles):
+                found[name] = WatchedFiles(part.root, part.shards)
+                if remembering is not None:
+                    found["division"] = WatchedFiles.of(remembering)
+        return found
 
     @cached_property
     def _found(self) -> Found:
@@ -98,27 +110,27 @@ class Dataset(ImageFolderDataset):
                 f"there is no folder {root}; put the images there, one folder for each class, or "
                 "correct datasets.folder.root."
             )
+        own = (config.on_error, config.label_column)
         if root.is_file():
-            if root.suffix.lower() not in TABLES:
-                raise DataError(
-                    f"datasets.folder.root is {root}, a file of an unknown kind; name a folder, or "
-                    f"a list ({', '.join(TABLES)})."
-                )
-            return read_manifest(root, root.parent, config.on_error, config.label_column)
+            return _read_file(root, *own)
         if config.manifest is not None:
-            where = root / config.manifest
-            return read_manifest(where, root, config.on_error, config.label_column)
+            return read_manifest(root / config.manifest, root, *own)
+        if shards := saved_shards(root) or parquet_shards(root):
+            return read_shards(root, shards, *own)
+        if tables := metadata_tables(root, config.label_column):
+            return read_metadata(root, tables, *own)
         return read_folders(root, config.on_error, self._aside())
 
     def _by_split(self) -> Mapping[str, Callable[[], ImageFiles]]:
         """What lists the images of each split."""
         if not self._root.exists():
             return dict.fromkeys(("train", "test"), self._missing)
-        return {name: partial(self._parts.__getitem__, name) for name in self._parts}
+        parts, _ = self._divided
+        return {name: partial(parts.__getitem__, name) for name in parts}
 
     @cached_property
-    def _parts(self) -> dict[str, ImageFiles]:
-        """Images of every split."""
+    def _divided(self) -> tuple[dict[str, ImageFiles], Path | None]:
+        """Images of every split, and the file that remembers how they were divided."""
         config = self._own
         rule = Rule(config.split, config.split_seed)
         root = self._root.parent if self._root.is_file() else self._root
@@ -144,3 +156,16 @@ class Dataset(ImageFolderDataset):
                 if text and path.exists() and inner != root and inner.is_relative_to(root):
                     aside.add(inner.relative_to(root).parts[0])
         return frozenset(aside)
+
+
+def _read_file(path: Path, on_error: OnError, label_column: str | None) -> Found:
+    """Images of one file: a list, or a file that holds them."""
+    ending = path.suffix.lower()
+    if ending not in (*TABLES, ".arrow"):
+        raise DataError(
+            f"datasets.folder.root is {path}, a file of an unknown kind; name a folder, or a list "
+            f"({', '.join(TABLES)})."
+        )
+    if ending in (".arrow", ".parquet") and image_column(read_schema(path)) is not None:
+        return read_shards(path.parent, {UNDIVIDED: [path.name]}, on_error, label_column)
+    return read_manifest(path, path.parent, on_error, label_column)

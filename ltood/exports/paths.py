@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
+from ltood.images.packed import PackedFiles
 from ltood.images.prepared import PreparedData, open_prepared
 
 
@@ -42,10 +43,10 @@ class PreparedPaths:
         self._rows: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     def of(self, split: str, start: int, ids: NDArray[np.int64]) -> list[str | None]:
-        """Absolute paths by the ids of the rows; None for images that are arrays."""
+        """Absolute paths by the ids of the rows; None for images that are arrays or packed."""
         del start
         source, rows = self.source(split), self.rows_of(split, ids)
-        if isinstance(source, ImageSplit):
+        if isinstance(source, ImageSplit | PackedFiles):
             return [None] * len(ids)
         root = source.root.absolute()
         return [str(root / source.paths[row]) for row in rows.tolist()]

@@ -19,6 +19,7 @@ from ltood.images.decoding import (
     is_animated,
 )
 from ltood.images.files import ImageFiles
+from ltood.images.packed import PackedFiles
 from ltood.runtime.console import log, progress
 from ltood.runtime.file_hashes import FileHashes
 from ltood.runtime.provenance import code_digest
@@ -85,7 +86,7 @@ def check_files(
     Raises:
         DataError: If a file cannot be decoded and `files.on_error` is "raise", or if none can.
     """
-    if known is None:
+    if known is None or isinstance(files, PackedFiles):
         return _judged(files, _read(files, range(len(files)), _nothing, workers))
     limit = os.environ.get(PIXEL_LIMIT)  # Another one may skip other images.
     about = f"decodes by {code_digest('ltood.images.decoding')}, limit {limit or 'unset'}"

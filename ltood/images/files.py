@@ -113,14 +113,7 @@ class ImageFiles:
         Raises:
             DataError: If the file is gone, unreadable, or another one than was prepared.
         """
-        path = self.path(row)
-        try:
-            found = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error.strerror or error}); put the file back or run "
-                "the prepare stage again."
-            ) from error
+        path, found = self.path(row), self._bytes(row)
         if self.digests is not None:
             recorded = self.digests[row].tobytes()
             if hashlib.sha256(found).digest() != recorded:
@@ -129,3 +122,13 @@ class ImageFiles:
                     "file or run the prepare stage again (`dvc repro`)."
                 )
         return found
+
+    def _bytes(self, row: int) -> bytes:
+        path = self.path(row)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}); put the file back or run "
+                "the prepare stage again."
+            ) from error

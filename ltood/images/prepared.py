@@ -11,6 +11,11 @@ A split whose images stay in their files has, in the place of images.npy:
     prepared/<split>/paths.txt    one path a line, relative to the root in the manifest
     prepared/<split>/digests.npy  SHA-256 of each file, [N, 32] uint8
 
+and one whose images come packed into larger files, so that their paths are names alone, also:
+
+    prepared/<split>/packed.bin   the image files behind one another
+    prepared/<split>/ends.npy     where each ends, [N] int64
+
 `ltood/preparing/prepare.py` writes them. The arrays are uncompressed and mapped into memory; when
 a process first touches a split, every array is compared with its digest in the manifest, and
 image files are compared with theirs each time they are read. NumPy only.
@@ -28,6 +33,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
+from ltood.images.packed import BinaryPack, PackedFiles
 from ltood.runtime.console import progress
 from ltood.runtime.files import read_json
 from ltood.runtime.provenance import digest
@@ -37,6 +43,8 @@ SCHEMA = 2
 MANIFEST = "manifest.json"
 TRAINING = "training.json"
 PATHS = "paths.txt"
+PACKED = "packed.bin"
+ENDS = "ends.npy"
 #: Splits that training may see.
 _LEARNED = ("train", "val", "aux")
 #: Arrays of a split in memory and of one in files.
@@ -142,11 +150,8 @@ class PreparedData:
         ids = _mapped(folder / "ids.npy", "int64", (rows,))
         skipped = tuple(entry.get("skipped", ()))
         try:
-            if "root" in entry:
-                paths = _paths(folder / PATHS, rows)
-                digests = _mapped(folder / "digests.npy", "uint8", (rows, 32))
-                root = locate(entry["root"])
-                return ImageFiles(root, paths, labels, ids, digests, skipped=skipped)
+            if "shape" not in entry:
+                return _files(folder, entry, labels, ids, skipped)
             images = _mapped(folder / "images.npy", "uint8", (rows, *entry["shape"]))
             return ImageSplit(images, labels, ids, skipped)
         except DataError as error:
@@ -163,6 +168,27 @@ class PreparedData:
                     f"{folder / file} was changed after it was prepared (its SHA-256 differs from "
                     f"the manifest); {_RERUN}."
                 )
+
+
+def _files(
+    folder: Path,
+    entry: Mapping[str, Any],
+    labels: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    skipped: tuple[str, ...],
+) -> ImageFiles:
+    """A split whose images stay files, where they lie or packed into one."""
+    rows = entry["rows"]
+    paths = _paths(folder / PATHS, rows)
+    digests = _mapped(folder / "digests.npy", "uint8", (rows, 32))
+    if "packed" not in entry:
+        root = locate(entry["root"])
+        return ImageFiles(root, paths, labels, ids, digests, skipped=skipped)
+    pack = BinaryPack(folder / PACKED, _mapped(folder / ENDS, "int64", (rows,)))
+    places = np.arange(rows)
+    return PackedFiles(
+        folder, paths, labels, ids, digests, skipped=skipped, pack=pack, places=places
+    )
 
 
 def open_prepared(path: Path) -> PreparedData:
@@ -226,7 +252,7 @@ def content_digest(entry: Mapping[str, Any]) -> str:
     Args:
         entry: That of the split in the manifest.
     """
-    arrays = _FILE_ARRAYS if "root" in entry else _ARRAYS
+    arrays = _FILE_ARRAYS if "shape" not in entry else _ARRAYS
     return digest({"shape": entry.get("shape"), **{key: entry[f"{key}_sha256"] for key in arrays}})
 
 

@@ -52,6 +52,23 @@ def table_rows(
         raise DataError(f"the list {path} cannot be read ({error}); {remedy}.") from error
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """Names of the columns of a table, of JSON lines those of its first line; () if unreadable."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            require("pyarrow", f"reading {path}")
+            from pyarrow import parquet
+
+            return tuple(parquet.read_schema(path).names)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".jsonl":
+                first = json.loads(file.readline())
+                return tuple(first) if isinstance(first, dict) else ()
+            return tuple(name.strip() for name in next(csv.reader(file), []))
+    except (OSError, ValueError, csv.Error, RecursionError):
+        return ()
+
+
 def _csv(
     path: Path, columns: Mapping[str, Sequence[str]], optional: Sequence[str], remedy: str
 ) -> Iterator[tuple[int, list[str]]]:

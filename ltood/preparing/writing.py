@@ -11,8 +11,11 @@ import numpy as np
 from ltood.core.errors import StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
+from ltood.images.packed import PackedFiles
 from ltood.images.prepared import (
+    ENDS,
     MANIFEST,
+    PACKED,
     PATHS,
     TRAINING,
     array_sha256,
@@ -53,7 +56,10 @@ def write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     entry: dict[str, Any] = {"rows": len(split)}
     if isinstance(split, ImageFiles):
-        entry["root"] = _root(split.root)
+        if isinstance(split, PackedFiles):
+            entry["packed"] = _write_pack(split, folder)
+        else:
+            entry["root"] = _root(split.root)
         entry["paths_sha256"] = paths_sha256(split.paths)
         text = "\n".join(split.paths) + "\n"
         write_atomically(folder / PATHS, text.encode(), sweep=False)
@@ -66,6 +72,21 @@ def write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
         entry[f"{key}_sha256"] = array_sha256(values)
     entry["content"] = content_digest(entry)
     return {**entry, "skipped": list(split.skipped)} if split.skipped else entry
+
+
+def _write_pack(split: PackedFiles, folder: Path) -> int:
+    """Write image files behind one another, and where each ends; returns the number of bytes."""
+    ends = np.zeros(len(split), dtype=np.int64)
+    total = 0
+    with writing(folder / PACKED, sweep=False) as file:
+        for row in range(len(split)):
+            content = split.content(row)
+            file.write(content)
+            total += len(content)
+            ends[row] = total
+    with writing(folder / ENDS, sweep=False) as file:
+        np.save(file, ends, allow_pickle=False)
+    return total
 
 
 def write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
