@@ -1,5 +1,6 @@
 """`ltood export-detector`: a feature store to a detector that stands alone."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,13 @@ def export_detector(
     threshold_split: Annotated[
         str | None, typer.Option(help="ID split that sets the threshold; val by default.")
     ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(help="Training images to keep, which verdicts name as the most similar."),
+    ] = 5000,
+    images: Annotated[
+        Path | None, typer.Option(help="Prepared data, for the paths of these images.")
+    ] = None,
     head: Head = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing detector.")] = False,
@@ -57,11 +65,18 @@ def export_detector(
     from ltood.deployment.wording import threshold_words
 
     refuse_existing(out, overwrite=overwrite)
+    paths = None
+    if images is not None:
+        from ltood.exports.paths import PreparedPaths
+
+        paths = partial(PreparedPaths(images).named, "train")
     detector = fit_detector(
         open_features(store, head),
         *slots,
         tpr=tpr,
         threshold_split=threshold_split,
+        examples=examples,
+        paths=paths,
         device=device,
     )
     save_detector(out, detector, overwrite=overwrite)

@@ -7,6 +7,7 @@ of a rule, which keeps a promise by calibration rows.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from ltood.core.errors import DataError, LtoodError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.deployment.calibration import CalibrationRows, surprises
+from ltood.deployment.examples import Examples
 from ltood.deployment.incoming import finite, listed, shaped, shaped_local
 from ltood.deployment.predictions import Predictions, joined
 from ltood.deployment.promises import Promise
 from ltood.deployment.rules import Judgement, Rule, make_rule
 from ltood.ops.calibrated import calibrated
+from ltood.ops.conformal import RankMap
 
 #: Training classes that are named with a verdict.
 NUM_NEAREST = 3
@@ -57,6 +60,7 @@ class DeployedDetector:
         description: Plain values: names, settings, threshold, provenance and versions.
         calibration: Held-out ID rows that promises rest on; None where there are none.
         rule: Decides instead of the threshold; see `promising`.
+        examples: Training images that verdicts name as the most similar; None where there are none.
     """
 
     method: Method
@@ -69,6 +73,7 @@ class DeployedDetector:
     description: Mapping[str, Any]
     calibration: CalibrationRows | None = None
     rule: Rule | None = None
+    examples: Examples | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -84,6 +89,28 @@ class DeployedDetector:
     def needs_local(self) -> bool:
         """Whether the method reads local features."""
         return "local" in self.method.arrays
+
+    @property
+    def has_head(self) -> bool:
+        """Whether classes come from a classifier head, not from the nearest class mean."""
+        return bool(self.description.get("has_head", True))
+
+    @cached_property
+    def ranks(self) -> RankMap | None:
+        """Scores to p-values among the calibration rows; None where there are none."""
+        rows = self.calibration
+        return RankMap.fit(rows.scores) if rows is not None and len(rows) else None
+
+    @cached_property
+    def explained(self) -> tuple[str, ...]:
+        """Names of the columns by which the method explains its scores."""
+        if type(self.method).explain is Method.explain:
+            return ()
+        row = self.class_means[:1]
+        local = row[:, None] if self.needs_local else None
+        with torch.inference_mode():
+            (batch,) = self._batches(row, local, logits=True)
+            return tuple(self.method.explain(batch))
 
     def learned_rows(self, ids: Ids, labels: Labels) -> Tensor:
         """Which rows of the split val a slot has learned from, [N] bool; see `Entry`."""
@@ -213,6 +240,11 @@ class DeployedDetector:
             if self.rule is None
             else self.rule.judge(scores, classes, batch.logits)
         )
+        p_values = judged.p_values
+        if self.rule is None and self.ranks is not None:
+            p_values = self.ranks.p_values(scores)
+        shares = batch.logits.softmax(dim=1).amax(dim=1) if self.has_head else None
+        images = (None, None) if self.examples is None else self.examples.nearest(batch.features)
         return Predictions(
             scores,
             judged.is_ood,
@@ -220,9 +252,11 @@ class DeployedDetector:
             nearest,
             similarities,
             judged.thresholds,
-            judged.p_values,
+            p_values,
             judged.sets,
             self.method.explain(batch) if len(batch) else {},
+            shares,
+            *images,
         )
 
     def _scores(self, batch: FeatureBatch) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tempfile import TemporaryFile
 
 from ltood.deployment.rules import RateRule
-from ltood.deployment.verdicts import Verdict
+from ltood.deployment.verdicts import ID, OOD, Verdict
 
 
 def settled(verdicts: Iterator[Verdict], rule: RateRule) -> Iterator[Verdict]:
@@ -27,22 +27,13 @@ def settled(verdicts: Iterator[Verdict], rule: RateRule) -> Iterator[Verdict]:
     counts: Counter[float] = Counter()
     with TemporaryFile() as file:
         for verdict in verdicts:
-            assert verdict.p_value is not None
-            counts[verdict.p_value] += 1
-            file.write(json.dumps(dataclasses.asdict(verdict)).encode() + b"\n")
+            if verdict.p_value is not None:  # All but inputs that could not be judged.
+                counts[verdict.p_value] += 1
+            file.write(json.dumps(verdict.plain()).encode() + b"\n")
         cutoff = rule.cutoff(counts)
         file.seek(0)
         for line in file:
-            row = _read(line)
-            assert row.p_value is not None
-            is_ood = row.p_value <= cutoff
-            yield dataclasses.replace(row, verdict="OOD" if is_ood else "ID")
-
-
-def _read(line: bytes) -> Verdict:
-    """A verdict as it was written; JSON has lists where it has tuples, and the same numbers."""
-    values = json.loads(line)
-    values["nearest"] = tuple((name, cosine) for name, cosine in values["nearest"])
-    if values["classes"] is not None:
-        values["classes"] = tuple(values["classes"])
-    return Verdict(**values)
+            row = Verdict.of_plain(json.loads(line))
+            if row.p_value is not None:
+                row = dataclasses.replace(row, verdict=OOD if row.p_value <= cutoff else ID)
+            yield row

@@ -29,6 +29,8 @@ from ltood.core.slots import Calibrator, Method, Normaliser
 from ltood.core.streams import refuse_streams
 from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
+from ltood.deployment.examples import PathsOf
+from ltood.deployment.training_images import with_training_images
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.provenance import library_versions
@@ -61,6 +63,8 @@ def fit_detector(
     *,
     tpr: float = DEFAULT_TPR,
     threshold_split: str | None = None,
+    examples: int = 0,
+    paths: PathsOf | None = None,
     device: str = "auto",
 ) -> DeployedDetector:
     """Fit all slots on a store and set the threshold.
@@ -72,6 +76,8 @@ def fit_detector(
         normaliser: Normaliser and settings.
         tpr: Share of the ID rows of the threshold split to accept, above 0 up to 1.
         threshold_split: ID split for the threshold; val if not given.
+        examples: Training images to keep, which verdicts name as the most similar.
+        paths: Image files of ids of the split train, if that is known.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
@@ -86,7 +92,8 @@ def fit_detector(
     base = build_method(method)
     slots = base, build_calibrator(calibrator), build_normaliser(normaliser, base)
     plain = ScoringSession.open(store, device)
-    return with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
+    found = with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
+    return with_training_images(found, plain, examples, paths)
 
 
 def check_deployable(store: StoreReader, method: Slot[Method]) -> None:
@@ -153,6 +160,7 @@ def fit_slots(
         "method": method.record(),
         "calibrator": calibration.record(),
         "normaliser": normaliser.record(),
+        "has_head": session.own_head is not None,
         "class_names": store.class_names,
         "class_counts": store.prior().counts.tolist(),
         "num_features": session.head.dim,

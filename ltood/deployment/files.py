@@ -12,6 +12,7 @@ from ltood.core.errors import CorruptStoreError
 from ltood.core.head import ClassifierHead
 from ltood.deployment.calibration import CalibrationRows
 from ltood.deployment.detector import DeployedDetector
+from ltood.deployment.examples import Examples
 from ltood.deployment.sidecar import (
     EXPORT_AGAIN,
     detector_paths,
@@ -90,6 +91,8 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
         means, rows = tensors["classes.means"], tensors["classes.rows"]
         held_out = _under("calibration", tensors)
         calibration = CalibrationRows.restore(held_out) if description.get("calibration") else None
+        images = _under("examples", tensors)
+        examples = Examples.restore(images) if description.get("examples") else None
         if len(description["class_names"]) != head.num_classes:
             raise CorruptStoreError(
                 f"{sidecar_path} names {len(description['class_names'])} classes but the head has "
@@ -109,7 +112,9 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
         normaliser = build_normaliser(specs["normaliser"], base).entry
         normaliser.restore(_under("normaliser", tensors))
     slots = method, calibrator, normaliser
-    return DeployedDetector(*slots, head, means, rows, threshold, description, calibration)
+    return DeployedDetector(
+        *slots, head, means, rows, threshold, description, calibration, examples=examples
+    )
 
 
 def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
@@ -121,6 +126,7 @@ def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
         "head": detector.head.arrays(),
         "classes": {"means": detector.class_means, "rows": detector.class_rows},
         "calibration": {} if detector.calibration is None else detector.calibration.tensors(),
+        "examples": {} if detector.examples is None else detector.examples.tensors(),
     }
     return {
         f"{group}.{name}": tensor.detach().cpu().contiguous().clone()

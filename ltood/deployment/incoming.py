@@ -54,10 +54,7 @@ def shaped_local(local: Rows | None, rows: int, method: str) -> Tensor | NDArray
         DataError: If they have another shape.
     """
     if local is None:
-        raise MissingNeedError(
-            f"method {method} reads local features, and none were "
-            "given; pass local=[N, P, D], or export a detector with another method."
-        )
+        raise missing_local(method)
     patches = _sliceable(local, "local features")
     if patches.ndim == 2 and rows == 1:
         patches = patches[None]
@@ -67,6 +64,14 @@ def shaped_local(local: Rows | None, rows: int, method: str) -> Tensor | NDArray
             "they must be [N, P, D] with the same N."
         )
     return patches
+
+
+def missing_local(method: str) -> MissingNeedError:
+    """What to raise where a method reads local features and there are none."""
+    return MissingNeedError(
+        f"method {method} reads local features, and none were "
+        "given; pass local=[N, P, D], or export a detector with another method."
+    )
 
 
 def _sliceable(rows: Rows, what: str) -> Tensor | NDArray[Any]:

@@ -24,9 +24,13 @@ class Predictions:
         similarities: Their cosine similarities, [N, 3] float32, -1 to 1.
         thresholds: Largest score of each row that counts as ID, [N] float64; None where scores
             alone do not decide.
-        p_values: Conformal p-values, [N] float64; None without a rule.
+        p_values: Conformal p-values, [N] float64; None without calibration rows.
         sets: Classes that are not ruled out, [N, C] bool; None where no sets were asked for.
         explanations: Columns of the method that say what a score comes from, [N] each.
+        probabilities: Softmax of the most likely class, [N] float32; None without a head.
+        examples: The most similar training images of those the detector holds, best first,
+            [N, 3] int64 or fewer; None where it holds none.
+        example_similarities: Their cosine similarities, like `examples`.
     """
 
     scores: Tensor
@@ -38,6 +42,9 @@ class Predictions:
     p_values: Tensor | None = None
     sets: Tensor | None = None
     explanations: Mapping[str, Tensor] = field(default_factory=dict)
+    probabilities: Tensor | None = None
+    examples: Tensor | None = None
+    example_similarities: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of rows N."""

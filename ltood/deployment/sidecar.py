@@ -21,9 +21,9 @@ from ltood.runtime.files import flush_folder, replace_together, to_json_bytes, w
 from ltood.runtime.provenance import digest
 
 KIND = "ltood detector"
-SCHEMA = 2
-#: Schema 1 has no calibration rows; all else is the same.
-READABLE = (1, SCHEMA)
+SCHEMA = 3
+#: Schema 1 has no calibration rows, schema 2 no training images; all else is the same.
+READABLE = (1, 2, SCHEMA)
 TENSORS = ".safetensors"
 SIDECAR = ".json"
 NETWORK = ".network"

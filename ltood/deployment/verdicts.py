@@ -1,33 +1,58 @@
-"""Verdicts of a deployed detector, and the policy for rows that cannot be scored."""
+"""Verdicts on inputs, one for each: what a row of output holds, and under which names.
 
-import itertools
-import math
-from collections.abc import Iterator, Mapping, Sequence
+An input that cannot be judged has the verdict `error`, a reason, and no other values.
+"""
+
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from ltood.deployment.detector import NUM_NEAREST, DeployedDetector
+from ltood.deployment.rules import SetRule
 
-from ltood.core.errors import DataError
-from ltood.deployment.detector import (
-    NUM_NEAREST,
-    DeployedDetector,
-    NotFiniteScoresError,
-)
-from ltood.deployment.incoming import listed
-from ltood.deployment.predictions import Predictions
-from ltood.runtime.console import log
+ID, OOD, ERROR = "ID", "OOD", "error"
 
-#: Columns of every table of verdicts; those of `Verdict.further` come behind them.
+_RANKS = range(1, NUM_NEAREST + 1)
+#: Columns of every table of verdicts; see `columns_of`.
 COLUMNS = (
     *("path", "id", "verdict", "score", "threshold", "class"),
-    *(f"{kind}_{rank}" for rank in range(1, NUM_NEAREST + 1) for kind in ("nearest", "cosine")),
+    *(f"{kind}_{rank}" for rank in _RANKS for kind in ("nearest", "cosine")),
+    *("probability", "p_value", "reason"),
+)
+#: Columns behind them where the detector holds training images.
+IMAGE_COLUMNS = tuple(
+    f"{kind}_{rank}" for rank in _RANKS for kind in ("image", "image_class", "image_cosine")
 )
 
 #: Between the classes of a set in a table.
 SEPARATOR = "|"
+
+
+def columns_of(detector: DeployedDetector) -> tuple[str, ...]:
+    """Columns of a table of a detector's verdicts, the same whatever the inputs are."""
+    images = () if detector.examples is None else IMAGE_COLUMNS
+    sets = ("set",) if isinstance(detector.rule, SetRule) else ()
+    return (*COLUMNS, *images, *sets, *detector.explained)
+
+
+@dataclass(frozen=True)
+class NearImage:
+    """A training image that is similar to an input.
+
+    Attributes:
+        name: Its file, or where it stands in the split train.
+        path: Its file; None where it came in an array.
+        id: Its id in the split train.
+        class_name: Its class.
+        cosine: Cosine similarity of its calibrated features, -1 to 1.
+    """
+
+    name: str
+    path: str | None
+    id: int
+    class_name: str
+    cosine: float
 
 
 @dataclass(frozen=True)
@@ -37,12 +62,15 @@ class Verdict:
     Attributes:
         path: File the row comes from, as it was given or found.
         id: The row's id in an archive (its `ids`, else its number); None for an image file.
-        verdict: "ID" or "OOD".
-        score: OOD score; higher means more OOD.
+        verdict: "ID", "OOD", or "error" for an input that could not be judged.
+        score: OOD score; higher means more OOD. None, like all that follows, after an error.
         threshold: Largest score that is ID; None where the score alone does not decide.
         class_name: Most likely ID class.
         nearest: Up to three training classes with the cosine of their mean, best first.
-        p_value: Share of ID rows that are as rare as this one; None without a promise.
+        probability: Softmax of the most likely class; None without a classifier head.
+        p_value: Share of ID rows that are as rare as this one; None without held-out rows.
+        reason: Why there is no verdict; None where there is one.
+        images: Up to three training images, most similar first; none if the detector has none.
         classes: Classes that are not ruled out; None where no sets were asked for.
         explanation: What the score comes from, by the method's own columns.
     """
@@ -50,153 +78,89 @@ class Verdict:
     path: str
     id: int | None
     verdict: str
-    score: float
-    threshold: float | None
-    class_name: str
-    nearest: tuple[tuple[str, float], ...]
+    score: float | None = None
+    threshold: float | None = None
+    class_name: str | None = None
+    nearest: tuple[tuple[str, float], ...] = ()
+    probability: float | None = None
     p_value: float | None = None
+    reason: str | None = None
+    images: tuple[NearImage, ...] = ()
     classes: tuple[str, ...] | None = None
     explanation: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the table that the row belongs to."""
-        return (*COLUMNS, *self.further())
-
-    def further(self) -> dict[str, Any]:
-        """Values that not every detector and promise has, by name."""
-        values: dict[str, Any] = {}
-        if self.p_value is not None:
-            values["p_value"] = self.p_value
-        if self.classes is not None:
-            values["set"] = list(self.classes)
-        return {**values, **self.explanation}
-
-    def record(self) -> dict[str, Any]:
-        """Plain values by name, as a JSON line holds them."""
-        return {
+    def values(self) -> dict[str, Any]:
+        """Values by the names of columns; those of others are absent."""
+        found: dict[str, Any] = {
             "path": self.path,
             "id": self.id,
             "verdict": self.verdict,
             "score": self.score,
             "threshold": self.threshold,
             "class": self.class_name,
-            "nearest": [{"class": name, "cosine": cosine} for name, cosine in self.nearest],
-            **self.further(),
+            "probability": self.probability,
+            "p_value": self.p_value,
+            "reason": self.reason,
         }
+        for rank, (name, cosine) in enumerate(self.nearest, start=1):
+            found |= {f"nearest_{rank}": name, f"cosine_{rank}": cosine}
+        for rank, image in enumerate(self.images, start=1):
+            found[f"image_{rank}"] = image.name
+            found[f"image_class_{rank}"] = image.class_name
+            found[f"image_cosine_{rank}"] = image.cosine
+        if self.classes is not None:
+            found["set"] = list(self.classes)
+        return {**{name: as_text(value) for name, value in found.items()}, **self.explanation}
 
-    def cells(self) -> list[str]:
-        """Texts in the order of `columns`; empty where a value is absent."""
-        cells = [
-            self.path,
-            "" if self.id is None else str(self.id),
-            self.verdict,
-            repr(self.score),
-            "" if self.threshold is None else repr(self.threshold),
-            self.class_name,
-        ]
-        for name, cosine in self.nearest:
-            cells += [name, f"{cosine:.4f}"]
-        cells += [""] * (len(COLUMNS) - len(cells))
-        for value in self.further().values():
-            cells.append(SEPARATOR.join(value) if isinstance(value, list) else repr(value))
-        return cells
+    def record(self) -> dict[str, Any]:
+        """Plain values by name, as a JSON line holds them."""
+        found: dict[str, Any] = {
+            "path": self.path,
+            "id": self.id,
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "class": self.class_name,
+            "probability": self.probability,
+            "p_value": self.p_value,
+            "nearest": [{"class": name, "cosine": cosine} for name, cosine in self.nearest],
+            "reason": self.reason,
+        }
+        if self.images:
+            found["images"] = [
+                {
+                    "path": image.path,
+                    "id": image.id,
+                    "class": image.class_name,
+                    "cosine": image.cosine,
+                }
+                for image in self.images
+            ]
+        if self.classes is not None:
+            found["set"] = list(self.classes)
+        return {**{name: as_text(value) for name, value in found.items()}, **self.explanation}
 
+    def plain(self) -> dict[str, Any]:
+        """All attributes as JSON holds them; `of_plain` reads them."""
+        return dataclasses.asdict(self)
 
-@dataclass
-class BadInputs:
-    """Policy for images and rows that cannot be scored.
-
-    Attributes:
-        skip: Report each and continue, instead of stopping at the first.
-        count: Images and rows skipped so far.
-    """
-
-    skip: bool = False
-    count: int = field(default=0, init=False)
-
-    def meet(self, error: DataError, rows: int = 1) -> None:
-        """Stop with `error`, or report it and count `rows`."""
-        if not self.skip:
-            raise DataError(f"{error} To skip such inputs, pass --on-error skip.") from error
-        log(f"skipped: {error}")
-        self.count += rows
-
-
-def verdicts(
-    detector: DeployedDetector,
-    paths: Sequence[str],
-    ids: Sequence[int | None] | NDArray[np.int64],
-    features: Tensor | NDArray[Any],
-    local: Tensor | NDArray[Any] | None,
-    bad: BadInputs,
-) -> Iterator[Verdict]:
-    """Classify rows of features as ID or OOD.
-
-    Args:
-        detector: A loaded detector.
-        paths: File of each row.
-        ids: Id of each row in its file; None where the file is an image.
-        features: [N, D].
-        local: [N, P, D], or None.
-        bad: What to do with rows whose score is not finite.
-
-    Raises:
-        DataError: If a score is not finite and `bad` does not skip it.
-    """
-    try:
-        found = detector.predict(features, local=local)
-    except NotFiniteScoresError as error:
-        where = [
-            f"{paths[row]}" + ("" if ids[row] is None else f" id {ids[row]}") for row in error.rows
-        ]
-        bad.meet(DataError(f"{listed(where)}: {error}"), len(where))
-        unusable = set(error.rows)
-        kept = [row for row in range(len(paths)) if row not in unusable]
-        yield from verdicts(
-            detector,
-            [paths[row] for row in kept],
-            [ids[row] for row in kept],
-            features[kept],
-            None if local is None else local[kept],
-            bad,
-        )
-        return
-    yield from _rows(found, detector.class_names, paths, ids)
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> "Verdict":
+        """The verdict whose `plain` values are given; JSON has lists where it has tuples."""
+        changed = {
+            "nearest": tuple((name, cosine) for name, cosine in values["nearest"]),
+            "images": tuple(NearImage(**image) for image in values["images"]),
+            "classes": None if values["classes"] is None else tuple(values["classes"]),
+        }
+        return cls(**{**values, **changed})
 
 
-def _rows(
-    found: Predictions,
-    names: Sequence[str],
-    paths: Sequence[str],
-    ids: Sequence[int | None] | NDArray[np.int64],
-) -> Iterator[Verdict]:
-    """Predictions as one verdict per row."""
-    absent = [None] * len(found)
-    columns = (
-        found.scores.tolist(),
-        found.is_ood.tolist(),
-        found.classes.tolist(),
-        found.nearest.tolist(),
-        found.similarities.tolist(),
-        absent if found.thresholds is None else found.thresholds.tolist(),
-        absent if found.p_values is None else found.p_values.tolist(),
-        absent if found.sets is None else found.sets.tolist(),
-    )
-    explained = {name: column.tolist() for name, column in found.explanations.items()}
-    for row, (path, number, values) in enumerate(
-        zip(paths, ids, zip(*columns, strict=True), strict=True)
-    ):
-        score, is_ood, predicted, nearest, cosines, threshold, p_value, kept = values
-        yield Verdict(
-            path,
-            None if number is None else int(number),
-            "OOD" if is_ood else "ID",
-            score,
-            threshold if threshold is None or math.isfinite(threshold) else None,
-            names[predicted],
-            tuple((names[near], cosine) for near, cosine in zip(nearest, cosines, strict=True)),
-            p_value,
-            None if kept is None else tuple(itertools.compress(names, kept)),
-            {name: column[row] for name, column in explained.items()},
-        )
+def as_text(value: Any) -> Any:  # noqa: ANN401 - of any column
+    """A value whose texts UTF-8 can hold: bytes of file names that are not UTF-8 are escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [as_text(one) for one in value]
+    if isinstance(value, dict):
+        return {name: as_text(one) for name, one in value.items()}
+    return value

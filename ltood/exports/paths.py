@@ -11,6 +11,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
 from ltood.images.packed import PackedFiles
 from ltood.images.prepared import PreparedData, open_prepared
+from ltood.runtime.workspace import below_workspace
 
 
 class Paths(Protocol):
@@ -50,6 +51,14 @@ class PreparedPaths:
             return [None] * len(ids)
         root = source.root.absolute()
         return [str(root / source.paths[row]) for row in rows.tolist()]
+
+    def named(self, split: str, ids: NDArray[np.int64]) -> list[str | None]:
+        """The same paths, from the workspace on where the images lie in it."""
+        source, rows = self.source(split), self.rows_of(split, ids)
+        if isinstance(source, ImageSplit):
+            return [None] * len(ids)
+        root = below_workspace(source.root)
+        return [f"{root}/{source.paths[row]}" for row in rows.tolist()]
 
     def source(self, split: str) -> ImageSplit | ImageFiles:
         """Images of one split.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ltood.deployment.detector import DeployedDetector
+    from ltood.deployment.examples import Examples
 
 #: Rows that a printed table shows.
 SHOWN = 10
@@ -36,9 +37,14 @@ class Predictions:
         threshold: Largest score of a row that counts as ID; None where rows have different
             ones, or where scores alone do not decide.
         class_names: Names of all C classes.
-        p_values: Conformal p-values, [N] float64; None unless a promise was asked for.
+        p_values: Conformal p-values, [N] float64; None where the detector has no held-out rows.
         sets: Classes that are not ruled out, [N, C] bool; None unless `sets` was asked for.
         explanations: Columns of the method that say what a score comes from, [N] each, by name.
+        probabilities: Softmax of the most likely class, [N] float32; None without a head.
+        examples: The most similar training images among `images`, best first, [N, 3] int64 or
+            fewer; None where the detector holds none.
+        example_similarities: Their cosine similarities, like `examples`.
+        images: Training images that the detector holds; None where it holds none.
     """
 
     is_ood: Any
@@ -51,13 +57,17 @@ class Predictions:
     p_values: Any = None
     sets: Any = None
     explanations: Mapping[str, Any] = field(default_factory=dict)
+    probabilities: Any = None
+    examples: Any = None
+    example_similarities: Any = None
+    images: "Examples | None" = None
 
     @classmethod
     def of(cls, found: Found, rows: Rows, detector: "DeployedDetector") -> "Predictions":
         """Predictions of a detector, as the kind of array that `rows` are."""
 
-        def given(column: Tensor) -> Any:  # noqa: ANN401 - a tensor or a NumPy array
-            return like(rows, column)
+        def given(column: Tensor | None) -> Any:  # noqa: ANN401 - a tensor or a NumPy array
+            return None if column is None else like(rows, column)
 
         threshold = None if detector.rule else detector.threshold
         if threshold is None and found.thresholds is not None:
@@ -71,9 +81,13 @@ class Predictions:
             given(found.similarities),
             threshold,
             detector.class_names,
-            None if found.p_values is None else given(found.p_values),
-            None if found.sets is None else given(found.sets),
+            given(found.p_values),
+            given(found.sets),
             {name: given(column) for name, column in found.explanations.items()},
+            given(found.probabilities),
+            given(found.examples),
+            given(found.example_similarities),
+            detector.examples,
         )
 
     def __len__(self) -> int:
@@ -97,6 +111,16 @@ class Predictions:
         """Names of the nearest training classes of each row, best first."""
         return [[self.class_names[number] for number in row] for row in self.nearest.tolist()]
 
+    @property
+    def nearest_images(self) -> list[list[str]]:
+        """The most similar training images of each row, best first: files, or ids in train.
+
+        Empty lists where the detector holds no training images.
+        """
+        if self.images is None:
+            return [[] for _ in range(len(self))]
+        return [[self.images.name(number) for number in row] for row in self.examples.tolist()]
+
     def records(self, rows: int | None = None) -> list[dict[str, Any]]:
         """The first `rows` rows, or all, as plain values by column."""
         part = slice(rows)
@@ -116,15 +140,32 @@ class Predictions:
         for name, column in self._further().items():
             for record, value in zip(found, column[part].tolist(), strict=True):
                 record[name] = value
-        if self.sets is not None:
-            for record, names in zip(found, self.set_names, strict=False):
-                record["set"] = names
+        for number, record in enumerate(found):
+            record |= self._images(number)
+            if self.sets is not None:
+                kept = self.sets[number].tolist()
+                record["set"] = list(compress(self.class_names, kept))
+            record |= {name: column[number].item() for name, column in self.explanations.items()}
+        return found
+
+    def _images(self, row: int) -> dict[str, Any]:
+        """Columns of the most similar training images of a row."""
+        if self.images is None:
+            return {}
+        found: dict[str, Any] = {}
+        near = zip(
+            self.examples[row].tolist(), self.example_similarities[row].tolist(), strict=True
+        )
+        for rank, (number, cosine) in enumerate(near, start=1):
+            found[f"image_{rank}"] = self.images.name(number)
+            found[f"image_class_{rank}"] = self.class_names[int(self.images.labels[number])]
+            found[f"image_cosine_{rank}"] = cosine
         return found
 
     def _further(self) -> dict[str, Any]:
         """Columns that not every detector and promise has, by name."""
-        own = {} if self.p_values is None else {"p_value": self.p_values}
-        return {**own, **self.explanations}
+        own = {"probability": self.probabilities, "p_value": self.p_values}
+        return {name: column for name, column in own.items() if column is not None}
 
     def to_pandas(self) -> "pd.DataFrame":
         """A data frame with one row for each row.

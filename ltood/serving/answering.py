@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from ltood.core.errors import LtoodError
-from ltood.deployment.verdicts import Verdict
+from ltood.deployment.verdicts import ERROR, Verdict
 from ltood.images.decoding import decoding_threads
 from ltood.runtime.console import one_line
 from ltood.serving.bodies import Body, content_of
@@ -179,4 +179,4 @@ def _record(row: Verdict) -> Record:
 
 
 def _unjudged(name: str, error: LtoodError) -> Record:
-    return {"path": name, "id": None, "verdict": "error", "reason": one_line(str(error))}
+    return Verdict(name, None, ERROR, reason=one_line(str(error))).record()

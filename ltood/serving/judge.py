@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, DataError, LtoodError
 from ltood.deployment.detector import DeployedDetector, NotFiniteScoresError
 from ltood.deployment.images import Embedder
-from ltood.deployment.verdicts import BadInputs, Verdict, verdicts
+from ltood.deployment.judging import BadInputs, Item, judge
+from ltood.deployment.verdicts import Verdict
 
 _log = logging.getLogger("ltood.serving")
 
@@ -200,11 +201,9 @@ class Judge:
             image.answer.set_result(verdict)
 
     def _answer_rows(self, job: _Rows) -> None:
-        names = [job.name] * len(job.features)
+        items = [Item(job.name, number) for number in job.ids.tolist()]
         try:
-            found = list(
-                verdicts(self.detector, names, job.ids, job.features, job.local, _Refuse())
-            )
+            found = list(judge(self.detector, items, job.features, job.local, _Refuse()))
         except Exception as error:
             self._fail(job.answer, error)
         else:
@@ -215,9 +214,8 @@ class Judge:
         assert self.embedder is not None
         self.batches += 1
         features, local = self.embedder.features(np.stack([image.pixels for image in batch]))
-        names = [image.name for image in batch]
-        ids = [None] * len(batch)
-        return list(verdicts(self.detector, names, ids, features, local, _Refuse()))
+        items = [Item(image.name) for image in batch]
+        return list(judge(self.detector, items, features, local, _Refuse()))
 
     def _fail(self, answer: Future[Any], error: Exception) -> None:
         """Hand over a failure; what is none of ours goes to the log, and the service is unwell."""

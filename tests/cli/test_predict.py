@@ -75,17 +75,57 @@ def test_what_is_refused_at_once_prints_no_header(ltood, detector, tmp_path):
 
 
 def test_the_remedy_names_the_option(ltood, detector, one_bad):
-    assert "--on-error skip" in ltood("predict", detector, one_bad, code=1).stderr
+    run = ltood("predict", detector, one_bad, "--on-error", "raise", code=1)
+    assert "--on-error row" in run.stderr
+    assert run.stdout == ""
+
+
+def test_a_row_that_cannot_be_judged_has_a_reason(ltood, detector, one_bad):
+    rows = list(csv.DictReader(io.StringIO(ltood("predict", detector, one_bad, code=4).stdout)))
+    assert [row["verdict"] == "error" for row in rows] == [False, True, False]
+    assert [bool(row["reason"]) for row in rows] == [False, True, False]
+
+
+@pytest.mark.parametrize(("limit", "code"), [(-1e9, 3), (1e9, 0)])
+def test_exit_codes_tell_whether_an_input_is_ood(ltood, detector, folder, limit, code):
+    arguments = ("predict", detector, folder / "test.npz", "--threshold", limit)
+    ltood(*arguments, "--fail-on", "ood", code=code)
+    said = ltood(*arguments, code=0).stderr
+    assert said.startswith("60 inputs: " + ("0 ID, 60 OOD (100.0%)" if code else "60 ID, 0 OOD"))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
+def test_the_format_is_that_of_the_ending(ltood, detector, folder, tmp_path, ending):
+    out = tmp_path / f"rows.{ending}"
+    assert ltood("predict", detector, folder / "test.npz", "--out", out).stdout == ""
+    begin = {"jsonl": b'{"path"', "parquet": b"PAR1", "csv": b"path,id,"}[ending]
+    assert out.read_bytes().startswith(begin)
+
+
+def test_formats_that_go_nowhere(ltood, detector, folder, tmp_path):
+    archive = folder / "test.npz"
+    ltood("predict", detector, archive, "--format", "parquet", code=1)
+    run = ltood("predict", detector, archive, "--out", tmp_path / "rows.json", code=1)
+    assert "rows.json" in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_gets_a_table(ltood, detector, folder, monkeypatch):
+    monkeypatch.setattr("ltood.cli.predict._is_terminal", lambda: True)
+    shown = ltood("predict", detector, folder / "test.npz").stdout.splitlines()
+    assert shown[0].split() == ["verdict", "score", "p", "class", "prob", "path"]
+    assert len(shown) == 61
 
 
 def test_skipped_rows_are_counted(ltood, detector, one_bad):
     run = ltood("predict", detector, one_bad, "--on-error", "skip")
     assert len(run.stdout.splitlines()) == 3
-    assert "skipped 1 image or row." in run.stderr
+    assert "3 inputs: " in run.stderr
+    assert "1 not judged" in run.stderr
 
 
 def test_a_broken_image_leaves_no_file(judge_images, tmp_path):
-    said = judge_images("--out", tmp_path / "rows.jsonl", "--format", "jsonl", code=1).stderr
+    said = judge_images("--out", tmp_path / "rows.jsonl", "--on-error", "raise", code=1).stderr
     assert "z.png cannot be decoded" in said
     assert not (tmp_path / "rows.jsonl").exists()
 
@@ -93,7 +133,7 @@ def test_a_broken_image_leaves_no_file(judge_images, tmp_path):
 def test_a_broken_image_is_skipped_on_demand(judge_images, tmp_path):
     out = tmp_path / "rows.jsonl"
     said = judge_images("--out", out, "--format", "jsonl", "--on-error", "skip").stderr
-    assert "skipped 1 image or row." in said
+    assert "1 not judged" in said
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["path"].rpartition("/")[2] for row in rows] == ["0.png", "1.png", "2.png"]
 

@@ -1,6 +1,7 @@
 """Verdicts of a promise, row by row in files and all at once in memory."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -12,7 +13,7 @@ from reference import conformal as reference
 from ltood.deployment.output import write_rows
 from ltood.deployment.predicting import predict_files
 from ltood.deployment.promises import Promise
-from ltood.deployment.verdicts import COLUMNS
+from ltood.deployment.verdicts import COLUMNS, columns_of
 from tests.deployment.detector_samples import NAMES
 
 
@@ -78,13 +79,15 @@ def test_tables_have_the_columns_of_the_promise(detector, archives, monkeypatch)
     monkeypatch.setattr(
         type(detector.method), "explain", lambda self, batch: {"p_knn": batch.features[:, 0]}
     )
-    found = list(predict_files(detector.promising(Promise(sets=0.6)), archives))
+    promised = detector.promising(Promise(sets=0.6))
+    found = list(predict_files(promised, archives))
     text, lines = io.StringIO(), io.StringIO()
-    write_rows(text, found, "csv")
-    write_rows(lines, found, "jsonl")
+    columns = columns_of(promised)
+    write_rows(text, found, "csv", columns)
+    write_rows(lines, found, "jsonl", columns)
     table = list(csv.DictReader(io.StringIO(text.getvalue())))
     records = [json.loads(line) for line in lines.getvalue().splitlines()]
-    assert list(table[0]) == [*COLUMNS, "p_value", "set", "p_knn"]
+    assert list(table[0]) == [*COLUMNS, "set", "p_knn"]
     for row, record, verdict in zip(table, records, found, strict=True):
         assert float(row["p_value"]) == record["p_value"] == verdict.p_value
         assert float(row["p_knn"]) == record["p_knn"] == verdict.explanation["p_knn"]
@@ -93,8 +96,28 @@ def test_tables_have_the_columns_of_the_promise(detector, archives, monkeypatch)
         assert record["threshold"] is None
 
 
-def test_without_a_promise_nothing_is_added(detector, archives):
-    (verdict, *_) = predict_files(detector, archives)
-    assert verdict.columns == COLUMNS
-    assert verdict.further() == {}
-    assert verdict.threshold == detector.threshold
+def test_without_a_promise_p_values_are_those_of_all_calibration_rows(detector, archives):
+    assert columns_of(detector) == COLUMNS
+    held_out = detector.calibration.scores.tolist()
+    for row in predict_files(detector, archives):
+        above = sum(score >= row.score for score in held_out)
+        assert row.p_value == (1 + above) / (1 + len(held_out))
+        assert row.threshold == detector.threshold
+    without = dataclasses.replace(detector, calibration=None)
+    assert {row.p_value for row in predict_files(without, archives)} == {None}
+
+
+def test_rows_that_cannot_be_judged_keep_their_place(detector, archives, all_rows, tmp_path):
+    holed = all_rows.copy()
+    holed[[0, 41, 79]] = np.nan
+    np.savez(tmp_path / "holed.npz", features=holed)
+    promised = detector.promising(Promise(fdr=0.3))
+    found = list(predict_files(promised, [tmp_path / "holed.npz"]))
+    assert [row.id for row in found if row.verdict == "error"] == [0, 41, 79]
+    assert [row.id for row in found] == list(range(80))
+    rest = promised.predict(np.delete(all_rows, [0, 41, 79], axis=0))
+    judged = [row.verdict == "OOD" for row in found if row.verdict != "error"]
+    assert judged == rest.is_ood.tolist()
+    np.savez(tmp_path / "lost.npz", features=np.full((2, all_rows.shape[1]), np.inf))
+    lost = list(predict_files(promised, [tmp_path / "lost.npz"]))
+    assert [(row.verdict, row.p_value) for row in lost] == [("error", None)] * 2

@@ -115,7 +115,7 @@ def test_unreadable_description(text, saved):
     ("changes", "error", "message"),
     [
         ({"kind": "zoo"}, StoreError, "describes a 'zoo', not a detector"),
-        ({"schema": 99}, StoreError, "has schema 99, this version reads up to 2; .* use ltood 0"),
+        ({"schema": 99}, StoreError, "has schema 99, this version reads up to 3; .* use ltood 0"),
         ({"threshold": {"value": "high"}}, CorruptStoreError, "must be a finite number"),
         ({"threshold": {}}, CorruptStoreError, "lacks an entry"),
         ({"method": None}, CorruptStoreError, "lacks an entry"),

@@ -11,7 +11,8 @@ from ltood.core.building import EntrySpec
 from ltood.datasets.folder import Config, Dataset
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.images import fit_image, fit_pixels
-from ltood.deployment.predicting import image_files, predict_files
+from ltood.deployment.inputs import image_files
+from ltood.deployment.predicting import predict_files
 from ltood.images.decoding import Geometry
 from ltood.images.prepared import open_prepared
 from ltood.networks.backbone import ImageSpec

@@ -12,8 +12,8 @@ from ltood.core.errors import (
     DataError,
 )
 from ltood.deployment.images import Embedder, fit_image, fit_pixels, read_image
+from ltood.deployment.judging import BadInputs
 from ltood.deployment.predicting import predict_files
-from ltood.deployment.verdicts import BadInputs
 from ltood.images.decoding import decode_image
 from ltood.networks.backbone import ImageSpec
 from tests.deployment.detector_samples import (
@@ -51,10 +51,17 @@ def test_bad_images(samples, tmp_path, capsys):
     for name in ("b.png", "c.jpg"):
         with pytest.raises(DataError, match=rf"{name} cannot be decoded as an image"):
             read_image(tmp_path / name, SPEC)
+    given = samples.detector, [tmp_path]
     with pytest.raises(DataError, match=r"b.png cannot be decoded"):
-        list(predict_files(samples.detector, [tmp_path], checkpoint=samples.checkpoint))
-    bad = BadInputs(skip=True)
-    found = predict_files(samples.detector, [tmp_path], checkpoint=samples.checkpoint, bad=bad)
+        list(predict_files(*given, checkpoint=samples.checkpoint, bad=BadInputs("raise")))
+    rows = list(predict_files(*given, checkpoint=samples.checkpoint))
+    assert [Path(row.path).name for row in rows] == ["a.png", "b.png", "c.jpg"]
+    assert [row.verdict == "error" for row in rows] == [False, True, True]
+    assert "c.jpg cannot be decoded" in rows[2].reason
+    assert (rows[2].score, rows[2].class_name, rows[2].p_value) == (None, None, None)
+    assert "b.png" not in capsys.readouterr().err
+    bad = BadInputs("skip")
+    found = predict_files(*given, checkpoint=samples.checkpoint, bad=bad)
     assert [Path(row.path).name for row in found] == ["a.png"]
     assert bad.count == 2
     assert "c.jpg cannot be decoded" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from ltood.core.errors import (
     MissingNeedError,
     StoreError,
 )
+from ltood.deployment.judging import BadInputs
 from ltood.deployment.predicting import predict_files
-from ltood.deployment.verdicts import BadInputs
 from tests.deployment.detector_samples import NAMES
 
 
@@ -36,8 +36,14 @@ def test_bad_rows_of_an_archive(detector, rows, tmp_path, capsys):
     bad[1], bad[4] = np.inf, 1e39  # The latter is beyond float32.
     np.savez(tmp_path / "bad.npz", features=bad)
     with pytest.raises(DataError, match=r"bad.npz: features of rows 1, 4 hold NaN"):
-        list(predict_files(detector, [tmp_path / "bad.npz"]))
-    skipping = BadInputs(skip=True)
+        list(predict_files(detector, [tmp_path / "bad.npz"], bad=BadInputs("raise")))
+    counting = BadInputs()
+    every = list(predict_files(detector, [tmp_path / "bad.npz"], bad=counting))
+    assert [row.id for row in every] == list(range(40))
+    assert [row.id for row in every if row.verdict == "error" and row.reason] == [1, 4]
+    assert counting.count == 2
+    assert capsys.readouterr().err == ""
+    skipping = BadInputs("skip")
     found = list(predict_files(detector, [tmp_path / "bad.npz"], bad=skipping))
     assert [row.id for row in found] == [n for n in range(40) if n not in (1, 4)]
     assert skipping.count == 2
@@ -51,8 +57,11 @@ def test_rows_whose_score_overflows(detector, rows, tmp_path, capsys):
     huge[[2, 7]] = 3e38
     np.savez(tmp_path / "huge.npz", features=huge, ids=np.arange(40) + 100)
     with pytest.raises(DataError, match=r"huge.npz id 102, .*huge.npz id 107: method energy gave"):
-        list(predict_files(detector, [tmp_path / "huge.npz"]))
-    bad = BadInputs(skip=True)
+        list(predict_files(detector, [tmp_path / "huge.npz"], bad=BadInputs("raise")))
+    every = list(predict_files(detector, [tmp_path / "huge.npz"]))
+    assert [row.id for row in every] == list(range(100, 140))
+    assert [row.id for row in every if row.verdict == "error"] == [102, 107]
+    bad = BadInputs("skip")
     found = list(predict_files(detector, [tmp_path / "huge.npz"], bad=bad))
     assert bad.count == 2
     assert [row.id for row in found] == [n for n in range(100, 140) if n not in (102, 107)]
@@ -89,7 +98,7 @@ def test_archived_local_features(local_detector, rows, tmp_path):
         list(predict_files(local_detector, [tmp_path / "short.npz"]))
     np.savez(tmp_path / "none.npz", features=rows)
     with pytest.raises(MissingNeedError, match="reads local features"):
-        list(predict_files(local_detector, [tmp_path / "none.npz"]))
+        predict_files(local_detector, [tmp_path / "none.npz"])
 
 
 def test_images_score_as_their_features(samples):
@@ -115,7 +124,7 @@ def test_images_need_a_backbone(samples):
     named = samples.recorded(
         checkpoint={"weights_sha256": samples.weights_sha256}, backbone={"name": "cifar_resnet"}
     )
-    wanted = rf"cifar_resnet \(weights {samples.weights_sha256[:12]}…\): pass .* --checkpoint"
+    wanted = rf"cifar_resnet \(weights {samples.weights_sha256[:12]}…\): .* --checkpoint"
     with pytest.raises(MissingNeedError, match=wanted):
         list(predict_files(named, [samples.folder]))
     with pytest.raises(StoreError, match="holds no checkpoint"):
@@ -125,9 +134,7 @@ def test_images_need_a_backbone(samples):
 
 @pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys"])
 def test_folders_of_the_system_are_not_walked(samples, folder, monkeypatch):
-    monkeypatch.setattr(
-        "ltood.deployment.predicting.images_below", lambda path: pytest.fail("called")
-    )
+    monkeypatch.setattr("ltood.deployment.inputs.images_below", lambda path: pytest.fail("called"))
     with pytest.raises(DataError, match="folder of the system"):
         list(predict_files(samples.detector, [Path(folder)], checkpoint=samples.checkpoint))
 
@@ -152,6 +159,8 @@ def test_missing_inputs(samples, tmp_path):
         with pytest.raises(DataError, match=message):
             list(predict_files(samples.detector, [path], checkpoint=samples.checkpoint))
     with pytest.raises(DataError, match=r"gone.npz does not exist"):
-        list(predict_files(samples.detector, [tmp_path / "gone.npz"]))
+        predict_files(
+            samples.detector, [samples.folder.parent / "images.npz", tmp_path / "gone.npz"]
+        )
     with pytest.raises(ConfigError, match="batch size is 0"):
         list(predict_files(samples.detector, [], batch_size=0))

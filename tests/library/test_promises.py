@@ -35,7 +35,9 @@ def pipe(arrays):
 
 def test_a_promise_decides_instead_of_the_threshold(pipe, arrays):
     plain, found = pipe.predict(arrays["ood"]), pipe.predict(arrays["ood"], fpr=0.2)
-    assert plain.p_values is None
+    assert np.array_equal(plain.p_values, found.p_values)
+    assert plain.records(2)[1]["p_value"] == plain.p_values[1]
+    assert plain.records(2)[1]["probability"] == plain.probabilities[1]
     assert np.array_equal(found.is_ood, found.p_values <= 0.2)
     assert np.array_equal(found.is_ood, found.scores > found.threshold)
     assert found.threshold < plain.threshold == pipe.threshold
