@@ -35,6 +35,7 @@ _NAMES = {
     "GMM": "methods.gmm",
     "GROOD": "methods.grood",
     "GradNorm": "methods.gradnorm",
+    "Gram": "methods.gram",
     "HIMPLoS": "methods.himplos",
     "HPM": "methods.hpm",
     "ImOOD": "normalisers.imood",

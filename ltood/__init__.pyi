@@ -37,6 +37,7 @@ from ltood.methods.gen import GEN as GEN
 from ltood.methods.gl_mcm import GLMCM as GLMCM
 from ltood.methods.gmm import GMM as GMM
 from ltood.methods.gradnorm import GradNorm as GradNorm
+from ltood.methods.gram import Gram as Gram
 from ltood.methods.grood import GROOD as GROOD
 from ltood.methods.himplos import HIMPLoS as HIMPLoS
 from ltood.methods.hpm import HPM as HPM

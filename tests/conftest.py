@@ -63,12 +63,15 @@ def extras_of(features: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
     places = 2 * torch.stack([even, even, 1 - even, 1 - even])
     halves = features.unflatten(1, (-1, 2)).sum(dim=2) if features.shape[1] % 2 == 0 else features
     narrow = torch.nn.functional.pad(halves, (0, features.shape[1] - halves.shape[1]))
+    orders = torch.tensor([1.0, 2.0])[:, None]
     return {
         "odin/features": scale * (features + waves),
         "adascale/features": scale * (features - waves),
         "maps/features": scale * (features[:, None] * places),
         # A layer of the width of features, and one of half that.
         "layers/means": scale * torch.stack([features, narrow], dim=1),
+        # Two orders of each.
+        "gram/sums": scale * torch.stack([features, narrow], dim=1)[:, :, None] * orders,
     }
 
 

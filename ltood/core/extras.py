@@ -23,6 +23,7 @@ GROUPS = {
     "pooling": "maximum and standard deviation of the last feature map",
     "maps": "the last feature map: features of each place, before their mean is taken",
     "layers": "means of the feature maps of several layers",
+    "gram": "row sums of Gram matrices of several layers, at several orders",
 }
 #: Module that computes a group. Loaded by name, so that its code counts for this group alone.
 MODULES = {
@@ -31,6 +32,7 @@ MODULES = {
     "pooling": "ltood.extraction.maps",
     "maps": "ltood.extraction.places",
     "layers": "ltood.extraction.layers",
+    "gram": "ltood.extraction.gram",
 }
 _BETWEEN = "/"
 

@@ -26,8 +26,9 @@ class ExtractionConfig(Settings):
         odin_magnitude: How far odin moves each pixel; pixels lie in 0 to 1.
         adascale_share: Share of the values of an image that adascale moves.
         adascale_step: How far adascale moves them, in standard deviations of the channel.
-        layers: Submodules of the backbone whose outputs the group layers holds, such as block1;
-            "auto" takes its stages.
+        layers: Submodules of the backbone whose outputs the groups layers and gram hold, such as
+            block1; "auto" takes its stages.
+        gram_orders: Powers to which the group gram raises channels before it multiplies them.
     """
 
     section: ClassVar[str] = "extraction"
@@ -43,6 +44,7 @@ class ExtractionConfig(Settings):
     adascale_share: Share = 0.05
     adascale_step: NonNegative = 0.5
     layers: Literal["auto"] | tuple[str, ...] = "auto"
+    gram_orders: tuple[Annotated[int, Limits(at_least=1, at_most=64)], ...] = tuple(range(1, 11))
 
     def check(self) -> None:
         """Refuse groups that nobody knows, and layers that are named twice or not at all."""
@@ -54,4 +56,8 @@ class ExtractionConfig(Settings):
         if self.layers != "auto" and len(set(self.layers)) != max(1, len(self.layers)):
             raise self.fault(
                 "layers", f"is {list(self.layers)}; name one layer or more, each once, or auto."
+            )
+        if len(set(self.gram_orders)) != max(1, len(self.gram_orders)):
+            raise self.fault(
+                "gram_orders", f"is {list(self.gram_orders)}; name one order or more, each once."
             )

@@ -27,10 +27,9 @@ class Layers:
         """
         self._backbone = backbone
         self._names = chosen_layers(backbone, config)
-        blank = _blank(backbone)
         with torch.no_grad():
-            outputs = layer_outputs(backbone, blank, self._names)
-        self._widths = [means(output, backbone, name).shape[1] for name, output in outputs.items()]
+            outputs = layer_outputs(backbone, blank_image(backbone), self._names)
+        self._widths = [places(output, backbone, name).shape[1] for name, output in outputs.items()]
 
     def settings(self) -> dict[str, Any]:
         """Names of the layers."""
@@ -47,7 +46,8 @@ class Layers:
         with torch.no_grad():
             outputs = layer_outputs(self._backbone, images, self._names)
             for place, (name, output) in enumerate(outputs.items()):
-                found[:, place, : self._widths[place]] = means(output, self._backbone, name)
+                maps = places(output, self._backbone, name)
+                found[:, place, : self._widths[place]] = maps.float().mean(dim=2)
         return {"means": found}
 
 
@@ -107,16 +107,16 @@ def layer_outputs(
     return found
 
 
-def means(output: Tensor | None, backbone: Backbone, name: str) -> Tensor:
-    """Means over the places of maps [n, W, height, width] or the tokens [n, T, W], [n, W].
+def places(output: Tensor | None, backbone: Backbone, name: str) -> Tensor:
+    """Channels by places: of maps [n, W, height, width] or of tokens [n, S, W], as [n, W, S].
 
     Raises:
         ConfigError: If the layer gave something else.
     """
     if output is not None and output.ndim == 4:
-        return output.float().mean(dim=(2, 3))
+        return output.flatten(2)
     if output is not None and output.ndim == 3:
-        return output.float().mean(dim=1)
+        return output.transpose(1, 2)
     given = "one tensor" if output is None else f"maps or tokens, but shape {list(output.shape)}"
     raise ConfigError(
         f"extraction.layers names {name!r}, which in backbone {backbone.entry_name} does not give "
@@ -124,7 +124,7 @@ def means(output: Tensor | None, backbone: Backbone, name: str) -> Tensor:
     )
 
 
-def _blank(backbone: Backbone) -> Tensor:
+def blank_image(backbone: Backbone) -> Tensor:
     """One black image of the size that the backbone sees, on its device."""
     spec, geometry = backbone.images, backbone.geometry
     known = spec.height > 0 and not backbone.fixed_size

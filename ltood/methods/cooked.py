@@ -41,6 +41,8 @@ NAMED_ONLY = True
 STORES = ("others",)
 #: What a classifier is read from.
 _READ = ("features", "logits")
+#: Training rows that tell two stores with one head apart.
+_LOOK = 64
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,20 @@ class Cooked(Method[Config]):
         """Find out which heads are made of text.
 
         Raises:
+            ConfigError: If another store holds what the present one does.
             MissingNeedError: If there are other stores, and features in memory.
             StoreError: If a store has other classes, or another order of them.
         """
         # Kept for its widths, by which rows of another network are refused.
         self.weight_ = inputs.require_head().weight
         every = [inputs, *(inputs_beside(inputs, place) for place in self._places)]
+        for place, other in zip(self._places, every[1:], strict=True):
+            if _same(inputs, other):
+                raise self.config.fault(
+                    "others",
+                    f"names {place}, whose features and head are those of the store that is "
+                    "scored; leave it out, it would count twice.",
+                )
         scales = [self._scale(found) for found in every]
         self.scales_ = torch.tensor(scales, device=self.weight_.device)
         for number, found in enumerate(every):
@@ -131,6 +141,18 @@ class Cooked(Method[Config]):
             "classifiers": float(len(self.scales_)),
             "text_heads": float((self.scales_ > 0).sum()),
         }
+
+
+def _same(one: FitInputs, other: FitInputs) -> bool:
+    """Whether the heads and the first training rows are equal."""
+    head, its_head, train, its_train = one.head, other.head, one.train, other.train
+    if head is None or its_head is None or train is None or its_train is None:
+        return False
+    if not (torch.equal(head.weight, its_head.weight) and torch.equal(head.bias, its_head.bias)):
+        return False
+    first = next(iter(train.batches(_LOOK, ("features",))))
+    its_first = next(iter(its_train.batches(_LOOK, ("features",))))
+    return torch.equal(first.features, its_first.features)
 
 
 def _directions(number: int) -> str:

@@ -17,11 +17,12 @@ from ltood.networks.taps import last_maps
 from ltood.store.features import FeatureStore
 from ltood.store.verifying import store_files, verify_store
 from ltood.store.writer import SplitWriter
+from tests.reference.gram import gram_sums
 from tests.reference.perturbed import adascale_images, odin_images
 
 CONFIG = {"batch_size": 4, "rows_per_chunk": 14}
 ROWS = 15
-ALL = ["adascale", "layers", "maps", "odin", "pooling"]
+ALL = ["adascale", "gram", "layers", "maps", "odin", "pooling"]
 TESTED = ["ood_noise", "test", "val"]
 #: So large that no rounding hides a pixel that moved the wrong way.
 STEPS = {"odin_magnitude": 0.05, "adascale_share": 0.3}
@@ -152,6 +153,21 @@ def test_layers_are_means_of_the_outputs_of_stages(checkpoint, full, name):
         np.testing.assert_allclose(layer[:, :width], maps.mean(dim=(2, 3)), rtol=1e-5, atol=1e-5)
         assert (layer[:, width:] == 0).all()
     np.testing.assert_allclose(layer, stored["features"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["train", "aux", "test"])
+def test_row_sums_are_those_of_whole_matrices(checkpoint, full, name):
+    backbone, _ = load_checkpoint(checkpoint)
+    pixels, stored = rows_of(full, name)
+    widths, maps = (32, 64, 128), backbone.stem(backbone.scaled(pixels))
+    assert stored["gram/sums"].shape == (len(pixels), len(widths), 10, max(widths))
+    for place, width in enumerate(widths):
+        with torch.no_grad():
+            maps = backbone.blocks[place](maps)
+        expected = [gram_sums(image.flatten(1).numpy(), range(1, 11)) for image in maps]
+        layer = stored["gram/sums"][:, place]
+        np.testing.assert_allclose(layer[..., :width], expected, rtol=1e-4, atol=1e-6)
+        assert (layer[..., width:] == 0).all()
 
 
 def test_named_layers_are_computed_and_told_apart(tmp_path, checkpoint, written):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import cooked as reference
 
-from ltood.core.batches import FeatureBatch
+from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, MissingNeedError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
@@ -150,3 +150,19 @@ def test_a_member_of_an_ensemble_may_have_a_head_of_a_store():
     assert Member.of_setting("msp").source is None
     with pytest.raises(RefusedValueError):
         Member.of_setting({"method": "msp", "head": "h"})
+
+
+def test_the_present_store_does_not_count_twice():
+    heads, batches = samples(0)
+    train, other = (TensorSource(batches[place], CLASSES) for place in (0, 1))
+
+    def fit_beside(head, rows):
+        inputs = FitInputs(
+            train=train, head=heads[0], beside=lambda _: FitInputs(train=rows, head=head)
+        )
+        return Cooked(others=["own.zarr"])._fit(inputs)
+
+    with pytest.raises(ConfigError, match=r"others.*own\.zarr"):
+        fit_beside(heads[0], train)
+    fit_beside(heads[1], train)  # another head on the same features
+    fit_beside(heads[0], other)  # the same head on other features
