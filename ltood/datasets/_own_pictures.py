@@ -10,7 +10,7 @@ from ltood.images.files import ImageFiles
 from ltood.images.sources import WatchedFiles
 from ltood.images.split_files import divided
 from ltood.images.splitting import SPLITS, Rule
-from ltood.runtime.workspace import locate
+from ltood.runtime.workspace import below_workspace, locate
 
 #: Key of pictures that come without a split.
 UNDIVIDED = ""
@@ -109,6 +109,9 @@ def split_up(found: Found, division: Division) -> tuple[dict[str, ImageFiles], P
             chosen = whole.take(rows)
             parts[name] = _joined(parts[name], chosen) if name in parts else chosen
     ordered = [name for name in SPLITS if name in parts]
+    note = f"divided by {below_workspace(where)}, which may be edited."
+    if "train" in parts:
+        parts["train"] = replace(parts["train"], notes=(*parts["train"].notes, note))
     return {name: replace(parts[name], ids=np.arange(len(parts[name]))) for name in ordered}, where
 
 

@@ -2,6 +2,7 @@
 
     prepared/manifest.json        dataset, settings, classes, rows and digests
     prepared/training.json        what training sees of it, and nothing else
+    prepared/summary.json         classes, repeats, unreadable files, what is missing; for people
     prepared/<split>/images.npy   [N, H, W, C] uint8
     prepared/<split>/labels.npy   [N] int64
     prepared/<split>/ids.npy      [N] int64
@@ -42,6 +43,7 @@ from ltood.runtime.workspace import locate
 SCHEMA = 2
 MANIFEST = "manifest.json"
 TRAINING = "training.json"
+SUMMARY = "summary.json"
 PATHS = "paths.txt"
 PACKED = "packed.bin"
 ENDS = "ends.npy"

@@ -6,8 +6,8 @@ be reported.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -34,7 +34,10 @@ class KnownImages:
         Args:
             split: Arrays, or files with their digests.
         """
-        self._counts = Counter(_digests(split))
+        self._digests = list(_digests(split))
+        self._first: dict[bytes, int] = {}
+        for row, digest in enumerate(self._digests):
+            self._first.setdefault(digest, row)
 
     def repeated_by(self, other: "KnownImages") -> int:
         """Number of images of `other` that are known here; an array never equals a file.
@@ -42,7 +45,16 @@ class KnownImages:
         Args:
             other: The images of another split.
         """
-        return sum(num for digest, num in other._counts.items() if digest in self._counts)
+        return sum(digest in self._first for digest in other._digests)
+
+    def examples(self, other: "KnownImages", most: int) -> list[tuple[int, int]]:
+        """Rows of `other` that are known here, each with its row here, at most `most`."""
+        known = (
+            (row, self._first[digest])
+            for row, digest in enumerate(other._digests)
+            if digest in self._first
+        )
+        return list(islice(known, most))
 
 
 def _digests(split: ImageSource) -> Iterator[bytes]:

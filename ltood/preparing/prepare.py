@@ -4,31 +4,39 @@ The layout is that of `ltood/images/prepared.py`. The folder appears in one rena
 whole, and equal input gives equal bytes. NumPy only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
 from ltood.images.checking import check_files
 from ltood.images.files import ImageFiles
-from ltood.images.prepared import SCHEMA
+from ltood.images.prepared import SCHEMA, SUMMARY
 from ltood.images.sources import PLACES, ImageDataset, ImageSource
 from ltood.preparing.leakage import KnownImages
-from ltood.preparing.summary import summary
+from ltood.preparing.summary import Repeats, Summary
 from ltood.preparing.writing import replacing, write_manifest, write_split
 from ltood.runtime.console import log, progress
 from ltood.runtime.file_hashes import FileHashes
+from ltood.runtime.files import to_json_bytes, write_atomically
 from ltood.store.layout import check_split_name, is_id_split
 
 _REQUIRED = ("train", "test")
 #: What follows if another split shows images of these.
 _CONSEQUENCE = {
     "train": "results on them say nothing about new ones.",
+    "val": "the threshold is set by them.",
     "test": "they count on both sides.",
 }
+#: Splits whose images have classes, of which the summary counts the images.
+_COUNTED = ("train", "val", "test")
+#: Repeats that are named one by one.
+_EXAMPLES = 3
 
 
 def prepare(
@@ -67,11 +75,12 @@ def prepare(
             "settings": {key: settings[key] for key in sorted(settings) if key not in PLACES},
             "class_names": list(dataset.class_names),
         }
-        manifest |= _write_splits(dataset, name, names, building, hashes)
+        found, summary = _write_splits(dataset, name, names, building, hashes)
+        manifest |= found
+        summary = replace(summary, settings=tuple(sorted(settings)))
         write_manifest(manifest, building)
-    rows = {key: entry["rows"] for key, entry in manifest["splits"].items()}
-    counts = np.array(manifest["class_counts"])
-    for line in summary(name, manifest["class_names"], counts, rows, settings):
+        write_atomically(building / SUMMARY, to_json_bytes(summary.plain()), sweep=False)
+    for line in summary.lines():
         log(line)
 
 
@@ -92,39 +101,79 @@ def _checked_splits(name: str, dataset: ImageDataset) -> tuple[str, ...]:
 
 def _write_splits(
     dataset: ImageDataset, name: str, names: Sequence[str], folder: Path, hashes: Path | None
-) -> dict[str, Any]:
-    """Write the arrays of every split; returns `class_counts` and `splits`."""
+) -> tuple[dict[str, Any], Summary]:
+    """Write the arrays of every split; gives `class_counts` and `splits`, and what was found."""
     remembered = None if hashes is None else FileHashes(hashes)
+    class_names = dataset.class_names
     entries: dict[str, Any] = {}
-    class_counts: list[int] = []
-    shape: tuple[int, int, int] | None = None
-    shown = ""
-    known: dict[str, KnownImages] = {}
+    counts: dict[str, NDArray[np.int64]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    skipped: dict[str, tuple[str, ...]] = {}
+    repeats: list[Repeats] = []
+    shapes: dict[str, tuple[int, int, int]] = {}
+    known: dict[str, tuple[KnownImages, ImageSource]] = {}
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
             split = _checked(split_name, dataset.split(split_name), remembered)
-            if split.shape is not None:
-                shape, shown = shape or split.shape, shown or split_name
-                if split.shape != shape:
-                    raise DataError(
-                        f"images of {split_name} have the shape {list(split.shape)}, those of "
-                        f"{shown} {list(shape)}; bring all splits to one [H, W, C]."
-                    )
-            _check_rows(split_name, split, len(dataset.class_names))
+            _check_shape(split_name, split, shapes)
+            _check_rows(split_name, split, len(class_names))
+            if split_name in _COUNTED:
+                counts[split_name] = np.bincount(split.labels, minlength=len(class_names))
             if split_name == "train":
-                class_counts = _class_counts(split, dataset.class_names)
+                _refuse_empty(counts["train"], class_names)
             images = KnownImages(split)
-            for other, earlier in known.items():
-                if repeats := earlier.repeated_by(images):
-                    log(
-                        f"{split_name}: {repeats:,} of {len(split):,} images are images of {other} "
-                        f"too, byte for byte; {_CONSEQUENCE[other]}"
-                    )
+            repeats += _repeats(split_name, split, images, known)
             if split_name in _CONSEQUENCE:
-                known[split_name] = images
+                known[split_name] = images, split
+            if found := getattr(split, "notes", ()):
+                notes[split_name] = found
+            if split.skipped:
+                skipped[split_name] = split.skipped
             entries[split_name] = write_split(split, folder / split_name)
             advance(1)
-    return {"class_counts": class_counts, "splits": entries}
+    rows = {key: entry["rows"] for key, entry in entries.items()}
+    summary = Summary(
+        name, class_names, counts, rows, repeats=repeats, skipped=skipped, notes=notes
+    )
+    return {"class_counts": counts["train"].tolist(), "splits": entries}, summary
+
+
+def _check_shape(name: str, split: ImageSource, shapes: dict[str, tuple[int, int, int]]) -> None:
+    """Refuse a split whose images have another shape than those before."""
+    if split.shape is None:
+        return
+    for other, shape in shapes.items():
+        if split.shape != shape:
+            raise DataError(
+                f"images of {name} have the shape {list(split.shape)}, those of {other} "
+                f"{list(shape)}; bring all splits to one [H, W, C]."
+            )
+    shapes[name] = split.shape
+
+
+def _repeats(
+    name: str,
+    split: ImageSource,
+    images: KnownImages,
+    known: Mapping[str, tuple[KnownImages, ImageSource]],
+) -> Iterator[Repeats]:
+    """Images of a split that earlier ones have too; they are logged."""
+    for other, (earlier, source) in known.items():
+        if num := earlier.repeated_by(images):
+            pairs = tuple(
+                (_called(split, row), _called(source, like))
+                for row, like in earlier.examples(images, _EXAMPLES)
+            )
+            log(
+                f"{name}: {num:,} of {len(split):,} images are images of {other} too, byte for "
+                f"byte, such as {pairs[0][0]} = {pairs[0][1]}; {_CONSEQUENCE[other]}"
+            )
+            yield Repeats(name, other, num, pairs)
+
+
+def _called(split: ImageSource, row: int) -> str:
+    """Name of an image: its path, or the number of its row."""
+    return split.paths[row] if isinstance(split, ImageFiles) else f"row {row}"
 
 
 def _checked(
@@ -162,9 +211,8 @@ def _check_rows(name: str, split: ImageSource, num_classes: int) -> None:
         )
 
 
-def _class_counts(train: ImageSource, class_names: Sequence[str]) -> list[int]:
-    """Training images of each class, none without."""
-    counts: list[int] = np.bincount(train.labels, minlength=len(class_names)).tolist()
+def _refuse_empty(counts: NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """Refuse classes without training images."""
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if empty:
         why = (
@@ -176,4 +224,3 @@ def _class_counts(train: ImageSource, class_names: Sequence[str]) -> list[int]:
             f"no training images of {len(empty):,} of {len(counts):,} classes "
             f"({', '.join(empty[:10])}), so that their prior would be 0. {why}"
         )
-    return counts

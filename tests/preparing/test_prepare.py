@@ -15,7 +15,7 @@ from ltood.core.errors import CorruptStoreError, DataError, StoreError
 from ltood.images.arrays import ImageSplit
 from ltood.images.prepared import open_prepared
 from ltood.preparing.prepare import prepare
-from ltood.preparing.summary import summary
+from ltood.preparing.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,7 +111,7 @@ def test_two_runs_give_the_same_bytes(toy, tmp_path):
     toy.content["train"][0] = np.asfortranarray(toy.content["train"][0])
     prepare(toy, "toy", {"ratio": 0.5}, tmp_path / "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
-    assert len(files(tmp_path / "one")) == 11
+    assert len(files(tmp_path / "one")) == 12
 
 
 def test_an_older_folder_is_replaced_and_nothing_is_left_beside_it(toy, out):
@@ -398,12 +398,56 @@ def test_what_was_prepared_is_reported(toy, out, capsys):
     assert "datasets.toy.ood" not in told
 
 
+def summary_of(counts, **changes):
+    names = [str(label) for label in range(len(counts))]
+    rows = {"train": sum(counts), "val": 1, "aux": 1, "ood_x": 1}
+    given = {"counts": {"train": np.array(counts)}, "rows": rows, **changes}
+    return Summary("toy", names, **given)
+
+
 def test_groups_are_those_of_the_tables():
-    names = [str(label) for label in range(6)]
-    counts = np.array([60, 50, 10, 8, 2, 1])
-    lines = summary("toy", names, counts, {"train": 131, "val": 1, "aux": 1, "ood_x": 1}, {})
-    assert lines[1] == "toy: classes by group: many 2, medium 3, few 1."
-    assert len(lines) == 3
+    found = summary_of([60, 50, 10, 8, 2, 1])
+    assert found.lines()[1] == "toy: classes by group: many 2, medium 3, few 1."
+    assert found.missing() == []
+    assert found.plain()["groups"] == {"many": 2, "medium": 3, "few": 1}
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_shown():
+    found = summary_of(list(range(1, 10_001)))
+    lines = found.lines()
+    assert len(lines) < 30
+    assert any("9,980 more classes" in line for line in lines)
+    assert len(found.plain()["classes"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "setting"),
+    [("val", "datasets.toy.val_share"), ("ood_x", "datasets.toy.ood"), ("aux", "datasets.toy.aux")],
+)
+def test_what_is_missing_is_named_with_its_setting(rows, setting):
+    whole = {"train": 3, "val": 1, "aux": 1, "ood_x": 1}
+    left = {key: num for key, num in whole.items() if key != rows}
+    found = summary_of([2, 1], rows=left, settings=("aux", "ood", "val_share"))
+    assert [setting in each.remedy for each in found.missing()] == [True]
+    assert setting in found.lines()[-1]
+    assert found.plain()["missing"][0]["remedy"] in found.lines()[-1]
+
+
+def test_recipes_that_are_said_to_need_outliers_do():
+    told = summary_of([1], rows={"train": 1, "val": 1, "ood_x": 1}).missing()[0].consequence
+    listed = told[told.index("(") + 1 : told.index(")")].split(", ")
+    sources = [(ROOT / f"ltood/recipes/{name}.py").read_text() for name in listed]
+    assert all("aux_per_image:" in source for source in sources)
+
+
+def test_what_was_found_is_kept_as_json(toy, out):
+    train, test = toy.content["train"], toy.content["test"]
+    toy.content = {"train": train, "val": [column[:2] for column in test], "test": test}
+    run(toy, out)
+    found = json.loads((out / "summary.json").read_bytes())
+    assert [each["name"] for each in found["classes"]] == list(toy.class_names)
+    assert sum(each["train"] for each in found["classes"]) == found["images"]["train"] == 6
+    assert {(each["split"], each["other"]) for each in found["repeats"]} == {("test", "val")}
 
 
 def test_test_images_in_ood_sets_are_reported(toy, out, capsys):
