@@ -102,7 +102,10 @@ class Answering:
     async def _image(self, body: Body) -> Record:
         content = await body.whole()
         async with self._in_time():
-            return _record(await self._judged(_BODY, lambda: content))
+            verdict = await self._judged(_BODY, lambda: content)
+        if verdict.reason is not None:
+            raise RefusalError(422, verdict.reason)
+        return _record(verdict)
 
     async def _form(self, body: Body) -> Record:
         async with body.files() as files, self._in_time():

@@ -6,17 +6,28 @@ import ltood
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.images import Embedder
 
+_NUMBER, _TEXT = {"type": ["number", "null"]}, {"type": ["string", "null"]}
 _ROW = {
     "type": "object",
-    "description": "The columns of `ltood predict`; in a form, an image that cannot be judged has "
-    "the verdict `error` and a `reason`.",
+    "description": "The fields of `ltood predict --format jsonl`; among several inputs, one that "
+    "cannot be judged has the verdict `error` and a `reason`, and no other values.",
     "properties": {
         "path": {"type": "string"},
         "id": {"type": ["integer", "null"]},
         "verdict": {"enum": ["ID", "OOD", "error"]},
-        "score": {"type": "number"},
-        "threshold": {"type": ["number", "null"]},
-        "class": {"type": "string"},
+        "score": _NUMBER,
+        "threshold": _NUMBER,
+        "class": _TEXT,
+        "probability": _NUMBER,
+        "p_value": _NUMBER,
+        "nearest": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"class": {"type": "string"}, "cosine": {"type": "number"}},
+            },
+        },
+        "reason": _TEXT,
     },
     "required": ["path", "id", "verdict"],
 }

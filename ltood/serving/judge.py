@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import ConfigError, DataError, LtoodError
+from ltood.core.errors import ConfigError, LtoodError
 from ltood.deployment.detector import DeployedDetector, NotFiniteScoresError
 from ltood.deployment.images import Embedder
 from ltood.deployment.judging import BadInputs, Item, judge
@@ -49,14 +49,6 @@ class _Rows:
     local: NDArray[Any] | None
     ids: NDArray[np.int64]
     answer: Future[list[Verdict]] = field(default_factory=Future)
-
-
-class _Refuse(BadInputs):
-    """Raise what is wrong with a row as it is, without advice for a command line."""
-
-    def meet(self, error: DataError, rows: int = 1) -> NoReturn:
-        del rows
-        raise error
 
 
 class Judge:
@@ -203,7 +195,7 @@ class Judge:
     def _answer_rows(self, job: _Rows) -> None:
         items = [Item(job.name, number) for number in job.ids.tolist()]
         try:
-            found = list(judge(self.detector, items, job.features, job.local, _Refuse()))
+            found = list(judge(self.detector, items, job.features, job.local, BadInputs()))
         except Exception as error:
             self._fail(job.answer, error)
         else:
@@ -215,7 +207,7 @@ class Judge:
         self.batches += 1
         features, local = self.embedder.features(np.stack([image.pixels for image in batch]))
         items = [Item(image.name) for image in batch]
-        return list(judge(self.detector, items, features, local, _Refuse()))
+        return list(judge(self.detector, items, features, local, BadInputs()))
 
     def _fail(self, answer: Future[Any], error: Exception) -> None:
         """Hand over a failure; what is none of ours goes to the log, and the service is unwell."""

@@ -124,13 +124,14 @@ def test_closing_judges_what_waits(samples, embedder):
     assert not judge.is_ready
 
 
-def test_what_has_no_score_says_so(samples, embedder):
+def test_what_has_no_score_says_so(samples, embedder, rows):
     judge = Judge(samples.detector, embedder)
     try:
         huge = 3e38 * np.sign(samples.detector.head.weight[:2].numpy())
-        error = judge.rows("body", huge, None, np.arange(2)).exception(20)
-        assert isinstance(error, DataError)
-        assert "--on-error" not in str(error)
+        rows = np.concatenate([huge[:1], rows[:1]])
+        first, second = judge.rows("body", rows, None, np.arange(2)).result(20)
+        assert (first.verdict, first.reason is None) == ("error", False)
+        assert (second.verdict in {"ID", "OOD"}, second.reason) == (True, None)
         assert judge.is_ready
     finally:
         judge.close()

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -35,10 +36,11 @@ def same(record, row):
     """A row of the service has all fields of a row of `ltood predict`, and its values."""
     wanted = row.record()
     assert list(record) == list(wanted)
-    assert [record[key] for key in ("verdict", "threshold", "class")] == [
-        wanted[key] for key in ("verdict", "threshold", "class")
+    assert [record[key] for key in ("verdict", "threshold", "class", "p_value", "reason")] == [
+        wanted[key] for key in ("verdict", "threshold", "class", "p_value", "reason")
     ]
-    np.testing.assert_allclose(record["score"], wanted["score"], **CLOSE)
+    for key in ("score", "probability"):
+        np.testing.assert_allclose(record[key], wanted[key], **CLOSE)
     for near, other in zip(record["nearest"], wanted["nearest"], strict=True):
         assert near["class"] == other["class"]
         np.testing.assert_allclose(near["cosine"], other["cosine"], **CLOSE)
@@ -118,11 +120,17 @@ def test_the_detector_is_named(service, samples):
     assert service.get("/").found["limits"]["images"] == LIMITS.images
 
 
-def test_the_interface_is_described_without_another_host(service):
+def test_the_interface_is_described_without_another_host(service, samples):
     described = service.get("/openapi.json").found
     body = described["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert {"multipart/form-data", "application/json", "image/*"} <= body.keys()
     assert "http" not in json.dumps(described)
+    (row, _) = described["paths"]["/predict"]["post"]["responses"]["200"]["content"][
+        "application/json"
+    ]["schema"]["oneOf"]
+    found = service.send(image_file(samples.images[0])).found
+    assert set(row["properties"]) <= found.keys()
+    jsonschema.validate(found, row)
 
 
 def test_requests_are_counted(samples, rows):
