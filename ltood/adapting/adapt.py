@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ltood.adapting.rows import TrainingRows, training_rows
 from ltood.adapting.steps import StepLearner
 from ltood.adapting.texts import TextEncoder, prompt_names, template_head
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
-from ltood.networks.training_state import load_state
+from ltood.networks.training_state import HistoryRow, history_csv, load_state
 from ltood.recipes import (
     HeadRecipe,
     ProbeRecipe,
@@ -41,6 +41,13 @@ _STATE = "state"
 _OF_BACKBONE = ("bn_weight", "bn_bias")
 
 
+class _Made(NamedTuple):
+    """Arrays of a head, and the epochs of its learning; none where nothing was learned."""
+
+    arrays: dict[str, NDArray[Any]]
+    history: list[HistoryRow]
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What decides a head, and how it is made.
@@ -49,13 +56,13 @@ class _Plan:
         inputs: Plain values that decide its arrays.
         weights_sha256: Digest of the backbone whose features it reads.
         rows: What it is learned from, or None.
-        make: Makes the arrays.
+        make: Makes the arrays, and what is known of every epoch of learning.
     """
 
     inputs: dict[str, Any]
     weights_sha256: str
     rows: TrainingRows | None
-    make: Callable[[], dict[str, NDArray[Any]]]
+    make: Callable[[], _Made]
 
 
 def adapt(
@@ -117,10 +124,12 @@ def adapt(
     if kept is not None:
         return kept
     with deterministic(device):
-        arrays = plan.make()
-    head = AdaptedHead(tuple(store.class_names), plan.weights_sha256, plan.inputs, arrays)
+        made = plan.make()
+    head = AdaptedHead(tuple(store.class_names), plan.weights_sha256, plan.inputs, made.arrays)
     listed = None if plan.rows is None else plan.rows.to_csv(seed, store.class_names)
-    write_adapted(state_folder / FINISHED, head, listed)
+    write_adapted(
+        state_folder / FINISHED, head, listed, history_csv=history_csv(made.history) or None
+    )
     link_folder(state_folder / FINISHED, out)
     shutil.rmtree(state, ignore_errors=True)
     return head
@@ -147,15 +156,17 @@ def _from_text(
             log(f"{recipe.config.section}: {key} in use {number:g} of {len(names)} classes")
         inputs |= {"rows": rows.fingerprint, "seed": seed, "in_use": recipe.derived}
 
-    def make() -> dict[str, NDArray[Any]]:
+    def make() -> _Made:
         moved = TextEncoder(encoder.tower.to(device), encoder.vocabulary, encoder.weights_sha256)
         if isinstance(recipe, TemplateRecipe):
-            arrays = {"weight": template_head(moved, names, recipe.templates).cpu().numpy()}
+            weight = template_head(moved, names, recipe.templates).cpu().numpy()
+            arrays, history = _Made({"weight": weight}, [])
         else:
             assert rows is not None  # found above for every recipe that learns
-            arrays = _learned(Learner(recipe, names, moved, rows, seed), inputs, state)
+            arrays, history = _learned(Learner(recipe, names, moved, rows, seed), inputs, state)
         scale = np.array(moved.tower.logit_scale, dtype=np.float32)
-        return {**arrays, "bias": np.zeros(len(names), np.float32), "logit_scale": scale}
+        bias = np.zeros(len(names), np.float32)
+        return _Made({**arrays, "bias": bias, "logit_scale": scale}, history)
 
     return _Plan(inputs, encoder.weights_sha256, rows, make)
 
@@ -176,10 +187,16 @@ def _from_rows(
     weights = weights_digest(store)
     inputs |= {"text": False, "rows": rows.fingerprint, "seed": seed}
     inputs |= {"weights_sha256": weights, "carried": sums}
+    val = store.split("val") if "val" in store.splits else None
+    if val is not None and {"features", "labels"} <= set(val.arrays):
+        inputs |= {"val": val.spec.fingerprint}  # The history tells of it.
+    else:
+        val = None
 
-    def make() -> dict[str, NDArray[Any]]:
-        learner = ProbeLearner(recipe, len(store.class_names), rows, seed, device)
-        return {**_learned(learner, inputs, state), **carried}
+    def make() -> _Made:
+        learner = ProbeLearner(recipe, len(store.class_names), rows, seed, device, val)
+        arrays, history = _learned(learner, inputs, state)
+        return _Made({**arrays, **carried}, history)
 
     return _Plan(inputs, weights, rows, make)
 
@@ -196,15 +213,13 @@ def _kept(out: Path, state_folder: Path, inputs: Mapping[str, Any]) -> AdaptedHe
     return None
 
 
-def _learned(
-    learner: StepLearner, inputs: Mapping[str, Any], state_folder: Path
-) -> dict[str, NDArray[Any]]:
+def _learned(learner: StepLearner, inputs: Mapping[str, Any], state_folder: Path) -> _Made:
     """What a run of learning leaves, continued where a killed one stopped."""
     state = load_state(state_folder)
     if state is not None and state["inputs"] == inputs:
         learner.restore(state)
     learner.run(state_folder, inputs)
-    return learner.arrays()
+    return _Made(learner.arrays(), learner.progress.history)
 
 
 def _checked(store: FeatureStore, encoder: TextEncoder | None) -> TextEncoder:

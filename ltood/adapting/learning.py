@@ -90,6 +90,11 @@ class Learner(StepLearner):
             weight_decay=config.weight_decay,
         )
 
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the last step."""
+        return float(self._optimiser.param_groups[0]["lr"])
+
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return {
@@ -116,7 +121,7 @@ class Learner(StepLearner):
         found = {
             "weight": weight.cpu().numpy(),
             "context": self.context.detach().cpu().numpy(),
-            "history": np.array(self.progress.history),
+            "history": self.losses(),
         }
         if self.frozen is not None:
             found["frozen_weight"] = self.frozen.cpu().numpy()

@@ -25,7 +25,7 @@ from ltood.negatives.selection import Closeness, by_images, by_names, select
 from ltood.runtime.console import log
 from ltood.runtime.devices import choose_device, deterministic
 from ltood.runtime.provenance import code_digest
-from ltood.store.adapted import ROWS, AdaptedHead, read_adapted, write_adapted
+from ltood.store.adapted import HISTORY, ROWS, AdaptedHead, read_adapted, write_adapted
 from ltood.store.features import FeatureStore
 
 #: Folder below the state of the stage that keeps text features of words.
@@ -200,5 +200,6 @@ def _write(out: Path, head: AdaptedHead, negatives_csv: str | None) -> AdaptedHe
     """Replace the head in `out`, keeping the list of rows that it was learned from."""
     rows = out / ROWS
     listed = rows.read_text(encoding="utf-8") if rows.is_file() else None
-    write_adapted(out, head, listed, negatives_csv)
+    learned = history.read_text() if (history := out / HISTORY).is_file() else None
+    write_adapted(out, head, listed, negatives_csv, learned)
     return head

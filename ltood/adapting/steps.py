@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ltood.adapting.rows import TrainingRows, epoch_order
 from ltood.core.errors import TrainingError
-from ltood.networks.training_state import Progress, StateKeeper
+from ltood.networks.training_state import HistoryRow, Progress, StateKeeper
 from ltood.runtime.console import log, progress
 
 #: Seconds after which the state is saved again.
@@ -57,7 +57,7 @@ class StepLearner(ABC):
             rows: What to learn from.
             seed: Decides order and views.
         """
-        self.progress: Progress[list[float]] = Progress()
+        self.progress: Progress[HistoryRow] = Progress()
         self._loop, self._rows, self._seed = config, rows, seed
         self._drawn: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
@@ -77,6 +77,21 @@ class StepLearner(ABC):
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is kept of the run."""
+
+    @property
+    @abstractmethod
+    def learning_rate(self) -> float:
+        """Rate of the last step."""
+
+    def look(self) -> tuple[float | None, float | None]:
+        """Validation accuracy and loss after an epoch; None where nobody looks."""
+        return None, None
+
+    def losses(self) -> NDArray[np.float64]:
+        """Mean of each loss term over the epochs that are done, [epochs, terms]."""
+        others = ("epoch", "learning_rate", "loss", "val_accuracy", "val_loss")
+        rows = self.progress.history
+        return np.array([[row[name] for name in row if name not in others] for row in rows])
 
     @abstractmethod
     def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
@@ -119,10 +134,15 @@ class StepLearner(ABC):
             means = {name: total / now.step for name, total in now.sums.items()}
             shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
             done, epochs = now.epoch + 1, self._loop.epochs
+            row: HistoryRow = {"epoch": done, "learning_rate": self.learning_rate, **means}
+            row["loss"] = sum(means.values())
+            row["val_accuracy"], row["val_loss"] = self.look()
+            now.history.append(row)
+            if row["val_accuracy"] is not None:
+                shown += f", validation accuracy {row['val_accuracy']:.1%}"
             if done % max(1, epochs // 10) == 0 or done == epochs:
                 log(f"epoch {done} of {epochs}: {shown}")
-            now.history.append(list(means.values()))
-            now.epoch, now.step, now.sums = now.epoch + 1, 0, {}
+            now.epoch, now.step, now.sums = done, 0, {}
 
     def _descend(
         self, optimiser: torch.optim.Optimizer, terms: Mapping[str, Tensor]

@@ -11,7 +11,7 @@ import io
 import pickle
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,8 @@ from ltood.core.errors import StoreError
 from ltood.runtime.files import write_atomically
 
 _Row = TypeVar("_Row")
+#: Numbers of an epoch by name; None for what was not measured.
+HistoryRow = dict[str, float | None]
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt\Z")
 
 
@@ -124,3 +126,14 @@ def load_state(folder: Path) -> dict[str, Any] | None:
                 ) from error
             return state
     return None
+
+
+def history_csv(history: Sequence[HistoryRow]) -> str:
+    """Rows as comma-separated text, empty without rows; what was not measured stays blank."""
+    if not history:
+        return ""
+    lines = [",".join(history[0])]
+    lines += [
+        ",".join("" if value is None else repr(value) for value in row.values()) for row in history
+    ]
+    return "\n".join(lines) + "\n"

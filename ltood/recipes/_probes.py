@@ -21,6 +21,8 @@ class ProbeConfig(Settings):
     Attributes:
         standardise: Learn from features with mean 0 and deviation 1 over the training rows; the
             head that is kept reads the features as they are stored.
+        tau: Strength of logit adjustment by the shares of the classes among the rows: 1 makes a
+            head for balanced test data of long-tailed rows, 0 shifts nothing.
         shots: Training rows of each class, drawn by the seed, or of the file `rows` those with
             so many shots; null takes all.
         rows: CSV file with the column id, and optionally seed and shots, of the training rows
@@ -33,6 +35,7 @@ class ProbeConfig(Settings):
     """
 
     standardise: bool = False
+    tau: NonNegative = 0.0
     shots: Count | None = None
     rows: str | None = None
     epochs: Annotated[int, Limits(at_least=1, at_most=100_000)] = 20
@@ -61,7 +64,7 @@ class ProbeRecipe(HeadRecipe):
         """Loss terms of one step by name, each 0-d and already weighted.
 
         Args:
-            logits: Of the present head, [B, C].
+            logits: Of the present head, shifted as `tau` has it, [B, C].
             labels: Classes, [B] int64.
         """
 

@@ -3,6 +3,7 @@
     head/head.json          what the head was learned from; class names, checksum
     head/head.safetensors   its arrays, and the context vectors behind them where there are any
     head/rows.csv           the rows that they were learned from, where there are any
+    head/history.csv        losses by epoch where it was learned, as a checkpoint has them
     head/negatives.csv      the negative labels of the head, where there are any
 
 Where nothing was to be adapted, `head.json` says so and is all there is. The folder appears in
@@ -32,6 +33,7 @@ DOCUMENT = "head.json"
 ARRAYS = "head.safetensors"
 ROWS = "rows.csv"
 NEGATIVES = "negatives.csv"
+HISTORY = "history.csv"
 _RERUN = "run the adapt stage again"
 
 
@@ -72,6 +74,7 @@ def write_adapted(
     head: AdaptedHead | None,
     rows_csv: str | None = None,
     negatives_csv: str | None = None,
+    history_csv: str | None = None,
 ) -> None:
     """Write `head` to `folder` in one rename, replacing what was there.
 
@@ -80,6 +83,7 @@ def write_adapted(
         head: None writes that nothing was to be adapted.
         rows_csv: Content of rows.csv, for people; it is not read back.
         negatives_csv: Content of negatives.csv, likewise.
+        history_csv: Content of history.csv, likewise.
 
     Raises:
         StoreError: If it cannot be written.
@@ -97,7 +101,8 @@ def write_adapted(
             "inputs": dict(head.inputs),
             "crc32c": checksum(raw),
         }
-    for name, text in ((ROWS, rows_csv), (NEGATIVES, negatives_csv)):
+    texts = ((ROWS, rows_csv), (NEGATIVES, negatives_csv), (HISTORY, history_csv))
+    for name, text in texts:
         if text is not None:
             files[name] = text.encode()
     write_folder(folder, {**files, DOCUMENT: sealed_json(content)})

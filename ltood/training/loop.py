@@ -13,7 +13,7 @@ from ltood.core.errors import TrainingError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint_files import HISTORY
-from ltood.networks.training_state import Progress, StateKeeper
+from ltood.networks.training_state import HistoryRow, Progress, StateKeeper, history_csv
 from ltood.recipes import TrainingRecipe
 from ltood.runtime.console import log, progress
 from ltood.runtime.devices import Precision
@@ -33,7 +33,7 @@ from ltood.training.optimising import (
 from ltood.training.plan import Plan, learning_rate
 from ltood.training.sharing import all_reduce_gradients
 from ltood.training.stepping import ExponentialMovingAverage, micro_batches
-from ltood.training.stopping import BestWeights, HistoryRow, best_row, is_over
+from ltood.training.stopping import BestWeights, best_row, is_over
 from ltood.training.validation import Seen, Validation
 from ltood.training.work import STATE
 
@@ -283,14 +283,3 @@ class Run:
         """Accuracy and cross entropy on the validation images."""
         self.backbone.eval()
         return self.val.look(lambda images: self.recipe.class_logits(self.forward.alone(images)))
-
-
-def history_csv(history: list[HistoryRow]) -> str:
-    """Rows as comma-separated text, empty without rows; what was not measured stays blank."""
-    if not history:
-        return ""
-    lines = [",".join(history[0])]
-    lines += [
-        ",".join("" if value is None else repr(value) for value in row.values()) for row in history
-    ]
-    return "\n".join(lines) + "\n"

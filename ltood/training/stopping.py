@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ltood.core.errors import MissingNeedError
+from ltood.networks.training_state import HistoryRow
 from ltood.training.plan import TrainingConfig
-
-#: Numbers of an epoch by name; None for what was not measured.
-HistoryRow = dict[str, float | None]
 
 
 def require_validation(config: TrainingConfig, splits: Iterable[str]) -> None:

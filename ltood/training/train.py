@@ -20,7 +20,7 @@ from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint import write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
-from ltood.networks.training_state import load_state
+from ltood.networks.training_state import HistoryRow, history_csv, load_state
 from ltood.recipes import Recipe, TrainingRecipe, build_recipe
 from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
@@ -28,10 +28,10 @@ from ltood.runtime.provenance import code_digest, digest, library_versions
 from ltood.training import work
 from ltood.training.counted import derive_seed
 from ltood.training.initial_weights import GivenWeights, build, inputs_of_given
-from ltood.training.loop import Run, history_csv
+from ltood.training.loop import Run
 from ltood.training.outlier_counts import count_outliers
 from ltood.training.plan import Plan
-from ltood.training.stopping import HistoryRow, require_validation
+from ltood.training.stopping import require_validation
 
 #: Settings that decide when work is saved, not what comes out; precision stands for amp, and
 #: the digest of the weights for their path.

@@ -1,10 +1,12 @@
+import csv
+
 import numpy as np
 import pytest
 import torch
 
 from ltood.adapting.adapt import adapt
 from ltood.adapting.probing import ProbeLearner
-from ltood.adapting.rows import training_rows
+from ltood.adapting.rows import epoch_order, training_rows
 from ltood.core.building import EntrySpec
 from ltood.core.errors import MissingNeedError, TrainingError
 from ltood.core.prior import ClassPrior
@@ -12,7 +14,7 @@ from ltood.core.settings import to_section
 from ltood.networks.training_state import load_state
 from ltood.recipes.linear_probe import Config, Entry
 from ltood.scoring.run import score_store
-from ltood.store.adapted import with_adapted_head
+from ltood.store.adapted import read_adapted, with_adapted_head
 from ltood.store.exchange import import_folder
 from ltood.store.scores import ScoreStore
 from tests import prompt_samples
@@ -55,7 +57,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def slow_probe(features, labels, order, config, steps):
+def slow_probe(features, labels, order, config, steps, shift=0.0):
     """SGD of a softmax regression in float64, one row at a time."""
     weight, bias = np.zeros((3, features.shape[1])), np.zeros(3)
     speed_w, speed_b = np.zeros_like(weight), np.zeros_like(bias)
@@ -65,7 +67,7 @@ def slow_probe(features, labels, order, config, steps):
         rate = config.learning_rate * (1 + np.cos(np.pi * step / total)) / 2
         slope_w, slope_b = config.weight_decay * weight, config.weight_decay * bias
         for row in order(epoch)[place * config.batch_size : (place + 1) * config.batch_size]:
-            logits = weight @ features[row] + bias
+            logits = weight @ features[row] + bias + shift
             gap = np.exp(logits) / np.exp(logits).sum() - np.eye(3)[labels[row]]
             slope_w = slope_w + np.outer(gap, features[row]) / config.batch_size
             slope_b = slope_b + gap / config.batch_size
@@ -77,8 +79,6 @@ def slow_probe(features, labels, order, config, steps):
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_it_is_the_slow_softmax_regression(store, tmp_path, standardise):
-    from ltood.adapting.rows import epoch_order
-
     settings = {"epochs": 3, "batch_size": 16, "weight_decay": 0.01, "standardise": standardise}
     head = run(store, tmp_path, seed=4, **settings)
     held = store.split("train").load(["features", "labels"])
@@ -220,3 +220,72 @@ def test_features_that_are_no_numbers_end_the_run(tmp_path, rng):
 def test_a_recipe_of_text_asks_for_the_text_side(store, tmp_path):
     with pytest.raises(MissingNeedError, match="--checkpoint"):
         adapt(store, "coop", {}, None, tmp_path / "h", state_folder=tmp_path / "s")
+
+
+@pytest.fixture
+def long_tail(tmp_path, rng):
+    labels = np.repeat(np.arange(3), (40, 8, 2))
+    features = 2 * np.eye(3, 6)[labels] + rng.normal(size=(50, 6))
+    splits = {"train": (labels, features, None), "val": clusters(rng, 30), "test": clusters(rng, 9)}
+    return prompt_samples.write_store(tmp_path / "tail.zarr", splits, NAMES)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0])
+def test_logit_adjustment_is_the_slow_one(long_tail, tmp_path, tau):
+    settings = {"epochs": 3, "batch_size": 16, "tau": tau}
+    head = run(long_tail, tmp_path, seed=4, **settings)
+    held = long_tail.split("train").load(["features", "labels"])
+    shift = tau * np.log(np.bincount(held["labels"]) / 50)
+
+    def order(epoch):
+        return epoch_order(4, epoch, 50, 1)[0]
+
+    rows = held["features"].astype(np.float64)
+    weight, bias = slow_probe(rows, held["labels"], order, Config(**settings), 3, shift)
+    np.testing.assert_allclose(head.arrays["weight"], weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(head.arrays["bias"], bias, rtol=1e-4, atol=1e-6)
+
+
+def test_logit_adjustment_takes_the_tail_more_often(long_tail, tmp_path):
+    held = long_tail.split("val").load(["features", "labels"])
+    found = []
+    for tau in (0.0, 1.0):
+        head = run(long_tail, tmp_path, out=f"head {tau}", epochs=30, batch_size=10, tau=tau)
+        logits = held["features"] @ head.arrays["weight"].T + head.arrays["bias"]
+        found.append(int((logits.argmax(1) == 2).sum()))
+    assert found[1] > found[0]
+
+
+def test_a_class_without_rows_is_not_taken(tmp_path, rng):
+    labels = np.arange(40) % 2
+    features = 2 * np.eye(2, 6)[labels] + 0.3 * rng.normal(size=(40, 6))
+    splits = {"train": (labels, features, None), "test": clusters(rng, 9)}
+    store = prompt_samples.write_store(tmp_path / "two.zarr", splits, NAMES)
+    head = run(store, tmp_path, epochs=20, batch_size=10, tau=1.0)
+    assert np.isfinite(head.arrays["weight"]).all()
+    logits = features @ head.arrays["weight"].T + head.arrays["bias"]
+    assert set(logits.argmax(1)) == {0, 1}
+
+
+def test_every_epoch_is_told_of(long_tail, tmp_path):
+    run(long_tail, tmp_path, epochs=3, batch_size=16, tau=1.0, standardise=True)
+    rows = list(csv.DictReader((tmp_path / "head" / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(row["loss"] == row["cross_entropy"] for row in rows)
+    head = read_adapted(tmp_path / "head")
+    held = long_tail.split("val").load(["features", "labels"])
+    logits = held["features"] @ head.arrays["weight"].T + head.arrays["bias"]
+    right = (logits.argmax(1) == held["labels"]).mean()
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(right)
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    loss = -np.log(chances[np.arange(30), held["labels"]]).mean()
+    assert float(rows[-1]["val_loss"]) == pytest.approx(loss, rel=1e-4)
+    np.testing.assert_allclose(head.arrays["history"][:, 0], [float(row["loss"]) for row in rows])
+
+
+def test_rows_of_val_that_have_no_class_are_not_looked_at(tmp_path, rng):
+    splits = {"train": clusters(rng, 30), "val": (np.full(5, -1), rng.normal(size=(5, 6)), None)}
+    store = prompt_samples.write_store(tmp_path / "odd.zarr", splits, NAMES)
+    run(store, tmp_path, epochs=1, batch_size=10)
+    (row,) = csv.DictReader((tmp_path / "head" / "history.csv").read_text().splitlines())
+    assert row["val_accuracy"] == row["val_loss"] == ""

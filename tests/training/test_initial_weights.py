@@ -1,10 +1,14 @@
 """Weights from outside: training starts from them, or takes them as they are."""
 
+from dataclasses import replace
+
 import pytest
+import timm
 import torch
 from image_samples import TinyImages, make_plan, train_tiny, tree
 from safetensors.torch import load_file, save_file
 
+from ltood.backbones import timm_model
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.networks.checkpoint_files import HISTORY, WEIGHTS, weights_digest
@@ -199,3 +203,25 @@ def test_a_file_that_changed_since_it_was_hashed_is_refused(tmp_path, first):
 def test_an_empty_name_is_refused():
     with pytest.raises(ConfigError, match=r"training\.weights.*null"):
         make_plan(weights="")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "training"),
+    [("linear_probe", {}), ("cross_entropy", {"freeze": "backbone", "epochs": 1})],
+)
+def test_published_weights_for_other_classes_serve_a_frozen_backbone(
+    tmp_path, monkeypatch, recipe, training
+):
+    torch.manual_seed(2)
+    net = timm.create_model("test_resnet")
+    monkeypatch.setattr(timm_model, "_published", lambda model: net.state_dict())
+    settings = {"model": "test_resnet", "pretrained": True, "mean": None, "std": None}
+    plan = make_plan(recipe=recipe, **training)
+    plan = replace(plan, backbone="timm_model", backbone_settings=settings)
+    train_tiny(tmp_path / "out", plan)
+    end = load_file(tmp_path / "out" / WEIGHTS)
+    assert torch.equal(end["net.conv1.0.weight"], net.state_dict()["conv1.0.weight"])
+    assert end["net.fc.weight"].shape[0] == 3
+    plan = replace(plan, backbone_settings={**settings, "pretrained": False})
+    with pytest.raises(ConfigError, match=r"training\.weights.*timm_model\.pretrained"):
+        train_tiny(tmp_path / "none", plan)
