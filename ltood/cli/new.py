@@ -1,10 +1,14 @@
 """`ltood new`: a repository of your own in which `dvc repro` runs."""
 
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from ltood.cli.own_pictures import MODEL, settings_of
 
 #: Files of ltood's repository that the new one takes as they are.
 _COPIED = (".dvcignore", ".dvc/config", ".dvc/plots/by_set.json", "params.schema.json")
@@ -18,8 +22,26 @@ _CHANGED = (
 
 def new(
     folder: Annotated[Path, typer.Argument(help="Folder to create; it may exist if it is empty.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Your pictures: a folder of class folders, or a list of files."),
+    ] = None,
+    ood: Annotated[
+        list[str] | None,
+        typer.Option(help="Pictures of none of the classes: NAME=FOLDER. Repeat for several."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Network of timm that turns pictures into features.")
+    ] = MODEL,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="File of its weights; left out, timm downloads them."),
+    ] = None,
 ) -> None:
-    """Create a repository for experiments: git, DVC, settings, and a README."""
+    """Create a repository for experiments: git, DVC, settings, and a README.
+
+    With --pictures its settings are a start for them: a frozen network, and a head for the classes.
+    """
     import shutil
 
     from ltood.core.errors import ConfigError
@@ -33,17 +55,23 @@ def new(
             f"{folder} is not empty (it holds {', '.join(found[:3])}{', …' * (len(found) > 3)}); "
             "name a folder that does not exist yet."
         )
+    if pictures is None and (ood or weights):
+        raise ConfigError("--ood and --weights belong to --pictures; name your pictures too.")
+    settings = {} if pictures is None else settings_of(pictures, ood or [], model, weights)
     was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _fill(folder)
+        _fill(folder, settings)
     except BaseException:  # Nothing half-made is left, whatever stopped it.
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if not was_there:
             folder.rmdir()
         raise
-    typer.echo(f"{folder} is ready. Next, run dvc repro in it; its README.md says more.")
+    typer.echo(
+        f"{folder} is ready. Next: cd {shlex.quote(str(folder))} && dvc repro; its README.md says "
+        "more."
+    )
 
 
 def template(name: str) -> str:
@@ -58,8 +86,10 @@ def template(name: str) -> str:
     return text
 
 
-def _fill(folder: Path) -> None:
+def _fill(folder: Path, settings: Mapping[str, Any]) -> None:
     import sys
+
+    from ltood.runtime.params import with_settings
 
     own = Path(__file__).with_name("template")
     _run(folder, "git", "init", "--quiet")
@@ -68,6 +98,9 @@ def _fill(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(template(name), encoding="utf-8")
+    if settings:
+        path = folder / "params.yaml"
+        path.write_text(with_settings(path, settings), encoding="utf-8")
     for name, file in (("README.md", "README.md"), (".gitignore", "gitignore")):
         (folder / name).write_bytes((own / file).read_bytes())
     _run(folder, "git", "add", "--all")

@@ -10,8 +10,9 @@ from typing import Any
 
 from ltood.core.errors import ConfigError
 from ltood.pipeline._code import INPUTS, SOURCES, STAGES, code_of, recorded
+from ltood.pipeline._going_back import telling_how_to_go_back
 from ltood.pipeline._lock import only_run
-from ltood.pipeline._params import Params
+from ltood.pipeline._params import FILE, Params
 from ltood.runtime.console import one_line_errors
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
@@ -64,7 +65,7 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
             if (code := _shared(name)) is not None:
                 raise SystemExit(code)
             passive_omp_wait()
-            with one_line_errors(), only_run(name, LOCKS):
+            with one_line_errors(), telling_how_to_go_back(FILE), only_run(name, LOCKS):
                 chosen = Params()
                 recall(locate(SOURCES))
                 before = _state(name, chosen, recorded)

@@ -1,12 +1,13 @@
 """Shared behaviour of commands: one-line errors, exit codes and progress bars.
 
 Exit codes: 0 done, 1 expected failure, 2 a command line that is not understood,
-130 interrupted. Progress goes to standard error and only to a terminal, so logs
-and pipes stay clean.
+130 interrupted. Progress goes to standard error: a bar on a terminal, elsewhere a line
+a minute, so that logs of short work stay clean.
 """
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from ltood.core.errors import LtoodError, cut
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPT = 130
+#: Least time between two lines of progress in a log.
+LINE_SECONDS = 60.0
 
 
 class Advance(Protocol):
@@ -35,6 +38,8 @@ def one_line_errors() -> Iterator[None]:
             yield
         except LtoodError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
+            for note in getattr(error, "__notes__", ()):
+                print(one_line(note), file=sys.stderr)
             raise SystemExit(EXIT_FAILURE) from None
         except KeyboardInterrupt:
             print("interrupted; run the same command again to continue.", file=sys.stderr)
@@ -80,7 +85,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
 
 @contextmanager
 def progress(description: str, total: int | None, unit: str = "rows") -> Iterator[Advance]:
-    """Show a progress bar with rate and time left while the block runs.
+    """Show a progress bar with rate and time left while the block runs, or lines in a log.
 
     Args:
         description: What is being done, such as "score ood_mnist".
@@ -91,7 +96,7 @@ def progress(description: str, total: int | None, unit: str = "rows") -> Iterato
         A function that takes the number of steps just done, and words to show behind the bar.
     """
     if not sys.stderr.isatty():
-        yield _nothing
+        yield _in_lines(description, total, unit)
         return
     from rich.console import Console
     from rich.progress import (
@@ -121,8 +126,35 @@ def progress(description: str, total: int | None, unit: str = "rows") -> Iterato
         yield advance
 
 
-def _nothing(amount: int, note: str = "") -> None:
-    del amount, note
+def _in_lines(description: str, total: int | None, unit: str) -> Advance:
+    """Reports to a log, a line each `LINE_SECONDS` at most."""
+    begun = last = time.monotonic()
+    done: int = 0
+
+    def advance(amount: int, note: str = "") -> None:
+        nonlocal last, done
+        done += amount
+        now = time.monotonic()
+        if now - last < LINE_SECONDS:
+            return
+        last = now
+        rate = done / (now - begun)
+        words = f"{description}: {done:,} {unit}"
+        if total is not None:
+            words = f"{description}: {done:,} of {total:,} {unit}"
+        words += f", {rate:,.0f} {unit}/s" if rate >= 1 else ""
+        if total is not None and 0 < done < total:
+            words += f", {duration((total - done) / rate)} left"
+        log(f"{words}, {note}" if note else words)
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it, such as "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def log(text: str) -> None:

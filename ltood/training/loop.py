@@ -15,7 +15,7 @@ from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint_files import HISTORY
 from ltood.networks.training_state import HistoryRow, Progress, StateKeeper, history_csv
 from ltood.recipes import TrainingRecipe
-from ltood.runtime.console import log, progress
+from ltood.runtime.console import duration, log, progress
 from ltood.runtime.devices import Precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import write_atomically
@@ -273,11 +273,7 @@ class Run:
         rate = self.num_seen / max(time.monotonic() - self.begun, 1e-9)
         left = epochs_left * self.batches.num_images / max(rate, 1e-9)
         words = f"{rate:,.0f} images/s"
-        if not epochs_left:
-            return words
-        return (
-            f"{words}, {left / 60:,.0f} min left" if left > 90 else f"{words}, {left:,.0f} s left"
-        )
+        return f"{words}, {duration(left)} left" if epochs_left else words
 
     def _validate(self) -> Seen:
         """Accuracy and cross entropy on the validation images."""

@@ -106,7 +106,7 @@ def test_learning_lowers_the_loss_and_records_it(store, tmp_path):
     config = coop.Config(n_ctx=2, epochs=8, batch_size=11, learning_rate=0.05)
     run = learner(store, coop, config)
     run.run(tmp_path / "state", {})
-    losses = [row[0] for row in run.progress.history]
+    losses = run.losses()[:, 0].tolist()
     assert len(losses) == 8
     assert losses[-1] < losses[0]
     assert run.progress.epoch == 8
@@ -120,7 +120,7 @@ def test_batches_without_an_irrelevant_patch_add_exactly_nothing(store, tmp_path
     plain = learner(store, coop, coop.Config(**settings))
     none.run(tmp_path / "none", {})
     plain.run(tmp_path / "plain", {})
-    assert [row[1] for row in none.progress.history] == [0.0, 0.0]
+    assert none.losses()[:, 1].tolist() == [0.0, 0.0]
     assert torch.equal(none.context, plain.context)
 
 

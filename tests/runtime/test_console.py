@@ -3,7 +3,8 @@ import warnings
 import pytest
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.console import log, one_line_errors, progress
+from ltood.runtime import console
+from ltood.runtime.console import duration, log, one_line_errors, progress
 
 
 def test_expected_failures_are_one_line(capsys):
@@ -77,3 +78,37 @@ def test_progress_shows_rate_and_words_on_a_terminal(capsys, monkeypatch):
     assert "work" in shown
     assert "3/3" in shown
     assert "loss 0.25" in shown
+
+
+def test_a_log_gets_a_line_now_and_then_and_not_for_each_step(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    with progress("work", 1000, "images") as advance:
+        for _ in range(100):
+            clock[0] += 1.7
+            advance(10, "loss 0.5")
+    with progress("other", None) as advance:
+        clock[0] += 100
+        advance(50)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "work: 360 of 1,000 images, 6 images/s, 2 min left, loss 0.5",
+        "work: 720 of 1,000 images, 6 images/s, 48 s left, loss 0.5",
+        "other: 50 rows",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_durations_are_said_as_people_do(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_notes_of_an_error_follow_it(capsys):
+    error = ConfigError("method is wrong.")
+    error.add_note("params.yaml differs.")
+    with pytest.raises(SystemExit), one_line_errors():
+        raise error
+    assert capsys.readouterr().err == "error: method is wrong.\nparams.yaml differs.\n"
