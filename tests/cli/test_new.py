@@ -4,7 +4,8 @@ import pytest
 
 from ltood.cli.init import PACKAGES
 from ltood.cli.new import template
-from ltood.core.registry import available
+from ltood.core.registry import available, load
+from ltood.core.settings import parse
 from ltood.runtime.params import read_params
 from tests.pipeline.workspace import ROOT
 
@@ -98,3 +99,62 @@ def test_a_pattern_that_matches_nothing_is_a_fault_of_ours(monkeypatch):
     monkeypatch.setattr("ltood.cli.new._CHANGED", (("dvc.yaml", "no such text", ""),))
     with pytest.raises(AssertionError, match="no such text"):
         template("dvc.yaml")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder to work in that holds pictures and weights."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my pictures/Kätzchen", "my pictures/dog", "my pictures/strange", "other things"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    return tmp_path
+
+
+def chosen(folder, *path):
+    found = read_params(folder / "params.yaml")
+    for key in path:
+        found = found[key]
+    return found
+
+
+def test_pictures_get_a_frozen_network_and_a_head_of_their_own(ltood, own):
+    options = ("--ood", "other=other things#20", "--ood", "strange", "--ood", "other things")
+    said = ltood("new", "mine", "--pictures", "my pictures", "--weights", "net.pth", *options)
+    assert "cd mine && dvc repro" in said.stdout
+    folder = own / "mine"
+    assert chosen(folder, "dataset") == "folder"
+    assert chosen(folder, "recipe") == "linear_probe"
+    assert chosen(folder, "training", "weights") == str(own / "net.pth")
+    assert chosen(folder, "backbones", "timm_model", "pretrained") is False
+    assert chosen(folder, "datasets", "folder", "root") == str(own / "my pictures")
+    assert chosen(folder, "datasets", "folder", "ood") == [
+        f"other={own / 'other things'}#20", "strange", f"other_things={own / 'other things'}",
+    ]  # fmt: skip
+    for package in PACKAGES:  # Every section is one that its entry takes.
+        for name, section in chosen(folder, package).items():
+            parse(section, load(package, name).Config, f"{package}.{name}")
+    assert "# none, backbone" in (folder / "params.yaml").read_text()  # comments stay
+
+
+def test_without_weights_those_of_timm_are_taken(ltood, own):
+    ltood("new", "mine", "--pictures", "my pictures", "--model", "vit_small_patch16_224.dino")
+    own_model = chosen(own / "mine", "backbones", "timm_model")
+    assert own_model["model"] == "vit_small_patch16_224.dino"
+    assert own_model["pretrained"] is True
+    assert chosen(own / "mine", "training", "weights") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--pictures", "none"), "--pictures"),
+        (("--pictures", "my pictures", "--weights", "none.pth"), "--weights"),
+        (("--pictures", "my pictures", "--ood", "a=none"), "--ood"),
+        (("--ood", "other things"), "--pictures"),
+        (("--weights", "net.pth"), "--pictures"),
+    ],
+)
+def test_what_does_not_exist_is_named_and_nothing_is_made(ltood, own, options, named):
+    assert named in ltood("new", "mine", *options, code=1).stderr
+    assert not (own / "mine").exists()
