@@ -39,7 +39,7 @@ FASHION = "datasets/fashion-mnist"
 EMOJI = "fonts/truetype/noto/NotoColorEmoji.ttf"
 #: Shirts and ankle boots, which no network sees; the others keep their order.
 HELD_OUT = (6, 9)
-TRAIN_PER_CLASS, VAL_PER_CLASS, TEST_PER_CLASS = 500, 100, 400
+TRAIN_PER_CLASS, VAL_PER_CLASS, TEST_PER_CLASS = 1000, 100, 400
 MNIST_PER_CLASS = 100
 #: Standard deviation of the grey levels below which a patch counts as blank, with its ground
 #: or without.

@@ -50,7 +50,7 @@ SPLITS = (
     "val_ood_pictures",
 )
 #: Training images of each class before the long tail is cut.
-TRAIN_PER_CLASS = 500
+TRAIN_PER_CLASS = 1000
 
 _RESTORE = "restore the folder from the repository or run its make_demo.py"
 
@@ -62,7 +62,7 @@ class Config(Settings):
     Attributes:
         imbalance_ratio: Smallest over largest training class, above 0 and at most 1; without
             effect where `imbalance` is "none".
-        imbalance: Profile of the class counts; "none" keeps all 500 images of each class.
+        imbalance: Profile of the class counts; "none" keeps all 1,000 images of each class.
         root: Folder of the files, relative to where the command runs; null takes the copy that
             comes with ltood.
     """

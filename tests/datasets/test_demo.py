@@ -42,7 +42,7 @@ def record(folder):
 def test_the_splits_hold_what_the_readme_says(whole):
     rows = {name: len(split) for name, split in whole.items()}
     assert rows == {
-        "train": 4000,
+        "train": 8000,
         "val": 800,
         "test": 3200,
         "aux": 1326,
@@ -52,7 +52,7 @@ def test_the_splits_hold_what_the_readme_says(whole):
         "ood_textures": 750,
         "val_ood_pictures": 480,
     }
-    for name, per_class in (("train", 500), ("val", 100), ("test", 400)):
+    for name, per_class in (("train", 1000), ("val", 100), ("test", 400)):
         assert np.bincount(whole[name].labels).tolist() == [per_class] * 8
     for name in SPLITS[3:]:
         assert set(whole[name].labels.tolist()) == {-1}
@@ -95,8 +95,8 @@ def test_no_auxiliary_outlier_is_in_an_ood_test_set(whole):
 
 def test_the_training_split_is_long_tailed_in_file_order(whole):
     train = Dataset(Config(root=str(DEMO))).split("train")
-    assert np.bincount(train.labels).tolist() == [500, 325, 212, 138, 90, 58, 38, 25]
-    for label, count in ((0, 500), (7, 25)):
+    assert np.bincount(train.labels).tolist() == [1000, 651, 424, 276, 180, 117, 76, 50]
+    for label, count in ((0, 1000), (7, 50)):
         expected = whole["train"].ids[whole["train"].labels == label][:count]
         np.testing.assert_array_equal(train.ids[train.labels == label], expected)
     test = Dataset(Config(root=str(DEMO))).split("test")
@@ -106,12 +106,12 @@ def test_the_training_split_is_long_tailed_in_file_order(whole):
 def test_the_step_profile_is_a_setting():
     config = Config(root=str(DEMO), imbalance="step", imbalance_ratio=0.1)
     train = Dataset(config).split("train")
-    assert np.bincount(train.labels).tolist() == [500] * 4 + [50] * 4
+    assert np.bincount(train.labels).tolist() == [1000] * 4 + [100] * 4
 
 
 def test_a_ratio_that_empties_a_class_is_refused():
     with pytest.raises(ConfigError, match="leaves class 7 without images"):
-        Dataset(Config(root=str(DEMO), imbalance_ratio=0.001)).split("train")
+        Dataset(Config(root=str(DEMO), imbalance_ratio=0.0005)).split("train")
 
 
 @pytest.mark.parametrize("ratio", [0, -1, 1.01])

@@ -118,7 +118,7 @@ def test_a_stray_archive_is_refused_when_preparing(folder, tmp_path):
 def test_the_demo_folder_has_this_form():
     data = dataset(DEMO)
     assert len(data.class_names) == 8
-    assert len(data.split("train")) == 4000
+    assert len(data.split("train")) == 8000
     assert data.splits()[:4] == ("train", "val", "test", "aux")
     assert data.split("ood_clothing").images.shape == (800, 32, 32, 1)
 

@@ -366,7 +366,7 @@ def test_the_stage_prepares_the_demo(tmp_path, monkeypatch):
         "imbalance": "exponential",
         "imbalance_ratio": 0.1,
     }
-    assert prepared.class_counts.tolist()[::7] == [500, 50]
+    assert prepared.class_counts.tolist()[::7] == [1000, 100]
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,12 @@ def test_wrong_settings_are_refused_before_anything_runs(params, named):
         cells_of(make_table(params=params))
 
 
-def test_the_demo_has_four_trainings_for_each_seed(tmp_path, monkeypatch):
-    """Cross entropy serves four rows; PATT, ImOOD and LoCoOp have one each."""
+def test_the_demo_has_five_trainings_for_each_seed_and_one_network_as_it_is(tmp_path, monkeypatch):
+    """Cross entropy, OE, PATT, ImOOD and LoCoOp; nothing is trained for the zero-shot row."""
     table = load_table("demo")
     path = tmp_path / "data" / "weights" / "small_clip.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(small_clip.CONFIG))
     monkeypatch.chdir(tmp_path)
     assert len(table.seeds) == 3
-    assert len(cells_of(table)) == 3 * 4
+    assert len(cells_of(table)) == 3 * 5 + 1
