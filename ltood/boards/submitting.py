@@ -9,11 +9,11 @@ from ltood.boards.digests import score_digests
 from ltood.boards.record import FOLDER, SCHEMA, SECTIONS, Record
 from ltood.core.errors import ConfigError, DataError, UnknownNameError
 from ltood.pipeline import STAGES, Params, code_of
+from ltood.runs.repository import git
 from ltood.runtime.provenance import digest
 from ltood.tables.cells import Cell
 from ltood.tables.spec import Row
 from ltood.tables.view import View
-from ltood.tables.workspace import git
 
 #: Stages whose code decides the numbers of a row.
 _STAGES = ("prepare", "train", "extract", "adapt", "compare")

@@ -111,7 +111,7 @@ def compare(
     }
     board = bind(leaderboard(outcomes, named), features=store.fingerprint)
     if keeper is not None:
-        keeper.write(board, store.fingerprint)
+        keeper.write(board, store.fingerprint, store.prior().counts.tolist())
     return board, timings(outcomes)
 
 

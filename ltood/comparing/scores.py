@@ -4,6 +4,7 @@
     <split>.scores.npy        [R, N] float32, higher means more OOD
     <split>.predictions.npy   [K, N] int64, of the K calibrators of rows.json
     <split>.labels.npy        [N] int64, -1 for OOD rows
+    <split>.ids.npy           [N] int64, row numbers in the dataset
 
 Any NumPy reads them. Their splits are test, csid_<name> and ood_<name>.
 """
@@ -43,13 +44,16 @@ class ScoreKeeper:
         """Keep scores of one split; memory grows with rows of the board times rows of the split."""
         self._splits[split] = scores
 
-    def write(self, board: Mapping[str, Any], features: str) -> None:
+    def write(
+        self, board: Mapping[str, Any], features: str, class_counts: Sequence[int] = ()
+    ) -> None:
         """Write all splits.
 
         Args:
             board: The finished leaderboard, whose rows decide order and titles; transductive ones
                 are left out.
             features: Fingerprint of the feature store.
+            class_counts: Training rows of each class; none where they are not known.
 
         Raises:
             StoreError: If the folder cannot be written.
@@ -60,6 +64,7 @@ class ScoreKeeper:
         calibrators = list(dict.fromkeys(row.calibrator for row in rows))
         content = {
             "features": features,
+            "class_counts": list(class_counts),
             "calibrators": calibrators,
             "rows": [{"title": row.title, **row._asdict()} for row in rows],
             "splits": list(self._splits),
@@ -80,6 +85,7 @@ def _arrays(
     """Arrays of one split; rows behind one calibrator share their predictions."""
     first = {row.calibrator: scores[row] for row in reversed(rows)}
     labels = next(iter(scores.values())).labels if scores else np.empty(0, dtype=np.int64)
+    ids = next(iter(scores.values())).ids if scores else np.empty(0, dtype=np.int64)
     return {
         "scores": np.stack([scores[row].scores for row in rows])
         if rows
@@ -88,6 +94,7 @@ def _arrays(
         if rows
         else np.empty((0, len(labels)), dtype=np.int64),
         "labels": labels,
+        "ids": ids,
     }
 
 
@@ -102,6 +109,7 @@ class ComparedScores:
         calibrators: Names of the K calibrators.
         row_calibrators: Calibrator of each row.
         splits: Names of the splits.
+        class_counts: Training rows of each class; empty where they are not known.
     """
 
     folder: Path
@@ -110,6 +118,7 @@ class ComparedScores:
     calibrators: tuple[str, ...]
     row_calibrators: tuple[str, ...]
     splits: tuple[str, ...]
+    class_counts: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> "ComparedScores":
@@ -129,6 +138,7 @@ class ComparedScores:
                 tuple(content["calibrators"]),
                 tuple(row["calibrator"] for row in rows),
                 tuple(content["splits"]),
+                tuple(content.get("class_counts", ())),
             )
         except FileNotFoundError as error:
             raise DataError(f"{folder} holds no scores of a comparison; {_ADVICE}.") from error
@@ -145,7 +155,9 @@ class ComparedScores:
             self._read(name, key) for key in ("scores", "predictions", "labels")
         )
         calibrator = self.calibrators.index(self.row_calibrators[row])
-        ids = np.arange(len(labels))
+        # Those of earlier versions have none.
+        has_ids = (self.folder / f"{name}.ids.npy").exists()
+        ids = self._read(name, "ids") if has_ids else np.arange(len(labels))
         return ScoreSplit(np.asarray(scores[row]), np.asarray(predictions[calibrator]), labels, ids)
 
     def _read(self, split: str, key: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,73 @@ from ltood.evaluation.measures import Evaluation, id_metrics
 from ltood.metrics import METRICS, redraw
 
 RESAMPLED = tuple(key for key, metric in METRICS.items() if metric.is_main)
-_ACCURACIES = ("accuracy", *GROUPS)
+ACCURACIES = ("accuracy", *GROUPS)
+#: Draws of an interval.
+SAMPLES = 200
 
 Intervals = dict[str, dict[str, float]]
 
 
-def bootstrap(evaluation: Evaluation, *, samples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Intervals of the accuracies and of the main metrics.
+@dataclass(frozen=True)
+class Draws:
+    """Values of metrics over drawn rows, in fractions; NaN where nothing of a group was drawn.
 
-    Test, relabelled and OOD rows are each drawn with replacement. All OOD sets see the
-    same draws of test rows, so that the interval of the mean keeps what they share.
+    Equal rows see equal draws, so that the difference of two draws is paired by image.
+
+    Attributes:
+        id: Accuracies (`ACCURACIES`), [S, 4].
+        ood: Main metrics (`RESAMPLED`) of each OOD set, [S, K], by its name.
+    """
+
+    id: NDArray[np.float64]
+    ood: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Main metrics, mean over the OOD sets, [S, K]."""
+        mean: NDArray[np.float64] = np.mean([*self.ood.values()], axis=0)
+        return mean
+
+
+def draws(evaluation: Evaluation, *, samples: int = SAMPLES, seed: int = 0) -> Draws:
+    """Metrics of test, relabelled and OOD rows that are each drawn with replacement.
+
+    All OOD sets see the same draws of test rows, so that the mean keeps what they share.
+
+    Args:
+        evaluation: Scores of the test split and of at least one OOD set.
+        samples: Number S of draws, at least 2.
+        seed: Equal seeds give equal draws of equally many rows.
+
+    Raises:
+        ConfigError: If there are fewer than 2 samples or the seed is negative.
+        StoreError: If the test split, every OOD set or the class counts are missing.
+        DataError: If scores break a rule.
+    """
+    if samples < 2 or seed < 0:
+        raise ConfigError(
+            f"samples is {samples} and seed is {seed}; an interval needs at least 2 samples "
+            f"({SAMPLES} is usual) and a seed of 0 or more."
+        )
+    test, prior = evaluation.test, evaluation.prior
+    resampled = [_Resampled(comparison) for comparison in evaluation.comparisons]
+    id_values = np.empty((samples, len(ACCURACIES)))
+    per_set_values = np.empty((len(resampled), samples, len(RESAMPLED)))
+    for sample in range(samples):
+        rows = np.random.default_rng([seed, sample]).integers(0, len(test), len(test))
+        shares = id_metrics(test.predictions[rows], test.labels[rows], prior)
+        # A group that is not drawn has no accuracy; None becomes NaN.
+        id_values[sample] = [shares[key] for key in ACCURACIES]
+        for place, item in enumerate(resampled):
+            own = np.random.default_rng([seed, sample, item.seed])
+            per_set_values[place, sample] = item.draw(rows, own)
+    names = [item.name for item in resampled]
+    return Draws(id_values, dict(zip(names, per_set_values, strict=True)))
+
+
+def bootstrap(evaluation: Evaluation, *, samples: int = SAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Intervals of the accuracies and of the main metrics, from `draws`.
+
     Training is not repeated: seeds of the training add to these intervals.
 
     Args:
@@ -42,28 +99,15 @@ def bootstrap(evaluation: Evaluation, *, samples: int = 200, seed: int = 0) -> d
         StoreError: If the test split, every OOD set or the class counts are missing.
         DataError: If scores break a rule.
     """
-    if samples < 2 or seed < 0:
-        raise ConfigError(
-            f"samples is {samples} and seed is {seed}; an interval needs at least 2 samples "
-            "(200 is usual) and a seed of 0 or more."
-        )
-    test, prior = evaluation.test, evaluation.prior
-    resampled = [_Resampled(comparison) for comparison in evaluation.comparisons]
-    id_values = np.empty((samples, len(_ACCURACIES)))
-    per_set_values = np.empty((len(resampled), samples, len(RESAMPLED)))
-    for sample in range(samples):
-        rows = np.random.default_rng([seed, sample]).integers(0, len(test), len(test))
-        shares = id_metrics(test.predictions[rows], test.labels[rows], prior)
-        # A group that is not drawn has no accuracy; None becomes NaN.
-        id_values[sample] = [shares[key] for key in _ACCURACIES]
-        for place, item in enumerate(resampled):
-            own = np.random.default_rng([seed, sample, item.seed])
-            per_set_values[place, sample] = item.draw(rows, own)
-    per_set = zip(resampled, per_set_values, strict=True)
+    return intervals_of(draws(evaluation, samples=samples, seed=seed))
+
+
+def intervals_of(drawn: Draws) -> dict[str, Any]:
+    """Intervals of draws, as `bootstrap` gives them."""
     return {
-        "id": _intervals(_ACCURACIES, id_values),
-        "ood": {item.name: _intervals(RESAMPLED, values) for item, values in per_set},
-        "mean": _intervals(RESAMPLED, per_set_values.mean(axis=0)),
+        "id": _intervals(ACCURACIES, drawn.id),
+        "ood": {name: _intervals(RESAMPLED, values) for name, values in drawn.ood.items()},
+        "mean": _intervals(RESAMPLED, drawn.mean),
     }
 
 

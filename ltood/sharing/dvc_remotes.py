@@ -4,13 +4,11 @@ DVC itself is not needed. Its files are those of the user, of the repository and
 it, in this order; a later one has the last word.
 """
 
-import configparser
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import StoreError
+from ltood.runtime.dvc_config import configurations
 from ltood.runtime.workspace import origin
 
 #: What the file systems of fsspec call the settings of a remote.
@@ -66,15 +64,8 @@ def read_remote(address: str) -> tuple[str, dict[str, Any]]:
 
 def _remotes() -> dict[str, dict[str, str]]:
     """Settings of every remote by name; relative folders start at the file that names them."""
-    repository = _repository()
-    files = [_of_user(), repository / ".dvc" / "config", repository / ".dvc" / "config.local"]
     found: dict[str, dict[str, str]] = {}
-    for file in files:
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read(file, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError) as error:
-            raise StoreError(f"{file} cannot be read ({error}); correct it.") from error
+    for file, parser in configurations(_repository()):
         for section in parser.sections():
             kind, _, name = section.strip("'").partition(" ")
             if kind != "remote":
@@ -100,13 +91,3 @@ def _repository() -> Path:
         "remote:// names a DVC remote, but this folder belongs to no DVC repository; give the "
         "address itself, or change to the repository."
     )
-
-
-def _of_user() -> Path:
-    """DVC's configuration file of the user."""
-    if "DVC_GLOBAL_CONFIG_DIR" in os.environ:
-        return Path(os.environ["DVC_GLOBAL_CONFIG_DIR"], "config")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "dvc" / "config"
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base, "dvc", "config")

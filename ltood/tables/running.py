@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ltood.core.errors import LtoodError
+from ltood.runs.repository import commit_of, git
 from ltood.runtime.claims import claim
 from ltood.runtime.files import read_json, remove_folder
 from ltood.runtime.provenance import library_versions
@@ -73,7 +74,7 @@ def run_cell(root: Path, table: Table, cell: Cell, state: str, job: Job) -> Reco
         _rows(board, cell),
         round(time.monotonic() - started, 1),
         experiment,
-        workspace.commit_of(root),
+        commit_of(root),
         {"made_from": board["made_from"], "versions": library_versions(), "threads": job.threads},
     )
     results.write(cell, record, folder / _SCORES)
@@ -137,9 +138,9 @@ def _saved(
     )
     if done.returncode:
         raise CellFailedError(f"dvc exp save failed; see {log.name}")
-    refs = workspace.git(folder, "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    refs = git(folder, "for-each-ref", "--format=%(refname)", "refs/exps").split()
     for ref in (found for found in refs if found.endswith(f"/{name}")):
-        workspace.git(root, "fetch", "--quiet", "--force", str(folder), f"{ref}:{ref}")
+        git(root, "fetch", "--quiet", "--force", str(folder), f"{ref}:{ref}")
     return name
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ltood.core.errors import LtoodError, UnknownNameError
 from ltood.pipeline import SOURCES
+from ltood.runs.repository import repository
 from ltood.runtime.console import progress
 from ltood.runtime.files import write_atomically
 from ltood.runtime.params import parse_assignments
@@ -26,7 +27,6 @@ from ltood.tables.slurm import submit
 from ltood.tables.spec import Table, load_table
 from ltood.tables.state import state_of
 from ltood.tables.summary import Filled, fill
-from ltood.tables.workspace import repository
 
 #: What `export` writes, by format.
 EXPORTS = {**{name: made for name, (_, made) in FORMATS.items()}, "openood": as_openood}

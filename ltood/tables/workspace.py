@@ -7,15 +7,16 @@ from its last checkpoint.
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ltood.core.errors import ConfigError, LtoodError
+from ltood.core.errors import LtoodError
+from ltood.runs.repository import commit_of, git
 from ltood.runtime.claims import is_locked
 from ltood.runtime.console import log
+from ltood.runtime.dvc_config import cache_of
 from ltood.runtime.files import remove_folder, write_atomically
 from ltood.runtime.params import with_settings
 from ltood.tables.cells import Cell
@@ -28,59 +29,6 @@ LOCKS = Path("data/work/locks")
 WAIT_SECONDS = 2.0
 #: Untracked files above this many bytes are data, which is looked up in the repository.
 _LARGEST = 2**20
-
-
-def repository(start: Path | None = None) -> Path:
-    """Root of the repository that holds a folder.
-
-    Args:
-        start: The folder; the current one if not given.
-
-    Raises:
-        ConfigError: If it is in no repository of git and DVC, or has no commit yet.
-    """
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        above = (folder, *folder.parents)
-        if (folder / ".dvc").is_dir() and any((place / ".git").exists() for place in above):
-            commit_of(folder)
-            return folder
-    raise ConfigError(
-        f"{start} is in no repository of git and DVC, where results are kept; run "
-        "from one, or make one with `ltood new FOLDER`."
-    )
-
-
-def commit_of(root: Path) -> str:
-    """Commit that a repository is at.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    try:
-        return git(root, "rev-parse", "HEAD").strip()
-    except LtoodError:
-        raise ConfigError(
-            f"{root} has no commit yet; commit your files first (git add -A, git commit)."
-        ) from None
-
-
-def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
-    """Output of a git command.
-
-    Raises:
-        LtoodError: If it fails, with its message.
-    """
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], input=stdin, capture_output=True, check=True
-        )
-    except FileNotFoundError:
-        raise ConfigError("tables need git, which is not on the path; install it.") from None
-    except subprocess.CalledProcessError as error:
-        said = " ".join(error.stderr.decode(errors="replace").split())
-        raise LtoodError(f"git {arguments[0]} failed in {folder}: {said}") from None
-    return done.stdout.decode(errors="surrogateescape")
 
 
 def prepare(root: Path, table: str, cell: Cell) -> Path:
@@ -176,15 +124,6 @@ def wait_until_alone(folder: Path) -> None:
                 log(f"{folder.name}: waiting for an earlier run that lives on")
                 told = True
             time.sleep(WAIT_SECONDS)
-
-
-def cache_of(root: Path) -> str:
-    """Folder of DVC's cache of a repository."""
-    done = subprocess.run(
-        dvc("cache", "dir"), cwd=root, capture_output=True, check=False, text=True
-    )
-    found = done.stdout.strip().splitlines()
-    return str((root / found[-1]).resolve()) if found else str(root / ".dvc" / "cache")
 
 
 def dvc(*arguments: str) -> Sequence[str]:

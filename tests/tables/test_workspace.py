@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from ltood.core.errors import ConfigError
+from ltood.runs.repository import git, repository
 from ltood.runtime.claims import claim
 from ltood.runtime.params import read_params
 from ltood.tables import workspace
@@ -46,8 +47,8 @@ def make_repository(root, inside="."):
     (folder / "kept.py").write_text("x = 1\n")
     (folder / "gone.py").write_text("x = 1\n")
     subprocess.run(["git", "init", "-q", str(root)], check=True)
-    workspace.git(root, "add", "--all")
-    workspace.git(root, "commit", "-qm", "first")
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "first")
     return folder
 
 
@@ -57,13 +58,13 @@ def test_a_cell_has_the_files_of_now(tmp_path, cell, name, inside):
     (root / "kept.py").write_text("x = 2\n")
     (root / "gone.py").unlink()
     (root / "staged.bin").write_bytes(bytes(range(256)))
-    workspace.git(root, "add", "staged.bin")
+    git(root, "add", "staged.bin")
     (root / "methods").mkdir()
     (root / "methods" / "própria.py").write_text("x = 3\n")
     (root / "large.npz").write_bytes(bytes(workspace._LARGEST + 1))
     deep = root / "deep" / "er"
     deep.mkdir(parents=True)
-    assert workspace.repository(deep) == root
+    assert repository(deep) == root
     # Twice: what is there already stands in nobody's way, and work goes on.
     for turn in range(2):
         folder = workspace.prepare(root, "small", cell)
@@ -81,7 +82,7 @@ def test_a_cell_has_the_files_of_now(tmp_path, cell, name, inside):
         (folder / "data" / "work" / "state").write_text("half")
     # What was taken back in the repository is taken back in the copy.
     (root / "methods" / "própria.py").unlink()
-    workspace.git(root, "checkout", "gone.py")
+    git(root, "checkout", "gone.py")
     folder = workspace.prepare(root, "small", cell)
     assert not (folder / "methods").exists()
     assert (folder / "gone.py").exists()
@@ -121,8 +122,8 @@ def test_a_run_that_outlives_its_parent_is_waited_for(tmp_path, cell, monkeypatc
 
 def test_where_there_is_no_repository_or_no_commit(tmp_path):
     with pytest.raises(ConfigError, match=r"repository|DVC"):
-        workspace.repository(tmp_path)
+        repository(tmp_path)
     (tmp_path / ".dvc").mkdir()
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with pytest.raises(ConfigError, match="commit"):
-        workspace.repository(tmp_path)
+        repository(tmp_path)

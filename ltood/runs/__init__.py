@@ -1,0 +1,1 @@
+"""Runs of a repository, and stored scores: listed, compared and shown on one page."""
