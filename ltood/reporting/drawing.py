@@ -31,7 +31,8 @@ ROLES = {
         f"s{number}": f"#{number + 16:02x}{number + 16:02x}{number + 16:02x}" for number in range(8)
     },
 }
-_STYLE: "dict[RcKeyType, object]" = {
+#: How all figures look.
+STYLE: "dict[RcKeyType, object]" = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ltood",
     "font.size": 8.5,
@@ -88,7 +89,7 @@ def _render(draw: Callable[["Axes"], None], inches: tuple[float, float], label: 
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         # The reader's own matplotlibrc must not change the bytes.
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(STYLE)
         figure = Figure(figsize=inches, layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError
 from ltood.evaluation.comparison import Comparison
 from ltood.evaluation.intervals import Draws, draws, uncertainty
+from ltood.evaluation.measures import Evaluation
 from ltood.metrics import curves
 from ltood.runs.sources import Run
+from ltood.runtime.console import progress
 
 Values = NDArray[np.floating[Any]]
 #: Enough for a figure of this size.
@@ -73,7 +75,7 @@ def shared_sets(runs: Sequence[Run]) -> list[str]:
     Raises:
         DataError: If there is none.
     """
-    names = [list(run.measures["ood"]) for run in runs]
+    names = [run.sets for run in runs]
     shared = [name for name in names[0] if all(name in others for others in names)]
     if not shared:
         listed = "; ".join(
@@ -83,26 +85,44 @@ def shared_sets(runs: Sequence[Run]) -> list[str]:
     return shared
 
 
-def row_names(runs: Sequence[Run], sets: Sequence[str]) -> list[str | None]:
-    """A name for the rows of each run, the same for equal rows; None without scores.
+def measured_all(runs: list[Run], sets: Sequence[str], samples: int) -> list[Measured]:
+    """Measure runs one by one; equal rows see equal draws, which pairs them.
+
+    Args:
+        runs: All runs; the list is empty afterwards, so that the scores of one are held at a time.
+        sets: OOD sets that are compared.
+        samples: Draws of each interval.
+    """
+    known: list[str] = []
+    found = []
+    with progress("runs", len(runs), "runs") as advance:
+        while runs:
+            run = runs.pop(0)
+            rows = None if run.evaluation is None else _rows_of(run.evaluation, run.settings, sets)
+            if rows is not None and rows not in known:
+                known.append(rows)
+            # Other rows get draws of their own: what is not paired is drawn apart.
+            seed = 0 if rows is None else known.index(rows)
+            found.append(measured(run, sets, rows, samples=samples, seed=seed))
+            advance(1)
+    return found
+
+
+def _rows_of(evaluation: Evaluation, settings: Mapping[str, Any], sets: Sequence[str]) -> str:
+    """A name for the rows of a run, the same for equal rows.
 
     Rows are equal if ids and labels of the test split and of every OOD set are, and nothing that
     is recorded of the data says that the same ids are other images.
     """
-    return [None if run.evaluation is None else _rows_of(run, sets) for run in runs]
-
-
-def _rows_of(run: Run, sets: Sequence[str]) -> str:
-    assert run.evaluation is not None
     known = {
         key: value
-        for key, value in run.settings.items()
+        for key, value in settings.items()
         if key == "dataset"
         or (key.startswith("datasets.") and not key.split(".")[2].startswith(_OF_TRAINING))
     }
     found = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    splits = [("test", run.evaluation.test)]
-    for item in run.evaluation.comparisons:
+    splits = [("test", evaluation.test)]
+    for item in evaluation.comparisons:
         if item.name in sets:
             splits += [(item.name, item.relabelled), (f"{item.name} ood", item.ood)]
     for name, rows in splits:

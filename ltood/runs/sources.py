@@ -14,6 +14,7 @@ from ltood.runs.repository import repository
 from ltood.runs.revisions import Revision, revision, workspace_of
 from ltood.runs.settings import settings_of
 from ltood.runtime.files import read_json
+from ltood.store.layout import OOD_PREFIX
 from ltood.store.scores import ScoreSplit, ScoreStore
 
 #: Results of the stages, as paths in a repository.
@@ -46,6 +47,14 @@ class Run:
     evaluation: Evaluation | None
     metrics: Mapping[str, Any] | None = None
     board: Mapping[str, Any] | None = None
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of its OOD sets."""
+        if self.evaluation is None:
+            return list(self.measures["ood"])
+        names = self.evaluation.scores.splits
+        return [n.removeprefix(OOD_PREFIX) for n in names if n.startswith(OOD_PREFIX)]
 
     @property
     def measures(self) -> Mapping[str, Any]:
