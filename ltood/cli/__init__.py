@@ -14,6 +14,7 @@ from ltood.cli import (
     evaluate,
     export,
     export_detector,
+    figure,
     import_features,
     init,
     listing,
@@ -24,6 +25,7 @@ from ltood.cli import (
     pull,
     push,
     report,
+    runs,
     schema,
     score,
     serve,
@@ -55,6 +57,8 @@ app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("runs")(runs.runs)
+app.command("figure")(figure.figure)
 app.command("sweep")(sweep.sweep)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)

@@ -1,34 +1,80 @@
-"""`ltood report`: a score store to one HTML file."""
+"""`ltood report`: one run, or several beside one another, as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ltood.cli.options import Groups, echo_for, file_option, set_groups
+from ltood.cli.options import Groups, echo_for, file_option, folder_option, set_groups
+from ltood.cli.runs import By
 
 
 def report(
-    scores: Annotated[Path, typer.Option(help="Score store.")],
-    out: Annotated[Path, file_option("The .html file to write")],
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Experiment, commit, workspace, score store, folder of results, or RUN#ROW of its "
+            "comparison; NAME=RUN names it. Two or more are compared."
+        ),
+    ] = None,
+    scores: Annotated[Path | None, typer.Option(help="Score store of a single run.")] = None,
+    out: Annotated[Path | None, file_option("The .html file to write")] = None,
+    tables: Annotated[
+        Path | None, folder_option("Folder for every table as CSV, Markdown and LaTeX.")
+    ] = None,
     leaderboard: Annotated[
         Path | None,
         typer.Option(help="leaderboard.json that `ltood compare` wrote for the same features."),
     ] = None,
+    by: By = None,
+    against: Annotated[
+        str | None, typer.Option(help="Run that others are held against; the best by default.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Draws of each interval between runs, at least 2.")
+    ] = 200,
     group: Groups = None,
     title: Annotated[
         str | None, typer.Option(help="Heading; the chosen entries by default.")
     ] = None,
 ) -> None:
-    """Write metrics, curves and classes as one HTML file that opens offline."""
-    from ltood.evaluation.intervals import uncertainty
-    from ltood.evaluation.measures import Evaluation
-    from ltood.reporting.inputs import read_leaderboard
-    from ltood.reporting.write import check_packages, write_report
-    from ltood.store.scores import ScoreStore
+    """Write metrics, curves and classes as one HTML file that opens offline; compare runs."""
+    from ltood.core.errors import ConfigError
+
+    given = [*(run or ()), *([] if scores is None else [str(scores)])]
+    if not given:
+        raise ConfigError("name a run: an experiment, a score store or a folder; or --scores.")
+    if out is None and tables is None:
+        raise ConfigError("--out names the page and --tables a folder of tables; give one of them.")
+    if len(given) == 1 and (by or against):
+        raise ConfigError("--by and --against compare runs; name two or more.")
+    from ltood.reporting.write import check_packages
 
     check_packages()
-    evaluation = Evaluation(ScoreStore.open(scores), set_groups(group))
-    board = None if leaderboard is None else read_leaderboard(leaderboard, evaluation)
-    write_report(out, evaluation, intervals=uncertainty(evaluation), leaderboard=board, title=title)
-    echo_for(out)(str(out))
+    import tempfile
+
+    from ltood.reporting.sheets import write_sheets
+    from ltood.runs.comparing import compare_runs
+    from ltood.runs.sources import count_runs
+
+    groups = set_groups(group)
+    with tempfile.TemporaryDirectory() as scratch:
+        if count_runs(given) > 1:
+            from ltood.runs.page import write_page
+            from ltood.runs.sheets import sheets_of as sheets_of_several
+
+            found = compare_runs(
+                given, Path(scratch), by=by or (), against=against, groups=groups, samples=samples
+            )
+            sheets = sheets_of_several(found) if tables else []
+            if out is not None:
+                write_page(out, found, title)
+        else:
+            from ltood.runs.single import report_of
+
+            sheets = report_of(given[0], Path(scratch), out, leaderboard, groups, title)
+    if tables is not None:
+        write_sheets(tables, sheets)
+    for made in (out, tables):
+        if made is not None:
+            echo_for(made)(str(made))

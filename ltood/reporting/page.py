@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ltood.metrics import COLUMNS, JUDGED, METRICS, Metric
@@ -10,6 +11,7 @@ from ltood.reporting.script import policy, script
 from ltood.reporting.tables import ABSENT, ACCURACIES
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
     from ltood.reporting.content import Content
@@ -23,32 +25,51 @@ _COLUMNS: tuple[Metric | wording.Count, ...] = (*METRICS.values(), *wording.COUN
 
 def render(content: "Content") -> str:
     """HTML text of a report."""
+    text = script()
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            absent=ABSENT,
+            content=content,
+            wording=wording,
+            metrics=METRICS,
+            judged=JUDGED,
+            accuracies=ACCURACIES,
+            papers=COLUMNS.values(),
+            columns=_COLUMNS,
+            column_groups=_column_groups(),
+            policy=policy(text, images=content.regions is not None),
+            script=text,
+            style=style(),
+        )
+    )
+
+
+def environment(templates: Mapping[str, str] = MappingProxyType({})) -> "Environment":
+    """What fills in templates: those of reports, and further ones that may use their macros.
+
+    Args:
+        templates: Texts of further templates by name.
+    """
     from jinja2 import DictLoader, Environment, StrictUndefined
 
-    text = script()
-    environment = Environment(
+    own = {name: (_FOLDER / name).read_text("utf-8") for name in _TEMPLATES}
+    made = Environment(
         autoescape=True,
-        loader=DictLoader({name: (_FOLDER / name).read_text("utf-8") for name in _TEMPLATES}),
+        loader=DictLoader({**own, **templates}),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["breakable"] = _breakable
-    environment.tests["mapping_value"] = lambda value: isinstance(value, Mapping)
-    return environment.get_template("report.html.jinja").render(
-        absent=ABSENT,
-        content=content,
-        wording=wording,
-        metrics=METRICS,
-        judged=JUDGED,
-        accuracies=ACCURACIES,
-        papers=COLUMNS.values(),
-        columns=_COLUMNS,
-        column_groups=_column_groups(),
-        policy=policy(text, images=content.regions is not None),
-        script=text,
-        style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
-    )
+    made.filters["breakable"] = _breakable
+    made.tests["mapping_value"] = lambda value: isinstance(value, Mapping)
+    return made
+
+
+def style() -> str:
+    """Style of pages."""
+    return (_FOLDER / "report.css").read_text(encoding="utf-8")
 
 
 def _breakable(name: str) -> "Markup":

@@ -130,19 +130,25 @@ def _fitted(figure: "Figure", scale: float) -> None:
     """Make letters as small as the figure asks for, and labels as long as it has room."""
     from matplotlib.text import Text
 
-    texts = figure.findobj(Text)
-    for text in texts:
-        text.set_fontsize(text.get_fontsize() * min(1.0, max(_SMALLEST, scale)))
+    for text in figure.findobj(Text):
+        _shrink(text, min(1.0, max(_SMALLEST, scale)))
     axes = figure.axes[0]
     legend = axes.get_legend()
-    parts = {part: [part] for part in (axes.xaxis.label, axes.yaxis.label)}
+    parts: list[tuple[Any, list[Any]]] = [
+        (part, [part]) for part in (axes.xaxis.label, axes.yaxis.label)
+    ]
     if legend is not None:
-        parts[legend] = legend.get_texts()
+        parts.append((legend, legend.get_texts()))
     for _ in range(6):
         figure.draw_without_rendering()
-        outside = [part for part in parts if _is_outside(part.get_window_extent(), figure.bbox)]
-        for text in (text for part in outside for text in parts[part]):
-            text.set_fontsize(0.93 * text.get_fontsize())
+        for part, texts in parts:
+            if _is_outside(part.get_window_extent(), figure.bbox):
+                for text in texts:
+                    _shrink(text, 0.93)
+
+
+def _shrink(text: Any, factor: float) -> None:  # noqa: ANN401 - a text of Matplotlib
+    text.set_fontsize(factor * text.get_fontsize())
 
 
 def _is_outside(box: Any, room: Any) -> bool:  # noqa: ANN401 - boxes of Matplotlib

@@ -9,7 +9,8 @@ from pathlib import Path
 from ltood.runtime.files import replace_together
 from ltood.runtime.latex import escaped
 
-_ABSENT = "-"
+#: What stands in a cell without a value.
+ABSENT = "-"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Column:
     Attributes:
         key: Its name in the CSV file.
         title: Its heading elsewhere.
-        unit: "fraction" (shown in percent), "count" or "text".
+        unit: "fraction" (shown in percent), "points" (of percent, with a sign), "count" or "text".
     """
 
     key: str
@@ -120,7 +121,7 @@ class Sheet:
         self, values: Sequence[Value], say: Callable[[str], str], best: str
     ) -> Iterable[str]:
         for column, value in zip(self.columns, values, strict=True):
-            text = say(_shown(value, column.unit))
+            text = say(" ".join(filter(None, shown(value, column.unit))))
             yield best.format(text) if value.is_best else text
 
 
@@ -153,20 +154,21 @@ def _full(value: float | str | None) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _shown(value: Value, unit: str) -> str:
-    """A value with what moves it, as people read it."""
+def shown(value: Value, unit: str) -> tuple[str, str]:
+    """A value as people read it, with its deviation, and its interval or nothing."""
     if value.value is None:
-        return _ABSENT
+        return ABSENT, ""
     if isinstance(value.value, str):
-        return value.value
+        return value.value, ""
     if unit == "count":
-        return f"{value.value:,.0f}"
-    text = f"{100 * value.value:.2f}"
+        return f"{value.value:,.0f}", ""
+    sign = "+" if unit == "points" else ""
+    text = f"{100 * value.value:{sign}.2f}"
     if value.std is not None:
         text += f" ± {100 * value.std:.2f}"
-    if value.low is not None and value.high is not None:
-        text += f" [{100 * value.low:.2f}, {100 * value.high:.2f}]"
-    return text
+    if value.low is None or value.high is None:
+        return text, ""
+    return text, f"[{100 * value.low:{sign}.2f}, {100 * value.high:{sign}.2f}]"
 
 
 def _row(cells: Iterable[str]) -> str:

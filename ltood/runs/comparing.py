@@ -7,7 +7,7 @@ from pathlib import Path
 from ltood.core.errors import ConfigError, quoted
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.intervals import SAMPLES
-from ltood.runs.groups import Figure, Group, ends, grouped, higher_is_better, resampled
+from ltood.runs.groups import Figure, Group, ends, grouped, higher_is_better, is_setting, resampled
 from ltood.runs.measured import measured_all, shared_sets
 from ltood.runs.settings import differing
 from ltood.runs.sources import open_runs
@@ -138,11 +138,12 @@ def compare_runs(
     others = [name for run in runs for name in run.sets if name not in sets]
     found = measured_all(runs, sets, samples)
     members = grouped(found, by)
+    names = differing([group.settings for group in members])
     chosen = RunComparison(
         tuple(members),
         tuple(sets),
         tuple(dict.fromkeys(others)),
-        tuple(differing([group.settings for group in members])),
+        tuple(name for name in names if not any(is_setting(name, wanted) for wanted in by)),
         members[0].name,
         samples,
         chosen_groups.sets,

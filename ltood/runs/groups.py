@@ -143,37 +143,46 @@ def grouped(runs: Sequence[Measured], by: Sequence[str]) -> list[Group]:
         return [Group(run.name, (run,), ()) for run in runs]
     names = {name for run in runs for name in run.run.settings}
     for wanted in by:
-        if not any(_is(name, wanted) for name in names):
+        if not any(is_setting(name, wanted) for name in names):
             raise ConfigError(
                 f"--by is {quoted(wanted)}, which no run records; name a setting such as seed."
             )
     found: dict[str, list[Measured]] = {}
     for run in runs:
-        kept = {
-            name: value
-            for name, value in run.run.settings.items()
-            if name not in _FOLLOWS and not any(_is(name, wanted) for wanted in by)
-        }
-        found.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(run)
+        found.setdefault(without(run.run.settings, by), []).append(run)
     return [_group(members, by) for members in found.values()]
 
 
-def _is(name: str, wanted: str) -> bool:
-    """Whether a setting is meant by a name: itself, or its last part, as seeds of entries have."""
-    return name == wanted or name.endswith(f".{wanted}")
+def without(settings: Mapping[str, Any], by: Sequence[str]) -> str:
+    """Settings but for some and what follows from them, as a text that tells runs apart."""
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if name not in _FOLLOWS and not any(is_setting(name, wanted) for wanted in by)
+    }
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def is_setting(name: str, wanted: str) -> bool:
+    """Whether a setting is meant by a name: "seed" means view_seed of an entry, too."""
+    last = name.rsplit(".", 1)[-1]
+    return name == wanted or last == wanted or last.endswith(f"_{wanted}")
+
+
+def meant(settings: Mapping[str, Any], by: Sequence[str]) -> list[str]:
+    """Settings that names mean: those of just these names where there are any."""
+    found = [name for name in settings if any(is_setting(name, wanted) for wanted in by)]
+    return [name for name in found if name in by] or found
 
 
 def _group(members: Sequence[Measured], by: Sequence[str]) -> Group:
     if len(members) == 1:
         return Group(members[0].name, tuple(members), ())
-    values = []
-    for run in members:
-        own = [name for name in run.run.settings if any(_is(name, wanted) for wanted in by)]
-        values.append(label(run.run.settings, own))
-    return Group(_common_name([run.name for run in members]), tuple(members), tuple(values))
+    values = [label(run.run.settings, meant(run.run.settings, by)) for run in members]
+    return Group(common_name([run.name for run in members]), tuple(members), tuple(values))
 
 
-def _common_name(names: Sequence[str]) -> str:
+def common_name(names: Sequence[str]) -> str:
     """What the names of runs begin with, without a cut-off word at the end."""
     shortest = min(names, key=len)
     length = next(

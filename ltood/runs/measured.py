@@ -153,7 +153,7 @@ def measured(
     alarms = [evaluation.false_alarms[name] for name in sets]
     spread = uncertainty(evaluation) if is_stream else None
     return Measured(
-        Run(run.name, run.source, run.date, run.settings, None, evaluation.metrics, run.board),
+        Run(run.name, run.source, run.date, run.settings, None, evaluation.metrics),
         evaluation.metrics,
         {group: _mean([shares[group] for shares in alarms]) for group in alarms[0]},
         rows,

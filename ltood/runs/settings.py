@@ -16,7 +16,6 @@ _FURTHER = {
     "ltood": ("libraries", "ltood"),
     "torch": ("libraries", "torch"),
 }
-ABSENT = None
 
 
 def settings_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,23 +68,17 @@ def dotted(key: str, value: object) -> dict[str, Any]:
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of settings that are not the same in all runs, in the order of the first ones.
+    """Names of settings that differ between runs that record them, in the order of the first ones.
 
-    A setting of an entry that only some runs use counts only among those that use it: that their
-    entries differ is said by the name of the entry.
+    A run that does not have a setting says nothing of it: it uses other entries, which their names
+    tell, or does not record it.
     """
-    names = dict.fromkeys(name for run in runs for name in run)
     found = []
-    for name in names:
+    for name in dict.fromkeys(name for run in runs for name in run):
         having = [run[name] for run in runs if name in run]
-        partial = len(having) < len(runs) and _is_of_entry(name)
-        if any(value != having[0] for value in having) or (len(having) < len(runs) and not partial):
+        if any(value != having[0] for value in having):
             found.append(name)
     return found
-
-
-def _is_of_entry(name: str) -> bool:
-    return name.split(".")[0] in {*_ORIGINS.values(), *_SLOTS.values()}
 
 
 def shown(value: object) -> str:
@@ -107,9 +100,9 @@ def label(settings: Mapping[str, Any], names: Sequence[str]) -> str:
     """What is special about a run, in few words, such as "recipe patt, seed 1"."""
     parts = []
     for name in names:
-        if name not in settings:
+        value = shown(settings.get(name))
+        if name not in settings or (name in _SLOTS and value == "none"):
             continue
         last = name.rsplit(".", 1)[-1]
-        value = shown(settings[name])
         parts.append(value if name in {*_ORIGINS, *_SLOTS} else f"{last}={value}")
     return ", ".join(parts)

@@ -1,7 +1,7 @@
 """Runs by what people call them: an experiment, a commit, a folder, or a row of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ SCORES = "data/work/scores/final.zarr"
 COMPARED = "data/work/scores/compared"
 LEADERBOARD = "results/leaderboard.json"
 METRICS = "results/metrics.json"
+HISTORY = "data/work/checkpoint/history.csv"
 #: Splits rows of a comparison from where it lies.
 ROW = "#"
 
@@ -37,7 +38,8 @@ class Run:
         settings: Its settings by dotted names.
         evaluation: Its scores; None where there are metrics alone.
         metrics: Content of metrics.json, where there are no scores.
-        board: Content of leaderboard.json, where there is one.
+        board: Its leaderboard.json, where there is one.
+        history: Its course of training (history.csv), where there is one.
     """
 
     name: str
@@ -46,7 +48,8 @@ class Run:
     settings: Mapping[str, Any]
     evaluation: Evaluation | None
     metrics: Mapping[str, Any] | None = None
-    board: Mapping[str, Any] | None = None
+    board: Path | None = None
+    history: Path | None = None
 
     @property
     def sets(self) -> list[str]:
@@ -72,6 +75,7 @@ class _Row:
     compared: ComparedScores
     place: int
     attributes: Mapping[str, Any]
+    beside: ScoreStore | None
 
     @property
     def splits(self) -> list[str]:
@@ -79,8 +83,11 @@ class _Row:
         return list(self.compared.splits)
 
     def split(self, name: str, /) -> ScoreSplit:
-        """Scores of one split."""
-        return self.compared.split(self.place, name)
+        """Scores of one split, with ids from scores of the same features, if there are any."""
+        found = self.compared.split(self.place, name)
+        if self.beside is None or name not in self.beside.splits:
+            return found
+        return replace(found, ids=self.beside.split(name).ids)
 
 
 def open_runs(given: Sequence[str], scratch: Path, groups: SetGroups | None = None) -> list[Run]:
@@ -108,12 +115,22 @@ def open_runs(given: Sequence[str], scratch: Path, groups: SetGroups | None = No
     return runs
 
 
+def count_runs(given: Sequence[str]) -> int:
+    """How many runs `open_runs` gives for names, without opening them."""
+    return sum(max(1, len(_rows_of(text)[1])) for text in given)
+
+
+def _rows_of(text: str) -> tuple[str, list[str]]:
+    """A place and the rows of its comparison that are wanted."""
+    place, _, titles = text.partition(ROW) if not Path(text).exists() else (text, "", "")
+    return place, [title for title in titles.split(",") if title]
+
+
 def _opened(text: str, scratch: Path, groups: SetGroups) -> list[Run]:
     label, place = _split_label(text)
-    place, _, titles = place.partition(ROW) if not Path(place).exists() else (place, "", "")
+    place, rows = _rows_of(place)
     if not place:
         raise ConfigError(f"a run is {quoted(text)}; write a path, an experiment or NAME=RUN.")
-    rows = [title for title in titles.split(",") if title]
     path = Path(place)
     if not path.exists():
         found = _Found.of_revision(revision(repository(), place), scratch, rows=bool(rows))
@@ -149,6 +166,7 @@ class _Found:
     board: Path | None
     metrics: Path | None
     settings: Mapping[str, Any]
+    history: Path | None = None
 
     @classmethod
     def of_revision(cls, state: Revision, scratch: Path, *, rows: bool) -> "_Found":
@@ -161,19 +179,19 @@ class _Found:
             state.fetch(LEADERBOARD, scratch),
             state.fetch(METRICS, scratch),
             state.settings(),
+            state.fetch(HISTORY, scratch),
         )
 
     def runs(self, name: str, rows: Sequence[str], groups: SetGroups) -> list[Run]:
         """The run itself, or rows of its comparison."""
         if rows:
             return [self._row(name, row, groups) for row in rows]
-        board = None if self.board is None else read_bound(self.board, "compare")
         if self.scores is not None:
-            store = ScoreStore.open(self.scores)
-            return [_of_scores(name, self.words, self.date, store, groups, board)]
+            found = _of_scores(name, self.words, self.date, ScoreStore.open(self.scores), groups)
+            return [replace(found, board=self.board, history=self.history)]
         if self.metrics is not None:
             metrics = read_bound(self.metrics, "evaluate")
-            return [Run(name, self.words, self.date, self.settings, None, metrics, board)]
+            return [Run(name, self.words, self.date, self.settings, None, metrics)]
         raise DataError(
             f"{self.words} holds no scores and no metrics; run its stages with `dvc repro`, or "
             "name a score store."
@@ -188,21 +206,28 @@ class _Found:
                 f"{self.words} has no row {title!r}. Known: {', '.join(compared.titles)}."
             )
         place = compared.titles.index(title)
-        attributes = {**self._common(compared), **self._slots(title)}
-        evaluation = Evaluation(_Row(compared, place, attributes), groups)
+        beside = self._beside(compared)
+        attributes = {**self._common(compared, beside), **self._slots(title)}
+        evaluation = Evaluation(_Row(compared, place, attributes, beside), groups)
         words = f"row {title} of {self.words}"
         return Run(f"{name}{ROW}{title}", words, self.date, settings_of(attributes), evaluation)
 
-    def _common(self, compared: ComparedScores) -> dict[str, Any]:
-        """What all rows of a comparison share with the scores beside them."""
+    def _beside(self, compared: ComparedScores) -> ScoreStore | None:
+        """Scores of the same features as a comparison."""
+        if self.scores is None:
+            return None
+        found = ScoreStore.open(self.scores)
+        is_same = found.attributes.get("features_fingerprint") == compared.features
+        return found if is_same else None
+
+    def _common(self, compared: ComparedScores, beside: ScoreStore | None) -> dict[str, Any]:
+        """What all rows of a comparison share."""
         found: dict[str, Any] = {"features_fingerprint": compared.features}
-        if self.scores is not None:
-            beside = ScoreStore.open(self.scores).attributes
-            if beside.get("features_fingerprint") == compared.features:
-                keys = ("class_counts", "class_names", "provenance")
-                found |= {key: beside[key] for key in keys if key in beside}
         if compared.class_counts:
             found["class_counts"] = list(compared.class_counts)
+        if beside is not None:
+            keys = ("class_counts", "class_names", "provenance")
+            found |= {key: beside.attributes[key] for key in keys if key in beside.attributes}
         if "class_counts" not in found:
             raise DataError(
                 f"the comparison of {self.words} does not say how many training rows each class "
@@ -243,6 +268,7 @@ def _of_folder(path: Path) -> _Found:
         there(LEADERBOARD, "leaderboard.json"),
         there(METRICS, "metrics.json"),
         workspace_of(path).settings() if (path / "dvc.lock").exists() else {},
+        there(HISTORY),
     )
 
 
@@ -252,8 +278,7 @@ def _of_scores(
     date: str | None,
     scores: ScoreStore,
     groups: SetGroups,
-    board: Mapping[str, Any] | None = None,
 ) -> Run:
     source: ScoreSource = scores
     settings = settings_of(scores.attributes)
-    return Run(name, words, date, settings, Evaluation(source, groups), None, board)
+    return Run(name, words, date, settings, Evaluation(source, groups))

@@ -1,0 +1,55 @@
+"""Figures of one run by name, as files for papers take them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ltood.evaluation.measures import Evaluation
+from ltood.reporting.choice import choice_panel
+from ltood.reporting.classes import class_panel
+from ltood.reporting.compared_figures import with_intervals
+from ltood.reporting.drawing import Drawing
+from ltood.reporting.panels import overview, set_panels
+
+#: Rows of the leaderboard that a figure has room for.
+_MOST_ROWS = 30
+
+
+def figures_of(
+    evaluation: Evaluation, board: Mapping[str, Any] | None = None
+) -> dict[str, Drawing]:
+    """Figures of all OOD sets, of each of them, of the classes, and of all methods.
+
+    Args:
+        evaluation: Scores with their metrics.
+        board: Content of leaderboard.json, where there is one.
+    """
+    roc, recalls = (panel.drawing for panel in overview(evaluation.comparisons))
+    found = {"roc": roc, "precision-recall": recalls}
+    for item in set_panels(evaluation.comparisons, evaluation.prior.groups()):
+        scores, own_roc, own_recalls = (panel.drawing for panel in item.panels)
+        found |= {
+            f"scores-{item.name}": scores,
+            f"roc-{item.name}": own_roc,
+            f"precision-recall-{item.name}": own_recalls,
+        }
+    accuracy, alarms = (panel.drawing for panel in class_panel(evaluation).panels)
+    found |= {"class-accuracy": accuracy, "false-alarms": alarms}
+    chosen = choice_panel(evaluation.scores.attributes["method"])
+    if chosen is not None:
+        found["choice"] = chosen.ranks.drawing
+    if board is not None:
+        found |= _leaderboard(board)
+    return found
+
+
+def _leaderboard(board: Mapping[str, Any]) -> dict[str, Drawing]:
+    """Mean AUROC of the best methods, with intervals where there are any."""
+    done = [row for row in board["rows"] if row["status"] == "ok"][:_MOST_ROWS]
+    if not done:
+        return {}
+    rows = {}
+    for row in done:
+        ends = (row.get("uncertainty") or {}).get("auroc") or {}
+        rows[str(row["title"])] = (row["mean"]["auroc"], ends.get("low"), ends.get("high"))
+    label = "Mean AUROC of each method, best first"
+    return {"leaderboard": with_intervals(rows, "mean AUROC, %", label)}

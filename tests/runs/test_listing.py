@@ -1,0 +1,48 @@
+"""`ltood runs`: a short table of experiments."""
+
+import pytest
+
+from ltood.core.errors import ConfigError
+from ltood.runs.listing import as_text, listed
+from tests.runs.run_samples import Repository
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    repository = Repository(tmp_path_factory.mktemp("listing") / "repository")
+    repository.experiment("msp-seed0", "msp", seed=0)
+    repository.experiment("msp-seed1", "msp", seed=1)
+    repository.experiment("energy", "energy", seed=0)
+    return repository.root
+
+
+def test_runs_are_told_apart_by_what_differs(root):
+    lines = {line.name: line for line in listed(root)}
+    assert set(lines) == {"msp-seed0", "msp-seed1", "energy"}
+    text = as_text(list(lines.values())).splitlines()
+    row = next(line for line in text if line.startswith("msp-seed1"))
+    assert "60.00" in row
+    assert "seed=1" in row
+    assert "msp" in row.split("  ")[-1]
+    assert "temperature" not in "\n".join(text)
+
+
+def test_seeds_become_one_line(root):
+    lines = {line.name: line for line in listed(root, ["seed"])}
+    assert set(lines) == {"msp", "energy"}
+    assert lines["msp"].mean("auroc") == pytest.approx(0.55)
+    assert lines["msp"].std("auroc") == pytest.approx(0.1 / 2**0.5)
+    assert "±" in as_text(list(lines.values()))
+
+
+def test_the_best_comes_first(root):
+    names = [line.name for line in listed(root, sort="auroc")]
+    assert names[0] == "msp-seed1"
+    with pytest.raises(ConfigError, match="speed"):
+        listed(root, sort="speed")
+    with pytest.raises(ConfigError, match="speed"):
+        listed(root, ["speed"])
+
+
+def test_no_runs_say_what_makes_one(tmp_path):
+    assert "dvc" in as_text(listed(Repository(tmp_path / "empty").root))
