@@ -107,6 +107,8 @@ def split_up(found: Found, division: Division) -> tuple[dict[str, ImageFiles], P
         rows = np.flatnonzero(numbers == number)
         if len(rows):
             chosen = whole.take(rows)
+            if name != "train":  # Remarks on all of them are made once.
+                chosen = replace(chosen, notes=())
             parts[name] = _joined(parts[name], chosen) if name in parts else chosen
     ordered = [name for name in SPLITS if name in parts]
     note = f"divided by {below_workspace(where)}, which may be edited."

@@ -165,7 +165,7 @@ def _judged(files: ImageFiles, outcomes: Sequence[_Outcome]) -> Checked:
     if faults and files.on_error == "raise":
         more = f" {len(faults) - 1} more are like it." if len(faults) > 1 else ""
         raise DataError(
-            f"{faults[0]}{more} To leave such files out, set the dataset's on_error to skip."
+            f"{faults[0]}{more} To leave such files out, set datasets.<name>.on_error to skip."
         )
     good = [each for each in outcomes if not each.fault]
     if not good:

@@ -124,7 +124,7 @@ class Summary:
         ]
         empty = {split: int((counts == 0).sum()) for split, counts in self.counts.items()}
         lines += [
-            f"{name}: {num:,} classes have no image in {split}; nothing is known of them there."
+            f"{name}: classes without an image in {split}: {num:,}; no figure shows how they fare."
             for split, num in empty.items()
             if num
         ]
