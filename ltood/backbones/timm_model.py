@@ -184,8 +184,15 @@ class TimmModel(ScaledBackbone, Pretrained):
         return self.timm.forward_head(maps, pre_logits=True), None
 
     def feature_maps(self, images: Tensor) -> Tensor:
-        """What the model's head pools: maps [N, D, H, W], or tokens of a transformer."""
-        return self.timm.forward_features(self.scaled(images))
+        """What the model's head pools: maps [N, D, H, W], or tokens as maps [N, D, T, 1].
+
+        Tokens that stand for no place, such as the class token, are left out.
+        """
+        maps = self.timm.forward_features(self.scaled(images))
+        if maps.ndim == 3:
+            tokens = maps[:, int(getattr(self.timm, "num_prefix_tokens", 0)) :]
+            return tokens.transpose(1, 2)[..., None]
+        return maps.permute(0, 3, 1, 2) if self.channels_lie_last else maps
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of timm, or of the same transformer in torchvision."""

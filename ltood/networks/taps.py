@@ -19,7 +19,8 @@ def last_maps(backbone: Backbone, images: Tensor, pooled: Tensor, what: str) -> 
         what: What needs the maps, for messages.
 
     Raises:
-        ConfigError: If no map's mean is the features, as of most transformers.
+        ConfigError: If no map's mean is the features, as of transformers that read a class token
+            or norm the mean.
     """
     maps = backbone.feature_maps(images)
     if maps is not None and maps.ndim == 4:
@@ -29,6 +30,6 @@ def last_maps(backbone: Backbone, images: Tensor, pooled: Tensor, what: str) -> 
             return maps
     raise ConfigError(
         f"{what} need a feature map whose mean is the features, and backbone "
-        f"{backbone.entry_name} has none; choose a convolutional network, or leave them out of "
-        "extraction.extras."
+        f"{backbone.entry_name} has none; choose a network that takes the plain mean of its last "
+        "map or of its tokens, or leave them out of extraction.extras."
     )

@@ -13,6 +13,7 @@ from ltood.core.errors import ConfigError, DataError, MissingPackageError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.layers import chosen_layers
 from ltood.networks.backbone import ImageSpec, build_backbone
+from ltood.networks.taps import last_maps
 from ltood.networks.weights import assign_weights
 
 NAME = "timm_model"
@@ -216,3 +217,36 @@ def test_layers_of_a_model_with_channels_last_are_refused():
     for layers in ("auto", ("net.layer1",)):
         with pytest.raises(ConfigError, match=r"extraction\.layers"):
             chosen_layers(backbone, ExtractionConfig(layers=layers))
+
+
+@pytest.mark.parametrize(
+    ("model", "places", "how"),
+    [
+        ("test_vit", 100, {"global_pool": "avg", "fc_norm": False}),
+        ("mixer_s32_224", 49, {}),
+        (
+            "swin_tiny_patch4_window7_224",
+            49,
+            {"depths": (1, 1), "embed_dim": 24, "num_heads": (1, 2)},
+        ),
+    ],
+)
+def test_tokens_whose_mean_is_the_features_are_maps(monkeypatch, model, places, how):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **more: create(name, **how, **more))
+    net = Entry(Config(model=model), spec()).eval()
+    images = torch.rand(2, 3, *net.geometry.size)
+    with torch.no_grad():
+        features, _ = net.embed(images)
+        maps = last_maps(net, images, features, "maps")
+    assert maps.shape == (*features.shape, *maps.shape[2:])
+    assert maps[0, 0].numel() == places
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_convnext"])
+def test_a_class_token_or_a_norm_of_the_mean_has_no_map(model):
+    net = Entry(Config(model=model), spec()).eval()
+    images = torch.rand(2, 3, *net.geometry.size)
+    with torch.no_grad(), pytest.raises(ConfigError, match=r"mean.*extraction\.extras"):
+        last_maps(net, images, net.embed(images)[0], "maps")
