@@ -4,7 +4,7 @@ Source: no single paper; the baseline row ("ERM", "MSP") of the long-tailed OOD 
 Wang, Zhang, Zhang et al., "Partial and Asymmetric Contrastive Learning for Out-of-Distribution
 Detection in Long-Tailed Recognition", ICML 2022 (arXiv:2207.01160), Table 1.
 
-Measured with one seed on the demo (500 to 5 images per class, balanced test): 75.0 % accuracy
+Measured with one seed on the first demo images (500 to 5 per class, balanced test): 75.0 % accuracy
 in 32 s on two CPU cores, with the small CIFAR ResNet, 40 epochs of SGD at the loop's defaults
 and shifts of 2 pixels. docs/recipes/cross_entropy.md has CIFAR-10-LT.
 """
