@@ -226,7 +226,7 @@ def test_layers_of_a_model_with_channels_last_are_refused():
         ("mixer_s32_224", 49, {}),
         (
             "swin_tiny_patch4_window7_224",
-            49,
+            784,
             {"depths": (1, 1), "embed_dim": 24, "num_heads": (1, 2)},
         ),
     ],
