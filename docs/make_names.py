@@ -20,6 +20,7 @@ OTHERS = {
     "Pipeline": "library.pipeline",
     "calibrator": "library.entries",
     "compare": "library.comparing",
+    "compare_runs": "library.runs",
     "evaluate": "library.evaluating",
     "extract": "library.extract",
     "load": "library.pipeline",

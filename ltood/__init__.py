@@ -89,6 +89,7 @@ _NAMES = {
     "WeiPerKLD": "methods.weiper_kld",
     "calibrator": "library.entries",
     "compare": "library.comparing",
+    "compare_runs": "library.runs",
     "evaluate": "library.evaluating",
     "extract": "library.extract",
     "load": "library.pipeline",

@@ -13,6 +13,7 @@ from ltood.library.extract import extract as extract
 from ltood.library.opening import open_features as open_features
 from ltood.library.pipeline import Pipeline as Pipeline
 from ltood.library.pipeline import load as load
+from ltood.library.runs import compare_runs as compare_runs
 from ltood.methods.adaneg import AdaNeg as AdaNeg
 from ltood.methods.adascale import AdaSCALE as AdaSCALE
 from ltood.methods.ash import ASH as ASH

@@ -14,8 +14,8 @@ from ltood.evaluation.comparison import Comparison
 from ltood.evaluation.measures import Evaluation, id_metrics
 from ltood.metrics import METRICS, redraw
 
-RESAMPLED = tuple(key for key, metric in METRICS.items() if metric.is_main)
-ACCURACIES = ("accuracy", *GROUPS)
+RESAMPLED: tuple[str, ...] = tuple(key for key, metric in METRICS.items() if metric.is_main)
+ACCURACIES: tuple[str, ...] = ("accuracy", *GROUPS)
 #: Draws of an interval.
 SAMPLES = 200
 

@@ -16,7 +16,7 @@ from ltood.runs.settings import label
 
 Values = NDArray[np.float64]
 #: What a run is measured by: the main metrics and the accuracies.
-KEYS = (*RESAMPLED, *ACCURACIES)
+KEYS: tuple[str, ...] = (*RESAMPLED, *ACCURACIES)
 #: What follows from the setting that runs differ in, and no setting of its own.
 _FOLLOWS = ("weights", "data")
 
