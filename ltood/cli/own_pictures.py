@@ -41,6 +41,8 @@ def settings_of(
         "backbone": "timm_model",
         "recipe": "linear_probe",
         "method": METHOD,
+        # Extra arrays take several passes, some with gradients: minutes become hours on a CPU.
+        "extraction": {"extras": [], "batch_size": 64},
         "training": {} if weights is None else {"weights": str(weights.resolve())},
         "datasets": {
             "folder": {

@@ -25,7 +25,12 @@ PACKAGES = {
     "normaliser": "normalisers",
 }
 #: Keys that may change while a stage runs, because no result depends on them.
-_FREE = ("device", "training.checkpoint_epochs", "training.checkpoint_minutes")
+_FREE = (
+    "device",
+    "training.checkpoint_epochs",
+    "training.checkpoint_minutes",
+    "training.live",
+)
 
 C = TypeVar("C")
 

@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "hub": {"huggingface_hub": "huggingface_hub"},
     "arrow": {"pyarrow": "pyarrow"},
     "serve": {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"},
+    "live": {"dvclive": "DVCLive"},
     "slurm": {"submitit": "submitit"},
 }
 

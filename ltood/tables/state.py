@@ -8,7 +8,7 @@ from ltood.runtime.provenance import code_parts, digest
 from ltood.tables.cells import Cell
 
 #: Settings that change no number.
-_FREE = {"device": None, "training": ("checkpoint_epochs", "checkpoint_minutes")}
+_FREE = {"device": None, "training": ("checkpoint_epochs", "checkpoint_minutes", "live")}
 
 
 def state_of(cell: Cell, known: dict[Any, Any] | None = None) -> str:

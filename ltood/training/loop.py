@@ -22,6 +22,7 @@ from ltood.runtime.files import write_atomically
 from ltood.training.batches import Batches
 from ltood.training.counted import derive_seed
 from ltood.training.forward import Forward
+from ltood.training.live import LIVE, live_curves
 from ltood.training.optimising import (
     build_optimiser,
     choose_parameters,
@@ -130,22 +131,29 @@ class Run:
         first, num_steps = self.ranks.rank == 0, self.batches.num_steps
         seconds = 60 * self.config.checkpoint_minutes
         keeper = StateKeeper(folder / STATE, inputs, seconds, active=first)
-        while not is_over(self.progress.history, self.config):
-            title = f"epoch {self.progress.epoch + 1} of {self.config.epochs}"
-            with progress(title, self.batches.num_images, "images") as advance:
-                advance(self.batches.images_before(self.progress.step))
-                while self.progress.step < num_steps:
-                    advance(self._step(), self._means())
-                    if keeper.is_due():
-                        self._check_losses()
-                        self._check_weights()
-                        done = self.progress.epoch * num_steps + self.progress.step
-                        keeper.save(done, self.state())
-            self._end_epoch()
-            if first:
-                write_atomically(folder / HISTORY, history_csv(self.progress.history).encode())
-            if self.progress.epoch % self.config.checkpoint_epochs == 0:
-                keeper.save(self.progress.epoch * num_steps, self.state())
+        with live_curves(folder / LIVE, wanted=first and self.config.live) as show:
+            show(self.progress.history)
+            while not is_over(self.progress.history, self.config):
+                self._epoch(keeper)
+                show(self.progress.history)
+                if first:
+                    write_atomically(folder / HISTORY, history_csv(self.progress.history).encode())
+                if self.progress.epoch % self.config.checkpoint_epochs == 0:
+                    keeper.save(self.progress.epoch * num_steps, self.state())
+
+    def _epoch(self, keeper: StateKeeper) -> None:
+        """Take the steps that are left of an epoch, and look at what they brought."""
+        num_steps = self.batches.num_steps
+        title = f"epoch {self.progress.epoch + 1} of {self.config.epochs}"
+        with progress(title, self.batches.num_images, "images") as advance:
+            advance(self.batches.images_before(self.progress.step))
+            while self.progress.step < num_steps:
+                advance(self._step(), self._means())
+                if keeper.is_due():
+                    self._check_losses()
+                    self._check_weights()
+                    keeper.save(self.progress.epoch * num_steps + self.progress.step, self.state())
+        self._end_epoch()
 
     def _means(self) -> str:
         """Mean of each loss term over the checked steps of the epoch."""

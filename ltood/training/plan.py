@@ -76,6 +76,7 @@ class TrainingConfig(Settings):
             the best epoch is kept then. null trains all epochs and keeps the last.
         early_stopping_on: What is better: a smaller cross entropy ("loss") or a larger
             "accuracy".
+        live: Write the curves of the training under way for DVCLive, to data/work/training/live.
         validation_epochs: Epochs between looks at the validation split.
         checkpoint_epochs: Epochs after which the state is saved.
         checkpoint_minutes: Minutes after which it is saved in the middle of an epoch.
@@ -120,6 +121,7 @@ class TrainingConfig(Settings):
     backbone_rate: Share = 1.0
     early_stopping: Count | None = None
     early_stopping_on: Literal["loss", "accuracy"] = "loss"
+    live: bool = False
     validation_epochs: Count = 1
     checkpoint_epochs: Count = 5
     checkpoint_minutes: Annotated[float, Limits(at_least=0, finite=False)] = 2.0

@@ -35,7 +35,7 @@ from ltood.training.stopping import require_validation
 
 #: Settings that decide when work is saved, not what comes out; precision stands for amp, and
 #: the digest of the weights for their path.
-_NOT_SETTINGS = ("amp", "checkpoint_epochs", "checkpoint_minutes", "weights")
+_NOT_SETTINGS = ("amp", "checkpoint_epochs", "checkpoint_minutes", "live", "weights")
 
 
 def train(

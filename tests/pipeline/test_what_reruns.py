@@ -187,6 +187,9 @@ PARAMETERS = [
     ({"training.batch_size": 8}, {"train"}),
     ({"training.amp": "off"}, {"train"}),
     ({"training.checkpoint_minutes": 9.0}, set()),
+    ({"training.live": True}, set()),
+    ({"training.freeze": "backbone"}, {"train"}),
+    ({"training.early_stopping": 5}, {"train"}),
     ({"extraction.dtype": "float16"}, {"extract"}),
     ({"negatives.share": 0.5}, {"adapt"}),
     ({"extraction.extras": ["odin"]}, {"extract"}),
@@ -217,9 +220,9 @@ PARAMETERS = [
 ]
 
 
-def test_training_depends_on_each_of_its_settings_but_three():
+def test_training_depends_on_each_of_its_settings_but_four():
     """Weights count by content; how often a state is saved changes no result."""
-    without = {"weights", "checkpoint_epochs", "checkpoint_minutes"}
+    without = {"weights", "checkpoint_epochs", "checkpoint_minutes", "live"}
     listed = {name for name in PIPELINE["train"]["params"] if name.startswith("training.")}
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     assert listed == {f"training.{name}" for name in fields - without}
