@@ -1,12 +1,25 @@
 """`ltood report`: one run, or several beside one another, as one HTML file."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ltood.cli.options import Groups, echo_for, file_option, folder_option, set_groups
+from ltood.cli.options import (
+    Groups,
+    Head,
+    echo_for,
+    file_option,
+    folder_option,
+    open_features,
+    set_groups,
+)
 from ltood.cli.runs import By
+
+if TYPE_CHECKING:
+    from ltood.evaluation.measures import Evaluation
+    from ltood.reporting.content import Pieces
 
 
 def report(
@@ -37,6 +50,19 @@ def report(
     title: Annotated[
         str | None, typer.Option(help="Heading; the chosen entries by default.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Feature store of a single run, for the training images nearest to errors."
+        ),
+    ] = None,
+    head: Head = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Prepared data of a single run, for pictures of errors.")
+    ] = None,
+    paths: Annotated[
+        Path | None, typer.Option(help="Folder with <split>.txt: one path per row.")
+    ] = None,
 ) -> None:
     """Write metrics, curves and classes as one HTML file that opens offline; compare runs."""
     from ltood.core.errors import ConfigError
@@ -48,6 +74,10 @@ def report(
         raise ConfigError("--out names the page and --tables a folder of tables; give one of them.")
     if len(given) == 1 and (by or against):
         raise ConfigError("--by and --against compare runs; name two or more.")
+    if len(given) > 1 and any((features, images, paths)):
+        raise ConfigError("--features, --images and --paths show errors of one run; name one.")
+    if images and paths:
+        raise ConfigError("--images and --paths both say where images lie; give one of them.")
     from ltood.reporting.write import check_packages
 
     check_packages()
@@ -72,9 +102,31 @@ def report(
         else:
             from ltood.runs.single import report_of
 
-            sheets = report_of(given[0], Path(scratch), out, leaderboard, groups, title)
+            shown = partial(_examples, features=features, head=head, images=images, paths=paths)
+            sheets = report_of(given[0], Path(scratch), out, leaderboard, groups, title, shown)
     if tables is not None:
         write_sheets(tables, sheets)
     for made in (out, tables):
         if made is not None:
             echo_for(made)(str(made))
+
+
+def _examples(
+    evaluation: "Evaluation",
+    features: Path | None,
+    head: Path | None,
+    images: Path | None,
+    paths: Path | None,
+) -> "Pieces":
+    """The clearest errors of a run, with what is known of its images."""
+    from ltood.reporting.content import Pieces
+    from ltood.showing.pictures import ListedPictures, PreparedPictures
+    from ltood.showing.sheet import example_sheet
+
+    session = None
+    if features is not None:
+        from ltood.showing.sessions import scored_session
+
+        session = scored_session(open_features(features, head), evaluation.scores.attributes)
+    pictures = PreparedPictures(images) if images else ListedPictures(paths) if paths else None
+    return Pieces(examples=example_sheet(evaluation, session, pictures))

@@ -28,6 +28,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "export": ("backbone", "calibrator", "method", "normaliser"),
     "evaluate": (),
     "compare": (),
+    "examples": ("calibrator",),
     "report": (),
 }
 #: Keys of the three slots of stage two, in the order of work.

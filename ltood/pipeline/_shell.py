@@ -16,6 +16,7 @@ from ltood.pipeline._params import FILE, Params
 from ltood.runtime.console import one_line_errors
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
+from ltood.runtime.records import Clock
 from ltood.runtime.source import recall
 from ltood.runtime.workspace import locate
 
@@ -29,6 +30,7 @@ CHECKPOINT = WORK / "checkpoint"
 FEATURES = WORK / "features.zarr"
 HEAD = WORK / "head"
 REGIONS = WORK / "regions"
+EXAMPLES = WORK / "examples"
 CALIBRATION = WORK / "calibration"
 RAW_SCORES = WORK / "scores" / "raw.zarr"
 FINAL_SCORES = WORK / "scores" / "final.zarr"
@@ -44,6 +46,23 @@ PLOTS = RESULTS / "plots"
 TRAINING = WORK / "training"
 EXTRACTING = WORK / "extracting"
 ADAPTING = WORK / "adapting"
+#: When and where results were made; no output, since no two runs agree on it.
+RUNS = WORK / "runs"
+#: The small file of each stage that differs where its result does.
+RESULTS_OF = {
+    "prepare": PREPARED / "manifest.json",
+    "train": CHECKPOINT / "checkpoint.json",
+    "extract": FEATURES / "zarr.json",
+    "adapt": HEAD / "head.json",
+    "visualise": REGIONS / "regions.json",
+    "calibrate": CALIBRATION / "fitted.json",
+    "score": RAW_SCORES / "zarr.json",
+    "normalise": FINAL_SCORES / "zarr.json",
+    "export": RESULTS / "detector.json",
+    "evaluate": METRICS,
+    "compare": LEADERBOARD,
+    "examples": EXAMPLES / "examples.json",
+}
 #: Stages whose work several processes can share.
 _SHARED = ("train", "extract")
 
@@ -69,6 +88,7 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
                 chosen = Params()
                 recall(locate(SOURCES))
                 before = _state(name, chosen, recorded)
+                clock = Clock.start()
                 command(chosen)
                 refuse_changes(name, "params.yaml", chosen.changes())
                 for what, found in _state(name, chosen).items():
@@ -76,6 +96,8 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
                     # Which digests they were is nothing to read.
                     names = [clause.partition(" was ")[0].partition(".")[2] for clause in clauses]
                     refuse_changes(name, what, names)
+                if name in RESULTS_OF and os.environ.get("RANK", "0") == "0":
+                    clock.note(RUNS / name, RESULTS_OF[name])
 
         return run
 

@@ -1,17 +1,35 @@
 """Write the report: one HTML file that opens offline."""
 
-from ltood.pipeline._shell import FINAL_SCORES, LEADERBOARD, METRICS, REGIONS, REPORT, Params, stage
+from pathlib import Path
+
+from ltood.pipeline._shell import (
+    CHECKPOINT,
+    EXAMPLES,
+    FINAL_SCORES,
+    LEADERBOARD,
+    METRICS,
+    REGIONS,
+    REPORT,
+    RESULTS_OF,
+    RUNS,
+    Params,
+    stage,
+)
 
 
 @stage("report")
 def run(params: Params) -> None:
-    """Read final scores, metrics, leaderboard and regions, write report.html."""
+    """Read scores, metrics, leaderboard and what else there is to show, write report.html."""
     from ltood.evaluation.config import EvaluationConfig
     from ltood.evaluation.intervals import uncertainty
     from ltood.evaluation.measures import Evaluation
+    from ltood.reporting.content import Pieces
     from ltood.reporting.inputs import read_leaderboard, read_metrics
+    from ltood.reporting.training import read_history
     from ltood.reporting.write import check_packages, write_report
     from ltood.runtime.console import log
+    from ltood.runtime.records import record_of
+    from ltood.store.examples import read_examples
     from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
 
@@ -25,6 +43,19 @@ def run(params: Params) -> None:
         evaluation,
         leaderboard=read_leaderboard(LEADERBOARD, evaluation),
         intervals=uncertainty(evaluation),
-        regions=read_regions(REGIONS),
+        pieces=Pieces(
+            regions=read_regions(REGIONS),
+            examples=read_examples(EXAMPLES),
+            history=read_history(_text(CHECKPOINT / "history.csv")),
+            records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
+        ),
     )
     log(f"wrote {REPORT}")
+
+
+def _text(path: Path) -> str:
+    """Text of a file; empty where a network was not trained here."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""

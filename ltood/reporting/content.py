@@ -13,11 +13,16 @@ from ltood.reporting import panels, tables
 from ltood.reporting.cautions import cautions
 from ltood.reporting.choice import ChoicePanel, choice_panel
 from ltood.reporting.classes import ClassPanel, class_panel
+from ltood.reporting.confusion import ConfusionPanel, confusion_panel
+from ltood.reporting.examples import ExamplesPanel, examples_panel
 from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
+from ltood.reporting.making import MakingPanel, making_panel
 from ltood.reporting.members import MembersPanel, members_panel
 from ltood.reporting.names import joint_title, title
+from ltood.reporting.training import Column, TrainingPanel, training_panel
 
 if TYPE_CHECKING:
+    from ltood.store.examples import Examples
     from ltood.store.regions import RegionSheet
 
 #: Where the provenance names what the features come from; the first that is there counts. The
@@ -74,6 +79,23 @@ class RegionFigure:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What a report shows beside scores and metrics, each where it is there.
+
+    Attributes:
+        regions: Images with the regions that do not show their class.
+        examples: The clearest errors.
+        history: Columns of the training's history by name.
+        records: What was recorded of the making of each result.
+    """
+
+    regions: "RegionSheet | None" = None
+    examples: "Examples | None" = None
+    history: Mapping[str, Column] | None = None
+    records: Mapping[str, Mapping[str, Any] | None] | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything the page shows, ready for the template."""
 
@@ -93,6 +115,10 @@ class Content:
     members: MembersPanel | None
     leaderboard: Leaderboard | None
     regions: "RegionFigure | None"
+    examples: ExamplesPanel | None
+    training: TrainingPanel | None
+    confusion: ConfusionPanel | None
+    making: MakingPanel | None
     provenance: Mapping[str, Any]
     data: str
 
@@ -102,7 +128,7 @@ def build(
     intervals: Mapping[str, Any] | None,
     board: Mapping[str, Any] | None,
     heading: str | None,
-    regions: "RegionSheet | None" = None,
+    pieces: "Pieces",
 ) -> Content:
     """Put the pieces of a report together; see `write_report`.
 
@@ -141,7 +167,13 @@ def build(
         choice_panel(_attribute(attributes, "method")),
         members_panel(_attribute(attributes, "method")),
         table,
-        None if regions is None else region_figure(regions, fingerprint),
+        None if pieces.regions is None else region_figure(pieces.regions, fingerprint),
+        None
+        if pieces.examples is None
+        else examples_panel(pieces.examples, evaluation.fingerprint, data["class_names"]),
+        training_panel(pieces.history or {}),
+        confusion_panel(evaluation),
+        making_panel(pieces.records or {}),
         {"feature store": fingerprint, **provenance} if fingerprint else provenance,
         as_json(data),
     )

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 #: Named here, so that their content counts for what a report is made from.
-_TEMPLATES = ("report.html.jinja", "macros.html.jinja", "leaderboard.html.jinja")
+_TEMPLATES = (
+    "report.html.jinja",
+    "macros.html.jinja",
+    "leaderboard.html.jinja",
+    "examples.html.jinja",
+    "learning.html.jinja",
+)
 #: Columns of the table per OOD set.
 _COLUMNS: tuple[Metric | wording.Count, ...] = (*METRICS.values(), *wording.COUNTS)
 
@@ -39,7 +45,7 @@ def render(content: "Content") -> str:
             papers=COLUMNS.values(),
             columns=_COLUMNS,
             column_groups=_column_groups(),
-            policy=policy(text, images=content.regions is not None),
+            policy=policy(text, images=bool(content.regions or content.examples)),
             script=text,
             style=style(),
         )

@@ -1,7 +1,7 @@
 """The report: one HTML file that opens anywhere, offline, and holds its own data.
 
-No script, no web font, no address is loaded; figures are inline SVG and the numbers
-stand in the page a second time as JSON. The same input gives the same bytes.
+No web font and no address is loaded, and the one script sorts tables; figures are inline SVG and
+the numbers stand in the page a second time as JSON. The same input gives the same bytes.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ltood.evaluation.measures import Evaluation
-    from ltood.store.regions import RegionSheet
+    from ltood.reporting.content import Pieces
 
 
 def check_packages() -> None:
@@ -32,7 +32,7 @@ def write_report(
     intervals: Mapping[str, Any] | None = None,
     leaderboard: Mapping[str, Any] | None = None,
     title: str | None = None,
-    regions: "RegionSheet | None" = None,
+    pieces: "Pieces | None" = None,
 ) -> None:
     """Write the report; an existing one is replaced only when the new one is complete.
 
@@ -42,7 +42,7 @@ def write_report(
         intervals: What `uncertainty` gives for the same evaluation; None omits intervals.
         leaderboard: What `compare` gives for the same features; None omits it.
         title: Heading of the page; the chosen entries by default.
-        regions: Images with the regions that do not show their class; None omits them.
+        pieces: Examples, training and what else there is to show.
 
     Raises:
         DataError: If the scores lack a part, or a piece was made from other features.
@@ -50,10 +50,10 @@ def write_report(
         MissingPackageError: If a package of the extra `report` is not installed.
     """
     check_packages()
-    from ltood.reporting.content import build
+    from ltood.reporting.content import Pieces, build
     from ltood.reporting.page import render
     from ltood.runtime.files import write_atomically
 
-    page = render(build(evaluation, intervals, leaderboard, title, regions))
+    page = render(build(evaluation, intervals, leaderboard, title, pieces or Pieces()))
     # A title or file name given as bytes that are not UTF-8 is shown escaped.
     write_atomically(out, page.encode(errors="backslashreplace"))

@@ -35,3 +35,16 @@ def test_a_missing_leaderboard_is_named(ltood, scores, tmp_path):
     run = ltood("report", "--scores", scores, "--out", out, "--leaderboard", missing, code=1)
     assert "none.json" in run.stderr
     assert not out.exists()
+
+
+def test_errors_are_shown_with_what_there_is(ltood, scores, store, tmp_path):
+    out = tmp_path / "report.html"
+    ltood("report", scores, "--features", store, "--out", out)
+    text = out.read_text()
+    assert "Clearest errors" in text
+    assert "There are no pictures at hand" in text
+    assert "training images with the most similar features" in text
+    both = ("--images", tmp_path, "--paths", tmp_path)
+    assert "--images and --paths" in ltood("report", scores, *both, "--out", out, code=1).stderr
+    two = (scores, scores, "--features", store)
+    assert "of one run" in ltood("report", *two, "--out", out, code=1).stderr

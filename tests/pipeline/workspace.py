@@ -14,10 +14,10 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train", "extract", "adapt", "visualise", "calibrate", "score", "normalise",
-          "export", "evaluate", "compare", "report"]  # fmt: skip
+          "export", "evaluate", "compare", "examples", "report"]  # fmt: skip
 AFTER_EXTRACT = STAGES[STAGES.index("adapt") :]
 #: The leaderboard shows every compared method anyway.
-AFTER_SCORE = ["score", "normalise", "evaluate", "report"]
+AFTER_SCORE = ["score", "normalise", "evaluate", "examples", "report"]
 
 
 def draw(path: Path, seed: int) -> None:

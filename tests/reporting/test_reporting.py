@@ -19,7 +19,10 @@ from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.metrics import METRICS
 from ltood.reporting import content, tables, wording
+from ltood.reporting.content import Pieces
 from ltood.reporting.write import write_report
+from ltood.showing.sheet import example_sheet
+from ltood.store.examples import write_examples
 from ltood.store.regions import RegionSheet, write_regions
 from ltood.store.scores import ScoreSplit, ScoreWriter
 from tests.reporting.report_samples import (
@@ -83,7 +86,7 @@ def test_the_page_loads_nothing(page):
 def test_regions_stand_in_the_page_itself(evaluation, tmp_path):
     names = ("cat", NASTY)
     sheet = RegionSheet("9f2c" * 16, "test", (0, 7), names, (0.25, 1.0), 2, 10, b"\x89PNG")
-    write_report(tmp_path / "report.html", evaluation, regions=sheet)
+    write_report(tmp_path / "report.html", evaluation, pieces=Pieces(regions=sheet))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     elements = Elements(page)
     (image,) = elements.all("img")
@@ -103,7 +106,7 @@ def test_regions_of_other_features_are_refused(evaluation, tmp_path):
     with pytest.raises(
         DataError, match=r"regions were drawn from features 777777777777… but .* 9f2c"
     ):
-        write_report(tmp_path / "report.html", evaluation, regions=sheet)
+        write_report(tmp_path / "report.html", evaluation, pieces=Pieces(regions=sheet))
     assert not list(tmp_path.iterdir())
 
 
@@ -329,6 +332,11 @@ def workplace(store, tmp_path, monkeypatch):
     write_bound(tmp_path / "results" / "metrics.json", metrics)
     write_bound(tmp_path / "results" / "leaderboard.json", board_of(ROWS))
     write_regions(tmp_path / "data" / "work" / "regions", "nothing to show")
+    examples = example_sheet(evaluation)
+    write_examples(tmp_path / "data" / "work" / "examples", examples)
+    history = tmp_path / "data" / "work" / "checkpoint" / "history.csv"
+    history.parent.mkdir()
+    history.write_text("epoch,learning_rate,loss,val_accuracy\n1,0.1,2.5,\n2,0.01,1.5,0.75\n")
     (tmp_path / "params.yaml").write_text("evaluation: {}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -342,6 +350,10 @@ def test_the_stage_writes_the_report(workplace):
     page = (workplace / "results" / "report.html").read_text(encoding="utf-8")
     assert "himplos" in page
     assert "All methods, percent" in page
+    assert "2 epochs; validation accuracy 75.00 % at the end." in page
+    assert "Missed: OOD images that look ID" in page
+    # The workplace has no records of stages, and none was made up.
+    assert "When and where" not in page
     (workplace / "results" / "metrics.json").unlink()
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 1
