@@ -111,7 +111,7 @@ def open_runs(given: Sequence[str], scratch: Path, groups: SetGroups | None = No
         runs += _opened(text, scratch, groups or SetGroups())
     names = [run.name for run in runs]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"two runs are called {twice!r}; name one of them, as in NAME={twice}.")
+        raise ConfigError(f"two runs are called {twice!r}; name one of them, as in mine=RUN.")
     return runs
 
 
@@ -141,7 +141,8 @@ def _opened(text: str, scratch: Path, groups: SetGroups) -> list[Run]:
                 f"{path} holds scores of one method, so that it has no row {rows[0]}."
             )
         store = ScoreStore.open(path)
-        return [_of_scores(label or path.name, f"score store {path}", None, store, groups)]
+        name = label or path.resolve().stem
+        return [_of_scores(name, f"score store {path}", None, store, groups)]
     return _of_folder(path).runs(label or path.resolve().name, rows, groups)
 
 
