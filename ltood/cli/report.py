@@ -103,7 +103,10 @@ def report(
             from ltood.runs.single import report_of
 
             shown = partial(_examples, features=features, head=head, images=images, paths=paths)
-            sheets = report_of(given[0], Path(scratch), out, leaderboard, groups, title, shown)
+            own = not any((features, images, paths))
+            sheets = report_of(
+                given[0], Path(scratch), out, leaderboard, groups, title, shown, use_kept=own
+            )
     if tables is not None:
         write_sheets(tables, sheets)
     for made in (out, tables):

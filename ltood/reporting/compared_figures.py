@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.floating[Any]]
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+#: A confusion matrix of more classes has no room for numbers.
+_WITH_SHARES = 12
 _MARKS = (("ood", "o", "95 % of OOD caught"), ("id", "s", "95 % of ID kept"))
 
 
@@ -119,6 +121,41 @@ def shares(bins: Values, id_shares: Values, ood_shares: Values, label: str) -> D
         axes.grid(visible=False, axis="x")
 
     return Drawing(draw, (2.7, 1.7), label)
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Drawing:
+    """Which classes are taken for which: the darker, the larger the share of a row.
+
+    Args:
+        counts: Images by true (first axis) and predicted class, [C, C].
+        names: Names of the classes.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = len(names)
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.patches import Rectangle
+
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            share = float(shares[row, column])
+            role = ROLES["id" if row == column else "ood"]
+            place = (column - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(place, 1, 1, facecolor=role, alpha=share, linewidth=0))
+            if size <= _WITH_SHARES and share >= 0.005:
+                words = f"{100 * share:.0f}"
+                axes.text(column, row, words, ha="center", va="center", fontsize=6.5)
+        axes.set_xlim(-0.5, size - 0.5)
+        axes.set_ylim(size - 0.5, -0.5)
+        axes.set_aspect("equal")
+        shown = [_short(name, 16) for name in names]
+        axes.set_xticks(range(size), shown, rotation=90, fontsize=7)
+        axes.set_yticks(range(size), shown, fontsize=7)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        axes.grid(visible=False)
+
+    label = "Confusion matrix of the ID test images, shares of the true class"
+    return Drawing(draw, (4.4, 4.2), label)
 
 
 def _look(number: int) -> tuple[str, Any]:

@@ -3,25 +3,32 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting.choice import choice_panel
 from ltood.reporting.classes import class_panel
-from ltood.reporting.compared_figures import with_intervals
+from ltood.reporting.compared_figures import confusion, with_intervals
+from ltood.reporting.confusion import confusion_panel
 from ltood.reporting.drawing import Drawing
 from ltood.reporting.panels import overview, set_panels
+from ltood.reporting.training import Column, training_panel
 
 #: Rows of the leaderboard that a figure has room for.
 _MOST_ROWS = 30
 
 
 def figures_of(
-    evaluation: Evaluation, board: Mapping[str, Any] | None = None
+    evaluation: Evaluation,
+    board: Mapping[str, Any] | None = None,
+    history: Mapping[str, Column] | None = None,
 ) -> dict[str, Drawing]:
     """Figures of all OOD sets, of each of them, of the classes, and of all methods.
 
     Args:
         evaluation: Scores with their metrics.
         board: Content of leaderboard.json, where there is one.
+        history: Course of the training, where there is one.
     """
     roc, recalls = (panel.drawing for panel in overview(evaluation.comparisons))
     found = {"roc": roc, "precision-recall": recalls}
@@ -37,6 +44,12 @@ def figures_of(
     chosen = choice_panel(evaluation.scores.attributes["method"])
     if chosen is not None:
         found["choice"] = chosen.ranks.drawing
+    if (confused := confusion_panel(evaluation)) is not None:
+        counts = np.array([[shade.count for shade in row] for row in confused.rows])
+        found["confusion"] = confusion(counts, confused.names)
+    if history and (course := training_panel(history)) is not None:
+        names = ("training-loss", "training-accuracy")
+        found |= {name: panel.drawing for name, panel in zip(names, course.panels, strict=False)}
     if board is not None:
         found |= _leaderboard(board)
     return found

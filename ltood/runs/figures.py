@@ -11,6 +11,7 @@ from ltood.reporting.paper import FORMATS, Paper, drawn
 from ltood.reporting.run_figures import figures_of
 from ltood.runs import page
 from ltood.runs.comparing import compare_runs
+from ltood.runs.single import history_of
 from ltood.runs.sources import count_runs, open_runs
 from ltood.runtime.console import progress
 from ltood.runtime.files import replace_together
@@ -35,7 +36,7 @@ def drawings_of(given: Sequence[str], by: Sequence[str] = ()) -> dict[str, Drawi
         if run.evaluation is None:
             raise DataError(f"{run.source} holds metrics alone; figures are drawn of its scores.")
         board = None if run.board is None else read_leaderboard(run.board, run.evaluation)
-        return figures_of(run.evaluation, board)
+        return figures_of(run.evaluation, board, history_of(run))
 
 
 def chosen(drawings: Mapping[str, Drawing], kinds: Sequence[str]) -> dict[str, Drawing]:

@@ -1,6 +1,7 @@
 """The report of one run, wherever it comes from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ltood.core.errors import DataError
@@ -11,8 +12,12 @@ from ltood.reporting.content import Pieces
 from ltood.reporting.inputs import read_leaderboard
 from ltood.reporting.run_sheets import sheets_of
 from ltood.reporting.sheets import Sheet
+from ltood.reporting.training import Column, read_history
 from ltood.reporting.write import write_report
-from ltood.runs.sources import open_runs
+from ltood.runs.sources import Run, open_runs
+from ltood.store.examples import read_examples
+
+PiecesOf = Callable[[Evaluation], Pieces]
 
 
 def report_of(
@@ -22,7 +27,9 @@ def report_of(
     leaderboard: Path | None = None,
     groups: SetGroups | None = None,
     title: str | None = None,
-    pieces_of: Callable[[Evaluation], Pieces] | None = None,
+    pieces_of: PiecesOf | None = None,
+    *,
+    use_kept: bool = True,
 ) -> list[Sheet]:
     """Write the report of a run, and give its tables.
 
@@ -34,6 +41,7 @@ def report_of(
         groups: OOD sets over which further means are taken.
         title: Heading of the page.
         pieces_of: Gives what else the page shows of these scores.
+        use_kept: Whether errors that the run's own stages chose are shown instead.
 
     Raises:
         DataError: If the run has no scores, or the leaderboard belongs to other features.
@@ -52,6 +60,26 @@ def report_of(
             intervals=intervals,
             leaderboard=board,
             title=title,
-            pieces=pieces_of and pieces_of(run.evaluation),
+            pieces=_pieces(run, pieces_of, use_kept=use_kept),
         )
     return sheets_of(run.evaluation, intervals, board)
+
+
+def history_of(run: Run) -> dict[str, Column] | None:
+    """Course of the training of a run; None where it is not there.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    return None if run.history is None else read_history(run.history.read_text(encoding="utf-8"))
+
+
+def _pieces(run: Run, pieces_of: PiecesOf | None, *, use_kept: bool) -> Pieces:
+    """What the page shows beside scores: what the run's stages made, else what the caller gives."""
+    assert run.evaluation is not None
+    kept = read_examples(run.examples) if use_kept and run.examples is not None else None
+    if kept is not None and kept.scores == run.evaluation.fingerprint:
+        found = Pieces(examples=kept)
+    else:
+        found = Pieces() if pieces_of is None else pieces_of(run.evaluation)
+    return replace(found, history=history_of(run))

@@ -23,6 +23,7 @@ COMPARED = "data/work/scores/compared"
 LEADERBOARD = "results/leaderboard.json"
 METRICS = "results/metrics.json"
 HISTORY = "data/work/checkpoint/history.csv"
+EXAMPLES = "data/work/examples"
 #: Splits rows of a comparison from where it lies.
 ROW = "#"
 
@@ -40,6 +41,7 @@ class Run:
         metrics: Content of metrics.json, where there are no scores.
         board: Its leaderboard.json, where there is one.
         history: Its course of training (history.csv), where there is one.
+        examples: Folder of its clearest errors, where there is one.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Run:
     metrics: Mapping[str, Any] | None = None
     board: Path | None = None
     history: Path | None = None
+    examples: Path | None = None
 
     @property
     def sets(self) -> list[str]:
@@ -168,6 +171,7 @@ class _Found:
     metrics: Path | None
     settings: Mapping[str, Any]
     history: Path | None = None
+    examples: Path | None = None
 
     @classmethod
     def of_revision(cls, state: Revision, scratch: Path, *, rows: bool) -> "_Found":
@@ -181,6 +185,7 @@ class _Found:
             state.fetch(METRICS, scratch),
             state.settings(),
             state.fetch(HISTORY, scratch),
+            state.fetch(EXAMPLES, scratch),
         )
 
     def runs(self, name: str, rows: Sequence[str], groups: SetGroups) -> list[Run]:
@@ -189,7 +194,8 @@ class _Found:
             return [self._row(name, row, groups) for row in rows]
         if self.scores is not None:
             found = _of_scores(name, self.words, self.date, ScoreStore.open(self.scores), groups)
-            return [replace(found, board=self.board, history=self.history)]
+            found = replace(found, history=self.history, examples=self.examples)
+            return [replace(found, board=self.board)]
         if self.metrics is not None:
             metrics = read_bound(self.metrics, "evaluate")
             return [Run(name, self.words, self.date, self.settings, None, metrics)]
@@ -270,6 +276,7 @@ def _of_folder(path: Path) -> _Found:
         there(METRICS, "metrics.json"),
         workspace_of(path).settings() if (path / "dvc.lock").exists() else {},
         there(HISTORY),
+        there(EXAMPLES),
     )
 
 

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError
+from ltood.evaluation.measures import Evaluation
 from ltood.reporting import figures
-from ltood.reporting.compared_figures import with_intervals
+from ltood.reporting.compared_figures import confusion, with_intervals
 from ltood.reporting.drawing import ROLES
 from ltood.reporting.paper import FORMATS, WIDTHS, Paper, drawn, width_of
+from ltood.reporting.run_figures import figures_of
+from ltood.reporting.training import read_history
+from tests.reporting.report_samples import ROWS, make_store
 
 
 def bars(name="svhn"):
@@ -65,3 +69,19 @@ def test_what_cannot_be_drawn_is_refused():
         Paper(0.1)
     with pytest.raises(ConfigError, match="--dpi"):
         Paper(dpi=1)
+
+
+def test_a_run_has_its_figures_by_name():
+    evaluation = Evaluation(make_store())
+    history = read_history("epoch,loss,val_accuracy\n1,2.0,0.5\n2,1.0,0.75\n")
+    names = set(figures_of(evaluation, {"rows": ROWS}, history))
+    assert {"roc", "scores-near", "confusion", "training-loss", "leaderboard"} <= names
+    assert not {"training-loss", "leaderboard"} & set(figures_of(evaluation))
+
+
+def test_a_confusion_matrix_shades_every_pair_that_occurs():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]])
+    svg = drawn(confusion(counts, ["a", "_b", "c"]), "svg", Paper()).decode()
+    assert svg.count("opacity: 0.75") == 1
+    assert svg.count("opacity: 0.25") == 1
+    assert svg.count("opacity: 0.5") == 2
