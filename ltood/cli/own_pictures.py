@@ -58,7 +58,9 @@ def settings_of(
 def _ood_set(given: str, pictures: Path) -> str:
     """An OOD set as the setting `ood` has it, with a whole path."""
     if (pictures / given).is_dir():
-        return given
+        if re.fullmatch(r"\w+", given):
+            return given
+        given = str(pictures / given)
     name, is_named, path = given.partition("=")
     if not is_named:
         name, path = re.sub(r"\W+", "_", Path(given).stem).strip("_") or "ood", given
