@@ -110,6 +110,8 @@ class Dataset(ImageFolderDataset):
                 f"there is no folder {root}; put the images there, one folder for each class, or "
                 "correct datasets.folder.root."
             )
+        if not root.is_dir() and not root.is_file():
+            raise DataError(f"{root} is neither a folder nor a file; correct datasets.folder.root.")
         own = (config.on_error, config.label_column)
         if root.is_file():
             return _read_file(root, *own)

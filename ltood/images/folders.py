@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltood.core.errors import DataError
+from ltood.core.errors import DataError, quoted
 from ltood.images.files import SUFFIXES
 
 #: Folders of thumbnails and resource forks, which no user has put there.
@@ -85,6 +85,7 @@ def list_images(root: Path) -> Listing:
             "path."
         ) from error
     found.paths.sort()
+    _check_names(root, found.paths)
     found.dangling.sort()
     found.loops.sort()
     return found
@@ -107,14 +108,31 @@ def images_below(root: Path) -> Listing:
 
 
 def folders_of(root: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, sorted; hidden and added ones are skipped."""
-    return tuple(
-        sorted(
-            path.name
-            for path in root.iterdir()
-            if path.name[0] != "." and path.name not in _ADDED and path.is_dir()
-        )
+    """Names of the folders in a folder, sorted; hidden and added ones are skipped.
+
+    Raises:
+        DataError: If a name cannot be written down.
+    """
+    names = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.name[0] != "." and path.name not in _ADDED and path.is_dir()
     )
+    _check_names(root, names)
+    return tuple(names)
+
+
+def _check_names(root: Path, names: list[str]) -> None:
+    """Refuse names that a list of one path a line cannot hold."""
+    for name in names:
+        what = "a line break in its name" if "\n" in name else ""
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                what = "a name that is not UTF-8"
+        if what:
+            raise DataError(f"{root} holds {quoted(name)}, which has {what}; rename it.")
 
 
 def _walk(folder: str, below: str, above: frozenset[tuple[int, int]], found: Listing) -> None:

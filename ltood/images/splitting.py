@@ -1,10 +1,11 @@
 """Division of pictures into train, val and test, by a rule that never moves a picture again.
 
 Pictures of the same bytes go together. New ones are taken in an order that their bytes and the
-seed decide, so neither names nor the machine matter, and each goes to the split that is furthest
-below its share of the class. The counts of a class are then within one picture of the shares: ten
-pictures and shares of 0.7, 0.1 and 0.2 give seven, one and two. The first picture of a class is
-for training, and so is what shows up in several classes. NumPy only.
+seed decide, so neither names nor the machine matter. Each class gets its shares, rounded up or
+down: ten pictures and shares of 0.7, 0.1 and 0.2 give seven, one and two. Within that a picture
+goes to the split that is furthest below its share of all, so that many classes of three pictures
+still give a val. The first picture of a class is for training, and so is what shows up in several
+classes. NumPy only.
 """
 
 import hashlib
@@ -93,25 +94,35 @@ def divide(
 
 
 class _Filling:
-    """Pictures of each class that each split has, and where the next ones go."""
+    """Pictures that each split has, by class and in all, and where the next ones go."""
 
     def __init__(self, rule: Rule) -> None:
         self._weights, self._whole = rule.weights()
         self._counts: dict[int, list[int]] = {}
+        self._all = [0, 0, 0]
 
     def add(self, classes: Sequence[int], split: int) -> None:
         """Count pictures of the given classes."""
         for label in classes:
             self._counts.setdefault(label, [0, 0, 0])[split] += 1
+        self._all[split] += len(classes)
 
     def next_split(self, classes: Sequence[int]) -> int:
         """Split of pictures of the same bytes with the given classes."""
         have = self._counts.get(classes[0], [0, 0, 0])
         if len(set(classes)) > 1 or not have[_TRAIN]:
             return _TRAIN
-        total = sum(have) + len(classes)
-        below = [w * total - self._whole * n for w, n in zip(self._weights, have, strict=True)]
-        return max(range(len(below)), key=below.__getitem__)
+        more, splits = len(classes), range(len(SPLITS))
+        exact = [weight * (sum(have) + more) for weight in self._weights]
+        # Rounded down the shares must be there, and rounded up they must not be passed.
+        lacking = [split for split in splits if have[split] < exact[split] // self._whole]
+        room = [s for s in splits if self._whole * (have[s] + more - 1) < exact[s]]
+        total = sum(self._all) + more
+        below = [
+            (weight * total - self._whole * num, share - self._whole * own)
+            for weight, num, share, own in zip(self._weights, self._all, exact, have, strict=True)
+        ]
+        return max(lacking or room or splits, key=below.__getitem__)
 
 
 def _ordered(

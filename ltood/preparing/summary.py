@@ -114,8 +114,9 @@ class Summary:
         name, counts = self.name, self.counts["train"]
         most, least = int(counts.argmax()), int(counts.argmin())
         shares = ", ".join(f"{group} {self.groups.count(group):,}" for group in GROUPS)
+        noun = "class" if len(self.class_names) == 1 else "classes"
         lines = [
-            f"{name}: {len(self.class_names):,} classes; training images of a class: "
+            f"{name}: {len(self.class_names):,} {noun}; training images of a class: "
             f"{counts[most]:,} ({self.class_names[most]}) to {counts[least]:,} "
             f"({self.class_names[least]}).",
             f"{name}: classes by group: {shares}.",

@@ -1,4 +1,5 @@
 import hashlib
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -27,17 +28,18 @@ def pictures(labels, numbers=None):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), rules)
-def test_counts_are_within_one_of_the_shares(labels, rule):
+def test_counts_are_the_shares_rounded_up_or_down(labels, rule):
     rows = pictures(labels)
     found = divide(*rows[:2], rule, rows[2])
     exact = [Fraction(repr(share)) for share in rule.shares]
     for label in set(labels):
-        counts = np.bincount(found[rows[0] == label], minlength=3)
+        counts = np.bincount(found[rows[0] == label], minlength=3).tolist()
         assert counts[0] >= 1
+        num = sum(counts)
         # The first is for training, however small that share is.
-        over = max(0, 1 - exact[0] * int(counts.sum()))
-        for count, share in zip(counts.tolist(), exact, strict=True):
-            assert abs(count - share * int(counts.sum())) <= 1 + over
+        if exact[0] * num >= 1:
+            for count, share in zip(counts, exact, strict=True):
+                assert math.floor(share * num) <= count <= math.ceil(share * num)
 
 
 @settings(deadline=None)
@@ -70,14 +72,21 @@ def test_the_order_of_rows_does_not_matter(labels, rule, random):
     assert (shuffled == found[order]).all()
 
 
-def test_a_class_of_few_pictures_trains():
-    for num, wanted in {
-        1: [1, 0, 0],
-        2: [2, 0, 0],
-        3: [2, 0, 1],
-        5: [4, 0, 1],
-        6: [4, 1, 1],
-    }.items():
-        rows = pictures([0] * num)
+def counts(found):
+    return np.bincount(found, minlength=3).tolist()
+
+
+def test_many_small_classes_give_all_splits():
+    for size in (2, 3, 5):
+        rows = pictures([label for label in range(300) for _ in range(size)])
         found = divide(*rows[:2], Rule((0.7, 0.1, 0.2)), rows[2])
-        assert np.bincount(found, minlength=3).tolist() == wanted
+        shares = np.array(counts(found)) / len(found)
+        np.testing.assert_allclose(shares, (0.7, 0.1, 0.2), atol=0.01)
+        trained = np.bincount(rows[0][found == 0], minlength=300)
+        assert trained.min() == int(0.7 * size)
+
+
+def test_a_class_of_few_pictures_trains():
+    for num, wanted in {1: [1, 0, 0], 10: [7, 1, 2], 20: [14, 2, 4], 100: [70, 10, 20]}.items():
+        rows = pictures([0] * num)
+        assert counts(divide(*rows[:2], Rule((0.7, 0.1, 0.2)), rows[2])) == wanted
