@@ -102,6 +102,7 @@ def path_of_a_newcomer(
     weights: Path,
     model: str = MODEL,
     inside: str = "objects",
+    settle: Callable[[dict], None] = lambda content: None,
 ) -> list[tuple[str, set[str], set[str], float]]:
     """Walk the path.
 
@@ -112,6 +113,7 @@ def path_of_a_newcomer(
         weights: File of the network's weights.
         model: The network, of timm.
         inside: Folder among the class folders that is the first OOD set.
+        settle: Changes the settings before the first run.
 
     Returns:
         What was done, the stages that ran, those that had to, and seconds.
@@ -122,6 +124,7 @@ def path_of_a_newcomer(
                    "--model", model, "--weights", str(weights))  # fmt: skip
     compared = {"calibrators": ["none"], "methods": ["hpm", "energy", "msp"]}
     change_settings(repository, lambda content: content["compare"].update(compared))
+    change_settings(repository, settle)
 
     def run(what: str, wanted: set[str]) -> None:
         start = time.perf_counter()

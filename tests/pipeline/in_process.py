@@ -17,9 +17,8 @@ class Stages:
 
     def repro(self) -> set[str]:
         """Run what must run in the current folder; gives the names without `inputs`."""
-        ran = set()
+        ran, params = set(), read_params(Path("params.yaml"))
         for name, stage in read_params(Path("dvc.yaml"))["stages"].items():
-            params = read_params(Path("params.yaml"))
             state = {
                 **{dep: content(Path(dep)) for dep in stage.get("deps", ())},
                 **{path: lookup(params, path) for path in stage.get("params", ())},
