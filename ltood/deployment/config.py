@@ -6,6 +6,9 @@ from typing import Annotated, ClassVar, Literal
 from ltood.core.limits import Limits, Positive
 from ltood.core.settings import Settings
 
+#: Training images that are kept if the user names no number; 5 MB at 512 features.
+DEFAULT_EXAMPLES = 5000
+
 
 @dataclass(frozen=True)
 class ExportConfig(Settings):
@@ -19,6 +22,8 @@ class ExportConfig(Settings):
             fewer new ID rows than wanted are accepted.
         checkpoint: "include" keeps a copy of the network beside the detector; "reference"
             records its digest alone.
+        examples: Training images that the detector keeps, so that verdicts name the most similar
+            ones; of a larger training set each class has as many as there is room for.
         onnx: Whether network and detector are also written as one ONNX file.
         max_gib: Largest detector that is written, in GiB of learned tensors.
     """
@@ -29,5 +34,6 @@ class ExportConfig(Settings):
     tpr: Annotated[float, Limits(at_least=1e-6, at_most=1)] = 0.95
     threshold_split: Literal["val", "test", "train"] | None = None
     checkpoint: Literal["include", "reference"] = "include"
+    examples: Annotated[int, Limits(at_least=0)] = DEFAULT_EXAMPLES
     onnx: bool = False
     max_gib: Positive = 4.0

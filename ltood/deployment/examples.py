@@ -20,8 +20,6 @@ from ltood.core.errors import DataError
 from ltood.ops.lengths import unit
 from ltood.ops.neighbours import search
 
-#: Most training images that are kept if the user names no number; 5 MB at 512 features.
-DEFAULT_EXAMPLES = 5000
 #: Training images that are named with a verdict.
 NUM_EXAMPLES = 3
 

@@ -98,7 +98,9 @@ def write_rows(
     """
     rows = iter(verdicts)
     if form == "table":
-        _write_table(file, rows)
+        table = ShownTable(file)
+        while part := list(islice(rows, _TABLE_ROWS)):
+            table.write(part)
     else:
         first = list(islice(rows, 1))  # What is refused at once leaves no header behind.
         lines = Lines(file, form, columns)
@@ -154,24 +156,30 @@ def _cell(name: str, value: Any) -> str:  # noqa: ANN401 - of any column
     return str(value)
 
 
-def _write_table(file: TextIO, verdicts: Iterator[Verdict]) -> None:
-    """A table for people: few columns, aligned within every few hundred rows."""
-    widths = {name: len(heading) for name, heading in _SHOWN.items()}
-    heading: list[dict[str, str]] = [_SHOWN]
-    while True:
-        rows = [_shown(verdict) for verdict in islice(verdicts, _TABLE_ROWS)]
+class ShownTable:
+    """A table for people: few columns, aligned among rows that are written together."""
+
+    def __init__(self, file: TextIO) -> None:
+        """Write to a text file."""
+        self._file = file
+        self._widths = {name: len(heading) for name, heading in _SHOWN.items()}
+        self._heading: list[dict[str, str]] = [_SHOWN]
+
+    def write(self, verdicts: Iterable[Verdict]) -> None:
+        """Write rows, below a heading if they are the first."""
+        rows = [_shown(verdict) for verdict in verdicts]
         if not rows:
             return
-        for name in widths:
-            widths[name] = max(widths[name], *(len(row[name]) for row in rows))
-        for row in heading + rows:
+        for name in self._widths:
+            self._widths[name] = max(self._widths[name], *(len(row[name]) for row in rows))
+        for row in self._heading + rows:
             cells = [
                 row[name].rjust(width) if name in _NUMBERS else row[name].ljust(width)
-                for name, width in widths.items()
+                for name, width in self._widths.items()
             ]
-            file.write("  ".join(cells).rstrip() + "\n")
-        file.flush()
-        heading = []
+            self._file.write("  ".join(cells).rstrip() + "\n")
+        self._file.flush()
+        self._heading = []
 
 
 def _shown(verdict: Verdict) -> dict[str, str]:

@@ -8,6 +8,7 @@ from ltood.core.building import EntrySpec, build_calibrator, build_method, build
 from ltood.core.errors import ConfigError, DataError, LtoodError, MissingNeedError, StoreError
 from ltood.deployment.config import ExportConfig
 from ltood.deployment.detector import DeployedDetector
+from ltood.deployment.examples import PathsOf
 from ltood.deployment.exporting import (
     NoRowsLeftError,
     check_deployable,
@@ -15,6 +16,7 @@ from ltood.deployment.exporting import (
     fit_slots,
     with_threshold_of,
 )
+from ltood.deployment.training_images import with_training_images
 from ltood.networks.checkpoint_files import file_contents, read_files
 from ltood.scoring.session import ScoringSession
 from ltood.store.fitted import FittedEntry
@@ -35,6 +37,7 @@ def make_detector(
     normaliser: EntrySpec,
     calibration: FittedEntry,
     config: ExportConfig,
+    paths: PathsOf | None = None,
     device: str = "auto",
 ) -> DeployedDetector:
     """Fit the slots of a pipeline and set the threshold.
@@ -45,6 +48,7 @@ def make_detector(
         normaliser: Normaliser and settings.
         calibration: Its calibrator, fitted.
         config: How the threshold is set, and how large the detector may be.
+        paths: Image files of ids of the split train, if that is known.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
@@ -70,9 +74,10 @@ def make_detector(
             f"{config.max_gib:g}; raise it, or choose a method that keeps less."
         )
     try:
-        return with_threshold_of(fitted, plain, split, config.tpr)
+        found = with_threshold_of(fitted, plain, split, config.tpr)
     except NoRowsLeftError as error:
         raise NoDetectorError(str(error)) from None
+    return with_training_images(found, plain, config.examples, paths)
 
 
 def _bytes(tensor: Tensor) -> int:

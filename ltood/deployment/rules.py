@@ -108,6 +108,11 @@ class RateRule(Rule):
             return self.fitted.thresholds(self.levels)
         return self.levels.new_tensor([self.fitted.threshold(float(self.levels))])
 
+    @property
+    def threshold(self) -> float | None:
+        """Largest score that counts as ID; None where there is not one for all rows."""
+        return float(self._thresholds) if len(self.levels) == 1 and not self.is_joint else None
+
     def cutoff(self, counts: Mapping[float, int]) -> float:
         """Largest p-value of a call that is OOD, given how many rows have each; 0 for none."""
         assert self.fdr is not None

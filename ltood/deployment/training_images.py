@@ -7,8 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
+from ltood.deployment.config import DEFAULT_EXAMPLES
 from ltood.deployment.detector import DeployedDetector
-from ltood.deployment.examples import DEFAULT_EXAMPLES, PathsOf, choose_examples, gather_examples
+from ltood.deployment.examples import PathsOf, choose_examples, gather_examples
 from ltood.runtime.console import progress
 from ltood.scoring.session import ScoringSession
 

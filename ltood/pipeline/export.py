@@ -4,10 +4,11 @@ Where no detector can be made of them, its description says why, and scores and 
 are. The fitted calibrator is the one of the calibrate stage.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ltood.pipeline._features import features
-from ltood.pipeline._shell import CALIBRATION, CHECKPOINT, DETECTOR, Params, stage
+from ltood.pipeline._shell import CALIBRATION, CHECKPOINT, DETECTOR, PREPARED, Params, stage
 
 if TYPE_CHECKING:
     from ltood.deployment.config import ExportConfig
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @stage("export")
 def run(params: Params) -> None:
-    """Read features, calibration and checkpoint, write the detector."""
+    """Read features, calibration, checkpoint and paths of images, write the detector."""
     from ltood.deployment.config import ExportConfig
     from ltood.deployment.sidecar import save_absence
     from ltood.runtime.console import log
@@ -46,6 +47,7 @@ def _export(params: Params, config: "ExportConfig") -> str:
     from ltood.deployment.files import save_detector
     from ltood.deployment.packing import make_detector, network_of
     from ltood.deployment.wording import threshold_words
+    from ltood.exports.paths import PreparedPaths
     from ltood.store.fitted import read_fitted
 
     method, normaliser = params.chosen("method"), params.chosen("normaliser")
@@ -55,6 +57,7 @@ def _export(params: Params, config: "ExportConfig") -> str:
         EntrySpec(normaliser.name, normaliser.settings),
         read_fitted(CALIBRATION),
         config,
+        partial(PreparedPaths(PREPARED).named, "train"),
         params.device,
     )
     network = network_of(detector, CHECKPOINT)

@@ -39,11 +39,16 @@ def judge_images(ltood, tmp_path):
     images = make_image_samples(tmp_path)
     (images.folder / "z.png").write_text("broken")
     save_detector(tmp_path / "d.safetensors", images.detector)
-    arguments = ("predict", tmp_path / "d.json", images.folder, "--checkpoint", images.checkpoint)
+    network = ("--checkpoint", images.checkpoint, "--device", "cpu")
 
     def run(*options, code=0):
-        return ltood(*arguments, "--device", "cpu", *options, code=code)
+        return ltood("predict", tmp_path / "d.json", images.folder, *network, *options, code=code)
 
+    def watch(*options, code=0):
+        folder = ("--watch", images.folder)
+        return ltood("predict", tmp_path / "d.json", *folder, *network, *options, code=code)
+
+    run.watch = watch
     return run
 
 
@@ -199,3 +204,65 @@ def test_promises_that_are_refused(ltood, detector, folder, options, key):
     run = ltood("predict", detector, folder / "test.npz", *options, code=1)
     assert run.stdout == ""
     assert key in run.stderr
+
+
+def test_a_folder_that_fills(judge_images, ltood, tmp_path):
+    out = tmp_path / "rows.csv"
+    watched = judge_images.watch("--out", out, "--until-idle", 0, "--poll", 0.01, code=4)
+    assert "4 inputs: " in watched.stderr
+    with out.open(newline="") as file:
+        rows = [row["path"].rpartition("/")[2] for row in csv.DictReader(file)]
+    assert sorted(rows) == ["0.png", "1.png", "2.png", "z.png"]
+    again = judge_images.watch("--out", out, "--until-idle", 0, "--poll", 0.01)
+    assert "0 inputs: " in again.stderr
+    shown = judge_images.watch("--until-idle", 0, "--poll", 0.01, "--format", "jsonl", code=4)
+    assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 4
+
+
+def test_a_stream_is_compared_from_where_it_stopped(judge_images, tmp_path):
+    options = ("--out", tmp_path / "rows.jsonl", "--until-idle", 0, "--poll", 0.01)
+    drift = ("--reference-out", tmp_path / "drift.json")
+    for code in (4, 0):
+        judge_images.watch(*options, *drift, code=code)
+        found = json.loads((tmp_path / "drift.json").read_text())
+        assert (found["rows"], found["not_judged"]) == (3, 1)
+        assert found["p_value"] == found["stream"]["p_value"]
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (("--out", "a.parquet"), "parquet"),
+        (("--fdr", 0.2), "fdr"),
+        (("--poll", 0), "--poll"),
+        (("--until-idle", -1), "--until-idle"),
+    ],
+)
+def test_watches_that_are_refused(judge_images, options, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert key in judge_images.watch(*options, code=1).stderr
+
+
+def test_inputs_or_a_folder_to_watch(ltood, detector, folder, tmp_path):
+    assert "--watch" in ltood("predict", detector, code=2).stderr
+    ltood("predict", detector, folder / "test.npz", "--watch", tmp_path, code=1)
+    ltood("predict", detector, folder / "test.npz", "--until-idle", 1, code=1)
+
+
+def test_drift_has_a_line_a_file_and_an_exit_code(ltood, detector, folder, tmp_path):
+    out = tmp_path / "drift.json"
+    calm = ("predict", detector, folder / "test.npz", "--reference")
+    assert "no drift seen: p = " in ltood(*calm, "--fail-on", "drift").stderr
+    far = ("predict", detector, folder / "ood_far.npz", "--fail-on", "drift")
+    run = ltood(*far, "--reference-out", out, code=5)
+    assert "drift: p = " in run.stderr
+    found = json.loads(out.read_text())
+    assert found["drift"]
+    assert found["rows"] == 50
+    assert found["reference"]["rows"] == 30
+    # The same rows are like themselves.
+    rows = tmp_path / "rows.csv"
+    ltood("predict", detector, folder / "ood_far.npz", "--out", rows)
+    ltood(*far, "--reference-from", rows)
+    ltood(*far, code=1)
+    ltood(*calm, "--drift-level", 0, code=1)
