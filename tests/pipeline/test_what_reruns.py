@@ -157,6 +157,8 @@ CODE = [
     ("ltood/sweeping/searching.py", set()),
     ("ltood/deployment/detector.py", {"export"}),
     ("ltood/exports/parquet.py", set()),
+    ("ltood/serving/judge.py", set()),
+    ("ltood/runs/comparing.py", set()),
     ("ltood/sharing/pushing.py", set()),
     ("ltood/tables/scheduling.py", set()),
     ("ltood/boards/record.py", set()),
