@@ -143,7 +143,8 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Drawing:
             axes.add_patch(Rectangle(place, 1, 1, facecolor=role, alpha=share, linewidth=0))
             if size <= _WITH_SHARES and share >= 0.005:
                 words = f"{100 * share:.0f}"
-                axes.text(column, row, words, ha="center", va="center", fontsize=6.5)
+                ink = "white" if share > 0.6 else ROLES["ink"]
+                axes.text(column, row, words, ha="center", va="center", fontsize=6.5, color=ink)
         axes.set_xlim(-0.5, size - 0.5)
         axes.set_ylim(size - 0.5, -0.5)
         axes.set_aspect("equal")

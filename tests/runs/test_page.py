@@ -12,6 +12,7 @@ from ltood.runs.comparing import compare_runs
 from ltood.runs.figures import chosen
 from ltood.runs.page import content_of, figures_of, render, write_page
 from ltood.runs.sheets import sheets_of
+from tests.browser import BROWSER, dom
 from tests.reporting.report_samples import NASTY, Elements
 from tests.runs.run_samples import write_scores
 
@@ -76,3 +77,17 @@ def test_figures_are_chosen_by_name_or_by_kind(found):
     drawings = figures_of(found)
     assert list(chosen(drawings, ["roc"])) == [f"roc-{name}" for name in found.sets]
     assert list(chosen(drawings, ["leaderboard"])) == ["leaderboard"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+def test_tables_sort_and_filter_in_a_browser(page, tmp_path):
+    # A click as a reader makes it; the page's own policy would forbid a script of the test.
+    click = (
+        "<script>document.querySelector('#summary thead th:nth-child(2) button').click()</script>"
+    )
+    open_page = re.sub(r"<meta http-equiv[^>]*>", "", page).replace("</body>", f"{click}</body>")
+    (tmp_path / "page.html").write_text(open_page, encoding="utf-8")
+    elements = Elements(dom(tmp_path / "page.html", tmp_path / "profile"))
+    sorted_by = [head for head in elements.all("th") if "aria-sort" in head]
+    assert [head["aria-sort"] for head in sorted_by] == ["descending"]
+    assert all("hidden" not in form for form in elements.all("form"))
