@@ -85,7 +85,7 @@ class Drift:
         low, high = self.interval
         promised = "" if self.promised is None else f" where {self.promised:.3g} was promised"
         when = " at any time" if self.p_stream is not None else ""
-        row = f" since about row {self.alarm_row:,}" if self.alarm_row else ""
+        row = f" (clearest at row {self.alarm_row:,})" if self.alarm_row else ""
         towards = f", scores {'higher' if self.gap > 0 else 'lower'}" if self.is_drift else ""
         return (
             f"{'drift' + row if self.is_drift else 'no drift seen'}: p = {self.p_value:.2g}{when} "
