@@ -11,7 +11,8 @@ from tests.pipeline.workspace import AFTER_EXTRACT, AFTER_SCORE, STAGES, Workspa
 pytestmark = pytest.mark.slow
 
 COMPARE = ["compare", "report"]
-AFTER_SCORE_AND_COMPARE = ["score", "normalise", "evaluate", *COMPARE]
+AFTER_NORMALISE = ["export", "evaluate", "compare", "examples", "report"]
+AFTER_SCORE_AND_COMPARE = ["score", "normalise", *AFTER_NORMALISE]
 
 
 def one_epoch(content: dict[str, Any]) -> None:
@@ -55,7 +56,7 @@ CHANGES = [
     (["method=mahalanobis"], []),
     (["method=knn", "methods.knn.k=5"], AFTER_SCORE_AND_COMPARE),
     (["methods.knn.k=7"], AFTER_SCORE_AND_COMPARE),
-    (["method=mahalanobis", "normaliser=imood"], ["normalise", "evaluate", *COMPARE]),
+    (["method=mahalanobis", "normaliser=imood"], ["normalise", *AFTER_NORMALISE]),
     (["normaliser=none", "calibrator=patt"], ["calibrate", *AFTER_SCORE_AND_COMPARE]),
     (["calibrator=none", "recipe=logit_adjustment"], ["train", "extract", *AFTER_EXTRACT]),
     # All is restored, but no report has shown this method beside a leaderboard with k = 7.

@@ -17,7 +17,7 @@ STAGES = ["prepare", "train", "extract", "adapt", "visualise", "calibrate", "sco
           "export", "evaluate", "compare", "examples", "report"]  # fmt: skip
 AFTER_EXTRACT = STAGES[STAGES.index("adapt") :]
 #: The leaderboard shows every compared method anyway.
-AFTER_SCORE = ["score", "normalise", "evaluate", "examples", "report"]
+AFTER_SCORE = ["score", "normalise", "export", "evaluate", "examples", "report"]
 
 
 def draw(path: Path, seed: int) -> None:
