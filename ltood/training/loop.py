@@ -57,7 +57,7 @@ class Run:
     ) -> None:
         """Move everything to the device and build the optimiser."""
         self.plan, self.config, self.device = plan, plan.training, device
-        self.ranks = ranks or Ranks()
+        self.ranks, self.class_names = ranks or Ranks(), data.class_names
         on_gpu = device.type == "cuda"
         last = on_gpu if self.config.channels_last is None else self.config.channels_last
         self.layout = torch.channels_last if last else torch.contiguous_format
