@@ -6,6 +6,7 @@ from ltood.pipeline._shell import (
     CHECKPOINT,
     EXAMPLES,
     FINAL_SCORES,
+    HEAD,
     LEADERBOARD,
     METRICS,
     REGIONS,
@@ -46,15 +47,18 @@ def run(params: Params) -> None:
         pieces=Pieces(
             regions=read_regions(REGIONS),
             examples=read_examples(EXAMPLES),
-            history=read_history(_text(CHECKPOINT / "history.csv")),
+            history=read_history(_text(CHECKPOINT / "history.csv") or _text(HEAD / "history.csv")),
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
         ),
     )
-    log(f"wrote {REPORT}")
+    log(
+        f"wrote {REPORT}; open it in a browser. `dvc exp run -S method=NAME` tries another method "
+        "(`ltood list`), `git commit` keeps this run."
+    )
 
 
 def _text(path: Path) -> str:
-    """Text of a file; empty where a network was not trained here."""
+    """Text of a file; empty where neither a network nor a head was learned here."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
