@@ -20,7 +20,7 @@ def count_outliers(run: Run) -> None:
     run.recipe.take_outlier_counts(counts)
     log(
         f"of {counts.sum():,} outliers the network takes {counts.max() / counts.sum():.0%} for "
-        f"{run.class_names[counts.argmax()]!r}, the most for one class."
+        f"{run.class_names[int(counts.argmax())]!r}, the most for one class."
     )
 
 
