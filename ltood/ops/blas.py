@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.errors import DataError
+from ltood.ops.graphs import is_written
 
 
 def add_gram(scatter: Tensor, rows: Tensor) -> None:
@@ -50,7 +51,7 @@ def times_upper(rows: Tensor, upper: Tensor, *, overwrite: bool = False) -> Tens
             f"rows have {rows.shape[1]} columns but the learned map takes {len(upper)}; fit and "
             "score rows of the same network."
         )
-    if rows.is_cuda or rows.requires_grad or upper.requires_grad:
+    if rows.is_cuda or rows.requires_grad or upper.requires_grad or is_written():
         return rows @ upper
     from scipy.linalg.blas import dtrmm
 

@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from ltood.core.batches import FeatureBatch, Features
 from ltood.core.entry import C
 from ltood.core.slots import ManyScores, Method
+from ltood.ops.graphs import is_written
 from ltood.ops.lengths import unit
 
 #: Query rows and bank rows of one block of products (32 MiB).
@@ -221,8 +222,11 @@ class Cosines:
         start = columns.start
         for few in torch.split(similarity, PART_ROWS, dim=1):
             part = slice(start, start + few.shape[1])
-            products = self._queries.scratch(few.numel()).view(few.shape)
-            yield part, torch.add(few, self._own[rows], out=products).add_(self._others[part])
+            if is_written():
+                yield part, few + self._own[rows] + self._others[part]
+            else:
+                products = self._queries.scratch(few.numel()).view(few.shape)
+                yield part, torch.add(few, self._own[rows], out=products).add_(self._others[part])
             start = part.stop
 
 
@@ -256,7 +260,10 @@ def similarities(
         for first in range(0, len(queries), QUERY_ROWS):
             block = pad(queries[first : first + QUERY_ROWS] - centre, (0, 1), value=1)
             found = space[: len(block) * len(part)].view(len(block), len(part))
-            torch.mm(block, part.T, out=found)
+            if is_written():
+                found = block @ part.T
+            else:
+                torch.mm(block, part.T, out=found)
             rows, columns = slice(first, first + len(block)), slice(start, start + len(part))
             yield rows, columns, found
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from ltood.core.batches import Features, FeatureSource, Labels
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
+from ltood.ops.graphs import is_written
 
 #: Most training activations that are kept and sorted for exact percentiles (256 MiB).
 EXACT_VALUES = 2**26
@@ -216,7 +217,7 @@ def _sorted(values: Tensor) -> Tensor:
 
 def rows_sorted(rows: Tensor) -> Tensor:
     """Each row of [R, D] in ascending order, in new memory."""
-    if rows.device.type == "cpu":
+    if rows.device.type == "cpu" and not is_written():
         # As above; faster than torch's selection of a single rank, too.
         return torch.from_numpy(np.sort(rows.numpy(), axis=1))
     return rows.sort(dim=1).values
