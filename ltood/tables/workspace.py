@@ -61,7 +61,9 @@ def prepare(root: Path, table: str, cell: Cell) -> Path:
     config = f"[cache]\n    dir = {cache_of(root)}\n"
     write_atomically(folder / ".dvc" / "config.local", config.encode())
     params = folder / "params.yaml"
-    write_atomically(params, with_settings(params, cell.params).encode())
+    # A cell is a number of a table; nobody deploys it.
+    settings = {**cell.params, "export": {"enabled": False}}
+    write_atomically(params, with_settings(params, settings).encode())
     return folder
 
 
