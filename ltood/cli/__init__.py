@@ -14,6 +14,7 @@ from ltood.cli import (
     evaluate,
     export,
     export_detector,
+    export_onnx,
     figure,
     import_features,
     init,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("import")(import_features.import_features)
 app.command("export")(export.export)
 app.command("export-detector")(export_detector.export_detector)
+app.command("export-onnx")(export_onnx.export_onnx)
 app.command("push")(push.push)
 app.command("pull")(pull.pull)
 app.command("predict")(predict.predict)

@@ -139,6 +139,17 @@ class DeployedDetector:
             parts = [self._scores(batch) for batch in batches]
         return torch.cat(parts)
 
+    def logits(self, features: Rows) -> Tensor:
+        """Logits of the classes after calibration, [N, C] float32; see `score`.
+
+        Raises:
+            DataError: If a shape is wrong or a row holds NaN or infinity.
+        """
+        with torch.inference_mode():
+            rows = finite(shaped(features, self.head.dim), "features", self.device, 0)
+            batch = calibrated(FeatureBatch({"features": rows}), self.calibrator, self.head)
+            return batch.logits
+
     def predict(self, features: Rows, *, local: Rows | None = None) -> Predictions:
         """Scores, verdicts, classes and nearest training classes; see `score`.
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.errors import DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.deployment.detector import DeployedDetector
 from ltood.images.decoding import Geometry, as_image, decode_image, open_image
 from ltood.networks.backbone import Backbone, ImageSpec
@@ -35,7 +35,13 @@ _HEAD_TOLERANCE = 1e-3
 
 
 class Embedder:
-    """The detector's backbone, turning images into the features it was fitted on."""
+    """The detector's backbone, turning images into the features it was fitted on.
+
+    Attributes:
+        backbone: The network.
+        precision: Number format of its products.
+        dtype: Number format in which features were stored.
+    """
 
     def __init__(
         self,
@@ -57,8 +63,8 @@ class Embedder:
             from_files: Whether the training images were image files.
             prepared: How those were brought to one size while preparing; None if they were not.
         """
-        self._backbone, self._device = backbone, device
-        self._precision, self._dtype = precision, dtype
+        self.backbone, self._device = backbone, device
+        self.precision, self.dtype = precision, dtype
         self._from_files, self._prepared = from_files, prepared
 
     @classmethod
@@ -118,13 +124,38 @@ class Embedder:
     @property
     def spec(self) -> ImageSpec:
         """Required form of the images."""
-        return self._backbone.images
+        return self.backbone.images
 
     @property
     def geometry(self) -> Geometry | None:
         """Resizing to the size of the backbone; None to use that of its images."""
-        backbone = self._backbone
+        backbone = self.backbone
         return backbone.geometry if backbone.fixed_size or not backbone.images.height else None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images as the backbone is fed them.
+
+        Raises:
+            ConfigError: If it takes images of any size.
+        """
+        height, width = (self.spec.height, self.spec.width)
+        if self.geometry is not None:
+            height, width = self.geometry.size
+        if not height or not width:
+            raise ConfigError(
+                f"backbone {self.backbone.entry_name} takes images of any size, and one size is "
+                "needed; set datasets.<name>.size and run the pipeline again."
+            )
+        return height, width, self.spec.channels
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """How an upright RGB or grey image is brought to that size, as plain values in order."""
+        geometries = [step for step in (self._prepared, self.geometry) if step is not None]
+        if geometries:
+            return [json.loads(json.dumps(step.describe())) for step in geometries]
+        return [{"mode": "fit", "size": list(self.input_shape[:2]), "interpolation": "bilinear"}]
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Pixels of one image file as the backbone is fed them, [H, W, C] uint8.
@@ -162,11 +193,11 @@ class Embedder:
             deterministic(self._device),
             torch.inference_mode(),
             no_tf32(),
-            autocast(self._device, self._precision),
+            autocast(self._device, self.precision),
         ):
-            pooled, local = self._backbone.embed(scaled)
+            pooled, local = self.backbone.embed(scaled)
         # Rounded as the stored features were, so that equal images get equal scores.
-        pooled = pooled.float().to(self._dtype).float()
+        pooled = pooled.float().to(self.dtype).float()
         return pooled, None if local is None else local.half().float()
 
 

@@ -44,10 +44,12 @@ def _export(params: Params, config: "ExportConfig") -> str:
         NoDetectorError: If none can be made.
     """
     from ltood.core.building import EntrySpec
-    from ltood.deployment.files import save_detector
+    from ltood.deployment.files import network_folder, save_detector
+    from ltood.deployment.opening import open_detector
     from ltood.deployment.packing import make_detector, network_of
     from ltood.deployment.wording import threshold_words
     from ltood.exports.paths import PreparedPaths
+    from ltood.runtime.files import write_atomically
     from ltood.store.fitted import read_fitted
 
     method, normaliser = params.chosen("method"), params.chosen("normaliser")
@@ -67,4 +69,10 @@ def _export(params: Params, config: "ExportConfig") -> str:
         overwrite=True,
         network=network if config.checkpoint == "include" else {},
     )
+    if config.onnx:
+        from ltood.deployment.onnx_file import to_onnx
+
+        opened = open_detector(DETECTOR, CHECKPOINT, "cpu")
+        written = to_onnx(opened.detector, opened.network)
+        write_atomically(network_folder(DETECTOR) / "detector.onnx", written.content)
     return f"wrote {DETECTOR}: {threshold_words(detector.description['threshold'])}"

@@ -19,6 +19,11 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "arrow": {"pyarrow": "pyarrow"},
     "serve": {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"},
     "live": {"dvclive": "DVCLive"},
+    "onnx": {
+        "onnx": "ONNX",
+        "onnxruntime": "ONNX Runtime",
+        "onnxscript": "ONNX Script",
+    },
     "slurm": {"submitit": "submitit"},
 }
 

@@ -59,9 +59,10 @@ class ImageSamples:
         return dataclasses.replace(self.detector, description={**description, "provenance": merged})
 
 
-def make_image_samples(root: Path) -> ImageSamples:
+def make_image_samples(root: Path, seed: int = 0) -> ImageSamples:
     """A backbone with random weights, a detector on its features, and images as files."""
-    torch.manual_seed(0)
+    root.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
     backbone = build_backbone("cifar_resnet", BACKBONE, SPEC).eval()
     (root / "checkpoint").mkdir()
     content = {"backbone": {"name": "cifar_resnet", "settings": BACKBONE}}

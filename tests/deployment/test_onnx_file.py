@@ -1,0 +1,119 @@
+"""Network and detector as one ONNX file: it agrees with PyTorch, and says what it holds."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltood.core.errors import ConfigError, DataError
+from ltood.deployment import onnx_file
+from ltood.deployment.images import Embedder
+from ltood.deployment.onnx_file import sample_images, to_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "deploy.md"
+(PROGRAM,) = re.findall(r"```python\n(import json.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def network(samples):
+    return Embedder.open(samples.checkpoint, samples.detector)
+
+
+@pytest.fixture(scope="module")
+def written(samples, network):
+    return to_onnx(samples.detector, network)
+
+
+def run(content, images):
+    session = onnxruntime.InferenceSession(content)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 24])
+def test_it_agrees_with_the_detector_for_any_number_of_rows(samples, network, written, rows):
+    images = samples.images[:rows]
+    found = run(written.content, images)
+    features, _ = network.features(images)
+    said = samples.detector.predict(features)
+    assert np.abs(found["features"] - features.numpy()).max() < 1e-4
+    assert np.abs(found["score"] - said.scores.numpy()).max() < 1e-4
+    assert found["class"].tolist() == said.classes.tolist()
+    sure = np.abs(said.scores.numpy() - samples.detector.threshold) > 1e-4
+    assert (found["is_ood"] == said.is_ood.numpy())[sure].all()
+    assert written.reason is None
+    assert written.difference < onnx_file.TOLERANCE
+
+
+def test_it_holds_no_path_and_no_code(written):
+    assert b"/ltood/" not in written.content
+    assert b".py" not in written.content
+
+
+def test_a_program_without_ltood_judges_a_picture(samples, written, tmp_path):
+    """The program of the page on deployment."""
+    (tmp_path / "detector.onnx").write_bytes(written.content)
+    (tmp_path / "judge.py").write_text(PROGRAM)
+    Image.fromarray(samples.images[5]).save(tmp_path / "a photo.png")
+    command = [sys.executable, "judge.py", "detector.onnx", "a photo.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    verdict, score, name = done.stdout.split()
+    found = run(written.content, samples.images[5:6])
+    assert float(score) == pytest.approx(float(found["score"][0]), abs=1e-5)
+    assert verdict == ("OOD" if found["is_ood"][0] else "ID")
+    assert name == samples.detector.class_names[int(found["class"][0])]
+
+
+def test_a_score_that_is_no_graph_is_left_out_and_said(samples, network):
+    middle = network.features(sample_images(8, 8, 3))[0][:, 0].median()
+
+    class Odd(type(samples.detector.method)):
+        def _score(self, batch):
+            first = batch.features[:, 0]
+            return first * 2 if first[0] > middle else first.cos()
+
+    found = to_onnx(dataclasses.replace(samples.detector, method=Odd()), network)
+    assert found.reason is not None
+    session = onnxruntime.InferenceSession(found.content)
+    assert [output.name for output in session.get_outputs()] == ["features", "logits", "class"]
+    assert session.get_modelmeta().custom_metadata_map["score"] == found.reason
+
+
+def test_a_row_that_would_go_another_way_has_no_score_and_is_ood(samples, network):
+    class Guarded(type(samples.detector.method)):
+        def _score(self, batch):
+            largest = batch.features.abs().amax()
+            return batch.features[:, 0] * (0.0 if largest > 1e6 else 1.0)
+
+    detector = dataclasses.replace(samples.detector, method=Guarded())
+    judge = onnx_file.Judge(network.backbone, network.dtype, detector)
+    features, _ = network.features(samples.images[:4])
+    judge.watch(features, None)
+    features = features.clone()
+    features[1, 0] = 2e6
+    score, is_ood = judge.judge(features, None)[-2:]
+    assert np.isnan(score.numpy()).tolist() == [False, True, False, False]
+    assert bool(is_ood[1])
+
+
+def test_a_model_that_differs_is_refused(samples, network, written):
+    head = dataclasses.replace(samples.detector.head, bias=samples.detector.head.bias + 0.01)
+    other = dataclasses.replace(samples.detector, head=head)
+    with pytest.raises(DataError, match="logits"):
+        onnx_file.compared(written.content, other, network, samples.images)
+    stricter = dataclasses.replace(samples.detector, threshold=-1e9)
+    with pytest.raises(DataError, match="is_ood"):
+        onnx_file.compared(written.content, stricter, network, samples.images)
+
+
+def test_features_of_another_precision_are_refused(samples, network):
+    other = Embedder(network.backbone, samples.detector.device, "bfloat16", network.dtype)
+    with pytest.raises(ConfigError, match=r"extraction\.amp"):
+        to_onnx(samples.detector, other)
