@@ -33,7 +33,7 @@ from ltood.core.slots import Method
 EXTRAS = ("gram",)
 
 _SUMS = "gram/sums"
-#: Limits nearer to 0 are no unit to measure in.
+#: Limits nearer to 0 cannot serve as a unit.
 _SMALLEST = 1e-6
 #: Added to the mean deviation of a layer, as in the authors' code.
 _UNIT = 1e-7

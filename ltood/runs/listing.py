@@ -71,7 +71,7 @@ def listed(root: Path, by: Sequence[str] = (), sort: str | None = None) -> list[
         sort: Key of `FIGURES` that orders the lines, best first.
 
     Raises:
-        ConfigError: If `sort` is no such key, or no run has a setting of `by`.
+        ConfigError: If there is no key `sort`, or no run has a setting of `by`.
     """
     if sort is not None and sort not in FIGURES:
         raise ConfigError(f"--sort is {quoted(sort)}; use {', '.join(FIGURES)}.")

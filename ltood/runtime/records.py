@@ -41,7 +41,7 @@ class Clock:
         return cls(time.perf_counter())
 
     def note(self, folder: Path, result: Path) -> None:
-        """Record the making of a result unless it is known already; a failure is no failure.
+        """Record the making of a result unless it is known already; failures are passed over.
 
         Args:
             folder: Where the records of this kind of result lie.

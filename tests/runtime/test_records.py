@@ -10,7 +10,7 @@ from ltood.runtime.records import Clock, git_state, machine, record_of
 
 @pytest.fixture
 def result(tmp_path, monkeypatch):
-    """A result in a folder that is no repository."""
+    """A result in a folder outside of a repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     path = tmp_path / "result.json"
