@@ -51,8 +51,15 @@ def settings_of(
             }
         },
         "backbones": {"timm_model": own},
+        "report": {"images": _name_of(pictures.resolve())},
         "recipes": {"linear_probe": dict(PROBE)},
     }
+
+
+def _name_of(pictures: Path) -> str | None:
+    """What the pictures are called: the name of their folder; None where they have none."""
+    folder = pictures if pictures.is_dir() else pictures.parent
+    return folder.name.strip() or None
 
 
 def _ood_set(given: str, pictures: Path) -> str:

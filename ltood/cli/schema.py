@@ -40,6 +40,7 @@ def params_schema() -> dict[str, Any]:
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
+    from ltood.reporting.config import ReportConfig
     from ltood.store.pooled import PoolingConfig
     from ltood.training.plan import TrainingConfig
 
@@ -63,6 +64,7 @@ def params_schema() -> dict[str, Any]:
         "negatives": section_schema(NegativesConfig, "Settings of negative labels of a text head."),
         "pooling": section_schema(PoolingConfig, "How the last feature map becomes features."),
         "export": section_schema(ExportConfig, "Settings of the detector for new images."),
+        "report": section_schema(ReportConfig, "Settings of the report."),
         "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
     entries = {package: _entries(package) for package in PACKAGES}

@@ -68,6 +68,7 @@ def check(params: Params) -> None:
     from ltood.evaluation.config import EvaluationConfig
     from ltood.extraction.config import ExtractionConfig
     from ltood.negatives.settings import NegativesConfig
+    from ltood.reporting.config import ReportConfig
     from ltood.reporting.write import check_packages
     from ltood.store.pooled import PoolingConfig
     from ltood.training.plan import TrainingConfig
@@ -79,6 +80,7 @@ def check(params: Params) -> None:
     params.section("negatives", NegativesConfig)
     params.section("pooling", PoolingConfig)
     params.section("export", ExportConfig)
+    params.section("report", ReportConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
         params.entry(package, name)

@@ -24,6 +24,7 @@ def run(params: Params) -> None:
     from ltood.evaluation.config import EvaluationConfig
     from ltood.evaluation.intervals import uncertainty
     from ltood.evaluation.measures import Evaluation
+    from ltood.reporting.config import ReportConfig
     from ltood.reporting.content import Pieces
     from ltood.reporting.inputs import read_leaderboard, read_metrics
     from ltood.reporting.training import read_history
@@ -49,6 +50,7 @@ def run(params: Params) -> None:
             examples=read_examples(EXAMPLES),
             history=read_history(_text(CHECKPOINT / "history.csv") or _text(HEAD / "history.csv")),
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
+            images=params.section("report", ReportConfig).images,
         ),
     )
     log(

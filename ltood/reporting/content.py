@@ -3,12 +3,13 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import DataError
 from ltood.evaluation.measures import Evaluation
+from ltood.metrics import Metric
 from ltood.reporting import panels, tables
 from ltood.reporting.cautions import cautions
 from ltood.reporting.choice import ChoicePanel, choice_panel
@@ -20,6 +21,7 @@ from ltood.reporting.making import MakingPanel, making_panel
 from ltood.reporting.members import MembersPanel, members_panel
 from ltood.reporting.names import joint_title, title
 from ltood.reporting.training import Column, TrainingPanel, training_panel
+from ltood.reporting.wording import Count
 
 if TYPE_CHECKING:
     from ltood.store.examples import Examples
@@ -43,16 +45,20 @@ class Slot:
         name: Its name; None where the provenance does not record it.
         settings: Its settings.
         derived: Values it derived from data.
+        called: What its user calls it; None leaves that to `title`.
     """
 
     kind: str
     name: str | None
     settings: Mapping[str, Any]
     derived: Mapping[str, Any]
+    called: str | None = None
 
     @property
     def title(self) -> str:
         """What people say: a title, or the network of a backbone that has many."""
+        if self.called is not None:
+            return self.called
         own = title(self.kind, str(self.name))
         model, variant = (self.settings.get(key) for key in ("model", "variant"))
         if self.kind == "backbone" and isinstance(model, str):
@@ -87,12 +93,14 @@ class Pieces:
         examples: The clearest errors.
         history: Columns of the training's history by name.
         records: What was recorded of the making of each result.
+        images: What the images are called; None takes the title of their dataset.
     """
 
     regions: "RegionSheet | None" = None
     examples: "Examples | None" = None
     history: Mapping[str, Column] | None = None
     records: Mapping[str, Mapping[str, Any] | None] | None = None
+    images: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class Content:
     slots: list[Slot]
     tiles: list[tables.Tile]
     cautions: list[str]
+    set_columns: list[Metric | Count]
     set_rows: list[tables.Row]
     judged_rows: list[tables.Row]
     shifted_rows: list[tables.Row]
@@ -136,7 +145,7 @@ def build(
         DataError: If the scores lack a part, or a piece was made from other features.
     """
     attributes = evaluation.scores.attributes
-    chosen = slots(attributes)
+    chosen = slots(attributes, pieces.images)
     provenance = _attribute(attributes, "provenance")
     fingerprint = attributes.get("features_fingerprint")
     metrics = evaluation.metrics
@@ -156,6 +165,7 @@ def build(
         chosen,
         tables.tiles(metrics, intervals),
         cautions(metrics, table),
+        tables.set_columns(metrics),
         tables.set_rows(metrics, intervals),
         tables.judged_rows(metrics),
         tables.shifted_rows(metrics),
@@ -209,14 +219,19 @@ def _attribute(attributes: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 
     return attributes[key]
 
 
-def slots(attributes: Mapping[str, Any]) -> list[Slot]:
+def slots(attributes: Mapping[str, Any], images: str | None = None) -> list[Slot]:
     """Dataset, backbone and recipe as the provenance names them, then the three slots.
+
+    Args:
+        attributes: Of a score store.
+        images: What the images are called; None takes the title of their dataset.
 
     Raises:
         DataError: If the scores do not record one of the three slots.
     """
     provenance = _attribute(attributes, "provenance")
     found_slots = [_origin(kind, provenance) for kind in _ORIGINS]
+    found_slots[0] = replace(found_slots[0], called=images)
     for kind in ("calibrator", "method", "normaliser"):
         entry = _attribute(attributes, kind)
         found_slots.append(Slot(kind, entry["name"], entry["settings"], entry.get("in_use", {})))
@@ -238,7 +253,8 @@ def _origin(kind: str, provenance: Mapping[str, Any]) -> Slot:
 
 def _default_title(chosen: Sequence[Slot]) -> str:
     slots = {slot.kind: slot for slot in chosen}
-    where = f" on {slots['dataset'].title}" if slots["dataset"].name else ""
+    data = slots["dataset"]
+    where = f" on {data.title}" if data.name or data.called else ""
     return f"{joint_title({kind: slot.name for kind, slot in slots.items()})}{where}"
 
 

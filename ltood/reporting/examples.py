@@ -123,7 +123,7 @@ def _card(example: Example, group: ExampleGroup, names: Sequence[str]) -> Card:
     return Card(
         _shown(example.picture, own, f"{own}, taken for {prediction}"),
         prediction,
-        f"{example.score:.4g}",
+        f"{example.score:#.4g}".rstrip("."),
         f"{100 * example.share:.1f}",
         [
             (

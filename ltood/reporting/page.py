@@ -1,6 +1,6 @@
 """From content to HTML, by the template in this folder, with everything escaped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -25,8 +25,6 @@ _TEMPLATES = (
     "examples.html.jinja",
     "learning.html.jinja",
 )
-#: Columns of the table per OOD set.
-_COLUMNS: tuple[Metric | wording.Count, ...] = (*METRICS.values(), *wording.COUNTS)
 
 
 def render(content: "Content") -> str:
@@ -43,8 +41,8 @@ def render(content: "Content") -> str:
             judged=JUDGED,
             accuracies=ACCURACIES,
             papers=COLUMNS.values(),
-            columns=_COLUMNS,
-            column_groups=_column_groups(),
+            columns=content.set_columns,
+            column_groups=_column_groups(content.set_columns),
             policy=policy(text, images=bool(content.regions or content.examples)),
             script=text,
             style=style(),
@@ -85,9 +83,9 @@ def _breakable(name: str) -> "Markup":
     return escape(name).replace("_", "_" + Markup("<wbr>"))
 
 
-def _column_groups() -> list[tuple[str, int]]:
+def _column_groups(columns: Sequence[Metric | wording.Count]) -> list[tuple[str, int]]:
     """Headings over neighbouring columns with the number of columns below each."""
     groups: dict[str, int] = {}
-    for column in _COLUMNS:
+    for column in columns:
         groups[column.group] = groups.get(column.group, 0) + 1
     return list(groups.items())

@@ -8,8 +8,8 @@ from typing import Any
 from ltood.core.errors import DataError
 from ltood.core.prior import GROUPS
 from ltood.evaluation.tables import means_below
-from ltood.metrics import JUDGED, METRICS
-from ltood.reporting.wording import ACCURACY_TILES, COUNTS, TILES
+from ltood.metrics import JUDGED, METRICS, Metric
+from ltood.reporting.wording import ACCURACY_TILES, COUNTS, RELABELLED, TILES, Count
 
 ABSENT = "–"  # noqa: RUF001 - an en dash is what a table shows for "no value"
 
@@ -133,8 +133,14 @@ def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> li
     return made
 
 
+def set_columns(metrics: Mapping[str, Any]) -> list[Metric | Count]:
+    """Columns of the table per OOD set; relabelled images where a set has any."""
+    some = any(values[RELABELLED] for values in metrics["ood"].values())
+    return [*METRICS.values(), *(count for count in COUNTS if some or count.key != RELABELLED)]
+
+
 def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> list[Row]:
-    """One row per OOD set with all columns, then the means.
+    """One row per OOD set with the columns of `set_columns`, then the means.
 
     Raises:
         DataError: If a value is not a finite number.
@@ -147,14 +153,13 @@ def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) ->
         of_set = intervals if values is sets.get(name) else None
         spread = (intervals or {}).get("mean") if is_mean else _of_set(of_set, name)
         cells = []
-        for key in METRICS:
-            what = f"{key} of {name}"
-            rank = ranks[key].get(name, "") if values is sets.get(name) else ""
-            cells.append(Cell(percent(values[key], what), _interval(spread, key, what), rank))
-        for column in COUNTS:
-            count = values[column.key]
-            what = f"{column.key} of {name}"
-            cells.append(Cell(ABSENT if count is None else f"{_number(count, what):,.0f}"))
+        for key in (column.key for column in set_columns(metrics)):
+            value, what = values[key], f"{key} of {name}"
+            if key in METRICS:
+                rank = ranks[key].get(name, "") if values is sets.get(name) else ""
+                cells.append(Cell(percent(value, what), _interval(spread, key, what), rank))
+            else:
+                cells.append(Cell(ABSENT if value is None else f"{_number(value, what):,.0f}"))
         rows.append(_row(name, values, metrics, cells))
     return rows
 

@@ -28,11 +28,14 @@ class Count:
         return f"{self.group}, {self.title}"
 
 
+#: Count of images that few OOD sets have any of.
+RELABELLED = "num_relabelled"
+
 COUNTS = (
     Count("num_id", "ID", "ID images compared."),
     Count("num_ood", "OOD", "OOD images compared."),
     Count(
-        "num_relabelled",
+        RELABELLED,
         "relabelled",
         "Images of the OOD set that show an ID class (semantically coherent sets mark them); they "
         "count as ID and are included there.",
@@ -41,8 +44,8 @@ COUNTS = (
 
 TILES = (
     ("auroc", "Mean AUROC", "OOD above ID, for a random pair"),
-    ("fpr95_ood_pos", "FPR95, OOD positive", "ID flagged while 95 % of OOD are caught"),
-    ("fpr95_id_pos", "FPR95, ID positive", "OOD accepted while 95 % of ID are kept"),
+    ("fpr95_ood_pos", "Mean FPR95, OOD positive", "ID flagged while 95 % of OOD are caught"),
+    ("fpr95_id_pos", "Mean FPR95, ID positive", "OOD accepted while 95 % of ID are kept"),
     ("ap_out", "Mean AP, OOD positive", "precision of alarms over all recalls"),
 )
 

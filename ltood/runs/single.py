@@ -82,4 +82,4 @@ def _pieces(run: Run, pieces_of: PiecesOf | None, *, use_kept: bool) -> Pieces:
         found = Pieces(examples=kept)
     else:
         found = Pieces() if pieces_of is None else pieces_of(run.evaluation)
-    return replace(found, history=history_of(run))
+    return replace(found, history=history_of(run), images=run.images)

@@ -42,6 +42,7 @@ class Run:
         board: Its leaderboard.json, where there is one.
         history: Its course of training (history.csv), where there is one.
         examples: Folder of its clearest errors, where there is one.
+        images: What its images are called, where it says so.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Run:
     board: Path | None = None
     history: Path | None = None
     examples: Path | None = None
+    images: str | None = None
 
     @property
     def sets(self) -> list[str]:
@@ -195,7 +197,8 @@ class _Found:
         if self.scores is not None:
             found = _of_scores(name, self.words, self.date, ScoreStore.open(self.scores), groups)
             found = replace(found, history=self.history, examples=self.examples)
-            return [replace(found, board=self.board)]
+            images = self.settings.get("report.images")
+            return [replace(found, board=self.board, images=images)]
         if self.metrics is not None:
             metrics = read_bound(self.metrics, "evaluate")
             return [Run(name, self.words, self.date, self.settings, None, metrics)]

@@ -128,6 +128,7 @@ def test_pictures_get_a_frozen_network_and_a_head_of_their_own(ltood, own):
     assert chosen(folder, "training", "weights") == str(own / "net.pth")
     assert chosen(folder, "backbones", "timm_model", "pretrained") is False
     assert chosen(folder, "datasets", "folder", "root") == str(own / "my pictures")
+    assert chosen(folder, "report", "images") == "my pictures"
     assert chosen(folder, "datasets", "folder", "ood") == [
         f"other={own / 'other things'}#20", "strange", f"other_things={own / 'other things'}",
     ]  # fmt: skip

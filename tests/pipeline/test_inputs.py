@@ -54,6 +54,7 @@ def with_values(values: dict[str, object]) -> Params:
         ({"compare.methods": ["knm"]}, "Did you mean knn"),
         ({"compare.method": ["knn"]}, "'method'"),
         ({"compare.calibrators": []}, r"compare\.calibrators"),
+        ({"report.images": " "}, r"report\.images"),
     ],
 )
 def test_settings_of_every_stage_are_checked(values, words, monkeypatch):

@@ -224,6 +224,7 @@ PARAMETERS = [
     ({"normaliser": "imood"}, {"normalise", "export", "compare"}),
     ({"export.tpr": 0.9}, {"export"}),
     ({"export.checkpoint": "reference"}, {"export"}),
+    ({"report.images": "Mushrooms"}, {"report"}),
     ({"normalisers.imood.tau": 2.0}, set()),
     ({"compare.normalisers": "all"}, {"compare"}),
 ]

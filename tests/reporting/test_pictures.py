@@ -1,5 +1,6 @@
 """Examples, training, confused classes and the making of results on the page."""
 
+import html
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from ltood.core.errors import DataError
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting.confusion import MOST_CLASSES, confusion_panel, counted
-from ltood.reporting.content import Pieces
+from ltood.reporting.content import Pieces, slots
 from ltood.reporting.examples import examples_panel
 from ltood.reporting.making import duration, making_panel
 from ltood.reporting.training import read_history, training_panel
@@ -58,8 +59,8 @@ def test_examples_stand_in_the_page(evaluation, tmp_path):
     assert [image.get("class") for image in images] == ["small", None]
     assert NASTY not in page
     text = " ".join(" ".join(elements.texts).split())
-    assert "score 1.25; 87.5 % of ID images look more OOD" in text
-    assert "score 7.5; 25.0 % of OOD images look more ID" in text
+    assert "score 1.250; 87.5 % of ID images look more OOD" in text
+    assert "score 7.500; 25.0 % of OOD images look more ID" in text
     assert "c not <script>" in text  # The class itself, beside the one it is taken for.
     assert "; img-src data:" in page
     assert {"href": "#examples"} in elements.all("a")
@@ -186,3 +187,13 @@ def test_a_page_of_everything_is_small(evaluation, tmp_path):
     page = page_of(evaluation, tmp_path, examples=Examples(evaluation.fingerprint, groups))
     assert len(re.findall("<img", page)) == 15 * 8 * 4
     assert len(page.encode()) < 3 * 2**20
+
+
+def test_images_are_called_what_their_user_calls_them(evaluation, tmp_path):
+    page = page_of(evaluation, tmp_path, images=NASTY)
+    assert NASTY not in page
+    assert f"on {NASTY}</h1>" in html.unescape(page)
+    attributes = evaluation.scores.attributes
+    found = {slot.kind: slot.title for slot in slots(attributes, "Mushrooms")}
+    plain = {slot.kind: slot.title for slot in slots(attributes)}
+    assert {kind for kind in plain if plain[kind] != found[kind]} == {"dataset"}

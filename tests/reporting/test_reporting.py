@@ -389,7 +389,7 @@ def test_the_stage_needs_no_torch(workplace):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stderr == "wrote results/report.html\n"
+    assert run.stderr.startswith("wrote results/report.html;")
 
 
 def test_importing_it_loads_nothing_heavy():

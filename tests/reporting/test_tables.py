@@ -41,3 +41,12 @@ def test_what_is_not_a_finite_number_is_refused(value):
 
 def test_no_value_is_a_dash():
     assert tables.percent(None, "few") == tables.ABSENT
+
+
+def test_relabelled_images_have_a_column_where_there_are_any(metrics):
+    some = copy.deepcopy(metrics)
+    next(iter(some["ood"].values()))["num_relabelled"] = 3
+    for found, is_shown in ((metrics, False), (some, True)):
+        columns = tables.set_columns(found)
+        assert ("num_relabelled" in [column.key for column in columns]) == is_shown
+        assert {len(row.cells) for row in tables.set_rows(found, None)} == {len(columns)}
