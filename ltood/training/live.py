@@ -1,8 +1,8 @@
 """Curves of a training under way in the files of DVCLive; nothing is sent anywhere.
 
 The folder is written afresh whenever training starts or resumes, from the epochs that are done, so
-that a killed run leaves neither gaps nor steps that come twice. It is not an output of the stage and
-no result depends on it; what stays is `history.csv` of the checkpoint.
+that a killed run leaves neither gaps nor steps that come twice. It is not an output of the stage
+and no result depends on it; what stays is `history.csv` of the checkpoint.
 """
 
 import logging
