@@ -31,8 +31,9 @@ def new(
         typer.Option(help="Pictures of none of the classes: NAME=FOLDER. Repeat for several."),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Network of timm that turns pictures into features.")
-    ] = MODEL,
+        str | None,
+        typer.Option(help="Network of timm that turns pictures into features.", show_default=MODEL),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="File of its weights; left out, timm downloads them."),
@@ -55,8 +56,10 @@ def new(
             f"{folder} is not empty (it holds {', '.join(found[:3])}{', …' * (len(found) > 3)}); "
             "name a folder that does not exist yet."
         )
-    if pictures is None and (ood or weights):
-        raise ConfigError("--ood and --weights belong to --pictures; name your pictures too.")
+    if pictures is None and (ood or weights or model):
+        raise ConfigError(
+            "--ood, --model and --weights belong to --pictures; name your pictures too."
+        )
     settings = {} if pictures is None else settings_of(pictures, ood or [], model, weights)
     was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,9 +104,28 @@ def _fill(folder: Path, settings: Mapping[str, Any]) -> None:
     if settings:
         path = folder / "params.yaml"
         path.write_text(with_settings(path, settings), encoding="utf-8")
-    for name, file in (("README.md", "README.md"), (".gitignore", "gitignore")):
-        (folder / name).write_bytes((own / file).read_bytes())
+    readme = (own / "README.md").read_text(encoding="utf-8")
+    if settings:
+        readme = _for_pictures(readme, (own / "own_images.md").read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / ".gitignore").write_bytes((own / "gitignore").read_bytes())
     _run(folder, "git", "add", "--all")
+
+
+def _for_pictures(readme: str, section: str) -> str:
+    """README.md of a repository that starts from pictures; `section` says how they are read."""
+    changes = (
+        (
+            r"trains a small network on the\ndemo images that come with ltood;",
+            "learns a head for\nthe classes of your images on a network that stays as it is;",
+        ),
+        (r"(?s)## Your own images\n.*?(?=\n## )", section),
+    )
+    for pattern, text in changes:
+        found = re.search(pattern, readme)
+        assert found, f"README.md holds nothing like {pattern}"
+        readme = f"{readme[: found.start()]}{text}{readme[found.end() :]}"
+    return readme
 
 
 def _run(folder: Path, *command: str) -> None:

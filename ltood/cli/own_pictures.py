@@ -1,6 +1,7 @@
 """Settings of a new repository for pictures of one's own: a frozen network and a linear head."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,26 @@ PROBE: Mapping[str, Any] = {
 
 
 def settings_of(
-    pictures: Path, ood: Sequence[str], model: str, weights: Path | None
+    pictures: Path, ood: Sequence[str], model: str | None, weights: Path | None
 ) -> dict[str, Any]:
     """What params.yaml is to hold besides its defaults, with whole paths.
 
     Args:
         pictures: Folder of class folders, or a list of pictures.
         ood: OOD sets, each NAME=PATH, a path, or the name of a folder in `pictures`.
-        model: A model of timm.
+        model: A model of timm; None takes `MODEL`.
         weights: File of its weights; None asks timm for them.
 
     Raises:
+        ConfigError: If a name of an OOD set is unusable or comes twice.
         DataError: If something that is named does not exist.
     """
     _must_exist("--pictures", pictures)
     if weights is not None:
         _must_exist("--weights", weights)
-    own = {"model": model, "pretrained": weights is None}
+    own = {"model": model or MODEL, "pretrained": weights is None}
+    sets = [_ood_set(given, pictures) for given in ood]
+    _must_differ([each.partition("=")[0] for each in sets])
     return {
         "dataset": "folder",
         "backbone": "timm_model",
@@ -47,7 +51,7 @@ def settings_of(
         "datasets": {
             "folder": {
                 "root": str(pictures.resolve()),
-                "ood": [_ood_set(given, pictures) for given in ood],
+                "ood": sets,
             }
         },
         "backbones": {"timm_model": own},
@@ -64,16 +68,38 @@ def _name_of(pictures: Path) -> str | None:
 
 def _ood_set(given: str, pictures: Path) -> str:
     """An OOD set as the setting `ood` has it, with a whole path."""
+    from ltood.core.errors import ConfigError
+    from ltood.store.layout import OOD_PREFIX, may_name_split
+
     if (pictures / given).is_dir():
-        if re.fullmatch(r"\w+", given):
+        if may_name_split(f"{OOD_PREFIX}{given}"):
             return given
         given = str(pictures / given)
     name, is_named, path = given.partition("=")
     if not is_named:
-        name, path = re.sub(r"\W+", "_", Path(given).stem).strip("_") or "ood", given
+        name, path = _name_of(Path(given)), given
+    elif not may_name_split(f"{OOD_PREFIX}{name}"):
+        raise ConfigError(
+            f"--ood names a set {name!r}; take a name of letters, digits, - and _, such as "
+            f"{_name_of(Path(name))}, or give the folder alone."
+        )
     place, mark, rows = path.partition("#")
     _must_exist("--ood", Path(place))
     return f"{name}={Path(place).resolve()}{mark}{rows}"
+
+
+def _name_of(path: Path) -> str:
+    """Name of an OOD set after its folder or file, in letters that a split name may have."""
+    plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+    return re.sub(r"\W+", "_", plain).strip("_") or "ood"
+
+
+def _must_differ(names: Sequence[str]) -> None:
+    from ltood.core.errors import ConfigError
+
+    twice = [name for row, name in enumerate(names) if name in names[:row]]
+    if twice:
+        raise ConfigError(f"--ood names {twice[0]!r} twice; give each set its own name.")
 
 
 def _must_exist(option: str, path: Path) -> None:

@@ -40,7 +40,7 @@ from ltood.images.sources import WatchedFiles
 from ltood.runtime.console import log
 from ltood.runtime.workspace import locate
 from ltood.sets.catalogue import SETS, known_sets
-from ltood.store.layout import CSID_PREFIX, OOD_PREFIX, VAL_OOD_PREFIX
+from ltood.store.layout import CSID_PREFIX, OOD_PREFIX, VAL_OOD_PREFIX, may_name_split
 
 #: Separates a list from the folder that its paths start from.
 _ROOT_MARK = "@"
@@ -95,7 +95,8 @@ def outlier_sources(settings: OutlierSettings) -> dict[str, str]:
         settings: Items such as "svhn=data/svhn.npz", or bare names of known sets.
 
     Raises:
-        ConfigError: If an item has no name or no source, a name comes twice, or aux is empty.
+        ConfigError: If an item has no source or no usable name, a name comes twice, or aux is
+            empty.
     """
     sources: dict[str, str] = {}
     if settings.aux is not None:
@@ -109,6 +110,11 @@ def outlier_sources(settings: OutlierSettings) -> dict[str, str]:
         where = f"{settings.section}.{kind}"
         for item in getattr(settings, kind):
             name, source = _named(item, where)
+            if not may_name_split(f"{prefix}{name}"):
+                raise ConfigError(
+                    f"{where} names a set {name!r}; give it a name of letters, digits, - and _, "
+                    "the first a letter or digit."
+                )
             if f"{prefix}{name}" in sources:
                 raise ConfigError(f"{where} names {name!r} twice; give each set its own name.")
             sources[f"{prefix}{name}"] = source

@@ -199,13 +199,18 @@ class StoreSpec:
         return StoreSpec(splits, self.rows_per_chunk)
 
 
+def may_name_split(name: str) -> bool:
+    """Whether a name is one that a split may have."""
+    return _SPLIT_PATTERN.match(name) is not None
+
+
 def check_split_name(name: str) -> None:
     """Refuse a name that is not a valid split name.
 
     Raises:
         StoreError: With the rule.
     """
-    if not _SPLIT_PATTERN.match(name):
+    if not may_name_split(name):
         raise StoreError(f"{name!r} is not a valid split name: {SPLIT_RULE}.")
 
 

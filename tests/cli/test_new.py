@@ -136,6 +136,9 @@ def test_pictures_get_a_frozen_network_and_a_head_of_their_own(ltood, own):
         for name, section in chosen(folder, package).items():
             parse(section, load(package, name).Config, f"{package}.{name}")
     assert "# none, backbone" in (folder / "params.yaml").read_text()  # comments stay
+    readme = (folder / "README.md").read_text()
+    assert "demo images" not in readme
+    assert readme.count("## Your") == 1
 
 
 def test_without_weights_those_of_timm_are_taken(ltood, own):
@@ -154,8 +157,11 @@ def test_without_weights_those_of_timm_are_taken(ltood, own):
         (("--pictures", "my pictures", "--ood", "a=none"), "--ood"),
         (("--ood", "other things"), "--pictures"),
         (("--weights", "net.pth"), "--pictures"),
+        (("--model", "resnet18"), "--pictures"),
+        (("--pictures", "my pictures", "--ood", "other things=other things"), "other_things"),
+        (("--pictures", "my pictures", "--ood", "strange", "--ood", "strange=net.pth"), "twice"),
     ],
 )
-def test_what_does_not_exist_is_named_and_nothing_is_made(ltood, own, options, named):
+def test_what_cannot_be_used_is_named_and_nothing_is_made(ltood, own, options, named):
     assert named in ltood("new", "mine", *options, code=1).stderr
     assert not (own / "mine").exists()

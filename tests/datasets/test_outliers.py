@@ -72,6 +72,8 @@ def test_sources_are_named_in_their_order():
         (["a="], None, r"ood holds 'a='"),
         (["a=b", "a=c"], None, r"datasets\.two\.ood names 'a' twice"),
         (["a=b", "a"], None, r"datasets\.two\.ood names 'a' twice"),
+        (["a b=c"], None, r"datasets\.two\.ood names a set 'a b'"),
+        (["ä"], None, r"datasets\.two\.ood names a set 'ä'"),
         ([], "", r"datasets\.two\.aux is empty"),
     ],
 )
