@@ -54,9 +54,31 @@ class Checked(NamedTuple):
         if len(skipped) > _SHOWN:
             log(f"{name}: {len(skipped):,} files are skipped in all.")
         if self.num_repeats:
-            log(f"{name}: {self.num_repeats:,} files have the same bytes as another one.")
+            log(f"{name}: {_repeats(self.files)}")
         if self.num_animated:
             log(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
+
+
+def _repeats(files: ImageFiles) -> str:
+    """How many files have the bytes of an earlier one, with an example, and of another class."""
+    assert files.digests is not None
+    first: dict[bytes, int] = {}
+    pairs = [
+        (row, earlier)
+        for row, digest in enumerate(files.digests)
+        if (earlier := first.setdefault(digest.tobytes(), row)) != row
+    ]
+    torn = [pair for pair in pairs if files.labels[pair[0]] != files.labels[pair[1]]]
+    row, earlier = (torn or pairs)[0]
+    text = (
+        f"files with the same bytes as another one: {len(pairs):,}, such as {files.paths[row]} = "
+        f"{files.paths[earlier]}"
+    )
+    return (
+        f"{text}; in another class: {len(torn):,}, so correct or remove them."
+        if torn
+        else (f"{text}.")
+    )
 
 
 class _Outcome(NamedTuple):

@@ -227,6 +227,16 @@ def test_files_of_equal_bytes_are_counted(tmp_path):
     assert check_files(files).num_repeats == 1
 
 
+@pytest.mark.parametrize(("row", "is_torn"), [(4, False), (3, True)])
+def test_files_of_equal_bytes_are_named_and_so_is_another_class(tmp_path, capsys, row, is_torn):
+    files = folder_of(tmp_path)
+    files.path(row).write_bytes(files.path(0).read_bytes())
+    check_files(files).report("train")
+    said = capsys.readouterr().err
+    assert f"set/{row}.png = set/0.png" in said
+    assert ("class" in said) is is_torn
+
+
 def test_animated_files_are_counted_and_told_once(tmp_path, capsys):
     files = folder_of(tmp_path)
     moving = [Image.fromarray(noise(9, 8, seed=seed)) for seed in range(2)]
