@@ -316,6 +316,8 @@ def _monitor(
 def _check_inputs(inputs: list[Path], watch: Path | None, until_idle: float | None) -> None:
     if watch is None and not inputs:
         raise typer.BadParameter("give images, folders or archives, or a folder to --watch")
+    if watch is not None and str(watch).startswith("-") and not watch.exists():
+        raise _refused(f"--watch must be followed by a folder; it is followed by {watch}.")
     if watch is not None and inputs:
         raise _refused(f"--watch {watch} looks at one folder, so {inputs[0]} is too much.")
     if watch is None and until_idle is not None:

@@ -247,6 +247,8 @@ def test_inputs_or_a_folder_to_watch(ltood, detector, folder, tmp_path):
     assert "--watch" in ltood("predict", detector, code=2).stderr
     ltood("predict", detector, folder / "test.npz", "--watch", tmp_path, code=1)
     ltood("predict", detector, folder / "test.npz", "--until-idle", 1, code=1)
+    refused = ltood("predict", detector, "--watch", "--out", tmp_path / "a.csv", code=1).stderr
+    assert "followed by --out" in refused
 
 
 def test_drift_has_a_line_a_file_and_an_exit_code(ltood, detector, folder, tmp_path):
