@@ -54,8 +54,8 @@ def run(params: Params) -> None:
         ),
     )
     log(
-        f"wrote {REPORT}; open it in a browser. `dvc exp run -S method=NAME` tries another method "
-        "(`ltood list`), `git commit` keeps this run."
+        f"wrote {REPORT}; open it in a browser. `git add -A && git commit` keeps this run; after "
+        "that `dvc exp run -S method=NAME` tries another method (`ltood list`)."
     )
 
 
