@@ -63,7 +63,7 @@ class Arrivals:
     def _files(self) -> dict[str, Arrival] | None:
         """Image files by path; None where the folder cannot be read at the moment."""
         try:
-            paths = list_images(self.folder).paths
+            paths = list_images(self.folder, any_name=True).paths
         except DataError as error:
             if not self._is_gone:
                 log(f"waiting: {error}")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.deployment.detector import DeployedDetector
-from ltood.images.decoding import Geometry, as_image, decode_image, open_image
+from ltood.images.decoding import Geometry, as_image, decode_image, open_image, room_for
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
@@ -172,6 +172,10 @@ class Embedder:
         Raises:
             DataError: As `read` does.
         """
+        with room_for(content):
+            return self._decoded(content, name)
+
+    def _decoded(self, content: bytes, name: str) -> NDArray[np.uint8]:
         if not self._from_files:
             return decoded(content, name, self.spec, self.geometry)
         image = decode_image(content, name)

@@ -97,7 +97,7 @@ def image_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     refuse_unusable_folder(path)
-    found = images_below(path)
+    found = images_below(path, any_name=True)
     for note in found.notes():
         log(f"{path}: {note}")
     return [path / name for name in found.paths]

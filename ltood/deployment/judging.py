@@ -14,7 +14,7 @@ from ltood.core.errors import DataError
 from ltood.deployment.detector import DeployedDetector, NotFiniteScoresError
 from ltood.deployment.incoming import listed
 from ltood.deployment.predictions import Predictions
-from ltood.deployment.verdicts import ERROR, ID, OOD, NearImage, Verdict
+from ltood.deployment.verdicts import ERROR, ID, OOD, NearImage, Verdict, named
 from ltood.runtime.console import log, one_line
 
 #: Give such an input a row with the reason, report it and leave it out, or stop at it.
@@ -43,7 +43,7 @@ class Item:
     @property
     def name(self) -> str:
         """How messages call it."""
-        return self.path if self.id is None else f"{self.path} id {self.id}"
+        return named(self.path, self.id)
 
 
 @dataclass

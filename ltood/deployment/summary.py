@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.verdicts import ERROR, ID, OOD, Verdict
+from ltood.runtime.console import one_line
 
 #: Classes that are named one by one, and inputs without a verdict whose reason is shown.
 _CLASSES, _REASONS = 5, 1
@@ -40,8 +41,9 @@ class Summary:
         if verdict.verdict == ID and verdict.class_name is not None:
             self.classes[verdict.class_name] += 1
         if verdict.reason is not None and len(self._reasons) < _REASONS:
-            named = verdict.reason.startswith(verdict.path)
-            self._reasons.append(verdict.reason if named else f"{verdict.path}: {verdict.reason}")
+            name = one_line(verdict.name)
+            named = verdict.reason.startswith(name)
+            self._reasons.append(verdict.reason if named else f"{name}: {verdict.reason}")
 
     @property
     def judged(self) -> int:
@@ -70,7 +72,7 @@ class Summary:
         if detector.rule is None:
             lines.append(_threshold(detector))
         seconds = time.monotonic() - self._start
-        rate = f", {total / seconds:,.0f} inputs a second" if seconds >= 1 else ""
+        rate = f", {_rate(total / seconds)} inputs a second" if seconds >= 1 and total else ""
         lines.append(f"{seconds:,.1f} s{rate}")
         return lines
 
@@ -84,6 +86,10 @@ class Summary:
         shown = ", ".join(f"{name} {num:,}" for name, num in self.classes.most_common(_CLASSES))
         more = len(self.classes) - _CLASSES
         return f"{shown}, … {more} more" if more > 0 else shown
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _threshold(detector: DeployedDetector) -> str:

@@ -89,6 +89,11 @@ class Verdict:
     classes: tuple[str, ...] | None = None
     explanation: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """How messages call the input."""
+        return named(self.path, self.id)
+
     def values(self) -> dict[str, Any]:
         """Values by the names of columns; those of others are absent."""
         found: dict[str, Any] = {
@@ -153,6 +158,11 @@ class Verdict:
             "classes": None if values["classes"] is None else tuple(values["classes"]),
         }
         return cls(**{**values, **changed})
+
+
+def named(path: str, row: int | None) -> str:
+    """How messages call an input: by its file, and its id where the file is an archive."""
+    return path if row is None else f"{path} id {row}"
 
 
 def as_text(value: Any) -> Any:  # noqa: ANN401 - of any column

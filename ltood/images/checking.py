@@ -17,6 +17,7 @@ from ltood.images.decoding import (
     decode_image,
     decoding_threads,
     is_animated,
+    room_for,
 )
 from ltood.images.files import ImageFiles
 from ltood.images.packed import PackedFiles
@@ -159,11 +160,15 @@ def _read(
     def one(row: int) -> _Outcome:
         try:
             content = files.content(row)
-            image = decode_image(content, str(files.path(row)))
         except DataError as error:
             return _Outcome(str(error))
-        use(image, row)
-        return _Outcome("", hashlib.sha256(content).digest(), is_animated(content))
+        with room_for(content):
+            try:
+                image = decode_image(content, str(files.path(row)))
+            except DataError as error:
+                return _Outcome(str(error))
+            use(image, row)
+            return _Outcome("", hashlib.sha256(content).digest(), is_animated(content))
 
     found: list[_Outcome] = []
     with (

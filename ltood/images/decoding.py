@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import ConfigError, DataError
+from ltood.images.room import Room
 from ltood.runtime.extras import require
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ PIXEL_LIMIT = "LTOOD_MAX_PIXELS"
 _OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 _PILLOW = r"PIL\."
 _FILTERS = Lock()
+_ROOM = Room()
+#: Memory that Pillow asks for at a time; what is above 32 MiB goes back to the system at once.
+_BLOCK_BYTES = 2**26
 
 
 class Decodable(Protocol):
@@ -152,13 +156,31 @@ def open_image(content: bytes, name: str) -> Iterator["Image"]:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
             yield opened
-    except DataError:
+    except (DataError, MemoryError):
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Damaged files make Pillow fail in any way.
         raise DataError(
             f"{name} cannot be decoded as an image ({_reason(error, content)}); replace or remove "
             "the file."
         ) from error
+
+
+@contextmanager
+def room_for(content: bytes) -> Iterator[None]:
+    """Wait until there is room for an image that the block decodes, by the size it states."""
+    import io
+
+    require("PIL", "reading images")
+    from PIL import Image
+
+    _set_up()
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            pixels = opened.width * opened.height
+    except Exception:  # What is wrong with it, decoding will tell.
+        pixels = 0
+    with _ROOM.holding(pixels):
+        yield
 
 
 def is_animated(content: bytes) -> bool:
@@ -193,10 +215,12 @@ def _reason(error: Exception, content: bytes) -> str:
 
 def _set_up() -> None:
     """Give Pillow the limit of pixels, and silence its remarks on odd metadata and palettes."""
+    from PIL import Image
+
+    # Smaller blocks of a huge image would stay with each thread that has decoded one.
+    Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]
     limit = os.environ.get(PIXEL_LIMIT)
     if limit:
-        from PIL import Image
-
         if not limit.isdecimal() or not int(limit):
             raise ConfigError(
                 f"{PIXEL_LIMIT} is {limit[:40]!r}; set it to a number of pixels, or unset it."

@@ -65,8 +65,13 @@ class Listing:
         return tuple(notes)
 
 
-def list_images(root: Path) -> Listing:
+def list_images(root: Path, *, any_name: bool = False) -> Listing:
     """List the image files of a folder and of the folders in it.
+
+    Args:
+        root: The folder.
+        any_name: Take names with a line break or bytes that are not UTF-8, too, where no list of
+            one path a line is made of them.
 
     Returns:
         The files, none if there is no image.
@@ -85,19 +90,20 @@ def list_images(root: Path) -> Listing:
             "path."
         ) from error
     found.paths.sort()
-    _check_names(root, found.paths)
+    if not any_name:
+        _check_names(root, found.paths)
     found.dangling.sort()
     found.loops.sort()
     return found
 
 
-def images_below(root: Path) -> Listing:
+def images_below(root: Path, *, any_name: bool = False) -> Listing:
     """List the image files of a folder, at least one; see `list_images`.
 
     Raises:
         DataError: If there is no such folder or no image in it.
     """
-    found = list_images(root)
+    found = list_images(root, any_name=any_name)
     if not found.paths:
         notes = "".join(f" {note}" for note in found.notes())
         raise DataError(

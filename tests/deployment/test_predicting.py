@@ -1,5 +1,7 @@
 """Verdicts on archives, image files and folders."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,19 @@ def test_linked_folders_are_read_and_what_is_not_is_said(samples, tmp_path, caps
     said = capsys.readouterr().err
     assert "dangling.png" in said
     assert ".txt 1" in said
+
+
+#: Names that a list of one path a line cannot hold.
+_ODD = ("two\nlines.png", os.fsdecode(b"latin\xff.png"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_spoil_no_folder(samples, tmp_path):
+    for name in (*_ODD, "plain.png"):
+        Image.fromarray(samples.images[0]).save(tmp_path / name)
+    found = list(predict_files(samples.detector, [tmp_path], checkpoint=samples.checkpoint))
+    assert {row.path for row in found} == {str(tmp_path / name) for name in (*_ODD, "plain.png")}
+    assert len({row.score for row in found}) == 1
 
 
 def test_missing_inputs(samples, tmp_path):

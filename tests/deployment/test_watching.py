@@ -4,6 +4,7 @@ import csv
 import itertools
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -83,6 +84,17 @@ def test_each_image_has_its_row_once(box):
     box.put("d.png")
     assert box.run(None, None) == ["d.png"]
     assert sorted(box.names()) == ["a.png", "c.png", "d.png", "deep/b.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_do_not_stop_it(box):
+    odd = os.fsdecode(b"latin\xff.png")
+    box.put(odd)
+    box.put("two\nlines.png")
+    box.put("plain.png")
+    assert sorted(box.run(None, None)) == sorted([odd, "two\nlines.png", "plain.png"])
+    assert box.run(None, None) == []
+    assert sorted(box.names()) == ["latin\\udcff.png", "plain.png", "two\nlines.png"]
 
 
 def test_a_file_that_grows_is_waited_for(box, samples):
