@@ -19,11 +19,14 @@ from torch import Tensor
 
 from ltood.core.errors import ConfigError, DataError, MissingNeedError
 from ltood.deployment.detector import DeployedDetector
+from ltood.deployment.pooling import as_stored, recorded_pooling
 from ltood.images.decoding import Geometry, as_image, decode_image, open_image, room_for
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
+from ltood.networks.taps import last_maps
 from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
 from ltood.runtime.extras import require
+from ltood.store.pooled import PoolingConfig
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
 #: Largest difference of an imported head from the checkpoint's, relative to its largest value.
 _HEAD_TOLERANCE = 1e-3
+_AVERAGE = PoolingConfig()
 
 
 class Embedder:
@@ -41,6 +45,7 @@ class Embedder:
         backbone: The network.
         precision: Number format of its products.
         dtype: Number format in which features were stored.
+        pooling: How the last feature map becomes features.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Embedder:
         *,
         from_files: bool = False,
         prepared: Geometry | None = None,
+        pooling: PoolingConfig = _AVERAGE,
     ) -> None:
         """Wrap a loaded backbone; use `open`.
 
@@ -62,9 +68,10 @@ class Embedder:
             dtype: Number format in which features were stored.
             from_files: Whether the training images were image files.
             prepared: How those were brought to one size while preparing; None if they were not.
+            pooling: How the last feature map becomes features.
         """
         self.backbone, self._device = backbone, device
-        self.precision, self.dtype = precision, dtype
+        self.precision, self.dtype, self.pooling = precision, dtype, pooling
         self._from_files, self._prepared = from_files, prepared
 
     @classmethod
@@ -119,6 +126,7 @@ class Embedder:
             dtype,
             from_files=mode is not None,
             prepared=Geometry((size, size), mode) if mode and size else None,
+            pooling=recorded_pooling(provenance),
         )
 
     @property
@@ -190,6 +198,10 @@ class Embedder:
 
         Args:
             images: Pixels as `read_image` gives them, [n, H, W, C] uint8.
+
+        Raises:
+            ConfigError: If the detector was fitted on another pooling than the average, and the
+                network has no map of which the features are the mean.
         """
         pixels = torch.from_numpy(np.array(images)).to(self._device)
         scaled = pixels.permute(0, 3, 1, 2).float() / 255
@@ -199,9 +211,14 @@ class Embedder:
             no_tf32(),
             autocast(self._device, self.precision),
         ):
-            pooled, local = self.backbone.embed(scaled)
-        # Rounded as the stored features were, so that equal images get equal scores.
-        pooled = pooled.float().to(self.dtype).float()
+            means, local = self.backbone.embed(scaled)
+            # Rounded as the stored features were, so that equal images get equal scores.
+            pooled = as_stored(
+                means,
+                lambda: last_maps(self.backbone, scaled, means, "features of this detector"),
+                self.pooling,
+                self.dtype,
+            )
         return pooled, None if local is None else local.half().float()
 
 

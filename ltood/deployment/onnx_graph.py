@@ -18,6 +18,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.errors import LtoodError
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.onnx_ops import REPLACED
+from ltood.deployment.pooling import as_stored, recorded_pooling
 from ltood.networks.backbone import Backbone
 from ltood.ops.calibrated import calibrated
 from ltood.ops.graphs import writing
@@ -103,6 +104,7 @@ class Judge(nn.Module):
         """
         super().__init__()
         self._backbone, self._dtype, self._detector = backbone, dtype, detector
+        self._pooling = recorded_pooling(detector.description["provenance"])
         self._left: list[Left] | None = None
 
     @property
@@ -151,10 +153,16 @@ class Judge(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features [N, D], logits [N, C], class [N]; score [N] and is_ood [N] where watched."""
         scaled = images.permute(0, 3, 1, 2).float() / 255
-        pooled, local = self._backbone.embed(scaled)
+        means, local = self._backbone.embed(scaled)
         # Rounded as the stored features were, so that equal images get equal scores.
-        pooled = pooled.float().to(self._dtype).float()
+        pooled = as_stored(means, lambda: self._maps(scaled), self._pooling, self._dtype)
         return self.judge(pooled, None if local is None else local.half().float())
+
+    def _maps(self, scaled: Tensor) -> Tensor:
+        """The last feature map, whose mean `Embedder.features` has compared with the features."""
+        maps = self._backbone.feature_maps(scaled)
+        assert maps is not None
+        return maps
 
     def judge(self, pooled: Tensor, local: Tensor | None) -> tuple[Tensor, ...]:
         """What `forward` gives, from features [N, D] and local features [N, P, D] or None."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ltood.extraction.config import ExtractionConfig
 from ltood.networks.backbone import Backbone
-from ltood.networks.taps import last_maps
+from ltood.networks.taps import last_maps, peak_and_spread
 from ltood.store.layout import ArraySpec
 
 
@@ -41,9 +41,8 @@ class Pooling:
         """
         with torch.no_grad():
             maps = last_maps(self._backbone, images, features(), "extra arrays pooling")
-            places = maps.flatten(2).float()
-            spread = places.std(dim=2) if places.shape[2] > 1 else torch.zeros_like(places[..., 0])
-            return {"max": places.amax(dim=2), "std": spread}
+            peak, spread = peak_and_spread(maps)
+            return {"max": peak, "std": spread}
 
 
 #: Classes by group.

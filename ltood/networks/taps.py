@@ -1,5 +1,6 @@
 """What a network computes on the way to its features: its last feature map."""
 
+import torch
 from torch import Tensor
 
 from ltood.core.errors import ConfigError
@@ -33,3 +34,16 @@ def last_maps(backbone: Backbone, images: Tensor, pooled: Tensor, what: str) -> 
         f"{backbone.entry_name} has none; choose a network that takes the plain mean of its last "
         "map or of its tokens, or leave them out of extraction.extras."
     )
+
+
+def peak_and_spread(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maximum and deviation of each channel, [n, D] float32; one place alone has the deviation 0.
+
+    The deviation divides by the number of places less one.
+
+    Args:
+        maps: Feature maps, [n, D, H, W].
+    """
+    places = maps.flatten(2).float()
+    spread = places.std(dim=2) if places.shape[2] > 1 else torch.zeros_like(places[..., 0])
+    return places.amax(dim=2), spread
