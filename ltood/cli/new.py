@@ -71,10 +71,13 @@ def new(
         if not was_there:
             folder.rmdir()
         raise
-    typer.echo(
-        f"{folder} is ready. Next: cd {shlex.quote(str(folder))} && dvc repro; its README.md says "
-        "more."
-    )
+    there = shlex.quote(str(folder))
+    if not _committed(folder):
+        typer.echo(
+            "Experiments start from a commit, and git made none (it may not know your name): set "
+            f"user.name and user.email, then run git -C {there} commit -m 'First settings'."
+        )
+    typer.echo(f"{folder} is ready. Next: cd {there} && dvc repro; its README.md says more.")
 
 
 def template(name: str) -> str:
@@ -126,6 +129,19 @@ def _for_pictures(readme: str, section: str) -> str:
         assert found, f"README.md holds nothing like {pattern}"
         readme = f"{readme[: found.start()]}{text}{readme[found.end() :]}"
     return readme
+
+
+def _committed(folder: Path) -> bool:
+    """Commit all files in the name of whoever git is set up for; False where git refuses."""
+    from ltood.core.errors import StoreError
+
+    # No name is guessed, and nothing asks for the passphrase of a key.
+    command = ("git", "-c", "user.useConfigOnly=true", "commit", "--quiet", "--no-gpg-sign")
+    try:
+        _run(folder, *command, "--message", "First settings")
+    except StoreError:
+        return False
+    return True
 
 
 def _run(folder: Path, *command: str) -> None:

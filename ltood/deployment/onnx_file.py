@@ -7,6 +7,7 @@ size, how images are brought there, the classes, the threshold, and whether it h
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ TOLERANCE = 1e-4
 #: What a file of the format can hold, with room for the rest of it.
 _LARGEST = 2**31 - 2**26
 _NUM_SAMPLES = 24
+#: Colours that the exporter gives what it says.
+_STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _OPSET = 18
 
 
@@ -150,7 +153,7 @@ def _exported(judge: Judge, images: NDArray[np.uint8]) -> bytes:
         except Exception as error:
             if not judge.has_scores:
                 raise
-            said = " ".join(str(error).split()).partition(". ")[0][:160]
+            said = " ".join(_STYLE.sub("", str(error)).split()).partition(". ")[0][:160]
             raise NotTraceableError(
                 f"its score cannot be written as a graph ({type(error).__name__}: {said})."
             ) from None

@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ltood.pipeline._code import SOURCES, STAGES, code_of
+    from ltood.pipeline._features import features
     from ltood.pipeline._params import Params
+    from ltood.pipeline._shell import PREPARED
     from ltood.pipeline._watched import WATCHED
 
-__all__ = ["SOURCES", "STAGES", "WATCHED", "Params", "code_of"]
+__all__ = ["PREPARED", "SOURCES", "STAGES", "WATCHED", "Params", "code_of", "features"]
 
 _HOMES = {
+    "PREPARED": "_shell",
     "SOURCES": "_code",
     "STAGES": "_code",
     "WATCHED": "_watched",
     "Params": "_params",
     "code_of": "_code",
+    "features": "_features",
 }
 
 

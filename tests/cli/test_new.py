@@ -57,6 +57,25 @@ def test_git_and_dvc_know_it(made):
     assert "$schema=params.schema.json" in (made / "params.yaml").read_text().splitlines()[0]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_experiments_find_a_commit_where_git_knows_the_user(ltood, tmp_path, monkeypatch, known):
+    user = "[user]\nname = A\nemail = a@example.com\n[commit]\ngpgsign = true\n"
+    (tmp_path / "config").write_text(user if known else "")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("AUTHOR", "COMMITTER"):
+        for key in ("NAME", "EMAIL"):
+            monkeypatch.delenv(f"GIT_{name}_{key}", raising=False)
+    monkeypatch.delenv("EMAIL", raising=False)
+    said = ltood("new", tmp_path / "my repository").stdout
+    command = ["git", "log", "--format=%an", "--name-only"]
+    done = subprocess.run(command, cwd=tmp_path / "my repository", capture_output=True, text=True)
+    assert (done.returncode == 0) == known
+    assert ("params.yaml" in done.stdout.splitlines()) == known
+    assert ("commit -m" in said) != known
+    assert f"git -C '{tmp_path / 'my repository'}'" in said or known
+
+
 @pytest.mark.parametrize("name", ["README.md", ".hidden"])
 def test_a_folder_that_holds_something_is_left_alone(ltood, tmp_path, name):
     (tmp_path / name).write_text("mine")

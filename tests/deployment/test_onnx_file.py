@@ -14,6 +14,7 @@ from ltood.core.errors import ConfigError, DataError
 from ltood.deployment import onnx_file
 from ltood.deployment.images import Embedder
 from ltood.deployment.onnx_file import sample_images, to_onnx
+from ltood.deployment.onnx_graph import NotTraceableError
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -84,6 +85,17 @@ def test_a_score_that_is_no_graph_is_left_out_and_said(samples, network):
     session = onnxruntime.InferenceSession(found.content)
     assert [output.name for output in session.get_outputs()] == ["features", "logits", "class"]
     assert session.get_modelmeta().custom_metadata_map["score"] == found.reason
+
+
+def test_the_reason_is_told_without_colours(samples, network, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("\x1b[1;31mno rule\x1b[0m for aten.odd. More lines.")
+
+    judge = onnx_file.Judge(network.backbone, network.dtype, samples.detector).eval()
+    judge.watch(*network.features(samples.images[:4]))
+    monkeypatch.setattr(onnx_file.torch.export, "export", fail)
+    with pytest.raises(NotTraceableError, match=r"RuntimeError: no rule for aten\.odd"):
+        onnx_file._exported(judge, samples.images)
 
 
 def test_a_row_that_would_go_another_way_has_no_score_and_is_ood(samples, network):
