@@ -1,5 +1,6 @@
 """What options leave open, as the pipeline of the current folder has it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def images_here() -> Path | None:
     return folder if (folder / "manifest.json").is_file() else None
 
 
-def export_config(params: "Params | None", given: dict[str, object]) -> "ExportConfig":
+def export_config(params: "Params | None", given: Mapping[str, object]) -> "ExportConfig":
     """Settings of a detector: options, else section export of `params.yaml`, else the defaults.
 
     Args:

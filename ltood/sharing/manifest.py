@@ -30,7 +30,7 @@ PART_BYTES = 64 * 2**20
 ROOTS = {
     "features": re.compile(r"features\.zarr/.+"),
     "scores": re.compile(r"scores\.zarr/.+"),
-    "detector": re.compile(r"detector\.(safetensors|json)"),
+    "detector": re.compile(r"detector\.(safetensors|json|network/[^/]+)"),
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")

@@ -21,7 +21,7 @@ from ltood.runtime.files import JSON_LIMIT
 from ltood.sharing.archive import BLOCK, make_files
 from ltood.sharing.manifest import MANIFEST, Manifest, read_manifest
 from ltood.sharing.places import Place
-from ltood.sharing.subjects import Subject, fingerprint_of, move_arrived, open_arrived
+from ltood.sharing.subjects import Subject, move_arrived, open_arrived, subject_at
 
 #: Times that a part is fetched which broke off or arrived damaged.
 _ATTEMPTS = 2
@@ -169,16 +169,19 @@ def _is_finished(path: Path, manifest: Manifest, *, overwrite: bool) -> bool:
     if _is_half(path, manifest):
         return False
     try:
-        found = fingerprint_of(path)
+        found = subject_at(path)
     except CorruptStoreError as error:
         if not overwrite:
             raise CorruptStoreError(f"{error} Pass --overwrite to replace it.") from error
         return False
-    if found is None or found == manifest.fingerprint:
-        return found is not None
+    if found is None:
+        return False
+    if found.fingerprint == manifest.fingerprint:
+        # A detector may be there without the network that the address holds beside it.
+        return {file.name for file in manifest.files} <= found.files.keys()
     if not overwrite:
         raise StoreError(
-            f"{path} exists and has the fingerprint {found[:12]}…, the address "
+            f"{path} exists and has the fingerprint {found.fingerprint[:12]}…, the address "
             f"{manifest.fingerprint[:12]}…; pass --overwrite or another path."
         )
     return False

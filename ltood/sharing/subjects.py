@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltood.core.errors import StoreError
+from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.runtime.files import replace_folder, replace_together
 from ltood.store.verifying import open_store, store_files, verify_store
 
 #: Endings of the files of a detector.
 _DETECTOR = (".safetensors", ".json")
+#: Where the files of its network lie in an archive.
+_NETWORK = "detector.network/"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def open_subject(path: Path) -> Subject:
     )
 
 
-def fingerprint_of(path: Path) -> str | None:
-    """Fingerprint of the store or detector at `path`, found whole; None if nothing is there.
+def subject_at(path: Path) -> Subject | None:
+    """The store or detector at `path`, found whole; None if nothing is there.
 
     Raises:
         StoreError: If something else is there.
@@ -73,7 +75,7 @@ def fingerprint_of(path: Path) -> str | None:
     there = path.exists() or (path.suffix in _DETECTOR and path.with_suffix(".json").exists())
     if not there or (path.is_dir() and not any(path.iterdir())):
         return None
-    return open_subject(path).fingerprint
+    return open_subject(path)
 
 
 def open_arrived(kind: str, folder: Path) -> Subject:
@@ -84,6 +86,8 @@ def open_arrived(kind: str, folder: Path) -> Subject:
 def move_arrived(subject: Subject, out: Path) -> None:
     """Give what arrived its place, in one rename or, for a detector, its description last.
 
+    The network goes first: beside an older detector it is refused, not used.
+
     Raises:
         StoreError: If it cannot be written.
     """
@@ -91,6 +95,8 @@ def move_arrived(subject: Subject, out: Path) -> None:
         replace_folder(subject.path, out)
         return
     tensors, sidecar = (out.with_suffix(ending) for ending in _DETECTOR)
+    if any(name.startswith(_NETWORK) for name in subject.files):
+        replace_folder(subject.path.with_suffix(".network"), out.with_suffix(".network"))
     replace_together(
         {
             tensors: subject.files["detector.safetensors"].read_bytes(),
@@ -108,6 +114,27 @@ def _open_detector(path: Path) -> Subject:
         "detector",
         tensors,
         str(description["description_sha256"]),
-        {"detector.json": sidecar, "detector.safetensors": tensors},
+        {"detector.json": sidecar, "detector.safetensors": tensors, **_network(path, description)},
         description,
     )
+
+
+def _network(path: Path, description: Mapping[str, Any]) -> dict[str, Path]:
+    """Files of the network beside a detector, by name in the archive; none where there is none.
+
+    Raises:
+        CorruptStoreError: If it is damaged, or another one than the detector was written with.
+    """
+    from ltood.deployment.files import network_folder
+    from ltood.networks.checkpoint_files import file_contents, read_files
+
+    folder, recorded = network_folder(path), description.get("network")
+    if not recorded or not folder.is_dir():
+        return {}
+    files = read_files(folder)
+    if files.meta["weights_sha256"] != recorded["weights_sha256"]:
+        raise CorruptStoreError(
+            f"{folder} holds another network than {path.name} was written with; export the "
+            "detector again, or remove the folder to share the detector alone."
+        )
+    return {f"{_NETWORK}{name}": folder / name for name in file_contents(files)}

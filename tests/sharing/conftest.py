@@ -5,6 +5,7 @@ import pytest
 from ltood.core.building import EntrySpec
 from ltood.deployment.exporting import fit_detector
 from ltood.deployment.files import save_detector
+from ltood.deployment.packing import network_of
 from ltood.scoring.run import score_store
 from ltood.sharing.card import Remarks
 from ltood.sharing.places import Folder
@@ -12,7 +13,7 @@ from ltood.sharing.pushing import push
 from ltood.sharing.subjects import open_subject
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
-from tests.deployment.detector_samples import write_folder
+from tests.deployment.detector_samples import make_image_samples, write_folder
 
 #: So small that a store of toy data takes several.
 PART = 100_000
@@ -45,6 +46,15 @@ def detector(features, tmp_path_factory):
     found = fit_detector(FeatureStore.open(features), EntrySpec("energy"), tpr=0.9, device="cpu")
     save_detector(path, found)
     return path
+
+
+@pytest.fixture(scope="package")
+def detector_with_network(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("with network")
+    samples = make_image_samples(folder / "samples")
+    network = network_of(samples.detector, samples.checkpoint)
+    save_detector(folder / "mine.safetensors", samples.detector, network=network)
+    return folder / "mine.safetensors"
 
 
 @pytest.fixture(scope="package")

@@ -11,6 +11,7 @@ import pytest
 
 from ltood.core.errors import CorruptStoreError, FingerprintError, StoreError, TransferError
 from ltood.deployment.files import load_detector
+from ltood.deployment.opening import open_detector
 from ltood.runtime.claims import claim
 from ltood.sharing import pulling
 from ltood.sharing.places import Folder
@@ -42,6 +43,37 @@ def test_a_detector_comes_back_by_either_file(detector, tmp_path):
         back = (tmp_path / "new").with_suffix(ending)
         assert back.read_bytes() == detector.with_suffix(ending).read_bytes()
     load_detector(tmp_path / "new.safetensors", "cpu")
+
+
+def test_a_network_comes_back_with_its_detector(detector_with_network, tmp_path):
+    (detector_with_network.with_suffix(".network") / "detector.onnx").write_bytes(b"derived")
+    send(open_subject(detector_with_network), tmp_path / "there")
+    new = tmp_path / "new one.safetensors"
+    pull(Folder(tmp_path / "there"), new)
+    sent, back = (tree(path.with_suffix(".network")) for path in (detector_with_network, new))
+    assert sent.pop("detector.onnx")
+    assert back == sent
+    assert open_detector(new, None, "cpu").network.input_shape == (8, 8, 3)
+    # What is there without it is made whole, and is left alone then.
+    shutil.rmtree(new.with_suffix(".network"))
+    for fetched in (True, False):
+        assert bool(pull(Folder(tmp_path / "there"), new).fetched) == fetched
+        assert tree(new.with_suffix(".network")) == sent
+
+
+def test_another_network_is_not_carried(detector, detector_with_network, tmp_path):
+    for path in (detector, detector.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    network = detector_with_network.with_suffix(".network")
+    shutil.copytree(network, tmp_path / "mine.network")  # Beside a detector without one.
+    files = open_subject(tmp_path / "mine.safetensors").files
+    assert set(files) == {"detector.json", "detector.safetensors"}
+    for path in (detector_with_network, detector_with_network.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    weights = tmp_path / "mine.network" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptStoreError, match=r"model\.safetensors"):
+        open_subject(tmp_path / "mine.safetensors")
 
 
 def test_a_pull_that_broke_off_is_continued(subject, there, tmp_path):
