@@ -55,12 +55,12 @@ def settings_of(
             }
         },
         "backbones": {"timm_model": own},
-        "report": {"images": _name_of(pictures.resolve())},
+        "report": {"images": _called(pictures.resolve())},
         "recipes": {"linear_probe": dict(PROBE)},
     }
 
 
-def _name_of(pictures: Path) -> str | None:
+def _called(pictures: Path) -> str | None:
     """What the pictures are called: the name of their folder; None where they have none."""
     folder = pictures if pictures.is_dir() else pictures.parent
     return folder.name.strip() or None
