@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltood.core.errors import ConfigError, DataError, MissingNeedError
+from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.pooling import as_stored, recorded_pooling
+from ltood.deployment.sidecar import NETWORK
 from ltood.images.decoding import Geometry, as_image, decode_image, open_image, room_for
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
@@ -94,7 +95,12 @@ class Embedder:
                 "the folder <name>.network next to the detector, pass its checkpoint folder with "
                 "--checkpoint, or give an archive of features."
             )
-        backbone, meta = load_checkpoint(checkpoint, detector.device)
+        try:
+            backbone, meta = load_checkpoint(checkpoint, detector.device)
+        except StoreError as error:
+            if checkpoint.suffix == NETWORK:  # Whoever has it need not have trained it.
+                error.add_note("It came with a detector: copy that folder again, or export again.")
+            raise
         recorded = recorded or included.get("weights_sha256")
         if recorded is None:
             _compare_heads(checkpoint, backbone, detector)

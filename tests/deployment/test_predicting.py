@@ -1,6 +1,7 @@
 """Verdicts on archives, image files and folders."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -132,6 +133,15 @@ def test_images_need_a_backbone(samples):
     with pytest.raises(StoreError, match="holds no checkpoint"):
         list(predict_files(named, [samples.folder], checkpoint=samples.folder))
     assert len(list(predict_files(named, [samples.folder], checkpoint=samples.checkpoint))) == 3
+
+
+def test_a_damaged_network_beside_a_detector_is_to_be_copied_again(samples, tmp_path):
+    beside = shutil.copytree(samples.checkpoint, tmp_path / "detector.network")
+    with (beside / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(StoreError) as caught:
+        predict_files(samples.detector, [samples.folder], checkpoint=beside)
+    assert "copy that folder" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys"])
