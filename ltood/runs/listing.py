@@ -20,8 +20,8 @@ from ltood.runtime.files import read_json
 #: Figures of `results/summary.json` that are shown, with their headings.
 FIGURES = {
     "auroc": "AUROC",
-    "fpr95_ood_pos": "FPR95 OOD+",
-    "fpr95_id_pos": "FPR95 ID+",
+    "fpr95_ood_pos": "OOD+",
+    "fpr95_id_pos": "ID+",
     "accuracy": "accuracy",
     "accuracy_few": "few",
 }
@@ -139,7 +139,7 @@ def as_text(lines: Sequence[Listed]) -> str:
         )
     shown = {key: title for key, title in FIGURES.items() if any(key in x.values for x in lines)}
     names = differing([line.settings for line in lines])
-    rows = [["run", "date", *shown.values(), "what differs"]]
+    rows = [["run", "date", *shown.values(), "differs"]]
     for line in lines:
         cells = [_cell(line, key) for key in shown]
         runs = f"; {len(line.by)} runs: {', '.join(line.by)}" if line.by else ""
@@ -151,7 +151,7 @@ def as_text(lines: Sequence[Listed]) -> str:
         parts = [cell.ljust(width) for cell, width in zip(left, widths, strict=False)]
         parts += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=False)]
         text.append("  ".join([*parts, row[-1]]).rstrip())
-    notes = ["percent, mean over the OOD sets; OOD+ and ID+: which side FPR95 holds at 95 %"]
+    notes = ["percent, mean over the OOD sets; OOD+ and ID+: FPR95 with that side positive"]
     if any(line.by for line in lines):
         notes.append("± standard deviation over the runs of a line")
     return "\n".join([*text, *notes])
