@@ -36,6 +36,10 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _OPSET = 18
 
 
+class ScoreDiffersError(DataError):
+    """The score or the verdict of a file differs from PyTorch."""
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """A file that was found to agree with PyTorch.
@@ -79,11 +83,12 @@ def to_onnx(detector: DeployedDetector, network: "Embedder") -> OnnxFile:
     try:
         judge.watch(*network.features(images))
         content = _exported(judge, images)
-    except NotTraceableError as error:
+        difference = compared(content, detector, network, images)
+    except (NotTraceableError, ScoreDiffersError) as error:
         reason = f"method {detector.description['method']['name']}: {error}"
         judge.forget()
         content = _exported(judge, images)
-    difference = compared(content, detector, network, images)
+        difference = compared(content, detector, network, images)
     return OnnxFile(described(content, _metadata(detector, network, reason)), reason, difference)
 
 
@@ -130,7 +135,8 @@ def _exported(judge: Judge, images: NDArray[np.uint8]) -> bytes:
     size = sum(value.numel() * value.element_size() for value in judge.state_dict().values())
     size += judge.detector_bytes()
     if size > _LARGEST:
-        raise ConfigError(
+        kind = NotTraceableError if judge.has_scores else ConfigError
+        raise kind(
             f"network and detector take {size / 2**30:.1f} GiB, and one ONNX file holds less than "
             "2 GiB; choose a method that keeps less, or use the detector itself."
         )
@@ -173,7 +179,7 @@ def _strip(model: Any) -> None:  # noqa: ANN401 - as onnx has it
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep what the exporter tells of itself from the user."""
-    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")
     levels = {name: logging.getLogger(name).level for name in names}
     try:
         for name in names:
@@ -225,9 +231,10 @@ def compared(
             scale = max(float(np.abs(wanted[name]).max()), 1e-12)
             gap = float(np.abs(found[name] - wanted[name]).max()) / scale
             if not gap <= TOLERANCE:
-                raise DataError(
+                kind = ScoreDiffersError if name == "score" else DataError
+                raise kind(
                     f"{name} of the ONNX file differs from PyTorch by {gap:.2g} of its largest "
-                    f"value, more than {TOLERANCE:g}, so no file was written; use the detector."
+                    f"value, more than {TOLERANCE:g}; use the detector."
                 )
             worst = max(worst, gap)
         _check_decisions(found, wanted, detector.threshold)
@@ -264,7 +271,5 @@ def _check_decisions(
         pairs.append(("is_ood", np.abs(scores - threshold) > TOLERANCE * np.abs(scores).max()))
     for name, sure in pairs:
         if (found[name] != wanted[name])[sure].any():
-            raise DataError(
-                f"{name} of the ONNX file differs from PyTorch, so no file was written; use the "
-                "detector."
-            )
+            kind = ScoreDiffersError if name == "is_ood" else DataError
+            raise kind(f"{name} of the ONNX file differs from PyTorch; use the detector.")

@@ -83,7 +83,7 @@ class _Replay(TorchFunctionMode):
         if name != _LEAVES[func]:
             raise NotTraceableError("it takes another way than it did before.")
         tensor: Tensor = args[0]
-        wanted = torch.as_tensor(value).to(tensor.dtype)
+        wanted = torch.as_tensor(value, dtype=tensor.dtype)
         self.checks.append((tensor == wanted).all())
         return value
 

@@ -1,6 +1,7 @@
-"""Operations of torch as others of the same result, whose rules for `torch.vmap` keep rows open.
+"""Operations of torch as others of the same result, which a graph with open rows can hold.
 
-The rules of the originals ask for the number of rows as a plain number, which would fix it.
+The rules of the originals for `torch.vmap` ask for the number of rows as a plain number, which
+would fix it, or ONNX lacks them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +31,35 @@ def scatter(
     src: Tensor | float | None = None,
     value: float | None = None,
 ) -> Tensor:
-    """As `torch.scatter` with one number for all places."""
-    number = value if src is None else src
-    if isinstance(number, Tensor) or number is None:
-        return torch.Tensor.scatter(input, dim, index, number)  # type: ignore[arg-type]
-    hit = _hits(index, input.shape[dim], dim).any(dim=-2)
-    return torch.where(hit, number, input.movedim(dim, -1)).movedim(-1, dim)
+    """As `torch.scatter`, for an index that names no place twice."""
+    given = value if src is None else src
+    hits = _hits(index, input.shape[dim], dim)
+    if isinstance(given, Tensor):
+        given = torch.where(hits, given.movedim(dim, -1)[..., :, None], 0).sum(dim=-2)
+    assert given is not None
+    return torch.where(hits.any(dim=-2), given, input.movedim(dim, -1)).movedim(-1, dim)
+
+
+def _in_place(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """As an operation in place, whose result is given by `operation` in new memory."""
+
+    def replaced(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        return input.copy_(operation(input, *args, **kwargs))
+
+    return replaced
+
+
+def bucketize(input: Tensor, boundaries: Tensor, *, right: bool = False) -> Tensor:
+    """As `torch.bucketize`: how many boundaries lie below each number."""
+    numbers = input[..., None]
+    return (numbers >= boundaries if right else numbers > boundaries).sum(dim=-1)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """As `torch.cdist` for Euclidean distances, from differences."""
+    if p != 2:
+        return torch.cdist(x1, x2, p)
+    return (x1[..., :, None, :] - x2[..., None, :, :]).square().sum(dim=-1).sqrt()
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -63,4 +87,9 @@ REPLACED: Mapping[Callable[..., Any], Callable[..., Any]] = {
     Tensor.scatter: scatter,
     torch.cat: cat,
     torch.concat: cat,
+    Tensor.clamp_: _in_place(Tensor.clamp),
+    Tensor.square_: _in_place(Tensor.square),
+    Tensor.sub_: _in_place(Tensor.sub),
+    torch.bucketize: bucketize,
+    torch.cdist: cdist,
 }

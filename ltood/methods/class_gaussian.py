@@ -119,18 +119,23 @@ class ClassGaussian(Method[Config]):
 
     def _of_wide(self, points: Tensor) -> Tensor:
         """Least distance plus log determinant over classes with a factor, [n] float64."""
-        is_wide, constants = self.learned("is_wide_"), self.learned("log_determinants_")
-        means, constants = self.learned("means_")[is_wide], constants[is_wide]
+        wide, constants = self._classes(wide=True), self.learned("log_determinants_")
+        means, constants = self.learned("means_")[wide], constants[wide]
         nearest = torch.full_like(points[:, 0], math.inf)
         for factor, mean, constant in zip(self.learned("factors_"), means, constants, strict=True):
             along = times_upper(points - mean, factor, overwrite=True)
             nearest = torch.minimum(nearest, vector_norm(along, dim=1).square() + constant)
         return nearest
 
+    def _classes(self, *, wide: bool) -> list[int]:
+        """Which classes have a factor of their own, or have none."""
+        flags: list[bool] = self.learned("is_wide_").tolist()
+        return [number for number, is_wide in enumerate(flags) if is_wide == wide]
+
     def _of_narrow(self, points: Tensor) -> Tensor:
         """Least distance plus log determinant over the other classes, [n] float64."""
-        others = ~self.learned("is_wide_")
-        if not others.any():
+        others = self._classes(wide=False)
+        if not others:
             return torch.full_like(points[:, 0], math.inf)
         means, axes = self.learned("means_")[others], self.learned("axes_")
         shares, constants = self.learned("shrinkage_")[others], self.learned("log_determinants_")

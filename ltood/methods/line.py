@@ -31,6 +31,7 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Percent, Positive
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.graphs import is_written
 from ltood.ops.logits import Scorer, score_logits
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
@@ -134,12 +135,23 @@ class LINe(Method[Config]):
         """Logits of each row from the neurons and weights of its predicted class, [N, C]."""
         weight, bias = self.learned("weight_"), self.learned("bias_")
         predictions = linear(clipped, weight, bias).argmax(dim=1)
+        if is_written():
+            return self._masked_logits(clipped, predictions)
         logits = clipped.new_empty((len(clipped), len(bias)))
         for class_number in torch.bincount(predictions).nonzero()[:, 0].tolist():
             neurons, pruned = self._class_submatrix(class_number)
             rows = predictions == class_number
             logits[rows] = linear(clipped[rows][:, neurons], pruned, bias)
         return logits
+
+    def _masked_logits(self, clipped: Features, predictions: Tensor) -> Tensor:
+        """The same with a mask for each row, since a graph cannot group rows by their class."""
+        importance = self.learned("importance_")[predictions]
+        neurons = importance > self.learned("activation_thresholds_")[predictions][:, None]
+        weight, threshold = self.learned("weight_"), self.learned("weight_thresholds_")[predictions]
+        kept = importance.abs()[:, None] * weight > threshold[:, None, None]
+        products = torch.where(kept & neurons[:, None], weight, 0.0) * clipped[:, None]
+        return products.sum(dim=2) + self.learned("bias_")
 
     def _class_submatrix(self, class_number: int) -> tuple[Tensor, Tensor]:
         """Neurons that matter to a class, [D'] int64, and their pruned weights, [C, D']."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
+from ltood.ops.graphs import is_written
 from ltood.ops.pairs import (
     QUERY_ROWS,
     Consumer,
@@ -92,6 +93,17 @@ class Neighbours(Consumer[Nearest]):
         """Begin one search; see `Consumer`."""
         return NearestRows(queries.rows, self.bank.centre, self.k)
 
+    def _written(self, queries: Tensor, k: int) -> Tensor:
+        """Bank row of the k-th neighbour, [N] int64, by operations that a graph can hold.
+
+        All of the bank at once: a graph has the bank within it, and a block at a time would only
+        make it longer.
+        """
+        centred = self.bank.rows - self.bank.centre
+        halves = centred.square().sum(dim=1) / 2
+        similarity = (queries - self.bank.centre) @ centred.T - halves
+        return similarity.topk(k, dim=1).indices[:, -1]
+
     def distances(self, batch: FeatureBatch, k: int | None = None) -> Tensor:
         """Euclidean distance of each row to its k-th neighbour, [N] float32.
 
@@ -102,8 +114,12 @@ class Neighbours(Consumer[Nearest]):
             batch: Rows to measure.
             k: Rank of the neighbour, at most the searcher's k, which is the default.
         """
-        indices = self.search(batch).indices[:, (k or self.k) - 1]
-        gaps = self.bank.prepare(batch) - self.bank.rows[indices]
+        rank, queries = k or self.k, self.bank.prepare(batch)
+        if is_written():
+            indices = self._written(queries, rank)
+        else:
+            indices = self.search(batch).indices[:, rank - 1]
+        gaps = queries - self.bank.rows[indices]
         return gaps.square().sum(dim=1).sqrt()
 
     def _search_faiss(self, queries: Tensor) -> Nearest:

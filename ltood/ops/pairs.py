@@ -171,6 +171,8 @@ def read_together(methods: Iterable[object], batch: FeatureBatch) -> None:
 
 def read_all(batch: FeatureBatch, consumers: Iterable[Consumer[Any]]) -> None:
     """Leave the result of every consumer in `batch`; see `read_together`."""
+    if is_written():  # Each for itself: a search for neighbours has another way then.
+        return
     groups: dict[SimilarityBank, list[Consumer[Any]]] = {}
     for consumer in consumers:
         if not batch.knows(consumer):

@@ -10,6 +10,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.methods.line import Config, LINe
+from ltood.ops.graphs import writing
 
 PARTS = {
     "line_pw10_pa10": {"weight_percentile": 10.0},
@@ -54,6 +55,9 @@ def test_reference(himplos_golden, inputs, percents, scorer, smoothing):
     ]
     got = detector.score(FeatureBatch.of(torch.tensor(features)))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+    with writing():
+        written = detector.score(FeatureBatch.of(torch.tensor(features)))
+    np.testing.assert_allclose(written, expected, rtol=1e-5)
 
 
 def test_zero_feature_with_smoothing_scores_like_equal_logits(inputs):

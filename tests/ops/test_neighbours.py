@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
 from ltood.ops import pairs
+from ltood.ops.graphs import writing
 from ltood.ops.neighbours import Neighbours, search
 from ltood.ops.pairs import SimilarityBank
 
@@ -40,6 +41,15 @@ def test_the_nearest_are_found(bank, batch, normalise):
         searcher.distances(batch, 3), expected.values[:, 2].float(), rtol=1e-6, atol=1e-6
     )
     assert searcher.search(batch) is nearest
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_graph_finds_the_same(bank, batch, normalise):
+    bank = normalize(bank, dim=1) if normalise else bank
+    searcher = Neighbours(SimilarityBank(bank, normalise=normalise), 9)
+    with writing():
+        written = [searcher.distances(batch), searcher.distances(batch, 3)]
+    torch.testing.assert_close(written, [searcher.distances(batch), searcher.distances(batch, 3)])
 
 
 @pytest.mark.parametrize("rows", [7, 1000])
