@@ -155,7 +155,7 @@ def training_rows(
     held = labelled.load(["labels", "ids"])
     labels, ids = held["labels"].astype(np.int64), held["ids"].astype(np.int64)
     if config.rows is not None:
-        rows = _listed(locate(config.rows), ids, labels, config, seed)
+        rows = _listed(locate(config.rows), ids, labels, config, seed, store.class_names)
     elif config.shots is not None:
         rows = drawn(labels, ids, config.shots, seed)
     else:
@@ -203,6 +203,7 @@ def _listed(
     labels: NDArray[np.int64],
     config: RowsConfig,
     seed: int,
+    class_names: Sequence[str],
 ) -> NDArray[np.int64]:
     """Rows that a CSV file names by their ids, for this seed and these shots where it has both."""
     try:
@@ -236,10 +237,12 @@ def _listed(
     # them too.
     other = [row for row in rows if classes.get(int(ids[row]), labels[row]) != labels[row]]
     if other:
-        number = int(ids[other[0]])
+        number, names = int(ids[other[0]]), dict(enumerate(class_names))
+        given, stored = classes[number], int(labels[other[0]])
         raise DataError(
-            f"{path} gives id {number} the label {classes[number]} but the store gives it "
-            f"{labels[other[0]]}; the list is of other images, so draw it again."
+            f"{path} gives id {number} the label {given} ({names.get(given, 'no class')}) but "
+            f"the store gives it {stored} ({names.get(stored, 'no class')}); the list is of "
+            "other images, so draw it again."
         )
     return rows
 

@@ -193,6 +193,7 @@ class ImageFolderDataset:
             len(self.class_names),
             ratio=config.imbalance_ratio,
             profile=config.imbalance,
+            class_names=self.class_names,
         )
 
     def _chosen(self, train: ImageFiles, where: str) -> ImageFiles:

@@ -113,6 +113,7 @@ class Dataset:
             ratio=self._config.imbalance_ratio,
             profile=self._config.imbalance,
             num_max=TRAIN_PER_CLASS,
+            class_names=CLASS_NAMES,
         )
 
     def watched(self) -> dict[str, WatchedFiles]:

@@ -150,6 +150,7 @@ class Dataset:
             ratio=self._config.imbalance_ratio,
             profile=self._config.imbalance,
             num_max=self._config.num_max,
+            class_names=self.class_names,
         )
 
     def watched(self) -> dict[str, WatchedFiles]:

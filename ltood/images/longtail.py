@@ -24,7 +24,12 @@ Split = TypeVar("Split", ImageSplit, ImageFiles)
 
 
 def long_tail_counts(
-    num_max: int, num_classes: int, *, ratio: float, kind: Imbalance = "exponential"
+    num_max: int,
+    num_classes: int,
+    *,
+    ratio: float,
+    kind: Imbalance = "exponential",
+    class_names: Sequence[str] | None = None,
 ) -> NDArray[np.int64]:
     """Count the training images of each class, head class first.
 
@@ -34,6 +39,7 @@ def long_tail_counts(
         ratio: Smallest class over largest class, above 0 and at most 1.
         kind: "exponential" falls from class to class; "step" keeps the first half of the
             classes whole and cuts the others to `ratio`.
+        class_names: Names of the classes, for messages.
 
     Returns:
         Counts, [C] int64, never rising.
@@ -59,18 +65,21 @@ def long_tail_counts(
         counts = [num_max] * whole + [int(num_max * ratio)] * (num_classes - whole)
     if min(counts) < 1:
         raise ConfigError(
-            f"an imbalance ratio of {ratio} leaves class {counts.index(0)} without images "
-            f"(the largest class has {num_max}); set it to {1 / num_max:.3g} or more."
+            f"an imbalance ratio of {ratio} leaves {_called(counts.index(0), class_names)} without "
+            f"images (the largest class has {num_max}); set it to {1 / num_max:.3g} or more."
         )
     return np.array(counts, dtype=np.int64)
 
 
-def long_tail_rows(labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[np.int64]:
+def long_tail_rows(
+    labels: NDArray[np.int64], counts: Sequence[int], class_names: Sequence[str] | None = None
+) -> NDArray[np.int64]:
     """Pick the first `counts[c]` rows of each class c.
 
     Args:
         labels: Classes of all rows, [N].
         counts: Rows to keep of each class, [C].
+        class_names: Names of the classes, for messages.
 
     Returns:
         Row numbers in file order, [sum of counts] int64.
@@ -83,8 +92,8 @@ def long_tail_rows(labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[
         rows = np.flatnonzero(labels == label)
         if len(rows) < count:
             raise DataError(
-                f"class {label} has {len(rows)} images but the long tail needs {count}; "
-                "check that the file is complete, or lower the size of the largest class."
+                f"{_called(label, class_names)} has {len(rows)} images but the long tail needs "
+                f"{count}; check that the file is complete, or lower the size of the largest class."
             )
         kept.append(rows[:count])
     return np.sort(np.concatenate(kept)).astype(np.int64)
@@ -97,6 +106,7 @@ def cut_long_tail(
     ratio: float,
     profile: Profile,
     num_max: int | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Split:
     """Keep the first rows of each class, as many as the profile gives it.
 
@@ -106,6 +116,7 @@ def cut_long_tail(
         ratio: Smallest over largest class, above 0 and at most 1.
         profile: How counts fall from class 0 on; "none" keeps every row.
         num_max: Images of class 0; None takes as many as the largest class has.
+        class_names: Names of the classes, for messages.
 
     Returns:
         The kept rows in their order.
@@ -118,5 +129,12 @@ def cut_long_tail(
         return train
     if num_max is None:
         num_max = int(np.bincount(train.labels[train.labels >= 0], minlength=1).max())
-    counts = long_tail_counts(num_max, num_classes, ratio=ratio, kind=profile)
-    return train.take(long_tail_rows(train.labels, counts.tolist()))
+    counts = long_tail_counts(
+        num_max, num_classes, ratio=ratio, kind=profile, class_names=class_names
+    )
+    return train.take(long_tail_rows(train.labels, counts.tolist(), class_names))
+
+
+def _called(label: int, class_names: Sequence[str] | None) -> str:
+    """A class by its number, and by its name where that is known."""
+    return f"class {label}" if class_names is None else f"class {label} ({class_names[label]})"

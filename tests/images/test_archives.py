@@ -101,3 +101,8 @@ def test_the_largest_class_can_be_given():
 def test_a_ratio_that_empties_a_class_is_refused():
     with pytest.raises(ConfigError, match="leaves class 1 without images"):
         cut_long_tail(balanced(), 2, ratio=0.05, profile="exponential")
+    names = {"class_names": ("cat", "dog")}
+    with pytest.raises(ConfigError, match=r"class 1 \(dog\)"):
+        cut_long_tail(balanced(), 2, ratio=0.05, profile="exponential", **names)
+    with pytest.raises(DataError, match=r"class 0 \(cat\)"):
+        cut_long_tail(balanced(), 2, ratio=0.5, profile="step", num_max=11, **names)
