@@ -77,7 +77,7 @@ def test_a_set_is_added_and_removed_without_training(workspace):
     assert added == ["prepare", "extract", *AFTER_EXTRACT]
     assert split_files(workspace, "ood_more")
     assert split_files(workspace, "train").keys() == trained.keys()
-    assert workspace.experiment('datasets.folder.ood=["els=data/sets/els"]') == []
+    assert workspace.changed('datasets.folder.ood=["els=data/sets/els"]') == []
     assert not split_files(workspace, "ood_more")
 
 
@@ -88,23 +88,23 @@ def test_an_image_replaced_in_place_is_noticed_and_the_first_one_restored(worksp
     before, content = image.stat(), image.read_bytes()
     draw(image, 1000)
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
-    ran = workspace.experiment()
+    ran = workspace.repro()
     assert ran[:2] == ["prepare", "extract"]
     assert set(ran) <= {"prepare", "extract", *AFTER_EXTRACT}
     image.write_bytes(content)
-    assert workspace.experiment() == []
+    assert workspace.repro() == []
 
 
 @pytest.mark.timeout(900)
 def test_an_earlier_recipe_is_restored(workspace):
-    assert workspace.experiment("recipe=logit_adjustment")[:2] == ["train", "extract"]
+    assert workspace.changed("recipe=logit_adjustment")[:2] == ["train", "extract"]
     weights = workspace.path / "data/work/checkpoint/model.safetensors"
     content = weights.read_bytes()
-    assert workspace.experiment("recipe=cross_entropy") == []
+    assert workspace.changed("recipe=cross_entropy") == []
     assert weights.read_bytes() != content
-    assert workspace.experiment("recipe=logit_adjustment") == []
+    assert workspace.changed("recipe=logit_adjustment") == []
     assert weights.read_bytes() == content
-    assert workspace.experiment("recipe=cross_entropy") == []
+    assert workspace.changed("recipe=cross_entropy") == []
 
 
 @pytest.mark.timeout(900)
