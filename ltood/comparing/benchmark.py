@@ -190,8 +190,11 @@ def _extras(rows: Tensor) -> dict[str, Tensor]:
 
 
 def _layers(rows: Tensor) -> dict[str, Tensor]:
-    """Features as the only layer, [N, 1, D]."""
-    return {extra_name("layers", "means"): rows[:, None]}
+    """Features as the only layer, [N, 1, D], and as its row sums of one order, [N, 1, 1, D]."""
+    return {
+        extra_name("layers", "means"): rows[:, None],
+        extra_name("gram", "sums"): rows[:, None, None],
+    }
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = {
     "ltood.core.own_entries": "finds entries of a repository, and the entry found counts itself",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",
     "ltood.pipeline._code": "names modules for the digests",
+    "ltood.pipeline._going_back": "a line for people under an error",
     "ltood.pipeline._lock": "keeps two runs of a stage apart",
     "ltood.pipeline._params": "reads params.yaml, whose values are recorded one by one",
     "ltood.pipeline._rank": "starts a stage in one of several processes",

@@ -86,7 +86,7 @@ def test_a_detector_is_as_it_says(written):
     tensors = load_file(written / "detector.safetensors")
     for name in about:
         assert f"`{name}`" in text, name
-    groups = {"head", "classes", "method", "calibration"}
+    groups = {"head", "classes", "method", "calibration", "examples"}
     assert {name.partition(".")[0] for name in tensors} == groups
     for name in tensors:
         assert f"`{name}`" in text or not name.startswith("calibration."), name

@@ -118,7 +118,7 @@ def test_averaged_weights_are_written_and_survive_a_stop(tmp_path, monkeypatch):
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            step(run)
+            return step(run)
 
         patch.setattr(Run, "_step", counting)
         with pytest.raises(KeyboardInterrupt):
