@@ -91,7 +91,7 @@ def test_a_damaged_image_is_skipped_and_listed(tmp_path, capsys):
     assert found.manifest["splits"]["test"]["skipped"][0].startswith("test/3.jpg cannot")
     told = capsys.readouterr().err
     assert "test: skipped: test/3.jpg" in told
-    assert "train: 1 files have the same bytes as another one" in told
+    assert "train/5.jpg = train/1.jpg" in told
 
 
 def test_training_images_in_other_splits_are_told(tmp_path, capsys):
