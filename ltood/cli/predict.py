@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltood.cli.options import Device, file_option
+from ltood.cli.rule_options import (
+    ClassMix,
+    Confidence,
+    FalseAlarms,
+    FalseDiscoveries,
+    PerGroup,
+    Sets,
+    Threshold,
+)
 
 if TYPE_CHECKING:
     from ltood.deployment.detector import DeployedDetector
@@ -28,13 +37,6 @@ class Format(enum.StrEnum):
     JSONL = "jsonl"
     PARQUET = "parquet"
     TABLE = "table"
-
-
-class Groups(enum.StrEnum):
-    """Groups of rows, by predicted class, that each keep the promise."""
-
-    CLASS_GROUP = "class_group"
-    CLASS = "class"
 
 
 class OnError(enum.StrEnum):
@@ -100,36 +102,13 @@ def predict(
     drift_level: Annotated[
         float, typer.Option(help="How often there may be a drift alarm without drift.")
     ] = 0.01,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Largest score that counts as ID; the detector's own by default."),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(help="Call at most this share of new ID rows OOD, instead of the threshold."),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option(help="Hold --fpr for this share of calibration sets, not only on average."),
-    ] = None,
-    per_group: Annotated[
-        Groups | None,
-        typer.Option(help="Hold the promise within groups of rows by predicted class."),
-    ] = None,
-    class_mix: Annotated[
-        str | None,
-        typer.Option(help="Class shares at deployment for --fpr: uniform, train or a JSON file."),
-    ] = None,
-    fdr: Annotated[
-        float | None,
-        typer.Option(help="Share of ID rows among the rows of this call that are called OOD."),
-    ] = None,
-    sets: Annotated[
-        float | None,
-        typer.Option(
-            help="Give the set of possible classes; it may miss the true one at this rate."
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    fpr: FalseAlarms = None,
+    confidence: Confidence = None,
+    per_group: PerGroup = None,
+    class_mix: ClassMix = None,
+    fdr: FalseDiscoveries = None,
+    sets: Sets = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 256,
     device: Device = "auto",
 ) -> None:

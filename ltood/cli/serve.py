@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from ltood.cli.options import Device
-from ltood.cli.predict import Groups
+from ltood.cli.rule_options import (
+    ClassMix,
+    Confidence,
+    FalseAlarms,
+    PerGroup,
+    Sets,
+    Threshold,
+)
 
 
 def serve(
@@ -21,32 +28,12 @@ def serve(
         Path | None,
         typer.Option(help="File of the token that clients must send; LTOOD_TOKEN by default."),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Largest score that counts as ID; the detector's own by default."),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(help="Call at most this share of new ID rows OOD, instead of the threshold."),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option(help="Hold --fpr for this share of calibration sets, not only on average."),
-    ] = None,
-    per_group: Annotated[
-        Groups | None,
-        typer.Option(help="Hold the promise within groups of rows by predicted class."),
-    ] = None,
-    class_mix: Annotated[
-        str | None,
-        typer.Option(help="Class shares at deployment for --fpr: uniform, train or a JSON file."),
-    ] = None,
-    sets: Annotated[
-        float | None,
-        typer.Option(
-            help="Give the set of possible classes; it may miss the true one at this rate."
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    fpr: FalseAlarms = None,
+    confidence: Confidence = None,
+    per_group: PerGroup = None,
+    class_mix: ClassMix = None,
+    sets: Sets = None,
     batch_size: Annotated[int, typer.Option(help="Most images per batch of the network.")] = 16,
     wait_ms: Annotated[
         float, typer.Option(help="Milliseconds that a batch waits for further images.")

@@ -94,9 +94,9 @@ class Verdict:
         """How messages call the input."""
         return named(self.path, self.id)
 
-    def values(self) -> dict[str, Any]:
-        """Values by the names of columns; those of others are absent."""
-        found: dict[str, Any] = {
+    def _plain(self) -> dict[str, Any]:
+        """What a table and a JSON line hold alike, in this order."""
+        return {
             "path": self.path,
             "id": self.id,
             "verdict": self.verdict,
@@ -105,8 +105,11 @@ class Verdict:
             "class": self.class_name,
             "probability": self.probability,
             "p_value": self.p_value,
-            "reason": self.reason,
         }
+
+    def values(self) -> dict[str, Any]:
+        """Values by the names of columns; those of others are absent."""
+        found: dict[str, Any] = {**self._plain(), "reason": self.reason}
         for rank, (name, cosine) in enumerate(self.nearest, start=1):
             found |= {f"nearest_{rank}": name, f"cosine_{rank}": cosine}
         for rank, image in enumerate(self.images, start=1):
@@ -120,14 +123,7 @@ class Verdict:
     def record(self) -> dict[str, Any]:
         """Plain values by name, as a JSON line holds them."""
         found: dict[str, Any] = {
-            "path": self.path,
-            "id": self.id,
-            "verdict": self.verdict,
-            "score": self.score,
-            "threshold": self.threshold,
-            "class": self.class_name,
-            "probability": self.probability,
-            "p_value": self.p_value,
+            **self._plain(),
             "nearest": [{"class": name, "cosine": cosine} for name, cosine in self.nearest],
             "reason": self.reason,
         }

@@ -6,7 +6,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class ImageFiles:
         """Number of images N."""
         return len(self.paths)
 
-    def take(self, rows: NDArray[np.int64]) -> "ImageFiles":
+    def take(self, rows: NDArray[np.int64]) -> Self:
         """The given rows, in the given order."""
         return replace(
             self,

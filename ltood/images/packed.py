@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,9 @@ class PackedFiles(ImageFiles):
     places: NDArray[np.int64] = field(kw_only=True)
     shards: tuple[str, ...] = field(default=(), kw_only=True)
 
-    def take(self, rows: NDArray[np.int64]) -> "PackedFiles":
+    def take(self, rows: NDArray[np.int64]) -> Self:
         """The given rows, in the given order."""
-        return replace(
-            self,
-            paths=tuple(self.paths[row] for row in rows),
-            labels=self.labels[rows],
-            ids=self.ids[rows],
-            digests=None if self.digests is None else self.digests[rows],
-            places=self.places[rows],
-        )
+        return replace(super().take(rows), places=self.places[rows])
 
     def _bytes(self, row: int) -> bytes:
         return self.pack.read(int(self.places[row]))
