@@ -21,7 +21,7 @@ from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.slots import Method, check_needs
 from ltood.core.streams import StreamMethod
-from ltood.runtime.devices import choose_device
+from ltood.runtime.devices import choose_device, scoring_on
 
 #: Most numbers of all features and logits; beyond it is a slip of the keyboard.
 MOST_NUMBERS = 2**33
@@ -120,7 +120,9 @@ def bench(
     data = _Data(shape, chosen)
     for name, detector in built:
         try:
-            yield _timed(name, detector, data)
+            with scoring_on(chosen):
+                timing = _timed(name, detector, data)
+            yield timing
         except MissingNeedError as error:
             yield MethodTiming(name, "left out", reason=str(error))
         except (LtoodError, ArithmeticError, RuntimeError) as error:

@@ -38,6 +38,7 @@ from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import PairMethod, read_together
 from ltood.runtime.console import progress
+from ltood.runtime.devices import scoring_on
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
@@ -95,16 +96,17 @@ def compare(
     timer = Timer(session.device)
     views: list[View] = []
     failures: Failures = {}
-    for calibrator in dict.fromkeys(row.calibrator for row in combinations):
-        rows = [row for row in combinations if row.calibrator == calibrator]
-        view, failed = fit_view(session, rows, settings, timer)
-        views += [view] if view else []
-        failures |= failed
-    views, streams = apart(views)
-    spread = AurocSpread[Combination]()
-    done, failed = _read(session, views, groups, timer, keeper, spread)
-    done = with_intervals(done, spread)
-    played, fallen = play_all(streams, groups, timer)
+    with scoring_on(session.device):
+        for calibrator in dict.fromkeys(row.calibrator for row in combinations):
+            rows = [row for row in combinations if row.calibrator == calibrator]
+            view, failed = fit_view(session, rows, settings, timer)
+            views += [view] if view else []
+            failures |= failed
+        views, streams = apart(views)
+        spread = AurocSpread[Combination]()
+        done, failed = _read(session, views, groups, timer, keeper, spread)
+        done = with_intervals(done, spread)
+        played, fallen = play_all(streams, groups, timer)
     done, failed = done | played, failed | fallen
     outcomes: dict[Combination, Outcome] = {
         row: done.get(row) or (failures | failed)[row] for row in combinations

@@ -1,5 +1,6 @@
 """Failures as values, so that a fault of one entry ends nothing but its own rows."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -40,7 +41,23 @@ def attempt(
     try:
         return work(*args, **kwargs)
     except Exception as error:  # Whatever an entry raises ends its own rows alone.
+        _look_after_gpu(error)
         reason = " ".join(str(error).split())
         if not isinstance(error, LtoodError):
             reason = f"{type(error).__name__}: {reason}"
         return Failed(reason, isinstance(error, unfit))
+
+
+def _look_after_gpu(error: Exception) -> None:
+    """Free what a failed entry left of a GPU's memory; raise again what broke the GPU for all.
+
+    After a fault in a kernel every later call fails too, so other rows would be at fault for it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        raise error
+    if isinstance(error, torch.OutOfMemoryError):
+        # Libraries beside torch, such as FAISS, do not see what it keeps for itself.
+        torch.cuda.empty_cache()

@@ -27,6 +27,7 @@ from ltood.deployment.promises import Promise
 from ltood.deployment.rules import Judgement, Rule, make_rule
 from ltood.ops.calibrated import calibrated
 from ltood.ops.conformal import RankMap
+from ltood.runtime.devices import scoring_on
 
 #: Training classes that are named with a verdict.
 NUM_NEAREST = 3
@@ -135,7 +136,7 @@ class DeployedDetector:
         """
         read = {*self.method.arrays, *(self.normaliser.arrays if self.normaliser else ())}
         batches = self._batches(features, local, logits=bool(read & {"logits", "aux_outputs"}))
-        with torch.inference_mode():
+        with scoring_on(self.device), torch.inference_mode():
             parts = [self._scores(batch) for batch in batches]
         return torch.cat(parts)
 
@@ -158,7 +159,7 @@ class DeployedDetector:
             MissingNeedError: If the method reads local features and none are given.
             NotFiniteScoresError: If a score is not finite.
         """
-        with torch.inference_mode():
+        with scoring_on(self.device), torch.inference_mode():
             parts = [self._predict(batch) for batch in self._batches(features, local, logits=True)]
             return joined(parts, self.rule)
 

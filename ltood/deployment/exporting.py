@@ -33,6 +33,7 @@ from ltood.deployment.examples import PathsOf
 from ltood.deployment.training_images import with_training_images
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
+from ltood.runtime.devices import scoring_on
 from ltood.runtime.provenance import library_versions
 from ltood.scoring.session import (
     ScoringSession,
@@ -92,8 +93,9 @@ def fit_detector(
     base = build_method(method)
     slots = base, build_calibrator(calibrator), build_normaliser(normaliser, base)
     plain = ScoringSession.open(store, device)
-    found = with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
-    return with_training_images(found, plain, examples, paths)
+    with scoring_on(plain.device):
+        found = with_threshold_of(fit_slots(plain, *slots), plain, split, tpr)
+        return with_training_images(found, plain, examples, paths)
 
 
 def check_deployable(store: StoreReader, method: Slot[Method]) -> None:

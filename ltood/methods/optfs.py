@@ -90,7 +90,8 @@ class OptFS(Method[Config]):
             for rows, classes in blocks:
                 bins, is_inside = self._bins(rows)
                 parts = (weight[classes] * rows).double()[is_inside]
-                total += torch.bincount(bins[is_inside], parts, minlength=len(total))
+                # bincount with weights adds in any order on a GPU, which torch refuses.
+                total += torch.zeros_like(total).index_add_(0, bins[is_inside], parts)
         return total / len(source)
 
     def _bins(self, rows: Features) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from ltood.core.errors import ConfigError
+from ltood.runtime.console import log
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -24,7 +26,10 @@ def choose_device(name: str) -> torch.device:
         ConfigError: If the name is unknown or the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        _say_if_unused()
+        return torch.device("cpu")
     # A number in params.yaml, such as `device: 0`, is not text.
     kind, _, index = str(name).partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
@@ -37,31 +42,84 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _say_if_unused() -> None:
+    """Log that a GPU is there which this torch cannot use, and why."""
+    driver = _driver()
+    # Variables that hide GPUs are meant.
+    if driver and os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in {"", "-1"}:
+        built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "has no CUDA"
+        log(
+            f"an NVIDIA driver ({driver}) is there, but this torch {built} and finds no GPU, so "
+            "the CPU computes; install a newer driver, or a torch for this one "
+            "(https://pytorch.org/get-started)."
+        )
+
+
+def _driver(version: Path = Path("/sys/module/nvidia/version")) -> str:
+    """Version of the NVIDIA driver; empty where there is none."""
+    try:
+        return version.read_text().strip()
+    except OSError:
+        return ""
+
+
 @contextmanager
-def deterministic(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
+def deterministic(
+    device: torch.device, *, enabled: bool = True, refuses: bool = True
+) -> Iterator[None]:
     """Choose algorithms that give equal bits for equal input while the block runs.
 
-    Global random state is put back afterwards, so that a block may seed it without side effects. A
-    GPU is the current one meanwhile: else pinned memory, for one, would take room on the first.
+    Products are those of float32 throughout. Global random state is put back afterwards, so that a
+    block may seed it without side effects. A GPU is the current one meanwhile: else pinned memory,
+    for one, would take room on the first, and a library that asks for the current stream would get
+    that of another GPU.
 
     Args:
         device: Device to compute on, whose random state is guarded as well as the CPU's.
         enabled: False leaves the algorithms alone and only guards the random state.
+        refuses: Whether an operation without such an algorithm is an error.
     """
     # Read by cuBLAS when it starts; without it torch refuses deterministic products on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     on_gpu = device.type == "cuda"
     current = torch.cuda.device(device) if on_gpu else nullcontext()
-    with current, torch.random.fork_rng(devices=[device] if on_gpu else []):
+    with current, torch.random.fork_rng(devices=[device] if on_gpu else []), no_tf32():
         try:
-            torch.use_deterministic_algorithms(enabled or before)
+            warns = warned if before else not refuses
+            torch.use_deterministic_algorithms(enabled or before, warn_only=warns)
             torch.backends.cudnn.benchmark = not enabled
+            # What is filled is written before it is read: no result changes, only the time.
+            _fill_memory(wanted=False)
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)
             torch.backends.cudnn.benchmark = benchmark
+            _fill_memory(wanted=fills)
+
+
+def _fill_memory(*, wanted: bool) -> None:
+    torch.utils.deterministic.fill_uninitialized_memory = wanted  # type: ignore[attr-defined]
+
+
+@contextmanager
+def scoring_on(device: torch.device) -> Iterator[None]:
+    """Let stage two give equal bits for equal input on a GPU; on a CPU it does so anyway."""
+    if device.type == "cuda":
+        with deterministic(device, refuses=False):
+            yield
+    else:
+        yield
+
+
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on `device`; the host does not wait for a GPU to take it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def resolve_precision(amp: Amp, device: torch.device) -> Precision:
@@ -92,14 +150,31 @@ def autocast(device: torch.device, chosen: Precision) -> torch.autocast:
 
 @contextmanager
 def no_tf32() -> Iterator[None]:
-    """Convolve in float32 where that is the number format.
+    """Multiply and convolve in float32 where that is the number format.
 
     Without it torch lets recent GPUs round what convolutions read to TF32, with 10 bits of
-    fraction, so that features differed from those of a CPU in the third digit.
+    fraction, and an environment variable or an earlier call has it do so with products too:
+    features then differ from those of a CPU in the third digit, and neighbours are others.
     """
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    switches = _float32_switches()
+    before = [getattr(backend, key) for backend, key, _ in switches]
+    for backend, key, value in switches:
+        setattr(backend, key, value)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        for (backend, key, _), value in zip(switches, before, strict=True):
+            setattr(backend, key, value)
+
+
+def _float32_switches() -> list[tuple[Any, str, Any]]:
+    """Settings of torch that keep float32 whole, each with the value that does."""
+    products: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    found: list[tuple[Any, str, Any]] = [(part, "allow_tf32", False) for part in (products, cudnn)]
+    try:
+        for part, key, _ in found:
+            getattr(part, key)
+    except RuntimeError:  # The program has used torch's newer settings, and must go on with them.
+        return [(part, "fp32_precision", "ieee") for part in (products, cudnn.conv)]
+    return found

@@ -26,6 +26,7 @@ from ltood.core.errors import DataError, StoreError
 from ltood.core.slots import Method, Normaliser
 from ltood.core.streams import StreamMethod
 from ltood.runtime.console import progress
+from ltood.runtime.devices import scoring_on
 from ltood.runtime.files import temporary_folder
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
@@ -169,7 +170,7 @@ def score_batches(
     """
     arrays = sorted({*detector.arrays, session.predicts_from, "labels", "ids"})
     for batch in session.source(split).batches(arrays=arrays):
-        with torch.inference_mode():
+        with scoring_on(session.device), torch.inference_mode():
             scores = detector._score(batch)
         predictions = session.predict(batch).cpu().numpy()
         yield pack_scores(scores, predictions, batch, f"method {method}", split)
@@ -240,7 +241,7 @@ def normalise_scores(
                 for batch in session.source(name).batches(arrays=arrays):
                     stop = done + len(batch)
                     scores = to_tensor(split.scores[done:stop], session.device)
-                    with torch.inference_mode():
+                    with scoring_on(session.device), torch.inference_mode():
                         scores = normaliser._normalise(scores, batch)
                     predictions = np.asarray(split.predictions[done:stop])
                     entry = f"normaliser {slot.name}"

@@ -17,7 +17,7 @@ from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
-from ltood.runtime.devices import choose_device
+from ltood.runtime.devices import choose_device, scoring_on
 from ltood.runtime.workspace import locate
 from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
@@ -254,7 +254,8 @@ def fit_calibrator(session: ScoringSession, slot: Slot[Calibrator]) -> FittedEnt
         return FittedEntry(NONE.name, {}, session.store.fingerprint)
     inputs = session.inputs(calibrator.train_split)
     session.check_needs(f"calibrator {slot.name}", calibrator, calibrator.train_split)
-    calibrator._fit(inputs)
+    with scoring_on(session.device):
+        calibrator._fit(inputs)
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
     fingerprint = session.store.fingerprint
     return FittedEntry(slot.name, slot.settings, fingerprint, calibrator.derived(), state)
@@ -299,7 +300,7 @@ def fit_method(session: ScoringSession, slot: Slot[Method]) -> Method:
         MissingNeedError: If the store lacks what the method needs.
     """
     session.check_needs(f"method {slot.name}", slot.entry)
-    with progress(f"fit {slot.name}", None):
+    with scoring_on(session.device), progress(f"fit {slot.name}", None):
         return slot.entry._fit(session.inputs())
 
 
@@ -310,4 +311,5 @@ def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normalise
         MissingNeedError: If the store lacks what the normaliser needs.
     """
     session.check_needs(f"normaliser {slot.name}", slot.entry)
-    return slot.entry._fit(session.inputs())
+    with scoring_on(session.device):
+        return slot.entry._fit(session.inputs())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, StoreError
 from ltood.core.streams import Memory, StreamMethod, StreamSettings
 from ltood.runtime.console import progress
+from ltood.runtime.devices import scoring_on
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.scoring.spool import Spooled, spool, take
@@ -124,7 +125,11 @@ def play(
         rows = {split: spool(session, split, method, Path(folder)) for split in splits}
         warm = _held_out(session, method, name, Path(folder))
         total = sum(len(rows[split]) for stream in streams for split in stream.splits)
-        with progress(f"score {name}", settings.orders * total) as advance, torch.inference_mode():
+        with (
+            scoring_on(session.device),
+            progress(f"score {name}", settings.orders * total) as advance,
+            torch.inference_mode(),
+        ):
             for stream in streams:
                 parts = [rows[split] for split in stream.splits]
                 ends = np.cumsum([len(part) for part in parts])[:-1]

@@ -24,6 +24,7 @@ from ltood.core.slots import Method, check_needs
 from ltood.core.streams import refuse_streams
 from ltood.metrics import METRICS, ood_rows, rank
 from ltood.runtime.console import Advance, progress
+from ltood.runtime.devices import scoring_on
 from ltood.scoring.session import ScoringSession, calibrate
 from ltood.store.features import FeatureStore
 from ltood.store.layout import AUX_SPLIT, VAL_SPLIT
@@ -140,9 +141,12 @@ def sweep(
         if not session.splits_with((array,)):
             raise missing_extra(f"method {method}", array)
     found: list[Candidate] = []
-    with open_validation(
-        session, validation_ood, official_sweep_on_test=official_sweep_on_test
-    ) as validation:
+    with (
+        scoring_on(session.device),
+        open_validation(
+            session, validation_ood, official_sweep_on_test=official_sweep_on_test
+        ) as validation,
+    ):
         total = validation.num_rows * len(slots)
         with progress(f"sweep {method}", total, "scores") as advance:
             keys = tuple(dict.fromkeys((*SHOWN, metric)))

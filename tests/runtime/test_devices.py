@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
+from ltood.runtime import devices
 from ltood.runtime.devices import autocast, choose_device, deterministic, no_tf32, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -80,11 +81,64 @@ def test_a_gpu_in_use_is_the_current_one(monkeypatch):
     assert current == ["cuda:0"]
 
 
-def test_convolutions_take_whole_numbers_in_between_only():
-    before = torch.backends.cudnn.allow_tf32
-    with no_tf32():
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
+def _coarse():
+    """What torch may round to TF32, told by the settings that can be read."""
+    return torch._C._get_cublas_allow_tf32(), torch._C._get_cudnn_allow_tf32()
+
+
+def test_products_and_convolutions_are_whole_in_between_only():
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True  # As an environment variable has it.
+    try:
+        with no_tf32():
+            assert _coarse() == (False, False)
+        assert _coarse() == (True, True)
+        with deterministic(CPU):
+            assert _coarse() == (False, False)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9")
+def test_newer_settings_of_the_program_are_kept():
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [part.fp32_precision for part in parts]
+    parts[0].fp32_precision, parts[1].fp32_precision = "tf32", "tf32"
+    try:
+        parts[2].fp32_precision = "ieee"  # Which the older settings cannot tell.
+        with no_tf32():
+            assert [part.fp32_precision for part in parts] == ["ieee", "ieee", "ieee"]
+        assert [part.fp32_precision for part in parts] == ["tf32", "tf32", "ieee"]
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            part.fp32_precision = value
+
+
+def test_algorithms_may_be_chosen_without_refusing_others():
+    with deterministic(CPU, refuses=False):
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        with deterministic(CPU):
+            assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_no_memory_is_filled_that_is_written_anyway():
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    with deterministic(CPU):
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.parametrize(("hidden", "said"), [(None, True), ("", False)])
+def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, capsys, hidden, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "_driver", lambda: "550.1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert choose_device("auto") == CPU
+    assert ("550.1" in capsys.readouterr().err) == said
 
 
 @pytest.mark.gpu
