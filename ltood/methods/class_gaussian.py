@@ -86,13 +86,17 @@ class ClassGaussian(Method[Config]):
 
         whitened = Whitened(inputs.require_train(), self.whitening_, self.config.normalise)
         is_wide = (2 * counts > rank) & (self.shrinkage_ >= LEAST_WIDE_SHARE)
-        narrow, sizes, factors, log_determinants = [], [], [], []
+        wide = is_wide.tolist()
+        # In place, because a list of them and their stack would take the memory twice.
+        self.factors_ = self.means_.new_empty((sum(wide), rank, rank))
+        rest = iter(self.factors_)
+        narrow, sizes, log_determinants = [], [], []
         for i, scatter in enumerate(whitened.scatters(present, counts, self.means_)):
             share = self.shrinkage_[i]
-            if is_wide[i]:
+            if wide[i]:
                 moment = scatter if counts[i] > rank else scatter.T @ scatter
                 factor, log_determinant = _wide(moment / counts[i], share)
-                factors.append(factor)
+                next(rest).copy_(factor)
             else:
                 axes, log_determinant = _narrow(scatter, counts[i], share)
                 narrow.append(axes)
@@ -100,7 +104,6 @@ class ClassGaussian(Method[Config]):
             log_determinants.append(log_determinant)
         self.is_wide_, self.sizes_ = is_wide, torch.tensor(sizes, dtype=torch.int64)
         self.axes_ = torch.cat(narrow, dim=1) if narrow else self.means_.new_empty((rank, 0))
-        self.factors_ = torch.stack(factors) if factors else self.means_.new_empty((0, rank, rank))
         self.log_determinants_ = torch.stack(log_determinants)
         return self
 

@@ -7,7 +7,8 @@ the same neighbours.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Most neighbours that FAISS selects on a GPU.
 FAISS_GPU_MAX_K = 2048
+
+#: Memory that FAISS holds for its work; by itself it takes 1.5 GiB.
+FAISS_GPU_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,6 @@ class Neighbours(Consumer[Nearest]):
             )
         super().__init__(bank)
         self.k = k
-        self._resources: StandardGpuResources | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State for copies and pickles; resources of a GPU stay with their process."""
-        return {**vars(self), "_resources": None}
 
     @property
     def asks_faiss(self) -> bool:
@@ -128,13 +127,14 @@ class Neighbours(Consumer[Nearest]):
         import faiss
         import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
 
-        if self._resources is None:
-            self._resources = faiss.StandardGpuResources()
         queries = (queries - self.bank.centre).contiguous()
         device = queries.get_device()
-        return _nearest(
-            *faiss.knn_gpu(self._resources, queries, self.bank.centred, self.k, device=device)
-        )
+        # FAISS takes the stream of the current GPU, whichever it is told to search on.
+        with torch.cuda.device(device):
+            found = faiss.knn_gpu(
+                _gpu_resources(device), queries, self.bank.centred, self.k, device=device
+            )
+        return _nearest(*found)
 
 
 class NearestRows:
@@ -163,6 +163,17 @@ class NearestRows:
         ]
         squared = torch.cat(own)[:, None] - 2 * self._best if own else self._best
         return _nearest(squared, self._rows)
+
+
+@cache
+def _gpu_resources(device: int) -> "StandardGpuResources":
+    """What FAISS keeps of a GPU's memory, once for all searches of this process on it."""
+    import faiss
+
+    del device
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(FAISS_GPU_BYTES)
+    return resources
 
 
 def _faiss_has_gpus() -> bool:
