@@ -118,7 +118,7 @@ class CifarResNet(ScaledBackbone):
 
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
-        return self.feature_maps(images).mean(dim=(2, 3)), None
+        return self.feature_maps(images).float().mean(dim=(2, 3)), None
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """Output of the last block, [N, D, H, W]."""

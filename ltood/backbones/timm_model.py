@@ -181,7 +181,8 @@ class TimmModel(ScaledBackbone, Pretrained):
     def embed(self, images: Tensor) -> tuple[Tensor, None]:
         """Pooled features, [N, D], of images [N, channels, H, W] in [0, 1]; no local ones."""
         maps = self.timm.forward_features(self.scaled(images))
-        return self.timm.forward_head(maps, pre_logits=True), None
+        # Pooled in float32 whatever the network computes in: bfloat16 has 8 bits.
+        return self.timm.forward_head(maps.float(), pre_logits=True), None
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """What the model's head pools: maps [N, D, H, W], or tokens as maps [N, D, T, 1].

@@ -99,14 +99,16 @@ def extract(
     )
     kept = kept or out.with_name("extracting")
     writers = kept_splits(kept, inputs.spec)
-    work: list[Task] = []
-    if ranks.rank == 0:
+
+    def missing() -> list[Task]:
         _refuse_strangers(out)
         keep_splits(out, kept)
-        work = missing_chunks(writers, inputs.spec)
-        _report(out, inputs, work, writers)
+        found = missing_chunks(writers, inputs.spec)
+        _report(out, inputs, found, writers)
+        return found
+
     # One list for all: each rank would else see what others have written in the meantime.
-    work = ranks.broadcast(work)
+    work = ranks.on_rank_zero(missing)
     with deterministic(device):
         network = Network(backbone, device, precision, config, groups)
         share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]

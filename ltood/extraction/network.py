@@ -154,9 +154,9 @@ class Network:
         """Arrays of one batch of pixels, for the split and its parts by name."""
         import torch
 
-        from ltood.runtime.devices import autocast, no_tf32
+        from ltood.runtime.devices import autocast, no_tf32, upload
 
-        pixels = torch.from_numpy(block).to(self._device).flatten(0, -4)
+        pixels = upload(torch.from_numpy(block), self._device).flatten(0, -4)
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=self._layout)
         base = functools.cache(lambda: self._base(scaled, block.shape[:-3]))
         found = {}
@@ -178,12 +178,14 @@ class Network:
 
         from ltood.runtime.devices import autocast
 
-        with torch.inference_mode(), autocast(self._device, self._precision):
-            pooled, local = self._backbone.embed(scaled)
+        with torch.inference_mode():
+            with autocast(self._device, self._precision):
+                pooled, local = self._backbone.embed(scaled)
             found = {"features": pooled.float()}
             if local is not None and self._backbone.local_shape is not None:
                 found["local"] = local.half()
             found = {key: values.reshape(*rows, *values.shape[1:]) for key, values in found.items()}
             if self._backbone.has_head and len(rows) == 1:
-                found["logits"] = self._backbone.classify(pooled).float()
+                # In float32, as stage two computes them: a coarser format ties rows.
+                found["logits"] = self._backbone.classify(found["features"])
         return found, pooled

@@ -90,6 +90,7 @@ class TorchvisionBackbone(ScaledBackbone, Pretrained):
         assert isinstance(head, nn.Linear)
         self.head = head
         self.take_out_head()
+        self.net.get_submodule(self.map_name).register_forward_hook(_widened)
 
     @abstractmethod
     def take_out_head(self) -> None:
@@ -199,3 +200,9 @@ def _fetch(url: str, where: str) -> Path:
             "half downloaded; delete it and run again, or put the right file there."
         )
     return path
+
+
+def _widened(module: nn.Module, inputs: object, maps: Tensor) -> Tensor:
+    """Maps as float32, so that they are pooled in it: bfloat16 has 8 bits."""
+    del module, inputs
+    return maps.float()
