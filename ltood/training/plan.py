@@ -62,7 +62,8 @@ class TrainingConfig(Settings):
             are validated and written. 0 averages nothing.
         compile: Let torch compile the network; the first steps take longer.
         amp: "bf16" computes the network in bfloat16, "fp16" in float16 with scaled losses on
-            GPUs; "auto" takes bfloat16 on GPUs that can. Losses are always float32.
+            GPUs; "auto" takes bfloat16 on GPUs that can, and the format of the work that is there
+            where an earlier run began elsewhere. Losses are always float32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
         deterministic: Refuse algorithms whose result may differ from run to run.
         weights: File of weights, or folder of a checkpoint, that training starts from; null

@@ -22,6 +22,7 @@ from ltood.networks.checkpoint import write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
 from ltood.networks.training_state import HistoryRow, history_csv, load_state
 from ltood.recipes import Recipe, TrainingRecipe, build_recipe
+from ltood.runtime.console import log
 from ltood.runtime.devices import Precision, choose_device, deterministic, resolve_precision
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
@@ -95,6 +96,10 @@ def train(
             require_validation(plan.training, data.splits())
         precision = resolve_precision(plan.training.amp, device)
         inputs = _inputs(plan, data, recipe, precision, given)
+        if plan.training.amp == "auto":
+            own = inputs
+            inputs = ranks.on_rank_zero(lambda: _as_begun(out, state_folder, own))
+            precision = inputs.get("precision", precision)
         found = ranks.on_rank_zero(lambda: work.take_finished(out, state_folder, inputs))
         if found is not None:
             return found
@@ -171,6 +176,28 @@ def _counted(recipe: Recipe) -> dict[str, NDArray[np.float32]]:
     """The number of classes of outliers as an array of the head, where there are any."""
     num = recipe.num_outlier_classes
     return {"outlier_classes": np.array(num, dtype=np.float32)} if num else {}
+
+
+def _as_begun(out: Path, folder: Path, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with the precision of the work that is there, where `auto` now means another.
+
+    What a GPU has trained in bfloat16 is not trained anew on a machine that has none.
+    """
+    if "precision" not in inputs:
+        return inputs
+    own = inputs["precision"]
+    state = load_state(folder / work.STATE) or {}
+    for precision in dict.fromkeys((own, "bfloat16", "float32")):
+        tried = {**inputs, "precision": precision}
+        if state.get("inputs") == tried or work.is_finished(out, folder, tried):
+            if precision != own:
+                log(
+                    f"training.amp is auto, which here means {own}, but the weights that are there "
+                    f"were trained in {precision}; they are kept, and training goes on in it. Set "
+                    "amp to off or bf16 to start over."
+                )
+            return tried
+    return inputs
 
 
 def _state(out: Path, folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

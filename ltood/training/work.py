@@ -10,7 +10,7 @@ be continued therefore lies next to it, where it survives kills and reruns that 
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,16 @@ def take_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> dict[str,
             discard_state(work)
             return meta
     return None
+
+
+def is_finished(out: Path, work: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether there is a finished checkpoint of these inputs, at `out` or next to it."""
+    fingerprint = digest(inputs)
+    for folder in (out, work / FINISHED):
+        with suppress(StoreError):
+            if (folder / META).is_file() and read_meta(folder)["fingerprint"] == fingerprint:
+                return True
+    return False
 
 
 def say_why(out: Path, work: Path, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
