@@ -15,6 +15,7 @@ from ltood.adapting.texts import TextEncoder
 from ltood.clip.prompts import PromptBatch, learned_prompts
 from ltood.networks.training_state import Progress
 from ltood.recipes import PromptConfig, PromptRecipe, prompt_learning_rate
+from ltood.runtime.devices import upload
 
 #: Deviation of the random start.
 _START_DEVIATION = 0.02
@@ -140,7 +141,7 @@ class Learner(StepLearner):
         text = self.text() if self.frozen is None else torch.cat([self.text(), self.frozen])
         logits = self._logits("features", chosen, views, text)
         local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
-        labels = torch.from_numpy(self._rows.labels[chosen]).to(self._device)
+        labels = upload(torch.from_numpy(self._rows.labels[chosen]), self._device)
         terms = self._recipe.prompt_losses(logits, local, labels)
         return self._descend(self._optimiser, terms)
 
@@ -148,5 +149,5 @@ class Learner(StepLearner):
         self, array: str, chosen: NDArray[np.int64], views: NDArray[np.int64], text: Tensor
     ) -> Tensor:
         """Scaled cosines of stored rows and the text."""
-        stored = torch.from_numpy(self._rows.read(array, chosen, views)).to(self._device)
+        stored = upload(torch.from_numpy(self._rows.read(array, chosen, views)), self._device)
         return self._scale * normalize(stored, dim=-1) @ text.T

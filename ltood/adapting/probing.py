@@ -13,6 +13,7 @@ from ltood.adapting.rows import TrainingRows
 from ltood.adapting.steps import StepLearner
 from ltood.networks.training_state import Progress
 from ltood.recipes import ProbeRecipe, probe_learning_rate
+from ltood.runtime.devices import upload
 from ltood.store.features import FeatureSplit
 
 #: Rows that are looked at together.
@@ -122,8 +123,8 @@ class ProbeLearner(StepLearner):
         done = (now.epoch + now.step / steps) / self._config.epochs
         for group in self._optimiser.param_groups:
             group["lr"] = probe_learning_rate(done, self._config)
-        picked = torch.from_numpy(chosen).to(self._features.device)
-        view = torch.from_numpy(views).to(self._features.device)
+        picked = upload(torch.from_numpy(chosen), self._features.device)
+        view = upload(torch.from_numpy(views), self._features.device)
         logits = self._logits(self._features[picked, view].float()) + self._shift
         terms = self._recipe.probe_losses(logits, self._labels[picked])
         return self._descend(self._optimiser, terms)

@@ -293,5 +293,9 @@ def decode(
 
 
 def decoding_threads() -> int:
-    """Default number of decoding threads: one per processor, at most 16."""
-    return min(16, os.cpu_count() or 1)
+    """Default number of decoding threads: one per processor of this process, at most 16."""
+    # A container or a scheduler may give a process less than there is; ranks share the rest.
+    everywhere = os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else everywhere
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, min(16, own // max(1, int(ranks) if ranks.isdigit() else 1)))

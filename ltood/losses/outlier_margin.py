@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ltood.runtime.devices import upload
+
 
 def outlier_margin_loss(
     outliers: Tensor, head_rows: Tensor, *, margin: float, generator: torch.Generator
@@ -35,5 +37,5 @@ def outlier_margin_loss(
         farthest = torch.cdist(found, found).argmax(dim=1)
         drawn = torch.randint(len(rows), (len(anchors),), generator=generator)
         return functional.triplet_margin_loss(
-            anchors, anchors[farthest], rows[drawn.to(rows.device)], margin=margin
+            anchors, anchors[farthest], rows[upload(drawn, rows.device)], margin=margin
         )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ltood.core.errors import ConfigError, LtoodError
@@ -125,7 +126,8 @@ def ranks_from_environment() -> Iterator[Ranks]:
 
     # Lists and barriers go through the host; tensors of training from GPU to GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    torch.distributed.init_process_group(backend)
+    # A rank may wait for the slowest for hours; torchrun ends all where one dies.
+    torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
     try:
         yield ranks
     finally:

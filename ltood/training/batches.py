@@ -14,6 +14,7 @@ from torch import Tensor
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone, BackboneOutput
 from ltood.recipes import StepBatch, TrainingRecipe
+from ltood.runtime.devices import upload
 from ltood.runtime.distributed import Ranks
 from ltood.training.augmentation.named import augmented
 from ltood.training.counted import derive_generator
@@ -126,7 +127,7 @@ class Batches:
                 self._augmented(images, self._images, epoch, step, view)
                 for view, images in enumerate(pixels)
             ),
-            labels=self._labels[rows.to(self._labels.device)],
+            labels=self._labels[upload(rows, self._labels.device)],
             aux=self._outliers(epoch, step),
             epoch=epoch,
             num_epochs=self._config.epochs,

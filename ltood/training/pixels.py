@@ -22,6 +22,7 @@ from ltood.images.decoding import Geometry, decoding_threads, resized
 from ltood.images.sources import ImageSource
 from ltood.images.views import AREA, crop_box
 from ltood.networks.backbone import Backbone
+from ltood.runtime.devices import upload
 from ltood.runtime.distributed import Ranks
 from ltood.training.counted import derive_seed
 from ltood.training.sharing import gathered, split_evenly
@@ -123,7 +124,7 @@ class InMemoryImages:
 
     def views(self, wanted: BatchRequest) -> tuple[Tensor, ...]:
         """The same whole images for every view."""
-        rows = torch.tensor(wanted.rows, device=self._images.device)
+        rows = upload(torch.tensor(wanted.rows), self._images.device)
         return (self._images[rows],) * len(wanted.cuts)
 
     def blocks(self) -> Generator[Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ltood.runtime.devices import upload
 from ltood.training.augmentation.colours import (
     autocontrast,
     brightness,
@@ -71,7 +72,7 @@ def changed(name: str, images: Tensor, draws: Draws, fill: tuple[int, ...]) -> T
     amounts = magnitudes(name, draws.strengths, tuple(images.shape[2:]))
     if name in SIGNED:
         amounts = amounts * draws.signs
-    return operated(name, images, amounts.to(images.device), fill)
+    return operated(name, images, upload(amounts, images.device), fill)
 
 
 def operated(name: str, images: Tensor, amounts: Tensor, fill: tuple[int, ...]) -> Tensor:
@@ -112,11 +113,11 @@ def _warped(images: Tensor, matrices: Tensor, fill: tuple[int, ...]) -> Tensor:
     """Nearest pixels at places given by matrices [N, 2, 3] about the centre; `fill` outside."""
     _, _, height, width = images.shape
     # The grid runs from -1 to 1 on both axes; the matrices count pixels.
-    sizes = torch.tensor([width / 2, height / 2, 1.0], device=images.device)
+    sizes = upload(torch.tensor([width / 2, height / 2, 1.0]), images.device)
     scaled = matrices * sizes / sizes[:2, None]
     grid = functional.affine_grid(scaled, list(images.shape), align_corners=False)
     # Zeros come in from outside, so that `fill` is what counts as zero.
-    zero = images.new_tensor(fill).view(1, -1, 1, 1).float()
+    zero = upload(torch.tensor(fill), images.device).view(1, -1, 1, 1).float()
     warped = functional.grid_sample(
         images.float() - zero, grid, mode="nearest", padding_mode="zeros", align_corners=False
     )

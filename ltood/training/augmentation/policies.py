@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ltood.runtime.devices import upload
 from ltood.training.augmentation import operations, published
 from ltood.training.augmentation.operations import Draws
 from ltood.training.policies import Policies
@@ -148,6 +149,6 @@ def _apply(
         rows = torch.nonzero(chosen == number)[:, 0]
         if name == "identity" or not len(rows):
             continue
-        on_device = rows.to(images.device)
+        on_device = upload(rows, images.device)
         images[on_device] = change(name, images[on_device], draws.of(rows), fill)
     return images

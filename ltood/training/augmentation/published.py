@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from ltood.runtime.devices import upload
 from ltood.training.augmentation.colours import solarise
 from ltood.training.augmentation.operations import COLOURS, Draws
 from ltood.training.augmentation.sampling import Interpolation, sampled
@@ -56,7 +57,7 @@ def auto_changed(name: str, images: Tensor, draws: Draws, fill: tuple[int, ...])
         amounts = 256 * (1 - strengths)
     else:
         amounts = 0.9 * strengths * signs
-    return COLOURS[name](images, amounts.to(images.device))
+    return COLOURS[name](images, upload(amounts, images.device))
 
 
 def rand_changed(name: str, images: Tensor, draws: Draws, fill: tuple[int, ...]) -> Tensor:
@@ -65,7 +66,7 @@ def rand_changed(name: str, images: Tensor, draws: Draws, fill: tuple[int, ...])
     if name.startswith(("shear", "translate", "rotate")):
         largest = {"s": _SHEAR, "t": _RAND_SHIFT, "r": _TURN}[name[0]]
         return _mixed_warp(name, images, largest * strengths * draws.signs, draws.is_cubic, fill)
-    on_device = strengths.to(images.device)
+    on_device = upload(strengths, images.device)
     if name == "solarise_add":
         return _solarised_add(images, (110 * on_device).trunc())
     if name == "solarise":
@@ -95,7 +96,7 @@ def _mixed_warp(
     for interpolation, wanted in kinds:
         rows = torch.nonzero(wanted)[:, 0]
         if len(rows):
-            there = rows.to(images.device)
+            there = upload(rows, images.device)
             found[there] = _warped(name, images[there], amounts[rows], interpolation, fill)
     return found
 
@@ -121,7 +122,7 @@ def _warped(
         matrices[:, 1, 2] = amounts * height
     else:
         _turn(matrices, amounts, width / 2, height / 2)
-    return sampled(images, matrices.to(images.device), interpolation, fill)
+    return sampled(images, upload(matrices, images.device), interpolation, fill)
 
 
 def _turn(matrices: Tensor, degrees: Tensor, x: float, y: float) -> None:

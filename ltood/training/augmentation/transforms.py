@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ltood.runtime.devices import upload
 from ltood.training.augmentation.colours import brightness, contrast, greyscale, hue, saturation
 
 
@@ -34,7 +35,9 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     if padding == 0:
         return images
     num, _, height, width = images.shape
-    offsets = torch.randint(2 * padding + 1, (2, num, 1), generator=generator).to(images.device)
+    offsets = upload(
+        torch.randint(2 * padding + 1, (2, num, 1), generator=generator), images.device
+    )
     rows = (offsets[0] + torch.arange(height, device=images.device))[:, :, None]
     columns = (offsets[1] + torch.arange(width, device=images.device))[:, None, :]
     padded = functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
@@ -53,7 +56,7 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
         New images of the same shape, type and device.
     """
     mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator).bool()
-    return torch.where(mirrored.to(images.device), images.flip(3), images)
+    return torch.where(upload(mirrored, images.device), images.flip(3), images)
 
 
 def random_resized_crop(
@@ -75,7 +78,7 @@ def random_resized_crop(
         New images of the same shape, type and device.
     """
     boxes = crop_boxes(len(images), images.shape[2:], generator, area=area, ratio=ratio)
-    return resized_crop(images, boxes.to(images.device))
+    return resized_crop(images, upload(boxes, images.device))
 
 
 def crop_boxes(
@@ -178,8 +181,8 @@ def random_jitter(
         for step, change in enumerate(steps):
             rows = torch.nonzero(changed & (orders[:, turn] == step))[:, 0]
             if len(rows):
-                amounts = (turns if step == 3 else factors[step])[rows].to(device)
-                rows = rows.to(device)
+                amounts = upload((turns if step == 3 else factors[step])[rows], device)
+                rows = upload(rows, device)
                 images[rows] = change(images[rows], amounts)
     return images
 
@@ -187,7 +190,7 @@ def random_jitter(
 def random_grey(images: Tensor, generator: torch.Generator, *, probability: float = 0.2) -> Tensor:
     """Take the colour from a share `probability` of the images, [N, channels, H, W] uint8."""
     drained = torch.rand((len(images), 1, 1, 1), generator=generator) < probability
-    return torch.where(drained.to(images.device), greyscale(images), images)
+    return torch.where(upload(drained, images.device), greyscale(images), images)
 
 
 def random_cutout(images: Tensor, generator: torch.Generator, *, length: int = 16) -> Tensor:
@@ -208,4 +211,4 @@ def random_cutout(images: Tensor, generator: torch.Generator, *, length: int = 1
         places = torch.arange(size)
         inside.append((places >= centres - length // 2) & (places < centres + (length + 1) // 2))
     squares = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return images.masked_fill(squares.to(images.device), 0)
+    return images.masked_fill(upload(squares, images.device), 0)
