@@ -1,0 +1,142 @@
+"""Every method, calibrator and normaliser on a pretended GPU: one device, few waits, any order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_toy
+from pretended_device import pretended_gpu
+
+from ltood.comparing.plan import Config
+from ltood.comparing.running import compare
+from ltood.core.batches import FeatureBatch, TensorSource
+from ltood.core.building import EntrySpec
+from ltood.core.inputs import FitInputs
+from ltood.core.registry import available, load
+from ltood.ops.logits import energy
+from ltood.runtime.devices import scoring_on
+from ltood.scoring.run import score_store
+from ltood.store.exchange import import_folder
+from tests.methods.test_contract import METHODS, fitted, joined, raw_scores
+
+CUDA = torch.device("cuda")
+
+#: Waits of the host for the scores of one batch, where a few do not suffice.
+WAITS = 3
+MORE_WAITS = {
+    "class_gaussian": 20,
+    "adaneg": 15,  # Its memory takes what comes, group by group.
+    "tanl": 10,
+    "oodd": 10,
+    "line": 25,  # Each class that is predicted has neurons of its own.
+    "weiper_kld": 5,
+}
+
+
+def moved(batch):
+    return FeatureBatch({name: rows.to(CUDA) for name, rows in batch.arrays.items()})
+
+
+def moved_head(head):
+    values = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
+    tensors = {name: rows for name, rows in values.items() if isinstance(rows, torch.Tensor)}
+    return dataclasses.replace(head, **{name: rows.to(CUDA) for name, rows in tensors.items()})
+
+
+def moved_inputs(toy):
+    def source(own):
+        return TensorSource(moved(next(iter(own.batches()))), toy.head.num_classes)
+
+    own = toy.inputs
+    return FitInputs(
+        source(own.train), source(own.aux), moved_head(toy.head), own.prior, source(own.val)
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_score_there_as_on_a_cpu(name):
+    toy = make_toy()
+    expected = raw_scores(fitted(name, toy.inputs), joined(toy))
+    with pretended_gpu() as gpu, scoring_on(CUDA):
+        inputs, batch = moved_inputs(toy), moved(joined(toy))
+        method = fitted(name, inputs)
+        gpu.reset()
+        scores = raw_scores(method, batch)
+        waits, unordered = dict(gpu.waits), dict(gpu.unordered)
+    assert scores.is_cuda
+    assert torch.equal(scores.held, expected)
+    assert sum(waits.values()) <= MORE_WAITS.get(name, WAITS), waits
+    assert not unordered
+
+
+def test_no_fit_adds_in_any_order():
+    toy = make_toy()
+    with pretended_gpu() as gpu, scoring_on(CUDA):
+        inputs = moved_inputs(toy)
+        for name in METHODS:
+            if name not in {"auto", "ensemble"}:  # They fit others.
+                fitted(name, dataclasses.replace(inputs))
+        assert not gpu.unordered
+
+
+@pytest.mark.parametrize("name", available("calibrators"))
+def test_calibrators_transform_there_as_on_a_cpu(name):
+    toy = make_toy()
+    on_cpu = load("calibrators", name).Entry().fit(toy.inputs)
+    with pretended_gpu() as gpu, scoring_on(CUDA):
+        calibrator = load("calibrators", name).Entry().fit(moved_inputs(toy))
+        batch = moved(toy.id_batch)
+        assert not gpu.unordered
+        gpu.reset()
+        with torch.no_grad():
+            found = calibrator._transform(batch.features), calibrator._adjust_logits(batch.logits)
+        assert sum(gpu.waits.values()) <= 1, gpu.waits
+    with torch.no_grad():
+        assert torch.equal(found[0].held, on_cpu._transform(toy.id_batch.features))
+        assert torch.equal(found[1].held, on_cpu._adjust_logits(toy.id_batch.logits))
+
+
+@pytest.mark.parametrize("name", available("normalisers"))
+def test_normalisers_there_as_on_a_cpu(name):
+    toy = make_toy()
+    entry = load("normalisers", name).Entry
+    expected = (
+        entry(base="energy").fit(toy.inputs)._normalise(energy(toy.id_batch.logits), toy.id_batch)
+    )
+    with pretended_gpu() as gpu, scoring_on(CUDA):
+        batch = moved(toy.id_batch)
+        normaliser = entry(base="energy").fit(moved_inputs(toy))
+        gpu.reset()
+        found = normaliser._normalise(energy(batch.logits), batch)
+        assert sum(gpu.waits.values()) <= WAITS, gpu.waits
+        assert not gpu.unordered
+    assert torch.equal(found.held, expected)
+
+
+@pytest.fixture
+def store(tmp_path):
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.savez(folder / "head.npz", weight=rng.normal(size=(4, 6)), bias=rng.normal(size=4))
+    for name, rows in (("train", 80), ("val", 24), ("test", 20)):
+        features = np.abs(rng.normal(size=(rows, 6)))
+        np.savez(folder / f"{name}.npz", features=features, labels=np.arange(rows) % 4)
+    for name in ("aux", "ood_far"):
+        np.savez(folder / f"{name}.npz", features=np.abs(rng.normal(size=(15, 6))))
+    return import_folder(folder, tmp_path / "features.zarr")
+
+
+def test_stores_are_scored_and_compared_there(store, tmp_path):
+    slots = EntrySpec("mahalanobis"), EntrySpec("patt"), EntrySpec("imood")
+    config = Config(methods=("energy", "knn", "she"), calibrators=("none", "patt"))
+    expected = score_store(store, tmp_path / "cpu.zarr", *slots, device="cpu")
+    rows, _ = compare(store, config, {"methods": {"knn": {"k": 5}}}, device="cpu")
+    with pretended_gpu() as gpu:
+        found = score_store(store, tmp_path / "gpu.zarr", *slots, device="cuda")
+        also, _ = compare(store, config, {"methods": {"knn": {"k": 5}}}, device="cuda")
+        assert not gpu.unordered  # The drivers choose the algorithms.
+    for name in expected.splits:
+        assert np.array_equal(found.split(name).scores, expected.split(name).scores)
+    assert also == rows
