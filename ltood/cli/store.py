@@ -1,11 +1,17 @@
-"""`ltood store`: look into a store, verify its bytes, and make one of another pooling."""
+"""`ltood store`: look into a store, verify, repair, copy and join its bytes, pool its features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Look into a store, verify or pool it.", no_args_is_help=True)
+from ltood.cli.options import Device, store_option
+
+if TYPE_CHECKING:
+    from ltood.extraction.config import ExtractionConfig
+
+app = typer.Typer(help="Look into stores, verify, repair and convert them.", no_args_is_help=True)
+_PARAMS = Path("params.yaml")
 
 
 @app.command("info")
@@ -20,11 +26,91 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
 
 @app.command("verify")
 def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
-    """Read every chunk and compare its checksum."""
-    from ltood.store.verifying import verify_store
+    """Read every chunk, compare its checksum, and name all that are damaged."""
+    from ltood.core.errors import CorruptStoreError, IncompleteStoreError
+    from ltood.store.head import read_head
+    from ltood.store.verifying import faults_of, open_store
 
-    for name, rows in verify_store(store):
-        typer.echo(f"{name:<24}{rows:>12,} rows  ok")
+    opened = open_store(store)
+    errors = []
+    for name, rows, faults in faults_of(opened):
+        state = f"{len(faults)} damaged" if faults else "ok"
+        typer.echo(f"{name:<24}{rows:>12,} rows  {state}")
+        for fault in faults:
+            typer.echo(f"  rows {fault.rows[0]:,} to {fault.rows[1]:,}: {fault.error}", err=True)
+            errors.append(fault.error)
+    read_head(opened.path, opened.attributes.get("head", {}))
+    if errors:
+        unwritten = all(isinstance(error, IncompleteStoreError) for error in errors)
+        raise (IncompleteStoreError if unwritten else CorruptStoreError)(
+            f"{store} has {len(errors)} damaged or unwritten chunks; an extracted store is "
+            f"repaired by `ltood store repair {store}`, any other by the command that wrote it."
+        )
+
+
+@app.command("repair")
+def repair(
+    store: Annotated[Path, typer.Argument(help="Feature store that extraction wrote.")],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint that it was extracted with.")] = Path(
+        "data/work/checkpoint"
+    ),
+    prepared: Annotated[
+        Path, typer.Option(help="Prepared images that it was extracted from.")
+    ] = Path("data/work/prepared"),
+    device: Device = "auto",
+) -> None:
+    """Compute damaged chunks again, and only these; refuses what would give other bytes."""
+    from ltood.extraction.repair import repair as mend
+    from ltood.images.prepared import open_prepared
+
+    found = mend(store, checkpoint, open_prepared(prepared), _extraction(), device_name=device)
+    for fault in found:
+        typer.echo(f"{fault.split:<24}rows {fault.rows[0]:,} to {fault.rows[1]:,}  repaired")
+    typer.echo(f"{store}: whole")
+
+
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="Store: a folder, s3://...")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Where to: a folder, s3://...")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Read back what a remote address holds already.")
+    ] = False,
+) -> None:
+    """Copy a store as it is, chunk by chunk and verified; an interrupted run continues."""
+    from ltood.sharing.copying import copy_store
+
+    copied = copy_store(source, target, check=check)
+    typer.echo(f"{target}: {copied.sent:,} chunks copied, {copied.kept:,} there already")
+
+
+@app.command("merge")
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores made in the same way.")],
+    out: Annotated[Path, store_option("Feature store to write.")],
+) -> None:
+    """Join splits, extra arrays and rows that several stores hold into one store."""
+    from ltood.store.features import FeatureStore
+    from ltood.store.merged import merge as join
+
+    made = join([FeatureStore.open(store) for store in stores], out)
+    typer.echo(f"{out}: {', '.join(made.parts)}")
+
+
+@app.command("rechunk")
+def rechunk(
+    store: Annotated[Path, typer.Argument(help="Feature store.")],
+    out: Annotated[Path, store_option("Feature store to write.")],
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a chunk; by default chunks of 8 to 16 MiB.")
+    ] = None,
+) -> None:
+    """Write the same values in chunks of another size."""
+    from ltood.store.features import FeatureStore
+    from ltood.store.rechunked import rechunk as write
+
+    made = write(FeatureStore.open(store), rows, out)
+    typer.echo(f"{out}: {', '.join(made.parts)}")
 
 
 @app.command("pool")
@@ -44,3 +130,15 @@ def pool(
         raise ConfigError("--kind is average, which the store holds already; give max or mean_std.")
     made = write_pooled(FeatureStore.open(store), config, out)
     typer.echo(f"{out}: {', '.join(made.splits)}")
+
+
+def _extraction() -> "ExtractionConfig":
+    """Settings of extraction in params.yaml, or the defaults where there is none."""
+    from ltood.extraction.config import ExtractionConfig
+    from ltood.pipeline import Params
+
+    return (
+        Params().section("extraction", ExtractionConfig)
+        if _PARAMS.exists()
+        else (ExtractionConfig())
+    )

@@ -8,6 +8,7 @@ device.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,10 @@ from ltood.store.metadata import store_kind
 from ltood.store.writer import SplitWriter, StoreInputs, assemble, is_finished, what_differs
 
 if TYPE_CHECKING:
+    import torch
+
     from ltood.networks.backbone import Backbone
+    from ltood.runtime.devices import Precision
 
 #: What the store's provenance takes over from the checkpoint's description.
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
@@ -70,11 +74,86 @@ def extract(
         StoreError: If there is no whole checkpoint, or `out` is not a feature store or cannot
             be written.
     """
-    from ltood.networks.checkpoint import load_checkpoint, read_head_extras
-    from ltood.runtime.devices import choose_device, deterministic, resolve_precision
+    from ltood.runtime.devices import deterministic
 
     ranks = ranks or Ranks()
-    device = choose_device(ranks.device_name(device_name))
+    job = plan_extraction(checkpoint, data, config, ranks.device_name(device_name), extras)
+    inputs = job.inputs
+    kept = kept or out.with_name("extracting")
+    writers = kept_splits(kept, inputs.spec)
+
+    def missing() -> list[Task]:
+        _refuse_strangers(out)
+        keep_splits(out, kept)
+        found = missing_chunks(writers, inputs.spec)
+        _report(out, inputs, found, writers)
+        return found
+
+    # One list for all: each rank would else see what others have written in the meantime.
+    work = ranks.on_rank_zero(missing)
+    with deterministic(job.device):
+        network = job.network()
+        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]
+        total = sum(len(part) for part in share)
+        blocks = load_ahead(load for part in share for load in part.loads())
+        with progress(f"extract {job.name}", total, "images") as advance:
+            for part in share:
+                for name, start, arrays in network.chunks(part, blocks):
+                    writers[name].write(start, arrays)
+                advance(len(part))
+    ranks.barrier()
+    if ranks.rank == 0:
+        splits = {name: writer.files for name, writer in writers.items()}
+        if not is_finished(out, inputs):
+            assemble(out, inputs, splits)
+        prune(kept, splits.values())
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an extraction writes and computes with.
+
+    Attributes:
+        inputs: Description of the store.
+        backbone: The network, on the device.
+        device: Where it computes.
+        precision: In what numbers.
+        config: Settings.
+        groups: Kinds of extra arrays by group.
+        name: Name of the backbone, for messages.
+    """
+
+    inputs: StoreInputs
+    backbone: "Backbone"
+    device: "torch.device"
+    precision: "Precision"
+    config: ExtractionConfig
+    groups: Mapping[str, Extra]
+    name: str
+
+    def network(self) -> Network:
+        """The network, ready to compute."""
+        return Network(self.backbone, self.device, self.precision, self.config, self.groups)
+
+
+def plan_extraction(
+    checkpoint: Path,
+    data: ImageData,
+    config: ExtractionConfig,
+    device_name: str,
+    extras: Iterable[str] | None,
+) -> Job:
+    """What `extract` would write, without computing a row; the arguments are its own.
+
+    Raises:
+        ConfigError: If the device is not there, or the backbone cannot give an extra array.
+        DataError: If the images are not those the backbone was trained for.
+        StoreError: If there is no whole checkpoint.
+    """
+    from ltood.networks.checkpoint import load_checkpoint, read_head_extras
+    from ltood.runtime.devices import choose_device, resolve_precision
+
+    device = choose_device(device_name)
     backbone, meta = load_checkpoint(checkpoint, device)
     _check_images(data, backbone, meta)
     precision = resolve_precision(config.amp, device)
@@ -97,34 +176,7 @@ def extract(
         data.class_names,
         data.class_counts,
     )
-    kept = kept or out.with_name("extracting")
-    writers = kept_splits(kept, inputs.spec)
-
-    def missing() -> list[Task]:
-        _refuse_strangers(out)
-        keep_splits(out, kept)
-        found = missing_chunks(writers, inputs.spec)
-        _report(out, inputs, found, writers)
-        return found
-
-    # One list for all: each rank would else see what others have written in the meantime.
-    work = ranks.on_rank_zero(missing)
-    with deterministic(device):
-        network = Network(backbone, device, precision, config, groups)
-        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]
-        total = sum(len(part) for part in share)
-        blocks = load_ahead(load for part in share for load in part.loads())
-        with progress(f"extract {meta['backbone']['name']}", total, "images") as advance:
-            for part in share:
-                for name, start, arrays in network.chunks(part, blocks):
-                    writers[name].write(start, arrays)
-                advance(len(part))
-    ranks.barrier()
-    if ranks.rank == 0:
-        splits = {name: writer.files for name, writer in writers.items()}
-        if not is_finished(out, inputs):
-            assemble(out, inputs, splits)
-        prune(kept, splits.values())
+    return Job(inputs, backbone, device, precision, config, groups, meta["backbone"]["name"])
 
 
 def _check_images(data: ImageData, backbone: "Backbone", meta: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ of every chunk file the first time that the process touches it.
 
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,21 @@ class SplitFiles:
         Raises:
             StoreError: If a value does not fit the stored type, or a file cannot be written.
         """
-        start, stop = self.ranges[chunk]
         sums = {}
+        for name, raw in self.encoded(chunk, values):
+            write_atomically(self.chunk_path(name, chunk), raw.data, sweep=False)
+            sums[name] = checksum(raw)
+        self.mark(chunk, sums)
+
+    def encoded(
+        self, chunk: int, values: Mapping[str, NDArray[Any]]
+    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Name and bytes of each array's file for one row range, padded to a whole chunk.
+
+        Raises:
+            StoreError: If a value does not fit the stored type.
+        """
+        start, stop = self.ranges[chunk]
         for name, spec in sorted(self.spec.arrays.items()):
             padded = np.full((self.chunk_rows, *spec.shape), spec.fill_value, f"{spec.dtype}")
             try:
@@ -95,10 +108,7 @@ class SplitFiles:
                     f"{name} of split {self.name} has values of rows {start} to {stop} that are "
                     f"too large for {spec.dtype}; scale them or store a wider type."
                 ) from None
-            raw = raw_bytes(padded)
-            write_atomically(self.chunk_path(name, chunk), raw.data, sweep=False)
-            sums[name] = checksum(raw)
-        self.mark(chunk, sums)
+            yield name, raw_bytes(padded)
 
     def mark(self, chunk: int, sums: Mapping[str, str]) -> None:
         """Write the marker of a chunk whose arrays are there.

@@ -1,11 +1,12 @@
 """Every byte of a store compared with its checksum, and the list of files that a store is."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ltood.core.errors import StoreError
+from ltood.core.errors import IncompleteStoreError, StoreError
 from ltood.runtime.console import progress
-from ltood.store.chunks import chunk_path
+from ltood.store.chunks import SplitFiles, chunk_path
 from ltood.store.features import FeatureStore
 from ltood.store.head import GROUP, read_head
 from ltood.store.metadata import DOCUMENT, store_kind
@@ -22,6 +23,58 @@ def open_store(path: Path) -> AnyStore:
         CorruptStoreError: If its attributes are unreadable or were changed.
     """
     return ScoreStore.open(path) if store_kind(path) == "scores" else FeatureStore.open(path)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Rows of a split that cannot be read.
+
+    Attributes:
+        split: Name of the split, or of a part with extra arrays.
+        rows: The row range [start, stop), one whole chunk.
+        error: What is wrong with it.
+    """
+
+    split: str
+    rows: tuple[int, int]
+    error: StoreError
+
+
+def faults_of(opened: AnyStore) -> Iterator[tuple[str, int, list[Fault]]]:
+    """Read every chunk of a store and compare the checksums; goes on after a damaged one.
+
+    Yields:
+        Name, rows and faults of each split, in order.
+    """
+    for name in opened.parts:
+        files = opened.files(name)
+        found: list[Fault] = []
+        with progress(f"verify {name}", files.spec.rows) as advance:
+            for chunk, rows in enumerate(files.ranges):
+                try:
+                    _read_chunk(files, chunk)
+                except StoreError as error:
+                    found.append(Fault(name, rows, error))
+                advance(rows[1] - rows[0])
+        yield name, files.spec.rows, found
+
+
+def _read_chunk(files: SplitFiles, chunk: int) -> None:
+    """Read all arrays of one chunk.
+
+    Raises:
+        IncompleteStoreError: If it is not written.
+        CorruptStoreError: If its bytes are missing or changed.
+    """
+    sums = files.read_marker(chunk)
+    if sums is None:
+        start, stop = files.ranges[chunk]
+        raise IncompleteStoreError(
+            f"rows {start} to {stop} of split {files.name} in {files.folder.parent} are not "
+            "written; run the stage that writes it again, it resumes."
+        )
+    for array, crc in sums.items():
+        files.map(array, chunk, crc)
 
 
 def verify_store(path: Path) -> Iterator[tuple[str, int]]:

@@ -29,6 +29,21 @@ def test_a_changed_byte_is_named(ltood, store, tmp_path):
     assert "ood_far/features/c/0/0" in ltood("store", "verify", copy, code=1).stderr
 
 
+def test_every_damaged_chunk_is_named_and_copied_again(ltood, store, tmp_path):
+    copy = tmp_path / "copy.zarr"
+    assert "0 there already" in ltood("store", "copy", store, copy).stdout
+    for split in ("ood_far", "train"):
+        (copy / split / "features" / "c" / "0" / "0").unlink()
+    refused = ltood("store", "verify", copy, code=1)
+    assert refused.stdout.count("damaged") == 2
+    assert refused.stderr.count("features/c/0/0 is missing") == 2
+    assert "2 chunks copied" in ltood("store", "copy", store, copy).stdout
+    ltood("store", "rechunk", copy, "--rows", 5, "--out", tmp_path / "small.zarr")
+    ltood("store", "merge", copy, store, "--out", tmp_path / "one.zarr")
+    for path in (copy, tmp_path / "small.zarr", tmp_path / "one.zarr"):
+        ltood("store", "verify", path)
+
+
 @pytest.mark.parametrize("command", ["info", "verify"])
 def test_what_is_not_a_store_is_refused(ltood, tmp_path, command):
     assert str(tmp_path / "none") in ltood("store", command, tmp_path / "none", code=1).stderr

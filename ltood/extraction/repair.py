@@ -1,0 +1,149 @@
+"""Damaged chunks of an extracted store, computed again from the same checkpoint and images."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ltood.core.errors import CorruptStoreError, FingerprintError, StoreError
+from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.extract import Job, plan_extraction
+from ltood.extraction.missing import missing_chunks
+from ltood.extraction.network import load_ahead
+from ltood.images.sources import ImageData
+from ltood.runtime.console import progress
+from ltood.runtime.files import write_atomically
+from ltood.runtime.provenance import differences
+from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
+from ltood.store.features import FeatureStore
+from ltood.store.head import GROUP, read_head
+from ltood.store.verifying import Fault, faults_of
+from ltood.store.writer import SplitWriter
+
+#: Settings of extraction that a store records.
+_RECORDED = ("batch_size", "channels_last", "dtype", "rows_per_chunk")
+_AMP = {"float32": "off", "bfloat16": "bf16"}
+
+
+def repair(
+    path: Path,
+    checkpoint: Path,
+    data: ImageData,
+    config: ExtractionConfig,
+    *,
+    device_name: str = "auto",
+) -> list[Fault]:
+    """Compute damaged chunks of a store again, and nothing else; its bytes become what they were.
+
+    Args:
+        path: Feature store that extraction wrote.
+        checkpoint: Folder of the checkpoint that it was extracted with.
+        data: The prepared images that it was extracted from.
+        config: Settings; those that the store records come from there.
+        device_name: As `runtime.devices.choose_device` takes it.
+
+    Returns:
+        What was damaged and is whole now.
+
+    Raises:
+        FingerprintError: If checkpoint, images, settings or code are not those of the store, or
+            the device computes other bytes; damaged chunks are left as they are.
+        StoreError: If it was not extracted, or its list of contents is damaged.
+    """
+    opened = FeatureStore.open(path)
+    found = [fault for _, _, faults in faults_of(opened) for fault in faults]
+    lost_head = _head_is_lost(opened)
+    if not found and not lost_head:
+        return []
+    recorded = opened.provenance
+    if recorded.get("source") != "extraction":
+        raise StoreError(
+            f"{path} was made by {recorded.get('source', 'something else')}, not by extraction; "
+            "only that can be repeated in part. Write the store again, or copy a whole one."
+        )
+    extras = tuple(recorded.get("extras", {}))
+    same = replace(config, **_settings(recorded), extras=extras)
+    job = plan_extraction(checkpoint, data, same, device_name, extras)
+    damaged = {fault.split for fault in found}
+    _check_same(opened, job, damaged, lost_head=lost_head)
+    writers = {name: _Again(opened.files(name)) for name in opened.parts if name in damaged}
+    _compute(job, data, writers)
+    if lost_head:
+        for name, values in job.inputs.head.items():
+            file = chunk_path(path / GROUP, name, 0, values.ndim)
+            write_atomically(file, raw_bytes(values).data, sweep=False)
+    return found
+
+
+class _Again(SplitWriter):
+    """Writes chunks whose bytes are those that were there before."""
+
+    def write(self, start: int, arrays: Mapping[str, Any]) -> None:
+        """Write one whole row range, if it gives the bytes that its marker names."""
+        files = self.files
+        chunk = start // files.chunk_rows
+        try:
+            wanted = files.read_marker(chunk)
+        except CorruptStoreError:
+            wanted = None
+            files.marker_path(chunk).unlink()
+        sums = {name: checksum(raw) for name, raw in files.encoded(chunk, arrays)}
+        if wanted not in (None, sums):
+            raise FingerprintError(
+                f"rows {start} on of split {files.name} have other bytes when computed again, and "
+                "are left as they were: the device or a library differs from that of the first "
+                "extraction. Repair where the store was made, or extract again."
+            )
+        super().write(start, arrays)
+
+
+def _settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that the store was extracted with."""
+    given = recorded["extraction"]
+    return {**{key: given[key] for key in _RECORDED}, "amp": _AMP[recorded["precision"]]}
+
+
+def _head_is_lost(opened: FeatureStore) -> bool:
+    try:
+        read_head(opened.path, opened.attributes["head"])
+    except CorruptStoreError:
+        return True
+    return False
+
+
+def _check_same(opened: FeatureStore, job: Job, damaged: set[str], *, lost_head: bool) -> None:
+    """Refuse what would not compute the rows of this store.
+
+    Raises:
+        FingerprintError: With what differs.
+    """
+    spec, attributes = job.inputs.bound()
+    here = {
+        name: SplitFiles(opened.path / name, name, split, spec.chunk_rows(name)).identity
+        for name, split in spec.splits.items()
+    }
+    other = [name for name in sorted(damaged) if here.get(name) != opened.files(name).identity]
+    if lost_head and attributes["head"] != opened.attributes["head"]:
+        other.append("head")
+    if other:
+        found = differences(opened.provenance, attributes["provenance"])
+        raise FingerprintError(
+            f"{', '.join(other)} of {opened.path} would not be computed as before "
+            f"({'; '.join(found[:4]) or 'its images differ'}); give the checkpoint, the prepared "
+            "data, settings and version that the store was extracted with, or extract again."
+        )
+
+
+def _compute(job: Job, data: ImageData, writers: Mapping[str, SplitWriter]) -> None:
+    """Send the images of damaged chunks through the network."""
+    from ltood.runtime.devices import deterministic
+
+    with deterministic(job.device):
+        network = job.network()
+        parts = [network.part(data, *task) for task in missing_chunks(writers, job.inputs.spec)]
+        blocks = load_ahead(load for part in parts for load in part.loads())
+        with progress(f"repair {job.name}", sum(map(len, parts)), "images") as advance:
+            for part in parts:
+                for name, start, arrays in network.chunks(part, blocks):
+                    writers[name].write(start, arrays)
+                advance(len(part))

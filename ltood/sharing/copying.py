@@ -1,0 +1,255 @@
+"""Copy a store file by file, to or from a folder or whatever fsspec opens, such as S3.
+
+The copy is a store as any other: Zarr reads it there. Chunks go first, then their marker, and the
+list of contents last, so that a half copied store is none, and needs no rename. A chunk whose
+marker is there already is kept. Every chunk is compared with its checksum on the way.
+"""
+
+import re
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.runtime.console import progress
+from ltood.runtime.files import read_regular, write_atomically
+from ltood.sharing.remotes import Remote
+from ltood.store.chunks import SplitFiles, checksum, chunk_path
+from ltood.store.head import GROUP
+from ltood.store.metadata import DOCUMENT
+from ltood.store.verifying import AnyStore, open_store
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy did.
+
+    Attributes:
+        sent: Chunks that were copied.
+        kept: Chunks that were there already.
+    """
+
+    sent: int
+    kept: int
+
+
+class Place(Protocol):
+    """A folder somewhere, whose files have names with forward slashes."""
+
+    address: str
+    #: Whether reading a file costs no more than comparing its size.
+    is_near: bool
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None if there is none."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+
+
+class Here:
+    """A folder of this machine."""
+
+    is_near = True
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder, which need not exist."""
+        self.address, self.path = str(path), path
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a regular file; None if there is none."""
+        try:
+            return read_regular(self.path / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none."""
+        with suppress(OSError):
+            return (self.path / name).stat().st_size
+        return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in one rename."""
+        write_atomically(self.path / name, content, sweep=False)
+
+
+class There(Remote):
+    """A folder behind an address that fsspec opens."""
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None if there is none."""
+        with self._told("read"):
+            try:
+                return bytes(self._system.cat_file(self._at(name)))
+            except FileNotFoundError:
+                return None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none."""
+        with self._told("read"):
+            self._system.invalidate_cache()
+            try:
+                return int(self._system.info(self._at(name))["size"])
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, which others see whole or not at all."""
+        with self._told("written"):
+            if self._makes_folders:
+                self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
+            self._system.pipe_file(self._at(name), content)
+
+
+def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
+    """Copy a finished store; the same call continues an interrupted copy and mends a damaged one.
+
+    Args:
+        source: Folder or address of a feature store or score store.
+        target: Folder or address to write.
+        check: Read back chunks that a remote address holds, instead of trusting its marker and
+            their sizes. Those of a folder are always read.
+
+    Returns:
+        Number of chunks.
+
+    Raises:
+        StoreError: If there is no such store, or another one at `target`.
+        IncompleteStoreError: If it is not finished.
+        CorruptStoreError: If bytes of it are missing or changed.
+        TransferError: If an address refuses or cannot be reached.
+    """
+    origin, aim = _place(source), _place(target)
+    if origin.address == aim.address:
+        raise StoreError(f"{source} and {target} are one place; give another one to copy to.")
+    root = origin.read(DOCUMENT)
+    if root is None:
+        raise StoreError(f"{source} is not a store: it has no {DOCUMENT}.")
+    found = aim.read(DOCUMENT)
+    if found not in (None, root):
+        raise StoreError(f"{target} holds another store; remove it or copy to another place.")
+    if found is None and isinstance(aim, Here) and _holds_strangers(aim.path):
+        raise StoreError(f"{target} holds other files; give a free name.")
+    with tempfile.TemporaryDirectory(prefix="ltood-copy-") as folder:
+        lists = Path(folder)
+        (lists / DOCUMENT).write_bytes(root)
+        opened = open_store(lists)
+        if not opened.attributes.get("complete"):
+            raise IncompleteStoreError(
+                f"{source} is not finished; run the command that writes it again, it resumes."
+            )
+        copied = [
+            _copy_split(origin, aim, lists, opened.files(name), check) for name in opened.parts
+        ]
+        _copy_rest(origin, aim, opened)
+    if found is None:
+        aim.write(DOCUMENT, root)
+    return Copied(sum(each.sent for each in copied), sum(each.kept for each in copied))
+
+
+def _place(address: str) -> Place:
+    return There(address) if _SCHEME.match(address) else Here(Path(address).absolute())
+
+
+def _holds_strangers(path: Path) -> bool:
+    """Whether a folder holds something else than what an interrupted copy has left."""
+    if not path.exists():
+        return False
+    return not path.is_dir() or any(
+        not each.is_dir() or not any(each.rglob("c")) for each in path.iterdir()
+    )
+
+
+def _copy_split(
+    origin: Place,
+    aim: Place,
+    lists: Path,
+    files: SplitFiles,
+    check: bool,
+) -> Copied:
+    """Copy all chunks of a split, each before its marker."""
+    sent = kept = 0
+    with progress(f"copy {files.name}", files.spec.rows) as advance:
+        for chunk, (start, stop) in enumerate(files.ranges):
+            marker = files.marker_path(chunk).relative_to(lists).as_posix()
+            sums = _sums(origin, files, chunk, marker)
+            names = {
+                files.chunk_path(array, chunk).relative_to(lists).as_posix(): (
+                    crc,
+                    files.chunk_rows * files.spec.arrays[array].row_bytes,
+                )
+                for array, crc in sums.items()
+            }
+            content = files.marker_path(chunk).read_bytes()
+            if aim.read(marker) == content and all(
+                _is_there(aim, name, *wanted, read=check or aim.is_near)
+                for name, wanted in names.items()
+            ):
+                kept += 1
+            else:
+                for name, (crc, size) in names.items():
+                    aim.write(name, _sound(origin, name, crc, size))
+                aim.write(marker, content)
+                sent += 1
+            advance(stop - start)
+    return Copied(sent, kept)
+
+
+def _sums(origin: Place, files: SplitFiles, chunk: int, marker: str) -> dict[str, str]:
+    """Checksums of the arrays of a chunk, from its marker, which is kept in the folder of lists."""
+    content = origin.read(marker)
+    if content is None:
+        raise IncompleteStoreError(f"{origin.address} has no {marker}; write the store again.")
+    write_atomically(files.marker_path(chunk), content, sweep=False)
+    try:
+        found = files.read_marker(chunk)
+    except CorruptStoreError as error:
+        raise CorruptStoreError(
+            f"{marker} of {origin.address} is damaged or belongs to another store; repair it first."
+        ) from error
+    assert found is not None  # It was written just now.
+    return found
+
+
+def _sound(origin: Place, name: str, crc: str, size: int) -> bytes:
+    content = origin.read(name)
+    if content is None or len(content) != size or checksum(content) != crc:
+        raise CorruptStoreError(
+            f"{name} of {origin.address} is missing or its bytes changed; repair the store "
+            "(`ltood store repair`) or write it again."
+        )
+    return content
+
+
+def _is_there(aim: Place, name: str, crc: str, size: int, *, read: bool) -> bool:
+    if aim.size(name) != size:
+        return False
+    return not read or checksum(aim.read(name) or b"") == crc
+
+
+def _copy_rest(origin: Place, aim: Place, opened: AnyStore) -> None:
+    """Copy the head, and the documents of groups and arrays."""
+    head = opened.attributes.get("head", {})
+    for array, entry in head.items():
+        name = chunk_path(Path(GROUP), array, 0, len(entry["shape"])).as_posix()
+        content = origin.read(name)
+        if content is None or checksum(content) != entry["crc32c"]:
+            raise CorruptStoreError(f"{name} of {origin.address} is missing or changed.")
+        aim.write(name, content)
+    groups = {name: list(opened.files(name).spec.arrays) for name in opened.parts}
+    if head:
+        groups[GROUP] = list(head)
+    for group, arrays in groups.items():
+        for name in (f"{group}/{DOCUMENT}", *(f"{group}/{key}/{DOCUMENT}" for key in arrays)):
+            content = origin.read(name)
+            if content is None:
+                raise StoreError(f"{name} of {origin.address} is missing; write the store again.")
+            aim.write(name, content)

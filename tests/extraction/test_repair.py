@@ -1,0 +1,87 @@
+"""Repair gives a store its bytes back, computes nothing else, and refuses what would not."""
+
+import shutil
+
+import pytest
+import torch
+from image_samples import TinyImages, extract_tiny, make_plan, train_tiny, tree
+
+from ltood.core.errors import FingerprintError, StoreError
+from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.repair import repair
+from ltood.store.writer import SplitWriter
+from tests.store.store_samples import write_store
+
+CONFIG = {"batch_size": 2, "rows_per_chunk": 3}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repair")
+    train_tiny(folder / "checkpoint", make_plan(epochs=1))
+    extract_tiny(folder / "checkpoint", folder / "features.zarr", CONFIG)
+    return folder
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    return shutil.copytree(made / "features.zarr", tmp_path / "f.zarr")
+
+
+@pytest.fixture
+def mend(made):
+    def run(path, images=None):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            images = images or TinyImages()
+            return repair(path, made / "checkpoint", images, ExtractionConfig(), device_name="cpu")
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
+
+
+def damage(store):
+    (store / "train/features/c/1/0").write_bytes(b"")
+    (store / "test/.done/000002.json").write_text("{")
+    (store / "ood_noise/logits/c/0/0").unlink()
+    file = next((store / "head").rglob("c/0/0"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
+def test_only_damaged_chunks_are_computed_and_bytes_return(made, store, mend, monkeypatch):
+    damage(store)
+    written, write = [], SplitWriter.write
+
+    def noting(writer, start, arrays):
+        written.append((writer.files.name, start))
+        write(writer, start, arrays)
+
+    monkeypatch.setattr(SplitWriter, "write", noting)
+    found = [(fault.split, fault.rows[0]) for fault in mend(store)]
+    assert sorted(written) == sorted(found) == [("ood_noise", 0), ("test", 6), ("train", 3)]
+    assert tree(store) == tree(made / "features.zarr")
+    assert mend(store) == []
+
+
+def test_other_images_and_other_bytes_are_refused(store, mend):
+    (store / "train/features/c/1/0").write_bytes(b"")
+    before = tree(store)
+    with pytest.raises(FingerprintError, match="train"):
+        mend(store, TinyImages(seed=1))
+    assert tree(store) == before
+    # A marker of other bytes, as another device would have written it.
+    marker = store / "train/.done/000001.json"
+    marker.write_bytes(marker.read_bytes().replace(b'"labels": "', b'"labels": "0'))
+    before = tree(store)
+    with pytest.raises(FingerprintError, match="other bytes"):
+        mend(store)
+    assert tree(store) == before
+
+
+def test_a_store_that_was_not_extracted(tmp_path, mend):
+    path = write_store(tmp_path / "s.zarr")
+    (path / "train/labels/c/1").unlink()
+    with pytest.raises(StoreError, match="not by extraction"):
+        mend(path)

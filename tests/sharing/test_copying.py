@@ -1,0 +1,114 @@
+"""A copy has the bytes of the store, at any kind of place, however often it was interrupted."""
+
+import pytest
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError, TransferError
+from ltood.sharing import copying
+from ltood.sharing.copying import copy_store
+from tests.store.store_samples import create, make_spec, tree, write_store
+
+SPEC = make_spec(4, train=10, ood_a=3)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return write_store(tmp_path / "a störe")
+
+
+@pytest.fixture
+def there():
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    yield "memory://bucket/copied", system
+    system.rm("/bucket", recursive=True)
+
+
+def test_a_copy_in_a_folder_has_the_same_bytes(store, tmp_path):
+    copied = copy_store(str(store), str(tmp_path / "out"))
+    assert (copied.sent, copied.kept) == (3, 0)
+    assert tree(tmp_path / "out") == tree(store)
+    (tmp_path / "out/train/labels/c/1").write_bytes(b"x" * 32)
+    copied = copy_store(str(store), str(tmp_path / "out"))
+    assert (copied.sent, copied.kept) == (1, 2)
+    assert tree(tmp_path / "out") == tree(store)
+
+
+def test_a_copy_comes_back_from_an_address(store, there, tmp_path):
+    address, system = there
+    assert copy_store(str(store), address).sent == 3
+    assert copy_store(str(store), address).kept == 3
+    system.pipe_file("/bucket/copied/train/labels/c/1", b"x" * 32)
+    with pytest.raises(CorruptStoreError, match="train/labels/c/1"):
+        copy_store(address, str(tmp_path / "back"))
+    assert copy_store(str(store), address, check=True).sent == 1
+    copy_store(address, str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(store)
+
+
+@pytest.mark.parametrize("after", range(0, 25, 3))
+def test_a_copy_that_was_stopped_anywhere_goes_on(store, tmp_path, monkeypatch, after):
+    write, left = copying.Here.write, [after]
+
+    def counting(place, name, content):
+        if not left[0]:
+            raise Stopped
+        left[0] -= 1
+        write(place, name, content)
+
+    monkeypatch.setattr(copying.Here, "write", counting)
+    with pytest.raises(Stopped):
+        copy_store(str(store), str(tmp_path / "out"))
+    assert not (tmp_path / "out/zarr.json").exists()
+    left[0] = -1
+    copy_store(str(store), str(tmp_path / "out"))
+    assert tree(tmp_path / "out") == tree(store)
+
+
+def test_what_is_not_copied(store, tmp_path):
+    other = write_store(tmp_path / "other", make_spec(2, train=4))
+    for target in (other, store):
+        with pytest.raises(StoreError):
+            copy_store(str(store), str(target))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    with pytest.raises(StoreError):
+        copy_store(str(store), str(tmp_path / "mine"))
+    create(tmp_path / "begun", SPEC)
+    with pytest.raises(IncompleteStoreError):
+        copy_store(str(tmp_path / "begun"), str(tmp_path / "out"))
+    with pytest.raises(StoreError):
+        copy_store(str(tmp_path / "nowhere"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_copy_in_an_object_store(store, tmp_path, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for key, value in {
+            "no_proxy": "127.0.0.1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(key, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        with pytest.raises(TransferError, match="no-such-bucket"):
+            copy_store(str(store), "s3://no-such-bucket/x")
+        s3fs.S3FileSystem().mkdir("features")
+        assert copy_store(str(store), "s3://features/toy").sent == 3
+        assert copy_store(str(store), "s3://features/toy", check=True).kept == 3
+        copy_store("s3://features/toy", str(tmp_path / "back"))
+        assert tree(tmp_path / "back") == tree(store)
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
