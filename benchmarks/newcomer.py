@@ -115,7 +115,7 @@ def path_of_a_newcomer(
         model: The network, of timm.
         inside: Folder among the class folders that is the first OOD set.
         settle: Changes the settings before the first run.
-        is_short: Leave out the new pictures of a known class, and the last verdicts.
+        is_short: Leave out the last verdicts.
 
     Returns:
         What was done, the stages that ran, those that had to, and seconds.
@@ -140,8 +140,7 @@ def path_of_a_newcomer(
     run("nothing", set())
     change_settings(repository, lambda content: content.update(method="energy"))
     run("another method", SCORED)
-    if not is_short:
-        _add_to_a_class(repository, pictures, more, run, rows)
+    _add_to_a_class(repository, pictures, more, run, rows)
     change_settings(
         repository,
         lambda content: content["datasets"]["folder"]["ood"].append(f"others={others}"),

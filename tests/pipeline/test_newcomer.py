@@ -44,7 +44,7 @@ def test_a_newcomers_path(tmp_path, monkeypatch):
         settle=shorten,
         is_short=True,
     )
-    assert len(rows) == 5
+    assert len(rows) == 6
     for what, ran, wanted, _ in rows:
         assert ran == wanted, what
 

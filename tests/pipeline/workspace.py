@@ -1,7 +1,5 @@
 """A committed copy of the working tree, in which the pipeline takes seconds."""
 
-import functools
-import operator
 import os
 import re
 import subprocess
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
+
+from tests.pipeline.in_process import override
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train", "extract", "adapt", "visualise", "calibrate", "score", "normalise",
@@ -139,21 +139,13 @@ class Workspace:
             upto: Last stages to run; all if none are named.
         """
 
-        def change(content: dict[str, Any]) -> None:
-            for override in overrides:
-                path, _, text = override.partition("=")
-                *sections, key = path.split(".")
-                place = functools.reduce(operator.getitem, sections, content)
-                assert key in place, override
-                place[key] = YAML().load(text)
-
-        self.params(change)
+        self.params(lambda content: override(content, overrides))
         return self.repro(*upto)
 
-    def experiment(self, *overrides: str) -> list[str]:
-        """Names of the stages that `dvc exp run -S ...` ran."""
-        arguments = [part for override in overrides for part in ("-S", override)]
-        return self.stages_run("dvc", "exp", "run", *arguments)
+    def experiment(self, *overrides: str, upto: tuple[str, ...] = ()) -> list[str]:
+        """Names of the stages that `dvc exp run -S ...` ran, up to some of them where named."""
+        arguments = [part for one in overrides for part in ("-S", one)]
+        return self.stages_run("dvc", "exp", "run", *arguments, *upto)
 
 
 def own_data(path: Path) -> Workspace:
