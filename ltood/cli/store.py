@@ -137,8 +137,6 @@ def _extraction() -> "ExtractionConfig":
     from ltood.extraction.config import ExtractionConfig
     from ltood.pipeline import Params
 
-    return (
-        Params().section("extraction", ExtractionConfig)
-        if _PARAMS.exists()
-        else (ExtractionConfig())
-    )
+    if not _PARAMS.exists():
+        return ExtractionConfig()
+    return Params().section("extraction", ExtractionConfig)

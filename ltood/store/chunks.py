@@ -149,6 +149,17 @@ class SplitFiles:
             )
         return sums
 
+    def verify(self, chunk: int) -> dict[str, str] | None:
+        """Checksums of a chunk's arrays whose bytes have them, or None if it is not written.
+
+        Raises:
+            CorruptStoreError: If the marker or bytes are missing or changed.
+        """
+        sums = self.read_marker(chunk)
+        for array, crc in (sums or {}).items():
+            self.map(array, chunk, crc)
+        return sums
+
     def map(self, array: str, chunk: int, crc: str) -> NDArray[Any]:
         """Memory-map one chunk after checking its size and checksum.
 

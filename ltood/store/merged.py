@@ -104,7 +104,7 @@ def _join(name: str, stores: Sequence[FeatureStore], folder: Path) -> None:
         found = dict[SplitFiles, dict[str, str]]()
         for held in files:
             try:
-                sums = _sums(held, chunk)
+                sums = held.verify(chunk)
             except CorruptStoreError as error:
                 errors.append(error)
                 continue
@@ -129,11 +129,3 @@ def _join(name: str, stores: Sequence[FeatureStore], folder: Path) -> None:
             target = folder / path.relative_to(source.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(path.resolve(), target)
-
-
-def _sums(files: SplitFiles, chunk: int) -> dict[str, str] | None:
-    """Checksums of a chunk that is whole; None if it is not written."""
-    sums = files.read_marker(chunk)
-    for array, crc in (sums or {}).items():
-        files.map(array, chunk, crc)
-    return sums

@@ -66,15 +66,12 @@ def _read_chunk(files: SplitFiles, chunk: int) -> None:
         IncompleteStoreError: If it is not written.
         CorruptStoreError: If its bytes are missing or changed.
     """
-    sums = files.read_marker(chunk)
-    if sums is None:
+    if files.verify(chunk) is None:
         start, stop = files.ranges[chunk]
         raise IncompleteStoreError(
             f"rows {start} to {stop} of split {files.name} in {files.folder.parent} are not "
             "written; run the stage that writes it again, it resumes."
         )
-    for array, crc in sums.items():
-        files.map(array, chunk, crc)
 
 
 def verify_store(path: Path) -> Iterator[tuple[str, int]]:
@@ -93,14 +90,10 @@ def verify_store(path: Path) -> Iterator[tuple[str, int]]:
     """
     opened = open_store(path)
     read_head(path, opened.attributes.get("head", {}))
-    for name in opened.parts:
-        rows, files = opened.rows(name), opened.files(name)
-        with progress(f"verify {name}", len(rows)) as advance:
-            for start, stop in files.ranges:
-                for array in rows.spec.arrays:
-                    rows.read(array, start, stop)
-                advance(stop - start)
-        yield name, len(rows)
+    for name, rows, faults in faults_of(opened):
+        if faults:
+            raise faults[0].error
+        yield name, rows
 
 
 def store_files(opened: AnyStore) -> list[str]:
