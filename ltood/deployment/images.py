@@ -25,7 +25,7 @@ from ltood.images.decoding import Geometry, as_image, decode_image, open_image, 
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.networks.taps import last_maps
-from ltood.runtime.devices import Precision, autocast, deterministic, no_tf32
+from ltood.runtime.devices import Precision, autocast, deterministic
 from ltood.runtime.extras import require
 from ltood.store.pooled import PoolingConfig
 
@@ -214,7 +214,6 @@ class Embedder:
         with (
             deterministic(self._device),
             torch.inference_mode(),
-            no_tf32(),
             autocast(self._device, self.precision),
         ):
             means, local = self.backbone.embed(scaled)

@@ -154,20 +154,19 @@ class Network:
         """Arrays of one batch of pixels, for the split and its parts by name."""
         import torch
 
-        from ltood.runtime.devices import autocast, no_tf32, upload
+        from ltood.runtime.devices import autocast, upload
 
         pixels = upload(torch.from_numpy(block), self._device).flatten(0, -4)
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=self._layout)
         base = functools.cache(lambda: self._base(scaled, block.shape[:-3]))
         found = {}
-        with no_tf32():
-            for name in needed:
-                if not group_of(name):
-                    found[name] = base()[0]
-                    continue
-                with autocast(self._device, self._precision):
-                    extra = self._extras[group_of(name)]
-                    found[name] = dict(extra.compute(scaled, lambda: base()[1]))
+        for name in needed:
+            if not group_of(name):
+                found[name] = base()[0]
+                continue
+            with autocast(self._device, self._precision):
+                extra = self._extras[group_of(name)]
+                found[name] = dict(extra.compute(scaled, lambda: base()[1]))
         return found
 
     def _base(

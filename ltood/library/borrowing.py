@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ltood.core.errors import DataError
 from ltood.library.tapping import Reader, kind_of, unwrapped
-from ltood.runtime.devices import Precision, autocast, choose_device, deterministic, no_tf32
+from ltood.runtime.devices import Precision, autocast, choose_device, deterministic
 from ltood.runtime.provenance import minor_version
 
 
@@ -75,12 +75,11 @@ class Borrowed:
     @contextmanager
     def computing(self, precision: Precision) -> Iterator[None]:
         """Compute without gradients and, where torch can, with repeatable bits."""
-        with deterministic(self.place), no_tf32(), autocast(self.place, precision):
-            # What torch cannot repeat must not end the extraction of a model that is not ours.
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            # Not inference_mode: a model may keep tensors, and be trained afterwards.
-            with torch.no_grad():
-                yield
+        # What torch cannot repeat must not end the extraction of a model that is not ours; and
+        # not inference_mode: a model may keep tensors, and be trained afterwards.
+        exactly = deterministic(self.place, refuses=False)
+        with exactly, autocast(self.place, precision), torch.no_grad():
+            yield
 
     def placed(self, images: Tensor) -> Tensor:
         """Images on the model's device and in its number format."""
