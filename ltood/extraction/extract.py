@@ -74,8 +74,6 @@ def extract(
         StoreError: If there is no whole checkpoint, or `out` is not a feature store or cannot
             be written.
     """
-    from ltood.runtime.devices import deterministic
-
     ranks = ranks or Ranks()
     job = plan_extraction(checkpoint, data, config, ranks.device_name(device_name), extras)
     inputs = job.inputs
@@ -91,16 +89,7 @@ def extract(
 
     # One list for all: each rank would else see what others have written in the meantime.
     work = ranks.on_rank_zero(missing)
-    with deterministic(job.device):
-        network = job.network()
-        share = [network.part(data, *task) for task in work[ranks.rank :: ranks.world_size]]
-        total = sum(len(part) for part in share)
-        blocks = load_ahead(load for part in share for load in part.loads())
-        with progress(f"extract {job.name}", total, "images") as advance:
-            for part in share:
-                for name, start, arrays in network.chunks(part, blocks):
-                    writers[name].write(start, arrays)
-                advance(len(part))
+    job.run("extract", data, work[ranks.rank :: ranks.world_size], writers)
     ranks.barrier()
     if ranks.rank == 0:
         splits = {name: writer.files for name, writer in writers.items()}
@@ -131,9 +120,31 @@ class Job:
     groups: Mapping[str, Extra]
     name: str
 
-    def network(self) -> Network:
-        """The network, ready to compute."""
-        return Network(self.backbone, self.device, self.precision, self.config, self.groups)
+    def run(
+        self, verb: str, data: ImageData, tasks: Iterable[Task], writers: Mapping[str, SplitWriter]
+    ) -> None:
+        """Send the images of some tasks through the network and write what comes out.
+
+        Args:
+            verb: What the progress bar calls it.
+            data: Images of all splits.
+            tasks: Chunks to compute.
+            writers: Where they go, by split.
+        """
+        from ltood.runtime.devices import deterministic
+
+        network = Network(self.backbone, self.device, self.precision, self.config, self.groups)
+        parts = [network.part(data, *task) for task in tasks]
+        blocks = load_ahead(load for part in parts for load in part.loads())
+        total = sum(map(len, parts))
+        with (
+            deterministic(self.device),
+            progress(f"{verb} {self.name}", total, "images") as advance,
+        ):
+            for part in parts:
+                for name, start, arrays in network.chunks(part, blocks):
+                    writers[name].write(start, arrays)
+                advance(len(part))
 
 
 def plan_extraction(

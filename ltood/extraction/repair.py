@@ -9,9 +9,7 @@ from ltood.core.errors import CorruptStoreError, FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extract import Job, plan_extraction
 from ltood.extraction.missing import missing_chunks
-from ltood.extraction.network import load_ahead
 from ltood.images.sources import ImageData
-from ltood.runtime.console import progress
 from ltood.runtime.files import write_atomically
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
@@ -67,7 +65,7 @@ def repair(
     damaged = {fault.split for fault in found}
     _check_same(opened, job, damaged, lost_head=lost_head)
     writers = {name: _Again(opened.files(name)) for name in opened.parts if name in damaged}
-    _compute(job, data, writers)
+    job.run("repair", data, missing_chunks(writers, job.inputs.spec), writers)
     if lost_head:
         for name, values in job.inputs.head.items():
             file = chunk_path(path / GROUP, name, 0, values.ndim)
@@ -132,18 +130,3 @@ def _check_same(opened: FeatureStore, job: Job, damaged: set[str], *, lost_head:
             f"({'; '.join(found[:4]) or 'its images differ'}); give the checkpoint, the prepared "
             "data, settings and version that the store was extracted with, or extract again."
         )
-
-
-def _compute(job: Job, data: ImageData, writers: Mapping[str, SplitWriter]) -> None:
-    """Send the images of damaged chunks through the network."""
-    from ltood.runtime.devices import deterministic
-
-    with deterministic(job.device):
-        network = job.network()
-        parts = [network.part(data, *task) for task in missing_chunks(writers, job.inputs.spec)]
-        blocks = load_ahead(load for part in parts for load in part.loads())
-        with progress(f"repair {job.name}", sum(map(len, parts)), "images") as advance:
-            for part in parts:
-                for name, start, arrays in network.chunks(part, blocks):
-                    writers[name].write(start, arrays)
-                advance(len(part))
