@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_toy
+from feature_samples import random_store
 from pretended_device import pretended_gpu
 
 from ltood.comparing.plan import Config
@@ -17,7 +18,6 @@ from ltood.core.registry import available, load
 from ltood.ops.logits import energy
 from ltood.runtime.devices import scoring_on
 from ltood.scoring.run import score_store
-from ltood.store.exchange import import_folder
 from tests.methods.test_contract import METHODS, fitted, joined, raw_scores
 
 CUDA = torch.device("cuda")
@@ -114,21 +114,8 @@ def test_normalisers_there_as_on_a_cpu(name):
     assert torch.equal(found.held, expected)
 
 
-@pytest.fixture
-def store(tmp_path):
-    rng = np.random.default_rng(3)
-    folder = tmp_path / "in"
-    folder.mkdir()
-    np.savez(folder / "head.npz", weight=rng.normal(size=(4, 6)), bias=rng.normal(size=4))
-    for name, rows in (("train", 80), ("val", 24), ("test", 20)):
-        features = np.abs(rng.normal(size=(rows, 6)))
-        np.savez(folder / f"{name}.npz", features=features, labels=np.arange(rows) % 4)
-    for name in ("aux", "ood_far"):
-        np.savez(folder / f"{name}.npz", features=np.abs(rng.normal(size=(15, 6))))
-    return import_folder(folder, tmp_path / "features.zarr")
-
-
-def test_stores_are_scored_and_compared_there(store, tmp_path):
+def test_stores_are_scored_and_compared_there(tmp_path):
+    store = random_store(tmp_path, val=24)
     slots = EntrySpec("mahalanobis"), EntrySpec("patt"), EntrySpec("imood")
     config = Config(methods=("energy", "knn", "she"), calibrators=("none", "patt"))
     expected = score_store(store, tmp_path / "cpu.zarr", *slots, device="cpu")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from feature_samples import random_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,17 +36,7 @@ from ltood.store.scores import ScoreStore, copy_scores
 
 @pytest.fixture
 def store(tmp_path) -> FeatureStore:
-    rng = np.random.default_rng(3)
-    folder = tmp_path / "in"
-    folder.mkdir()
-    weight, bias = rng.normal(size=(4, 6)), rng.normal(size=4)
-    np.savez(folder / "head.npz", weight=weight, bias=bias)
-    for name, rows in (("train", 80), ("test", 20)):
-        features = np.abs(rng.normal(size=(rows, 6)))
-        np.savez(folder / f"{name}.npz", features=features, labels=np.arange(rows) % 4)
-    for name in ("aux", "ood_far"):
-        np.savez(folder / f"{name}.npz", features=np.abs(rng.normal(size=(15, 6))))
-    return import_folder(folder, tmp_path / "features.zarr")
+    return random_store(tmp_path)
 
 
 def test_scores_equal_the_formula(store, tmp_path):
