@@ -12,6 +12,7 @@ TITLES = {
     "cifar10_densenet": "CIFAR-10 DenseNet",
     "cifar100_densenet": "CIFAR-100 DenseNet",
     "demo": "demo",
+    "demo_first": "first demo",
     "cifar10lt_seed0": "CIFAR-10-LT, seed 0",
     "cifar10lt_seed1": "CIFAR-10-LT, seed 1",
     "cifar10lt_seed2": "CIFAR-10-LT, seed 2",
