@@ -24,8 +24,9 @@ from ltood.deployment.sidecar import NETWORK
 from ltood.images.decoding import Geometry, as_image, decode_image, open_image, room_for
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
+from ltood.networks.pixels import images_as_input, memory_layout
 from ltood.networks.taps import last_maps
-from ltood.runtime.devices import Precision, autocast, deterministic
+from ltood.runtime.devices import Precision, autocast, deterministic, upload
 from ltood.runtime.extras import require
 from ltood.store.pooled import PoolingConfig
 
@@ -59,6 +60,7 @@ class Embedder:
         from_files: bool = False,
         prepared: Geometry | None = None,
         pooling: PoolingConfig = _AVERAGE,
+        channels_last: bool | None = None,
     ) -> None:
         """Wrap a loaded backbone; use `open`.
 
@@ -70,8 +72,10 @@ class Embedder:
             from_files: Whether the training images were image files.
             prepared: How those were brought to one size while preparing; None if they were not.
             pooling: How the last feature map becomes features.
+            channels_last: Memory layout, as the settings of extraction had it.
         """
-        self.backbone, self._device = backbone, device
+        self._layout = memory_layout(channels_last, device)
+        self.backbone, self._device = backbone.to(memory_format=self._layout), device
         self.precision, self.dtype, self.pooling = precision, dtype, pooling
         self._from_files, self._prepared = from_files, prepared
 
@@ -119,8 +123,8 @@ class Embedder:
                 f"the backbone of {checkpoint} preprocesses images as {found}, the detector was "
                 f"fitted on {wanted}; extract the features and export the detector again."
             )
-        stored = provenance.get("extraction", {}).get("dtype", "float32")
-        dtype = torch.float16 if stored == "float16" else torch.float32
+        extracted = provenance.get("extraction", {})
+        dtype = torch.float16 if extracted.get("dtype") == "float16" else torch.float32
         precision = provenance.get("precision", "float32")
         # Only datasets of image files have these settings.
         dataset = provenance.get("dataset", {}).get("settings", {})
@@ -133,6 +137,7 @@ class Embedder:
             from_files=mode is not None,
             prepared=Geometry((size, size), mode) if mode and size else None,
             pooling=recorded_pooling(provenance),
+            channels_last=extracted.get("channels_last"),
         )
 
     @property
@@ -209,8 +214,8 @@ class Embedder:
             ConfigError: If the detector was fitted on another pooling than the average, and the
                 network has no map of which the features are the mean.
         """
-        pixels = torch.from_numpy(np.array(images)).to(self._device)
-        scaled = pixels.permute(0, 3, 1, 2).float() / 255
+        pixels = upload(torch.from_numpy(np.array(images)), self._device)
+        scaled = images_as_input(pixels, self._layout)
         with (
             deterministic(self._device),
             torch.inference_mode(),

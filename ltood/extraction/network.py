@@ -105,11 +105,9 @@ class Network:
         config: ExtractionConfig,
         extras: Mapping[str, Extra],
     ) -> None:
-        import torch
+        from ltood.networks.pixels import memory_layout
 
-        on_gpu = device.type == "cuda"
-        last = on_gpu if config.channels_last is None else config.channels_last
-        self._layout = torch.channels_last if last else torch.contiguous_format
+        self._layout = memory_layout(config.channels_last, device)
         self._backbone = backbone.to(memory_format=self._layout)
         self._backbone.requires_grad_(False)  # Gradients go to pixels alone.
         self._device, self._precision = device, precision
@@ -154,10 +152,10 @@ class Network:
         """Arrays of one batch of pixels, for the split and its parts by name."""
         import torch
 
+        from ltood.networks.pixels import images_as_input
         from ltood.runtime.devices import autocast, upload
 
-        pixels = upload(torch.from_numpy(block), self._device).flatten(0, -4)
-        scaled = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=self._layout)
+        scaled = images_as_input(upload(torch.from_numpy(block), self._device), self._layout)
         base = functools.cache(lambda: self._base(scaled, block.shape[:-3]))
         found = {}
         for name in needed:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone, BackboneOutput
+from ltood.networks.pixels import as_input
 from ltood.recipes import StepBatch, TrainingRecipe
 from ltood.runtime.devices import upload
 from ltood.runtime.distributed import Ranks
@@ -26,11 +27,6 @@ from ltood.training.scaling import aux_scaling, mean_pixel
 _AHEAD = 2
 #: Orders that are remembered: those of an epoch and its outliers, and of what comes next.
 _ORDERS = 6
-
-
-def as_input(images: Tensor, layout: torch.memory_format) -> Tensor:
-    """Pixels [N, channels, H, W] uint8 as floats in [0, 1]."""
-    return (images.float() / 255).contiguous(memory_format=layout)
 
 
 class Batches:

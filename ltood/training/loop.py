@@ -13,6 +13,7 @@ from ltood.core.errors import TrainingError
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.checkpoint_files import HISTORY
+from ltood.networks.pixels import memory_layout
 from ltood.networks.training_state import HistoryRow, Progress, StateKeeper, history_csv
 from ltood.recipes import TrainingRecipe
 from ltood.runtime.console import duration, log, progress
@@ -58,13 +59,11 @@ class Run:
         """Move everything to the device and build the optimiser."""
         self.plan, self.config, self.device = plan, plan.training, device
         self.ranks, self.class_names = ranks or Ranks(), data.class_names
-        on_gpu = device.type == "cuda"
-        last = on_gpu if self.config.channels_last is None else self.config.channels_last
-        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.layout = memory_layout(self.config.channels_last, device)
         self.backbone = backbone.to(device).to(memory_format=self.layout)
         self.recipe = recipe.to(device)
         self.val = Validation(data, backbone, device, self.layout)
-        self.check_steps = _CHECK_STEPS if on_gpu else 1
+        self.check_steps = _CHECK_STEPS if device.type == "cuda" else 1
         # First, because it replaces batch norms where there are several ranks.
         self.forward = Forward(backbone, device, precision, self.ranks)
         self.trained = choose_parameters(backbone, recipe, self.config)

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
+from ltood.networks.pixels import as_input
 from ltood.runtime.distributed import Ranks
-from ltood.training.batches import as_input
 from ltood.training.pixels import pixels_of
 
 
