@@ -1,4 +1,4 @@
-"""ODIN, AdaSCALE and other poolings on real images: figures, and what extraction of each costs.
+"""Methods of extra arrays and other poolings on real images: figures, and what extraction costs.
 
     python -m benchmarks.extra_arrays DATA_FOLDER TRAIN_NPZ WORK_FOLDER
 
@@ -34,9 +34,12 @@ from ltood.training.plan import Plan, TrainingConfig
 from ltood.training.train import train
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-METHODS = ("msp", "energy", "react", "ash", "scale", "odin", "adascale")
+METHODS = (
+    *("msp", "energy", "react", "ash", "scale", "odin", "adascale", "mahalanobis"),
+    *("react_map", "ash_map", "rankfeat", "mahalanobis_layers", "gram"),
+)
 POOLED = ("msp", "energy", "react", "ash", "scale", "knn")
-GROUPS = ("odin", "adascale", "pooling")
+GROUPS = ("odin", "adascale", "pooling", "maps", "layers", "gram")
 #: Rows of an OOD set.
 MOST = 250
 
