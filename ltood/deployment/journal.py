@@ -14,10 +14,11 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.deployment.arrivals import Arrival
@@ -59,20 +60,17 @@ class Journal:
         self._is_torn = False
         self._form, self._columns = form, columns
         self._head = {"kind": _KIND, "form": form, "columns": list(columns), **made_by}
-        with ExitStack() as stack:
-            try:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                self._journal = stack.enter_context(self.path.open("a+b"))
-                if not claim(self._journal):
-                    raise StoreError(f"another process writes {out}; stop it or name another file.")
-                self._read()
-                self._rows = stack.enter_context(out.open("r+b" if out.exists() else "w+b"))
-                self._mend()
-            except OSError as error:
-                raise StoreError(
-                    f"cannot write {error.filename or out}: {error.strerror or error}; free space, "
-                    "check the permissions or choose another path."
-                ) from error
+        with ExitStack() as stack, self._naming_the_file():
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = stack.enter_context(self.path.open("a+b", buffering=0))
+            if not claim(self._journal):
+                raise StoreError(f"another process writes {out}; stop it or name another file.")
+            self._read()
+            # Unbuffered: what did not fit on the disk must not be tried again on closing.
+            self._rows = stack.enter_context(
+                out.open("r+b" if out.exists() else "w+b", buffering=0)
+            )
+            self._mend()
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -94,18 +92,21 @@ class Journal:
         Args:
             arrivals: The inputs.
             rows: Their verdicts.
+
+        Raises:
+            StoreError: If they cannot be written, as on a full disk; the next run judges them.
         """
         text = io.StringIO(newline="")
         lines, written = Lines(text, self._form, self._columns), []
         for row in rows:
             lines.write(row)
             written.append(row)
-        start = self._rows.seek(0, os.SEEK_END)
-        self._note({"begin": start})
-        self._rows.write(text.getvalue().encode())
-        _flush(self._rows)
         taken = [[one.path, one.size, one.changed] for one in arrivals]
-        self._note({"end": self._rows.tell(), "inputs": taken})
+        with self._naming_the_file():
+            start = self._rows.seek(0, os.SEEK_END)
+            self._note({"begin": start})
+            _append(self._rows, text.getvalue().encode())
+            self._note({"end": self._rows.tell(), "inputs": taken})
         yield from written
 
     def past_rows(self) -> Iterator[tuple[str, float | None]]:
@@ -116,19 +117,29 @@ class Journal:
                 score = row["score"]
                 yield row["verdict"], None if score in (None, "") else float(score)
 
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """Turn what the system says about a file into an error that names it."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {error.filename or self.out}: {error.strerror or error}; free "
+                "space, check the permissions or choose another path."
+            ) from error
+
     def _note(self, entry: dict[str, Any]) -> None:
-        self._journal.write(json.dumps(entry).encode() + b"\n")
-        _flush(self._journal)
+        _append(self._journal, json.dumps(entry).encode() + b"\n")
 
     def _read(self) -> None:
         """Take over what the journal says, and drop a torn last line."""
-        self._journal.seek(0)
-        heads = []
+        heads, whole = [], 0
         try:
-            for number, line in enumerate(iter(self._journal.readline, b"")):
+            for number, line in enumerate(io.BytesIO(self.path.read_bytes())):
                 if not line.endswith(b"\n"):
-                    self._journal.truncate(self._journal.tell() - len(line))
+                    self._journal.truncate(whole)
                     break
+                whole += len(line)
                 entry = json.loads(line)
                 if number == 0:
                     heads.append(entry)
@@ -163,8 +174,7 @@ class Journal:
             self._rows.seek(0)
             text = io.StringIO(newline="")
             Lines(text, self._form, self._columns).start()
-            self._rows.write(text.getvalue().encode())
-            _flush(self._rows)
+            _append(self._rows, text.getvalue().encode())
             self._note({"end": self._rows.tell(), "inputs": []})
         elif size < self._length:
             raise CorruptStoreError(
@@ -175,6 +185,9 @@ class Journal:
             self._rows.truncate(self._length)
 
 
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
+def _append(file: FileIO, content: bytes) -> None:
+    """Write all of it, safe on the disk."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) or 0 :]
     os.fsync(file.fileno())

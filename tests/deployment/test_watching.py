@@ -1,8 +1,10 @@
 """A folder that fills: each image has its row once, whatever happens in between."""
 
 import csv
+import errno
 import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
+from ltood.deployment import journal
 from ltood.deployment.arrivals import Arrivals
 from ltood.deployment.images import Embedder
 from ltood.deployment.journal import Journal
@@ -55,11 +58,11 @@ def box(samples, tmp_path):
             Image.fromarray(samples.images[number]).save(folder / name)
 
         def run(self, *turns, stop=None, **options):
-            with Journal(out, "csv", COLUMNS, self.made_by) as journal:
-                arrivals = Arrivals(folder, journal.seen)
+            with Journal(out, "csv", COLUMNS, self.made_by) as written:
+                arrivals = Arrivals(folder, written.seen)
                 options = {"bad": BadInputs(), "batch_size": 2, **options}
                 stop = stop or Turns(*turns)
-                rows = watch(samples.detector, arrivals, embedder, journal, stop=stop, **options)
+                rows = watch(samples.detector, arrivals, embedder, written, stop=stop, **options)
                 return [row.path.removeprefix(f"{folder}/") for row in rows]
 
         def names(self):
@@ -163,20 +166,22 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("where", range(1, 9))
 def test_a_kill_loses_nothing_and_repeats_nothing(box, monkeypatch, where):
-    """After any flush of journal or rows, torn or whole."""
+    """After anything is appended to journal or rows, torn or whole."""
     for number in range(5):
         box.put(f"{number}.png", number)
         os.utime(box.path / f"{number}.png", ns=(number, number))
-    flushes = itertools.count(1)
+    appended = itertools.count(1)
 
-    def flush(file):
-        file.flush()
-        if next(flushes) == where:
+    append = journal._append
+
+    def killed(file, content):
+        append(file, content)
+        if next(appended) == where:
             if where % 2:  # The last bytes did not reach the disk.
                 file.truncate(max(os.fstat(file.fileno()).st_size - 3, 0))
             raise Killed
 
-    monkeypatch.setattr("ltood.deployment.journal._flush", flush)
+    monkeypatch.setattr(journal, "_append", killed)
     with pytest.raises(Killed):
         box.run(None, None, None)
     monkeypatch.undo()
@@ -184,6 +189,24 @@ def test_a_kill_loses_nothing_and_repeats_nothing(box, monkeypatch, where):
     assert box.names() == [f"{number}.png" for number in range(5)]
     with box.file.open(newline="") as file:
         assert next(csv.reader(file)) == list(COLUMNS)
+
+
+@pytest.mark.parametrize("where", range(1, 9))
+def test_a_full_disk_is_named_and_the_next_run_goes_on(box, monkeypatch, where):
+    for number in range(5):
+        box.put(f"{number}.png", number)
+    calls = itertools.count(1)
+
+    def full(number):
+        if next(calls) >= where:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.os, "fsync", full)
+        with pytest.raises(StoreError, match=re.escape(str(box.file))):
+            box.run(None, None, None)
+    box.run(None, None)
+    assert sorted(box.names()) == [f"{number}.png" for number in range(5)]
 
 
 def test_a_file_moved_away_begins_anew(box):
@@ -223,16 +246,16 @@ def test_scores_of_earlier_rows_are_read_again(box, samples):
     box.put("a.png")
     (box.path / "b.png").write_text("broken")
     box.run(None, None)
-    with Journal(box.file, "csv", COLUMNS, box.made_by) as journal:
-        found = dict.fromkeys(verdict for verdict, _ in journal.past_rows())
-        assert {score is None for verdict, score in journal.past_rows() if verdict == "error"} == {
+    with Journal(box.file, "csv", COLUMNS, box.made_by) as written:
+        found = dict.fromkeys(verdict for verdict, _ in written.past_rows())
+        assert {score is None for verdict, score in written.past_rows() if verdict == "error"} == {
             True
         }
     assert len(found) == 2
     lines = box.file.with_suffix(".jsonl")
-    with Journal(lines, "jsonl", COLUMNS, {}) as journal:
-        list(journal.write([], [Verdict("a", None, "ID", 0.5), Verdict("b", None, "error")]))
-        assert list(journal.past_rows()) == [("ID", 0.5), ("error", None)]
+    with Journal(lines, "jsonl", COLUMNS, {}) as written:
+        list(written.write([], [Verdict("a", None, "ID", 0.5), Verdict("b", None, "error")]))
+        assert list(written.past_rows()) == [("ID", 0.5), ("error", None)]
 
 
 @pytest.mark.parametrize(
