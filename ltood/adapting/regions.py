@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.images.decoding import Geometry, decode
 from ltood.images.prepared import PreparedData
+from ltood.images.sources import images_digest
 from ltood.images.views import RandomViews
 from ltood.runtime.extras import require
 from ltood.runtime.files import write_atomically
-from ltood.runtime.provenance import digest
 from ltood.store.features import FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 from ltood.store.reading import required_head
@@ -167,7 +167,7 @@ def original_images(
     recorded = described.get("geometry")
     # Ids alone would not do: most data sets count their images from 0.
     made_from = store.provenance.get("dataset", {}).get("sha256")
-    if recorded is None or made_from != digest(data.manifest):
+    if recorded is None or made_from != images_digest(data):
         raise StoreError(
             f"{store.path} was not made from the images in {data.path}; give the prepared data "
             "that it was extracted from."

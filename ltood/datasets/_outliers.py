@@ -230,7 +230,7 @@ def fitted(
     if channels == 3:
         return colour
     grey = (colour.images @ _LUMA).round().astype(np.uint8)
-    return ImageSplit(grey[..., None], colour.labels, colour.ids, colour.skipped)
+    return replace(colour, images=grey[..., None])
 
 
 def _squashed(source: ImageSplit, geometry: Geometry) -> ImageSplit:
@@ -238,12 +238,12 @@ def _squashed(source: ImageSplit, geometry: Geometry) -> ImageSplit:
     if source.shape[:2] == geometry.size:
         if source.shape[2] == 3:
             return source
-        return ImageSplit(np.repeat(source.images, 3, axis=3), source.labels, source.ids)
+        return replace(source, images=np.repeat(source.images, 3, axis=3))
     blocks = [
         decode(source, range(start, min(start + _BLOCK, len(source))), geometry)
         for start in range(0, len(source), _BLOCK)
     ]
-    return ImageSplit(np.concatenate(blocks), source.labels, source.ids)
+    return replace(source, images=np.concatenate(blocks))
 
 
 def _parts(source: str, name: str) -> tuple[str, int | None]:

@@ -53,10 +53,14 @@ class PreparedPaths:
         return [str(root / source.paths[row]) for row in rows.tolist()]
 
     def named(self, split: str, ids: NDArray[np.int64]) -> list[str | None]:
-        """The same paths, from the workspace on where the images lie in it."""
+        """Names of the images: paths from the workspace on where they lie in it.
+
+        Images that were brought to one size, or packed, are named from the root of their set on;
+        None for images of arrays.
+        """
         source, rows = self.source(split), self.rows_of(split, ids)
-        if isinstance(source, ImageSplit):
-            return [None] * len(ids)
+        if isinstance(source, ImageSplit | PackedFiles):
+            return [source.paths[row] if source.paths else None for row in rows.tolist()]
         root = below_workspace(source.root)
         return [f"{root}/{source.paths[row]}" for row in rows.tolist()]
 

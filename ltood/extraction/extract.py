@@ -20,7 +20,7 @@ from ltood.extraction.extras import Extra, check_precision, extra, is_held_by
 from ltood.extraction.kept import keep_splits, kept_splits, prune
 from ltood.extraction.missing import Task, missing_chunks
 from ltood.extraction.network import Network, load_ahead, training_views
-from ltood.images.sources import ImageData, ImageSource
+from ltood.images.sources import ImageData, ImageSource, images_digest
 from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
@@ -281,7 +281,7 @@ def _provenance(
         "dataset": {
             "name": data.manifest["dataset"],
             "settings": dict(data.manifest.get("settings", {})),
-            "sha256": digest(data.manifest),
+            "sha256": images_digest(data),
         },
         **{key: meta[key] for key in _FROM_CHECKPOINT},
         **made_with,

@@ -22,12 +22,15 @@ class ImageSplit:
         labels: Classes, [N] int64; -1 for images outside the ID classes.
         ids: Row numbers in the source, [N] int64, none negative.
         skipped: Reason for each skipped image.
+        paths: File that each image came from, relative to the root of its set, [N]; empty where
+            they came in arrays.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     skipped: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check types, shapes, alignment and ranges."""
@@ -55,6 +58,11 @@ class ImageSplit:
                     f"{name} have shape {list(column.shape)} but there are {len(images)} images; "
                     "each image needs exactly one."
                 )
+        if len(self.paths) not in (0, len(images)):
+            raise DataError(
+                f"there are {len(self.paths)} paths but {len(images)} images; give one for each, "
+                "or none."
+            )
         _refuse_below(labels, -1, "labels", "-1 means outside the ID classes")
         _refuse_below(ids, 0, "ids", "they count rows of the source")
 
@@ -68,7 +76,13 @@ class ImageSplit:
         Args:
             rows: Row numbers of this split, [M] int64, M at least 1.
         """
-        return replace(self, images=self.images[rows], labels=self.labels[rows], ids=self.ids[rows])
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            ids=self.ids[rows],
+            paths=tuple(self.paths[row] for row in rows) if self.paths else (),
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

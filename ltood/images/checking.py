@@ -146,7 +146,7 @@ def load(files: ImageFiles, geometry: Geometry, name: str) -> ImageSplit:
     kept = checked.files
     if len(kept) < len(files):
         pixels = pixels[[not each.fault for each in outcomes]]
-    return ImageSplit(pixels, kept.labels, kept.ids, kept.skipped)
+    return ImageSplit(pixels, kept.labels, kept.ids, kept.skipped, kept.paths)
 
 
 def _read(

@@ -12,10 +12,13 @@ A split whose images stay in their files has, in the place of images.npy:
     prepared/<split>/paths.txt    one path a line, relative to the root in the manifest
     prepared/<split>/digests.npy  SHA-256 of each file, [N, 32] uint8
 
-and one whose images come packed into larger files, so that their paths are names alone, also:
+one whose images come packed into larger files, so that their paths are names alone, also:
 
     prepared/<split>/packed.bin   the image files behind one another
     prepared/<split>/ends.npy     where each ends, [N] int64
+
+And one whose images were brought from files to one size keeps paths.txt beside its arrays, so that
+they can be named.
 
 `ltood/preparing/prepare.py` writes them. The arrays are uncompressed and mapped into memory; when
 a process first touches a split, every array is compared with its digest in the manifest, and
@@ -155,14 +158,15 @@ class PreparedData:
             if "shape" not in entry:
                 return _files(folder, entry, labels, ids, skipped)
             images = _mapped(folder / "images.npy", "uint8", (rows, *entry["shape"]))
-            return ImageSplit(images, labels, ids, skipped)
+            paths = _paths(folder / PATHS, rows) if "paths_sha256" in entry else ()
+            return ImageSplit(images, labels, ids, skipped, paths)
         except DataError as error:
             raise CorruptStoreError(f"{folder} was changed: {error} {_sentence(_RERUN)}") from error
 
     def _verify(self, name: str, split: ImageSplit | ImageFiles) -> None:
         entry, folder = self.manifest["splits"][name], self.path / name
         found = {f"{key}.npy": array_sha256(values) for key, values in split.columns().items()}
-        if isinstance(split, ImageFiles):
+        if split.paths:
             found[PATHS] = paths_sha256(split.paths)
         for file, sha256 in found.items():
             if sha256 != entry[f"{Path(file).stem}_sha256"]:

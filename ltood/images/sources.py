@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import Decodable
 from ltood.images.files import ImageFiles
+from ltood.runtime.provenance import digest
 
 #: Settings of dataset entries that say where files are. What the files hold counts instead.
 PLACES = ("root", "ood", "csid", "val_ood", "aux", "shots_list", "split_file")
@@ -35,6 +36,10 @@ class ImageSource(Decodable, Protocol):
     @property
     def skipped(self) -> tuple[str, ...]:
         """Reason for each skipped image."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """File of each image relative to the root of its set, [N]; empty for those of arrays."""
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -129,3 +134,15 @@ class ImageData(Protocol):
 
     def source(self, name: str) -> ImageSource:
         """Arrays or image files of one split."""
+
+
+def images_digest(data: ImageData) -> str:
+    """Digest of prepared images that is the same whatever their files are called.
+
+    Args:
+        data: The images, with their dataset and its settings.
+    """
+    described = data.manifest
+    splits = {name: entry["content"] for name, entry in described["splits"].items()}
+    kept = {key: value for key, value in described.items() if key not in ("sha256", "splits")}
+    return digest({**kept, "splits": splits})

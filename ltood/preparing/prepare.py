@@ -173,7 +173,7 @@ def _repeats(
 
 def _called(split: ImageSource, row: int) -> str:
     """Name of an image: its path, or the number of its row."""
-    return split.paths[row] if isinstance(split, ImageFiles) else f"row {row}"
+    return split.paths[row] if split.paths else f"row {row}"
 
 
 def _checked(

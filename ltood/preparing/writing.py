@@ -60,11 +60,12 @@ def write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
             entry["packed"] = _write_pack(split, folder)
         else:
             entry["root"] = _root(split.root)
+    else:
+        entry["shape"] = list(split.shape)
+    if split.paths:
         entry["paths_sha256"] = paths_sha256(split.paths)
         text = "\n".join(split.paths) + "\n"
         write_atomically(folder / PATHS, text.encode(), sweep=False)
-    else:
-        entry["shape"] = list(split.shape)
     for key, column in split.columns().items():
         values = np.ascontiguousarray(column)
         with writing(folder / f"{key}.npy", sweep=False) as file:

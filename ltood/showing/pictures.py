@@ -9,7 +9,6 @@ import numpy as np
 
 from ltood.core.errors import DataError
 from ltood.exports.paths import ListedPaths, PreparedPaths
-from ltood.images.files import ImageFiles
 from ltood.store.examples import Picture
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class PreparedPictures:
         del row
         source = self._paths.source(split)
         (place,) = self._paths.rows_of(split, np.array([number], dtype=np.int64)).tolist()
-        path = source.paths[place] if isinstance(source, ImageFiles) else None
+        path = source.paths[place] if source.paths else None
         try:
             content, (width, height) = small_copy(source.image(place))
         except DataError as error:

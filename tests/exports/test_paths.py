@@ -1,8 +1,14 @@
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from ltood.core.errors import DataError, StoreError
+from ltood.datasets.folder import Config, Dataset
 from ltood.exports.paths import ListedPaths, PreparedPaths
+from ltood.preparing.prepare import prepare
 from ltood.store.features import FeatureStore
 
 
@@ -39,3 +45,17 @@ def test_lists_go_by_rows(tmp_path):
         paths.of("test", 2, np.array([0, 1]))
     with pytest.raises(DataError, match=r"val\.txt"):
         paths.of("val", 0, np.array([0]))
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_prepared_images_have_names_at_any_size(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    for split, name in itertools.product(("train", "test"), "ab"):
+        path = Path("my data", split, name, "0 é.png")
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (9, 8), (ord(name), len(split), 0)).save(path)
+    settings = {"root": "my data", "size": size}
+    prepare(Dataset(Config(**settings)), "folder", settings, tmp_path / "prepared")
+    found = PreparedPaths(tmp_path / "prepared").named("train", np.array([1, 0]))
+    below = "" if size else "my data/train/"
+    assert found == [f"{below}b/0 é.png", f"{below}a/0 é.png"]

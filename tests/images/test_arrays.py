@@ -21,6 +21,11 @@ def test_rows_are_taken_in_the_given_order():
     assert part.ids.tolist() == [2, 0]
 
 
+def test_each_image_has_a_path_or_none_has():
+    with pytest.raises(DataError, match="2 paths but 3 images"):
+        ImageSplit(*arrays(), paths=("a.png", "b.png"))
+
+
 def test_a_split_cannot_be_changed():
     split = ImageSplit(*arrays())
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -12,6 +12,7 @@ from ltood.core.registry import load
 from ltood.core.settings import parse, to_section
 from ltood.images.arrays import ImageSplit
 from ltood.images.prepared import open_prepared
+from ltood.images.sources import images_digest
 from ltood.preparing.prepare import prepare
 
 
@@ -217,13 +218,31 @@ def test_a_data_set_moved_elsewhere_has_the_same_content(root, tmp_path, size):
     assert (here.manifest == there.manifest) == (size is not None)
 
 
-def test_a_renamed_image_is_the_same_content_in_the_same_place(root, tmp_path):
-    before = prepared_folder(root, tmp_path / "before")
-    (root / "far/1.png").rename(root / "far/2.png")
-    after = prepared_folder(root, tmp_path / "after")
-    entries = [found.manifest["splits"]["ood_far"] for found in (before, after)]
+@pytest.mark.parametrize("size", [None, 6])
+@pytest.mark.parametrize(("split", "name"), [("ood_far", "far/1"), ("train", "train/a/1")])
+def test_a_renamed_image_is_the_same_content_in_the_same_place(root, tmp_path, size, split, name):
+    before = prepared_folder(root, tmp_path / "before", size=size)
+    (root / f"{name}.png").rename(root / f"{name}é.png")
+    after = prepared_folder(root, tmp_path / "after", size=size)
+    entries = [found.manifest["splits"][split] for found in (before, after)]
     assert entries[0]["content"] == entries[1]["content"]
     assert entries[0]["paths_sha256"] != entries[1]["paths_sha256"]
+    assert images_digest(before) == images_digest(after)
+    assert after.source(split).paths[0].endswith("1é.png")
+    training = [(found.path / "training.json").read_bytes() for found in (before, after)]
+    assert training[0] == training[1]
+
+
+def test_images_of_one_size_are_named_by_their_files(root, tmp_path):
+    (root / "train/a/0.jpg").write_bytes(b"<!DOCTYPE html><p>404")
+    data = prepared_folder(root, tmp_path / "prepared", size=6, on_error="skip")
+    assert data.split("train").paths == ("a/1.png", "b/1.png")
+    assert data.split("ood_far").paths == ("1.png",)
+    assert data.split("train").take(np.array([1])).paths == ("b/1.png",)
+    paths = tmp_path / "prepared/train/paths.txt"
+    paths.write_text("b/1.png\na/1.png\n")
+    with pytest.raises(CorruptStoreError, match="paths"):
+        open_prepared(tmp_path / "prepared").source("train")
 
 
 def test_an_image_replaced_after_preparing_is_refused(root, tmp_path):
