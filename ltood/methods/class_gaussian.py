@@ -32,8 +32,8 @@ from ltood.ops.blas import times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared
 
-#: Most values of class scatters gathered in one pass over the training rows (512 MiB).
-FIT_VALUES = 2**26
+#: Most values of class scatters gathered in one pass over the training rows (1 GiB).
+FIT_VALUES = 2**27
 
 #: Least share of the shared covariance with which a class may have a triangular factor: with
 #: less, its inverse covariance spans more than float64 can add up.
@@ -185,22 +185,29 @@ class Whitened:
     def _scatters(self, classes: Tensor, counts: Tensor, means: Tensor) -> list[Tensor]:
         """See `scatters`; all classes in one pass over the training rows."""
         rank = self.whitening_map.shape[1]
-        rows: list[list[Tensor]] = [[] for _ in classes]
-        moments = [means.new_zeros((rank, rank)) if n > rank else None for n in counts]
+        wanted = [int(count) for count in counts]
+        # Filled in place: parts of thousands of classes and what joins them are slow and large.
+        found = [means.new_zeros((min(count, rank), rank)) for count in wanted]
+        filled = [0] * len(found)
+        places = classes.new_full((self.source.num_classes,), -1)
+        places[classes] = torch.arange(len(classes), device=classes.device)
         for batch in self.source.batches(arrays=("features", "labels")):
-            for i, label in enumerate(classes):
-                own = batch.features[batch.labels == label]
-                if len(own) == 0:
-                    continue
-                centred = prepared(own, self.normalise) @ self.whitening_map - means[i]
-                moment = moments[i]
-                if moment is None:
-                    rows[i].append(centred)
-                else:
-                    moment += centred.T @ centred
-        return [
-            torch.cat(rows[i]) if moment is None else moment for i, moment in enumerate(moments)
-        ]
+            own = places[batch.labels]
+            order = own.argsort(stable=True)
+            order = order[own[order] >= 0]
+            # Many rows at once: of the map, which no cache holds, few would make a slow product.
+            for rows in torch.split(order, WIDE_ROWS):
+                points = prepared(batch.features[rows], self.normalise) @ self.whitening_map
+                points -= means[own[rows]]
+                present, sizes = torch.unique_consecutive(own[rows], return_counts=True)
+                parts = torch.split(points, sizes.tolist())
+                for i, part in zip(present.tolist(), parts, strict=True):
+                    if wanted[i] > rank:
+                        found[i].addmm_(part.T, part)
+                    else:
+                        found[i][filled[i] : filled[i] + len(part)] = part
+                        filled[i] += len(part)
+        return found
 
 
 def _groups(sizes: list[float]) -> Iterator[tuple[int, int]]:

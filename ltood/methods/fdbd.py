@@ -22,12 +22,16 @@ from ltood.core.batches import FeatureBatch, Scores
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.distances import pair_distances
 from ltood.ops.lengths import lengths
 from ltood.ops.statistics import class_statistics
 
 #: Weights closer together than this share of the largest weight norm count as equal: their
 #: difference holds nothing but the rounding of float32.
 RELATIVE_FLOOR = 1e-6
+
+#: Classes whose distances to all others are taken at once.
+GAP_ROWS = 1024
 
 #: Smallest divisor, that of torch's own normalize: a feature at the very centre is as far
 #: from every boundary as can be, and its score finite.
@@ -90,12 +94,13 @@ def inverse_gaps(weight: Tensor) -> Tensor:
     """
     wide = weight.double()
     largest = torch.linalg.vector_norm(wide, dim=1).amax()
-    # Row by row: a product form would lose the digits of close weights. All into the same memory:
-    # results between large temporaries can keep the allocator from using theirs again.
-    gaps, differences = wide.new_empty((len(wide), len(wide))), torch.empty_like(wide)
-    for row, own in zip(wide, gaps, strict=True):
-        torch.linalg.vector_norm(torch.sub(wide, row, out=differences), dim=1, out=own)
-    return torch.where(gaps > RELATIVE_FLOOR * largest, 1 / gaps, 0.0).float()
+    inverse = weight.new_empty((len(weight), len(weight)))
+    # Blocks of rows, so that of the classes' square there is no float64 copy.
+    blocks = zip(torch.split(wide, GAP_ROWS), torch.split(inverse, GAP_ROWS), strict=True)
+    for rows, own in blocks:
+        gaps = pair_distances(rows, wide)
+        own.copy_(torch.where(gaps > RELATIVE_FLOOR * largest, 1 / gaps, 0.0))
+    return inverse
 
 
 Entry = FDBD

@@ -30,6 +30,7 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Limits
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.distances import pair_distances
 from ltood.ops.lengths import SMALLEST_LENGTH
 from ltood.ops.neighbours import Neighbours
 from ltood.ops.pairs import SimilarityBank
@@ -157,9 +158,7 @@ def gradients(rows: Tensor, means: Tensor, outlier: Tensor) -> Tensor:
         means: Class means, [C, D] float64.
         outlier: Outlier prototype, [D] float64.
     """
-    # From differences, not from a product: rows near a mean keep their digits.
-    exact = "donot_use_mm_for_euclid_dist"
-    to_classes = torch.cdist(rows, means, compute_mode=exact)
+    to_classes = pair_distances(rows, means)
     gap = rows - outlier
     to_outlier = torch.linalg.vector_norm(gap, dim=1, keepdim=True)
     distances = torch.cat([to_classes, to_outlier], dim=1)

@@ -33,6 +33,7 @@ from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.graphs import is_written
 from ltood.ops.logits import Scorer, score_logits
+from ltood.ops.products import product_percentile, strict_bounds
 from ltood.ops.shaping import (
     CLIP_PERCENTILE,
     Clip,
@@ -88,7 +89,8 @@ def weight_thresholds(importance: Tensor, weight: Tensor, percentile: float) -> 
         percentile: 0 to 100.
     """
     # One class at a time: all at once are C x C x D numbers, 16 GB on ImageNet.
-    return torch.stack([overall_percentile(row.abs() * weight, percentile) for row in importance])
+    ordered = weight.T.double().sort(dim=1).values.contiguous()
+    return torch.stack([product_percentile(row.abs(), ordered, percentile) for row in importance])
 
 
 class LINe(Method[Config]):
@@ -138,10 +140,16 @@ class LINe(Method[Config]):
         if is_written():
             return self._masked_logits(clipped, predictions)
         logits = clipped.new_empty((len(clipped), len(bias)))
+        # The same memory for every class: fresh pages would take longer than what is written.
+        kept, pruned = torch.empty_like(weight, dtype=torch.bool), torch.empty_like(weight)
         for class_number in torch.bincount(predictions).nonzero()[:, 0].tolist():
-            neurons, pruned = self._class_submatrix(class_number)
-            rows = predictions == class_number
-            logits[rows] = linear(clipped[rows][:, neurons], pruned, bias)
+            importance = self.learned("importance_")[class_number]
+            neurons = importance > self.learned("activation_thresholds_")[class_number]
+            threshold = self.learned("weight_thresholds_")[class_number]
+            torch.gt(weight, strict_bounds(importance.abs(), threshold), out=kept)
+            torch.mul(weight, kept, out=pruned)
+            rows = (predictions == class_number).nonzero()[:, 0]
+            logits[rows] = linear(torch.where(neurons, clipped[rows], 0.0), pruned, bias)
         return logits
 
     def _masked_logits(self, clipped: Features, predictions: Tensor) -> Tensor:
@@ -152,17 +160,6 @@ class LINe(Method[Config]):
         kept = importance.abs()[:, None] * weight > threshold[:, None, None]
         products = torch.where(kept & neurons[:, None], weight, 0.0) * clipped[:, None]
         return products.sum(dim=2) + self.learned("bias_")
-
-    def _class_submatrix(self, class_number: int) -> tuple[Tensor, Tensor]:
-        """Neurons that matter to a class, [D'] int64, and their pruned weights, [C, D']."""
-        importance = self.learned("importance_")[class_number]
-        neurons = (importance > self.learned("activation_thresholds_")[class_number]).nonzero()[
-            :, 0
-        ]
-        weight = self.learned("weight_")[:, neurons]
-        contributions = importance[neurons].abs() * weight
-        kept = contributions > self.learned("weight_thresholds_")[class_number]
-        return neurons, torch.where(kept, weight, 0.0)
 
     def derived(self) -> dict[str, float]:
         """The clip, where there is one."""

@@ -107,12 +107,31 @@ def distance_tails(
         labels = batch.labels[correct]
         distances = torch.linalg.vector_norm(logits[correct] - means[labels], dim=1)
         counts += torch.bincount(labels, minlength=len(means))
-        for c in set(labels.tolist()):
-            both = torch.cat([tails[c], distances[labels == c]])
-            tails[c] = both.topk(tail_size).values
+        tails = merged_tails(tails, labels, distances)
     lengths = (tail_share * counts).floor().clamp(min=MIN_VALUES)
     ranks = torch.arange(tail_size, device=means.device)
     return torch.where(ranks < lengths[:, None], tails, 0.0)
+
+
+def merged_tails(tails: Tensor, labels: Tensor, distances: Tensor) -> Tensor:
+    """Largest distances of each class, of those kept so far and of more rows, [C, T].
+
+    Args:
+        tails: Those kept so far in descending order, [C, T].
+        labels: Classes of the rows, [n] int64.
+        distances: Their distances, [n].
+    """
+    # By class, the largest first: the second sort is stable and keeps the first one's order.
+    order = distances.argsort(descending=True)
+    order = order[labels[order].argsort(stable=True)]
+    labels, distances = labels[order], distances[order]
+    counts = torch.bincount(labels, minlength=len(tails))
+    ranks = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels]
+    size = tails.shape[1]
+    kept = ranks < size
+    more = tails.new_zeros((len(tails), min(size, int(counts.max()) if len(labels) else 0)))
+    more[labels[kept], ranks[kept]] = distances[kept]
+    return torch.cat([tails, more], dim=1).topk(size).values
 
 
 class OpenMax(Method[Config]):

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ltood.core.batches import FeatureSource
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
 from ltood.ops.lengths import unit
 from ltood.ops.pairs import SimilarityBank
+from ltood.ops.spaced import spaced
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,20 @@ class Bank:
     logits: Tensor
 
 
-def training_features(inputs: FitInputs, *, normalise: bool) -> SimilarityBank:
-    """All training features as one bank, built once per `inputs`.
+def training_features(
+    inputs: FitInputs, *, normalise: bool, fraction: float = 1.0
+) -> SimilarityBank:
+    """Features of an even share of the training rows as one bank, once per `inputs`.
 
     Args:
         inputs: What there is to learn from; needs the training rows.
         normalise: Divide the rows, and later the queries, by their L2 norms.
+        fraction: Share of the rows to keep, above 0 and at most 1; one row at least.
 
     Raises:
         MissingNeedError: If there are no training rows.
     """
-    source = inputs.require_train()
+    source = _share(inputs.require_train(), fraction)
 
     def compute() -> SimilarityBank:
         bank = None
@@ -54,14 +59,14 @@ def training_features(inputs: FitInputs, *, normalise: bool) -> SimilarityBank:
             bank = torch.empty((0, source.dim))
         return SimilarityBank(bank, normalise=normalise)
 
-    return inputs.cached(("training_features", normalise), compute)
+    return inputs.cached(("training_features", normalise, len(source)), compute)
 
 
 def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
     """Unit features and logits of an even share of the training rows, once per `inputs`.
 
     Every 1/fraction-th row is taken, so that the choice needs no random numbers and a split
-    that is sorted by class keeps its proportions. The whole bank is that of
+    that is sorted by class keeps its proportions. The features are those of
     `training_features`.
 
     Args:
@@ -72,26 +77,25 @@ def training_bank(inputs: FitInputs, fraction: float = 1.0) -> Bank:
         MissingNeedError: If there are no training rows.
         DataError: If there is not one row.
     """
-    source = inputs.require_train()
+    source = _share(inputs.require_train(), fraction)
     if len(source) == 0:
         raise DataError("the training split has no rows; a method cannot learn from it.")
 
     def compute() -> Bank:
-        total = len(source)
-        kept = min(total, max(1, round(fraction * total)))
-        whole = training_features(inputs, normalise=True) if kept == total else None
-        features, logits = [], []
-        start = 0
-        for batch in source.batches(arrays=("features", "logits")):
-            ranks = torch.arange(start, start + len(batch))
-            # Whole numbers only: a product with the fraction would round at the edges.
-            chosen = ((ranks + 1) * kept // total > ranks * kept // total).to(batch.logits.device)
-            if kept < total:
-                features.append(unit(batch.features[chosen]))
-            logits.append(batch.logits[chosen])
-            start += len(batch)
-        if whole is None:
-            whole = SimilarityBank(torch.cat(features), normalise=True)
-        return Bank(whole, torch.cat(logits))
+        features = training_features(inputs, normalise=True, fraction=fraction)
+        # Filled in place: a list of parts and what joins them would take the memory twice.
+        logits, done = None, 0
+        for batch in source.batches(arrays=("logits",)):
+            if logits is None:
+                logits = batch.logits.new_empty((len(source), batch.logits.shape[1]))
+            logits[done : done + len(batch)] = batch.logits
+            done += len(batch)
+        assert logits is not None
+        return Bank(features, logits)
 
-    return inputs.cached(("training_bank", fraction), compute)
+    return inputs.cached(("training_bank", len(source)), compute)
+
+
+def _share(source: FeatureSource, fraction: float) -> FeatureSource:
+    """Evenly spaced rows of a source, one at least."""
+    return spaced(source, max(1, round(fraction * len(source))))
