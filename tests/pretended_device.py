@@ -288,7 +288,8 @@ def _copy(
             counts.wait("copy of pageable memory")
     elif from_device and not to_device:
         counts.downloads += 1
-        counts.wait("copy to the CPU")
+        if not (at_once and name == "copy_" and _is_pinned(args[0])):
+            counts.wait("copy to the CPU")
     elif to_device:
         counts.kernels += 1
     if name == "copy_":
@@ -339,6 +340,30 @@ def _without_gradient(mode: Any) -> None:
     mode._inference_mode_context.__enter__()
 
 
+class _Stream:
+    """A queue of work; the pretended device does all at once."""
+
+    def __init__(self, device: Any = None) -> None:
+        """Take a device."""
+
+    def wait_stream(self, other: "_Stream") -> None:
+        """Begin when the other is done."""
+
+
+class _Event:
+    """A place in a queue, for which a host that runs ahead waits later."""
+
+    recorded = False
+
+    def record(self, stream: Any = None) -> None:
+        """Mark the place."""
+        self.recorded = True
+
+    def synchronize(self) -> None:
+        """Wait for it; one that was not recorded would let the host read too early."""
+        assert self.recorded
+
+
 def _patches() -> list[Any]:
     """What torch says of its GPUs while one is pretended."""
     about = types.SimpleNamespace(uuid="GPU-0", total_memory=24 << 30, name="pretended", major=9)
@@ -347,6 +372,10 @@ def _patches() -> list[Any]:
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "device": lambda device: nullcontext(),
+        "Stream": _Stream,
+        "Event": _Event,
+        "stream": lambda stream: nullcontext(),
+        "current_stream": lambda device=None: _Stream(),
         "synchronize": lambda device=None: counts.wait("synchronize"),
         "is_bf16_supported": lambda including_emulation=True: True,
         "get_device_properties": lambda device=None: about,

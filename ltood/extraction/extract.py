@@ -7,24 +7,31 @@ device.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ltood.core.errors import DataError, StoreError
 from ltood.core.extras import MODULES
 from ltood.core.settings import to_section
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extras import Extra, check_precision, extra, is_held_by
+from ltood.extraction.gathering import Chunk
 from ltood.extraction.kept import keep_splits, kept_splits, prune
+from ltood.extraction.loading import load_ahead, on_device
 from ltood.extraction.missing import Task, missing_chunks
-from ltood.extraction.network import Network, load_ahead, training_views
+from ltood.extraction.network import Network
+from ltood.extraction.parts import Part, batch_rows, part_of, training_views
+from ltood.extraction.writing import Writing
 from ltood.images.sources import ImageData, ImageSource, images_digest
 from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import code_digest, digest, library_versions
-from ltood.store.layout import VIEWS_SPLIT, ArraySpec, SplitSpec, StoreSpec, part_name
+from ltood.store.layout import VIEWS_SPLIT, ArraySpec, SplitSpec, StoreSpec, group_of, part_name
 from ltood.store.metadata import store_kind
 from ltood.store.writer import SplitWriter, StoreInputs, assemble, is_finished, what_differs
 
@@ -83,7 +90,7 @@ def extract(
     def missing() -> list[Task]:
         _refuse_strangers(out)
         keep_splits(out, kept)
-        found = missing_chunks(writers, inputs.spec)
+        found = missing_chunks(writers, inputs.spec, job.batches(data))
         _report(out, inputs, found, writers)
         return found
 
@@ -134,17 +141,35 @@ class Job:
         from ltood.runtime.devices import deterministic
 
         network = Network(self.backbone, self.device, self.precision, self.config, self.groups)
-        parts = [network.part(data, *task) for task in tasks]
-        blocks = load_ahead(load for part in parts for load in part.loads())
-        total = sum(map(len, parts))
+        size = self.config.batch_size
+        parts = [part_of(data, self.backbone, size, *task) for task in tasks]
         with (
             deterministic(self.device),
-            progress(f"{verb} {self.name}", total, "images") as advance,
+            progress(f"{verb} {self.name}", sum(map(len, parts)), "images") as advance,
+            closing(load_ahead(parts, self.device)) as loaded,
+            closing(on_device(loaded, self.device)) as blocks,
+            Writing() as writing,
         ):
             for part in parts:
-                for name, start, arrays in network.chunks(part, blocks):
-                    writers[name].write(start, arrays)
+                for name, chunk in network.chunks(part, blocks):
+                    writing.put(chunk.num_bytes, partial(_write, writers[name], part, chunk))
                 advance(len(part))
+
+    def batches(self, data: ImageData) -> dict[str, int]:
+        """Rows of a batch, by split of the store."""
+        size = self.config.batch_size
+        return {
+            name: batch_rows(data, self.backbone, size, name) for name in self.inputs.spec.splits
+        }
+
+
+def _write(writer: SplitWriter, part: Part, chunk: Chunk) -> None:
+    """Write a chunk with its labels and row numbers, which extra arrays do without."""
+    arrays, rows = chunk.arrays(), slice(chunk.start, chunk.stop)
+    if not group_of(writer.files.name):
+        arrays["labels"] = np.array(part.source.labels[rows])
+        arrays["ids"] = np.array(part.source.ids[rows])
+    writer.write(chunk.start, arrays)
 
 
 def plan_extraction(

@@ -2,27 +2,33 @@
 
 from collections.abc import Mapping
 
-from ltood.extraction.buffers import Range
+from ltood.extraction.gathering import Range
+from ltood.extraction.parts import rows_at_once
 from ltood.store.layout import StoreSpec, owner_of
 from ltood.store.writer import SplitWriter
 
-#: A split, rows of one of its chunks, and the chunks in them to compute of the split and its parts.
+#: A split, rows of one of its chunks, or of several short ones, and the chunks in them to compute
+#: of the split and its parts with extra arrays.
 Task = tuple[str, Range, dict[str, list[Range]]]
 
 
-def missing_chunks(writers: Mapping[str, SplitWriter], spec: StoreSpec) -> list[Task]:
-    """Chunks that are not written, or whose bytes changed, by the chunk of the split they lie in.
+def missing_chunks(
+    writers: Mapping[str, SplitWriter], spec: StoreSpec, batches: Mapping[str, int]
+) -> list[Task]:
+    """Chunks that are not written, or whose bytes changed, by the rows that are read together.
 
     Args:
         writers: Writers of all splits and of their parts with extra arrays.
         spec: The store.
+        batches: Rows of a batch by split.
     """
     # Splits of the same content share their files.
     distinct = {writer.files.identity: name for name, writer in writers.items()}
     tasks: dict[tuple[str, Range], dict[str, list[Range]]] = {}
     for name in distinct.values():
         split = owner_of(name)
-        step, rows = spec.chunk_rows(split), spec.splits[split].rows
+        step = rows_at_once(spec.chunk_rows(split), batches[split])
+        rows = spec.splits[split].rows
         for start, stop in writers[name].unsound():
             first = start // step * step
             wanted = tasks.setdefault((split, (first, min(first + step, rows))), {})

@@ -65,7 +65,8 @@ def repair(
     damaged = {fault.split for fault in found}
     _check_same(opened, job, damaged, lost_head=lost_head)
     writers = {name: _Again(opened.files(name)) for name in opened.parts if name in damaged}
-    job.run("repair", data, missing_chunks(writers, job.inputs.spec), writers)
+    work = missing_chunks(writers, job.inputs.spec, job.batches(data))
+    job.run("repair", data, work, writers)
     if lost_head:
         for name, values in job.inputs.head.items():
             file = chunk_path(path / GROUP, name, 0, values.ndim)

@@ -1,7 +1,7 @@
 """Choosing the device, the number format and the algorithms that a command computes with."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -113,6 +113,12 @@ def scoring_on(device: torch.device) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def host_memory(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Memory of the host for what goes to or comes from `device`; a GPU copies it meanwhile."""
+    # Torch gives page-locked memory out again once the copies that use it are done.
+    return torch.empty(tuple(shape), dtype=dtype, pin_memory=device.type == "cuda")
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -112,6 +112,21 @@ def test_features_and_extra_arrays_are_those_of_a_cpu(begun, tmp_path):
             np.testing.assert_allclose(values, wanted[key], rtol=1e-3, atol=1e-4, err_msg=key)
 
 
+def test_extraction_waits_for_no_batch(begun, tmp_path):
+    def waits(rows_per_batch):
+        settings = {"batch_size": rows_per_batch, "rows_per_chunk": 14}
+        with pretended_gpu() as gpu:
+            config = ExtractionConfig(**settings, amp="off")
+            out = tmp_path / f"{rows_per_batch}.zarr"
+            extract(begun / "pascl", images(), out, config, device_name="cuda")
+            assert gpu.downloads > 2 * 42 // rows_per_batch
+            return gpu.waits
+
+    # What is left belongs to the checkpoint and the head, once in a run.
+    assert waits(2) == waits(14)
+    assert not any("gathering" in line or "loading" in line for line in waits(7))
+
+
 def test_logits_of_a_coarse_network_are_those_of_its_features(begun, tmp_path):
     extract_tiny(begun / "pascl", tmp_path / "bf16.zarr", {"amp": "bf16"}, images())
     store = FeatureStore.open(tmp_path / "bf16.zarr")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from image_samples import (
 )
 from rank_samples import run_ranks
 
+from ltood.backbones.cifar_resnet import CifarResNet
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
 from ltood.core.settings import parse
+from ltood.extraction import extract as extract_module
 from ltood.extraction.config import ExtractionConfig
 from ltood.networks.checkpoint import load_checkpoint, write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
@@ -67,12 +70,13 @@ def copy_with_one_changed_weight(checkpoint, folder):
 
 
 def stop_after(monkeypatch, num_chunks):
-    write, left = SplitWriter.write, [num_chunks]
+    write, left, lock = SplitWriter.write, [num_chunks], threading.Lock()
 
     def counting(writer, *args):
-        if not left[0]:
-            raise Stopped
-        left[0] -= 1
+        with lock:
+            if not left[0]:
+                raise Stopped
+            left[0] -= 1
         write(writer, *args)
 
     monkeypatch.setattr(SplitWriter, "write", counting)
@@ -129,6 +133,29 @@ def test_stopping_after_any_chunk_leaves_no_trace(
         stop_after(patch, 42 - num_chunks)  # finished chunks are kept
         extract_tiny(checkpoint, out, CONFIG)
     assert tree(out) == tree(undisturbed)
+
+
+def test_short_chunks_share_batches_and_leave_no_trace(tmp_path, checkpoint, monkeypatch):
+    config, sizes = {"batch_size": 8, "rows_per_chunk": 3}, []
+    embed = CifarResNet.embed
+
+    def noting(net, images):
+        sizes.append(len(images))
+        return embed(net, images)
+
+    monkeypatch.setattr(CifarResNet, "embed", noting)
+    extract_tiny(checkpoint, tmp_path / "whole.zarr", config)
+    # 42 rows and four times 20, by 6: two whole chunks.
+    assert sizes == [6] * 7 + [6, 6, 6, 2] * 4
+    out = tmp_path / "apart" / "features.zarr"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 17)
+        with pytest.raises(Stopped):
+            extract_tiny(checkpoint, out, config)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 42 - 17)
+        extract_tiny(checkpoint, out, config)
+    assert tree(out) == tree(tmp_path / "whole.zarr")
 
 
 def test_killed_processes_leave_no_trace(tmp_path, checkpoint, undisturbed):
@@ -237,12 +264,18 @@ def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch
             extract_tiny(checkpoint, out, CONFIG)
     Meeting.hub = {"barrier": threading.Barrier(world)}
     written, write = [], SplitWriter.write
+    shared, begin = [], extract_module.part_of
 
     def noting(writer, start, arrays):
-        written.append((threading.get_ident(), writer.files.name, start))
+        written.append((writer.files.name, start))
         write(writer, start, arrays)
 
+    def beginning(*args):
+        shared.append(threading.get_ident())
+        return begin(*args)
+
     monkeypatch.setattr(SplitWriter, "write", noting)
+    monkeypatch.setattr(extract_module, "part_of", beginning)
     # Threads share what processes have of their own: flags of torch and its thread count.
     monkeypatch.setattr("ltood.runtime.devices.deterministic", lambda device: nullcontext())
     num_threads = torch.get_num_threads()
@@ -259,8 +292,8 @@ def test_ranks_share_what_is_left(tmp_path, checkpoint, undisturbed, monkeypatch
     for thread in threads:
         thread.join()
     torch.set_num_threads(num_threads)
-    assert len(written) == len({chunk[1:] for chunk in written}) == 37
-    shares = [sum(done[0] == ident for done in written) for ident in {done[0] for done in written}]
+    assert len(written) == len(set(written)) == 37
+    shares = list(Counter(shared).values())
     assert len(shares) == world
     assert max(shares) - min(shares) <= 1
     assert tree(out) == tree(undisturbed)

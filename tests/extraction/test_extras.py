@@ -8,9 +8,8 @@ from image_samples import extract_tiny as extract_any
 
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError
 from ltood.core.settings import parse
-from ltood.extraction.buffers import Buffer
 from ltood.extraction.config import ExtractionConfig
-from ltood.extraction.network import Part
+from ltood.extraction.parts import Part
 from ltood.networks.backbone import build_backbone
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.networks.taps import last_maps
@@ -278,13 +277,13 @@ def test_a_damaged_chunk_is_found_and_computed_again(tmp_path, checkpoint, writt
 
 
 def test_images_are_read_once(tmp_path, checkpoint, monkeypatch):
-    load, rows = Part._load, []
+    fill, rows = Part.fill, []
 
-    def counting(part, first, last):
-        rows.extend((part.split, row) for row in range(first, last))
-        return load(part, first, last)
+    def counting(part, pixels, first):
+        rows.extend((part.split, row) for row in range(first, first + len(pixels)))
+        fill(part, pixels, first)
 
-    monkeypatch.setattr(Part, "_load", counting)
+    monkeypatch.setattr(Part, "fill", counting)
     extract_tiny(checkpoint, tmp_path / "features.zarr", {**CONFIG, "extras": ALL})
     assert len(rows) == len(set(rows)) == sum(map(len, images()._splits.values()))
 
@@ -423,18 +422,3 @@ def test_grey_images_of_networks_with_three_channels():
     group = extra("adascale", backbone, ExtractionConfig(adascale_share=1.0))
     step = (group.moved(images) - images).abs()
     assert step.max() == pytest.approx(0.5 * np.mean([0.229, 0.224, 0.225]), rel=1e-4)
-
-
-def test_chunks_are_cut_from_batches_of_any_size(rng):
-    rows = torch.from_numpy(rng.normal(size=(23, 2)))
-    for size, chunk in ((1, 5), (4, 5), (5, 5), (7, 2), (23, 4)):
-        ranges = [(start, min(start + chunk, 23)) for start in range(0, 23, chunk)][1:]
-        buffer = Buffer(ranges)
-        found = [
-            (start, stop, arrays["x"])
-            for first in range(0, 23, size)
-            for start, stop, arrays in buffer.add(first, {"x": rows[first : first + size]})
-        ]
-        assert [(start, stop) for start, stop, _ in found] == ranges
-        for start, stop, values in found:
-            np.testing.assert_array_equal(values, rows[start:stop])
