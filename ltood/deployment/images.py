@@ -21,7 +21,7 @@ from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreErr
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.pooling import as_stored, recorded_pooling
 from ltood.deployment.sidecar import NETWORK
-from ltood.images.decoding import Geometry, as_image, decode_image, open_image, room_for
+from ltood.images.decoding import Geometry, as_image, decoded_image, open_image
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
 from ltood.networks.pixels import images_as_input, memory_layout
@@ -191,18 +191,14 @@ class Embedder:
         Raises:
             DataError: As `read` does.
         """
-        with room_for(content):
-            return self._decoded(content, name)
-
-    def _decoded(self, content: bytes, name: str) -> NDArray[np.uint8]:
         if not self._from_files:
             return decoded(content, name, self.spec, self.geometry)
-        image = decode_image(content, name)
-        if self._prepared is not None:
-            image = as_image(self._prepared(image, 0))
-        elif self.geometry is not None:
-            return self.geometry(image, 0)
-        return fit_image(image, self.spec, self.geometry)
+        with decoded_image(content, name) as image:
+            if self._prepared is not None:
+                return fit_image(as_image(self._prepared(image, 0)), self.spec, self.geometry)
+            if self.geometry is not None:
+                return self.geometry(image, 0)
+            return fit_image(image, self.spec, self.geometry)
 
     def features(self, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
         """Pooled [n, D] and local [n, P, D] (or None) features, float32.

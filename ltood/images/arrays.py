@@ -1,5 +1,6 @@
 """Images in memory, aligned by row with their labels and ids."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,10 @@ class ImageSplit:
     def image(self, row: int) -> "Image":
         """One image as RGB."""
         return as_image(np.asarray(self.images[row]))
+
+    def opened(self, row: int) -> AbstractContextManager["Image"]:
+        """The same image for a block."""
+        return nullcontext(self.image(row))
 
 
 def with_channels(images: NDArray[Any]) -> NDArray[Any]:

@@ -14,10 +14,9 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import (
     PIXEL_LIMIT,
     Geometry,
-    decode_image,
+    decoded_image,
     decoding_threads,
     is_animated,
-    room_for,
 )
 from ltood.images.files import ImageFiles
 from ltood.images.packed import PackedFiles
@@ -162,13 +161,12 @@ def _read(
             content = files.content(row)
         except DataError as error:
             return _Outcome(str(error))
-        with room_for(content):
-            try:
-                image = decode_image(content, str(files.path(row)))
-            except DataError as error:
-                return _Outcome(str(error))
-            use(image, row)
-            return _Outcome("", hashlib.sha256(content).digest(), is_animated(content))
+        try:
+            with decoded_image(content, str(files.path(row))) as image:
+                use(image, row)
+        except DataError as error:
+            return _Outcome(str(error))
+        return _Outcome("", hashlib.sha256(content).digest(), is_animated(content))
 
     found: list[_Outcome] = []
     with (

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ltood.core.errors import ConfigError, DataError
+from ltood.core.errors import ConfigError, DataError, LtoodError
 from ltood.images.room import Room
 from ltood.runtime.extras import require
 
@@ -55,6 +55,9 @@ class Decodable(Protocol):
 
     def image(self, row: int) -> "Image":
         """One image as RGB."""
+
+    def opened(self, row: int) -> AbstractContextManager["Image"]:
+        """One image as RGB for a block; threads hold few huge ones at a time."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,17 @@ def decode_image(content: bytes, name: str) -> "Image":
     Raises:
         DataError: If it is not an image, or a truncated or otherwise damaged one.
     """
-    with open_image(content, name) as opened:
-        return _rgb(opened)
+    with decoded_image(content, name) as image:
+        return image
+
+
+@contextmanager
+def decoded_image(content: bytes, name: str) -> Iterator["Image"]:
+    """One file as RGB for the block; threads hold few huge ones at a time. See `open_image`."""
+    with ExitStack() as stack:
+        with _naming(content, name):
+            image = _rgb(stack.enter_context(_loaded(content)))
+        yield image
 
 
 @contextmanager
@@ -141,46 +153,45 @@ def open_image(content: bytes, name: str) -> Iterator["Image"]:
     """Open one image file for the block, decoded, in its own mode; see `decode_image`.
 
     Images of more than 178,956,970 pixels are refused, twice what Pillow warns of; the environment
-    variable LTOOD_MAX_PIXELS sets another limit, for every command alike.
+    variable LTOOD_MAX_PIXELS sets another limit, for every command alike. Threads hold about as
+    many pixels at a time: a block waits until there is room, and must not open another image.
 
     Raises:
         MissingPackageError: If Pillow is not installed.
     """
+    with _naming(content, name), _loaded(content) as opened:
+        yield opened
+
+
+@contextmanager
+def _loaded(content: bytes) -> Iterator["Image"]:
+    """An image with its pixels, as soon as there is room for the size that it states."""
     import io
 
     require("PIL", "reading images")
     from PIL import Image
 
     _set_up()
+    with (
+        Image.open(io.BytesIO(content)) as opened,
+        _ROOM.holding(opened.width * opened.height),
+    ):
+        opened.load()
+        yield opened
+
+
+@contextmanager
+def _naming(content: bytes, name: str) -> Iterator[None]:
+    """Turn what Pillow raises into an error that names the file."""
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            opened.load()
-            yield opened
-    except (DataError, MemoryError):
+        yield
+    except (LtoodError, MemoryError):
         raise
     except Exception as error:  # Damaged files make Pillow fail in any way.
         raise DataError(
             f"{name} cannot be decoded as an image ({_reason(error, content)}); replace or remove "
             "the file."
         ) from error
-
-
-@contextmanager
-def room_for(content: bytes) -> Iterator[None]:
-    """Wait until there is room for an image that the block decodes, by the size it states."""
-    import io
-
-    require("PIL", "reading images")
-    from PIL import Image
-
-    _set_up()
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            pixels = opened.width * opened.height
-    except Exception:  # What is wrong with it, decoding will tell.
-        pixels = 0
-    with _ROOM.holding(pixels):
-        yield
 
 
 def is_animated(content: bytes) -> bool:
@@ -282,7 +293,8 @@ def decode(
     """
 
     def one(row: int) -> NDArray[np.uint8]:
-        return transform(source.image(row), row)
+        with source.opened(row) as image:
+            return transform(image, row)
 
     numbers = [int(row) for row in rows]
     threads = workers or decoding_threads()

@@ -4,6 +4,8 @@
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
-from ltood.images.decoding import decode_image
+from ltood.images.decoding import decode_image, decoded_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -102,6 +104,12 @@ class ImageFiles:
             DataError: As `content` raises it, or if the file is not an image.
         """
         return decode_image(self.content(row), str(self.path(row)))
+
+    @contextmanager
+    def opened(self, row: int) -> Iterator["Image"]:
+        """The same image for a block, which waits until there is room for it."""
+        with decoded_image(self.content(row), str(self.path(row))) as image:
+            yield image
 
     def path(self, row: int) -> Path:
         """Path of image `row`."""

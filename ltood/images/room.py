@@ -1,4 +1,7 @@
-"""How many pixels threads may hold decoded at a time, so that a few huge images fit in memory."""
+"""How many pixels threads may hold decoded at a time, so that a few huge images fit in memory.
+
+A thread that holds an amount must not ask for another one: two such threads would wait for ever.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

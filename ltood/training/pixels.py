@@ -224,20 +224,19 @@ class PrefetchedImages:
 
     def _decoded(self, row: int, wanted: BatchRequest) -> NDArray[np.uint8]:
         """Views of one image, [V, H, W, 3]; the file is read and decoded once for all."""
-        image = self._source.image(row)
-        return np.stack(
-            [
-                random_part(
-                    image,
-                    self._geometry,
-                    derive_seed(wanted.seed, *wanted.counters, "part", row, view),
-                    wanted.smallest,
-                )
-                if cut
-                else self._geometry(image, row)
-                for view, cut in enumerate(wanted.cuts)
-            ]
-        )
+        seeds = [
+            derive_seed(wanted.seed, *wanted.counters, "part", row, view)
+            for view in range(len(wanted.cuts))
+        ]
+        with self._source.opened(row) as image:
+            return np.stack(
+                [
+                    random_part(image, self._geometry, seed, wanted.smallest)
+                    if cut
+                    else self._geometry(image, row)
+                    for cut, seed in zip(wanted.cuts, seeds, strict=True)
+                ]
+            )
 
     def _on_device(self, decoded: Sequence[NDArray[np.uint8]], num_views: int) -> Tensor:
         """Views [n, V, H, W, 3] of the images; n may be 0 on a rank without a share."""

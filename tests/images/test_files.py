@@ -316,9 +316,11 @@ def decoded(monkeypatch):
     """Names of the files that are decoded, long after they were written."""
     later = time.time_ns() + 60_000_000_000
     monkeypatch.setattr(time, "time_ns", lambda: later)
-    names, read = [], checking.decode_image
+    names, read = [], checking.decoded_image
     monkeypatch.setattr(
-        checking, "decode_image", lambda content, name: (names.append(name), read(content, name))[1]
+        checking,
+        "decoded_image",
+        lambda content, name: (names.append(name), read(content, name))[1],
     )
     return names
 
