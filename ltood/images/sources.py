@@ -8,7 +8,7 @@ A dataset entry (`ltood/datasets/<name>.py`) holds a frozen dataclass `Config`, 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,9 @@ class ImageSource(Decodable, Protocol):
 
     def __len__(self) -> int:
         """Number of images N."""
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """The given rows, in the given order; at least one."""
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Arrays that prepared data hold of the split, each of N rows."""

@@ -33,7 +33,11 @@ from ltood.training.optimising import (
     set_rate,
 )
 from ltood.training.plan import Plan, learning_rate
-from ltood.training.sharing import all_reduce_gradients
+from ltood.training.sharing import (
+    all_reduce_gradients,
+    share_recipe_gradients,
+    share_recipe_state,
+)
 from ltood.training.stepping import ExponentialMovingAverage, micro_batches
 from ltood.training.stopping import BestWeights, best_row, is_over
 from ltood.training.validation import Seen, Validation
@@ -62,7 +66,7 @@ class Run:
         self.layout = memory_layout(self.config.channels_last, device)
         self.backbone = backbone.to(device).to(memory_format=self.layout)
         self.recipe = recipe.to(device)
-        self.val = Validation(data, backbone, device, self.layout)
+        self.val = Validation(data, backbone, device, self.layout, self.ranks)
         self.check_steps = _CHECK_STEPS if device.type == "cuda" else 1
         # First, because it replaces batch norms where there are several ranks.
         self.forward = Forward(backbone, device, precision, self.ranks)
@@ -183,6 +187,7 @@ class Run:
             total = values.detach() if total is None else total + values.detach()
         assert total is not None
         all_reduce_gradients(self.trained, self.ranks)
+        share_recipe_gradients(self.recipe, self.ranks)
         if self.config.clip_norm is not None:
             self.scaler.unscale_(self.optimiser)
             parameters = [*self.trained, *self.recipe.parameters()]
@@ -223,6 +228,7 @@ class Run:
     def _end_epoch(self) -> None:
         """Validate and begin the next epoch."""
         self._check_losses()
+        share_recipe_state(self.recipe, self.ranks)
         self._check_weights()
         done = self.progress.epoch + 1
         last_step = done * self.batches.num_steps - 1

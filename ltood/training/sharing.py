@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ltood.core.errors import ConfigError
 from ltood.runtime.distributed import Ranks
+from ltood.training.buckets import add_up, take_from_first
 
 
 def split_evenly(num: int, ranks: Ranks) -> list[int]:
@@ -41,8 +42,8 @@ def share_norms(module: nn.Module, ranks: Ranks) -> None:
         return
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            if not isinstance(child, SharedBatchNorm2d):
-                setattr(module, name, _shared(child))
+            if not isinstance(child, SharedBatchNorm2d | SharedBatchNormOnGpu):
+                setattr(module, name, shared_norm(child))
         else:
             share_norms(child, ranks)
 
@@ -51,11 +52,30 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> No
     """Add up the gradients that the ranks found for their own rows, in place."""
     if ranks.world_size == 1:
         return
+    gradients = []
     for parameter in parameters:
         if parameter.requires_grad:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+            gradients.append(parameter.grad)
+    add_up(gradients)
+
+
+def share_recipe_gradients(recipe: nn.Module, ranks: Ranks) -> None:
+    """Take rank 0's gradients of what the recipe itself learns, in place.
+
+    Every rank computes them from the outputs of all, so they are equal to rounding; but ranks that
+    add in any order (`training.deterministic: false`) would drift apart step by step.
+    """
+    if ranks.world_size > 1:
+        take_from_first(value.grad for value in recipe.parameters() if value.grad is not None)
+
+
+def share_recipe_state(recipe: nn.Module, ranks: Ranks) -> None:
+    """Take rank 0's state of the recipe, such as its class means, in place."""
+    if ranks.world_size > 1:
+        held = recipe.state_dict().values()
+        take_from_first(value for value in held if isinstance(value, Tensor))
 
 
 def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
@@ -109,10 +129,7 @@ class AllReduce(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics come from the rows of all ranks, on any device.
-
-    torch's own form of it is for GPUs only.
-    """
+    """Batch norm whose statistics come from the rows of all ranks, on a CPU."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalised maps, [n, channels, H, W], after the modules within, if there are any."""
@@ -150,7 +167,20 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * num / (num - 1).clamp(min=1), share)
 
 
-def _shared(norm: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm2d:
+class SharedBatchNormOnGpu(nn.SyncBatchNorm):
+    """The same on GPUs by torch's own kernels, which exist for these alone."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalised maps, [n, channels, H, W], after the modules within, if there are any."""
+        normalised: Tensor = super().forward(maps)
+        for step in self.children():
+            normalised = step(normalised)
+        return normalised
+
+
+def shared_norm(
+    norm: nn.modules.batchnorm._BatchNorm,
+) -> SharedBatchNorm2d | SharedBatchNormOnGpu:
     """A batch norm over all ranks with the tensors of `norm`, and what that does afterwards.
 
     Raises:
@@ -165,13 +195,13 @@ def _shared(norm: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm2d:
             f"the backbone normalises with {type(norm).__name__}, which cannot be shared among "
             "several processes; start one process, or choose another backbone."
         )
-    shared = SharedBatchNorm2d(
-        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
-    )
+    device = next(iter(norm.state_dict().values())).device
+    kind = SharedBatchNormOnGpu if device.type == "cuda" else SharedBatchNorm2d
+    shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     for name, step in steps.items():
         shared.add_module(name, step)
     shared.load_state_dict(norm.state_dict())
-    shared.to(next(iter(norm.state_dict().values())).device)
+    shared.to(device)
     for own, other in zip(shared.parameters(), norm.parameters(), strict=True):
         own.requires_grad_(other.requires_grad)
     return shared

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -12,7 +14,8 @@ from ltood.images.sources import ImageData
 from ltood.networks.backbone import Backbone
 from ltood.networks.pixels import as_input
 from ltood.runtime.distributed import Ranks
-from ltood.training.pixels import pixels_of
+from ltood.training.pixels import ImageProvider, pixels_of
+from ltood.training.sharing import split_evenly
 
 
 class Seen(NamedTuple):
@@ -29,7 +32,7 @@ class Seen(NamedTuple):
 
 
 class Validation:
-    """The validation split on a device; every rank computes all of it."""
+    """The validation split on a device; every rank computes its share of it."""
 
     def __init__(
         self,
@@ -37,14 +40,22 @@ class Validation:
         backbone: Backbone,
         device: torch.device,
         layout: torch.memory_format,
+        ranks: Ranks | None = None,
     ) -> None:
         """Move small images to the device; nothing is held where there is no split val."""
-        self._layout = layout
-        self._held = None
+        self._layout, self._ranks = layout, ranks or Ranks()
+        self._held, self._num = None, 0
         if "val" in data.splits():
             source = data.source("val")
-            labels = torch.from_numpy(source.labels.copy()).to(device)
-            self._held = pixels_of(source, backbone, device, Ranks()), labels
+            self._num = len(source)
+            sizes = split_evenly(len(source), self._ranks)
+            start = sum(sizes[: self._ranks.rank])
+            own = np.arange(start, start + sizes[self._ranks.rank])
+            if self._ranks.world_size > 1 and len(own):
+                source = source.take(own)
+            if len(own):
+                labels = torch.from_numpy(source.labels.copy()).to(device)
+                self._held = pixels_of(source, backbone, device, Ranks()), labels
 
     def close(self) -> None:
         """End the threads that decode."""
@@ -58,9 +69,20 @@ class Validation:
         Args:
             logits_of: Class logits [N, C] of images as the network takes them.
         """
-        if self._held is None:
+        if not self._num:
             return Seen(None, None)
-        pixels, labels = self._held
+        seen = torch.zeros(2, dtype=torch.float64)
+        if self._held is not None:
+            seen += torch.tensor(self._sums(*self._held, logits_of), dtype=torch.float64)
+        if self._ranks.world_size > 1:
+            dist.all_reduce(seen)
+        right, total = seen.tolist()
+        return Seen(right / self._num, total / self._num)
+
+    def _sums(
+        self, pixels: ImageProvider, labels: Tensor, logits_of: Callable[[Tensor], Tensor]
+    ) -> tuple[float, float]:
+        """Right answers, and sum of the losses, of the rows of this rank."""
         right, total, start = 0, 0.0, 0
         # Closed here: an error's traceback would keep the threads of a half-read split alive.
         with closing(pixels.blocks()) as blocks:
@@ -70,4 +92,4 @@ class Validation:
                 right += int((logits.argmax(dim=1) == wanted).sum())
                 total += float(cross_entropy(logits.double(), wanted, reduction="sum"))
                 start += len(images)
-        return Seen(right / len(labels), total / len(labels))
+        return right, total

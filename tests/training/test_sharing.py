@@ -3,6 +3,7 @@
 import pytest
 import torch
 from image_samples import make_plan, train_tiny
+from pretended_device import pretended_gpu
 from rank_samples import run_ranks
 from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
@@ -41,8 +42,9 @@ def test_two_ranks_train_as_one(tmp_path, recipe):
     )
     rows = [(tmp_path / name / HISTORY).read_text().splitlines() for name in ("two", "one")]
     assert rows[0][0] == rows[1][0]
-    losses = [[float(row.split(",")[-3]) for row in history[1:]] for history in rows]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for column in (-3, -2, -1):  # the loss, and what each rank saw of its share of val
+        seen = [[float(row.split(",")[column]) for row in history[1:]] for history in rows]
+        assert seen[0] == pytest.approx(seen[1], rel=1e-3)
 
 
 FAILING = """
@@ -97,7 +99,8 @@ def test_ranks_decode_their_shares_and_see_all(tmp_path):
 NORM = """
 import sys, torch, warnings
 from ltood.runtime.distributed import ranks_from_environment
-from ltood.training.sharing import SharedBatchNorm2d
+from ltood.training import buckets
+from ltood.training.sharing import SharedBatchNorm2d, share_recipe_gradients, share_recipe_state
 warnings.simplefilter("error")  # such as that of a number taken from the device in mid-step
 with ranks_from_environment() as ranks:
     torch.manual_seed(0)
@@ -108,17 +111,55 @@ with ranks_from_environment() as ranks:
     out = norm(own)
     (out ** 3).sum().backward()
     torch.save((out.detach(), own.grad, norm.state_dict()), f"{sys.argv[1]}/{ranks.rank}.pt")
+    buckets.BUCKET_BYTES = 100  # each tensor of ten numbers or more alone
+    layout = torch.channels_last if ranks.rank else torch.contiguous_format
+    values = [torch.arange(num) * (ranks.rank + 1.0) for num in (30, 4, 0, 5)]
+    values += [maps.clone(memory_format=layout), torch.tensor([ranks.rank + 3])]
+    buckets.add_up(values)
+    recipe = torch.nn.BatchNorm1d(3)
+    recipe.weight.grad = torch.full((3,), 5.0 + ranks.rank)
+    recipe.running_mean.fill_(7.0 + ranks.rank)
+    recipe.num_batches_tracked.fill_(9 + ranks.rank)
+    share_recipe_gradients(recipe, ranks)
+    share_recipe_state(recipe, ranks)
+    kept = (recipe.weight.grad, recipe.running_mean, recipe.num_batches_tracked)
+    torch.save((maps, values, kept), f"{sys.argv[1]}/sent-{ranks.rank}.pt")
 """
 
 
-def test_batch_norm_sees_the_rows_of_all_ranks(tmp_path):
-    run_ranks(NORM, tmp_path)
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    """What two ranks sent to one another."""
+    folder = tmp_path_factory.mktemp("sent")
+    run_ranks(NORM, folder)
+    return folder
+
+
+def test_tensors_are_added_up_in_buckets_whatever_their_layout(sent):
+    for rank in range(2):
+        maps, values, _ = torch.load(sent / f"sent-{rank}.pt", weights_only=True)
+        expected = [torch.arange(num) * 3.0 for num in (30, 4, 0, 5)] + [
+            2 * maps,
+            torch.tensor([7]),
+        ]
+        assert all(map(torch.equal, values, expected))
+
+
+def test_what_a_recipe_learns_stays_alike(sent):
+    for rank in range(2):
+        _, _, (gradient, mean, steps) = torch.load(sent / f"sent-{rank}.pt", weights_only=True)
+        assert gradient.tolist() == [5.0] * 3
+        assert mean.tolist() == [7.0] * 3
+        assert steps == 9
+
+
+def test_batch_norm_sees_the_rows_of_all_ranks(sent):
     torch.manual_seed(0)
     maps = torch.randn(7, 3, 4, 5).requires_grad_()
     norm = nn.BatchNorm2d(3)
     out = norm(maps)
     (out**3).sum().backward()
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    found = [torch.load(sent / f"{rank}.pt", weights_only=True) for rank in range(2)]
     torch.testing.assert_close(torch.cat([part[0] for part in found]), out.detach())
     torch.testing.assert_close(torch.cat([part[1] for part in found]), maps.grad)
     for _, _, state in found:
@@ -140,6 +181,18 @@ def test_a_norm_with_an_activation_keeps_it():
     assert isinstance(net[0], SharedBatchNorm2d)
     assert torch.equal(net[0].eval()(maps), expected)
     assert list(net.state_dict()) == names
+
+
+def test_on_a_gpu_the_norm_is_that_of_torch():
+    with pretended_gpu():
+        net = nn.Sequential(BatchNormAct2d(3, act_layer=nn.SiLU)).to("cuda").eval()
+        maps, names = torch.randn(4, 3, 2, 2).to("cuda"), list(net.state_dict())
+        expected = net(maps)
+        share_norms(net, Ranks(0, 2))
+        share_norms(net, Ranks(0, 2))
+        assert isinstance(net[0], nn.SyncBatchNorm)
+        assert torch.equal(net[0].eval()(maps).held, expected.held)
+        assert list(net.state_dict()) == names
 
 
 class OwnNorm(nn.BatchNorm2d):
