@@ -366,7 +366,9 @@ class _Event:
 
 def _patches() -> list[Any]:
     """What torch says of its GPUs while one is pretended."""
-    about = types.SimpleNamespace(uuid="GPU-0", total_memory=24 << 30, name="pretended", major=9)
+    about = types.SimpleNamespace(
+        uuid="GPU-0", total_memory=24 << 30, name="pretended", major=9, minor=0
+    )
     answers: dict[str, Callable[..., Any]] = {
         "is_available": lambda: True,
         "device_count": lambda: 1,

@@ -13,6 +13,7 @@ def doctor() -> None:
 
     import ltood
     from ltood.runtime.extras import EXTRAS, is_there
+    from ltood.runtime.gpus import described
 
     typer.echo(f"ltood       {ltood.__version__}")
     typer.echo(
@@ -21,15 +22,14 @@ def doctor() -> None:
     for package in ("torch", "numpy", "scipy", "zarr"):
         typer.echo(f"{package:<12}{metadata.version(package)}")
     typer.echo(f"cpu cores   {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            typer.echo(f"cuda:{index}      {torch.cuda.get_device_name(index)}")
-    else:
-        typer.echo("cuda        none: everything runs on the CPU")
+    for name, text in described():
+        typer.echo(f"{name:<12}{text}")
     if is_there("faiss"):
         import faiss
 
-        typer.echo(f"faiss       {faiss.__version__}, {faiss.get_num_gpus()} GPUs")
+        gpus = faiss.get_num_gpus()
+        searches = f"searches on {gpus} GPUs" if gpus else "uses no GPU; torch searches"
+        typer.echo(f"faiss       {faiss.__version__}, {searches}")
     for extra, packages in EXTRAS.items():
         missing = [name for module, name in packages.items() if not is_there(module)]
         found = f'lacks {" and ".join(missing)}; pip install "ltood[{extra}]"'

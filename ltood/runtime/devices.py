@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from ltood.core.errors import ConfigError
 from ltood.runtime.console import log
+from ltood.runtime.gpus import why_unused
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -28,7 +28,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        _say_if_unused()
+        if reason := why_unused():
+            log(reason)
         return torch.device("cpu")
     # A number in params.yaml, such as `device: 0`, is not text.
     kind, _, index = str(name).partition(":")
@@ -40,27 +41,6 @@ def choose_device(name: str) -> torch.device:
             "choose auto or cpu."
         )
     return torch.device(name)
-
-
-def _say_if_unused() -> None:
-    """Log that a GPU is there which this torch cannot use, and why."""
-    driver = _driver()
-    # Variables that hide GPUs are meant.
-    if driver and os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in {"", "-1"}:
-        built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "has no CUDA"
-        log(
-            f"an NVIDIA driver ({driver}) is there, but this torch {built} and finds no GPU, so "
-            "the CPU computes; install a newer driver, or a torch for this one "
-            "(https://pytorch.org/get-started)."
-        )
-
-
-def _driver(version: Path = Path("/sys/module/nvidia/version")) -> str:
-    """Version of the NVIDIA driver; empty where there is none."""
-    try:
-        return version.read_text().strip()
-    except OSError:
-        return ""
 
 
 @contextmanager

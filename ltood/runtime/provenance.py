@@ -35,6 +35,7 @@ WITHOUT_EFFECT = {
     "ltood.runtime.extras": "refuses what is not installed",
     "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
+    "ltood.runtime.gpus": "lines about GPUs for people",
     "ltood.runtime.kept": "second names of finished results, which are compared before use",
     "ltood.runtime.names": "refuses names of files from outside",
     "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",

@@ -2,9 +2,10 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from pretended_device import pretended_gpu
 
 from ltood.core.errors import ConfigError
-from ltood.runtime import devices
+from ltood.runtime import gpus
 from ltood.runtime.devices import autocast, choose_device, deterministic, no_tf32, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -133,12 +134,21 @@ def test_no_memory_is_filled_that_is_written_anyway():
 @pytest.mark.parametrize(("hidden", "said"), [(None, True), ("", False)])
 def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, capsys, hidden, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(devices, "_driver", lambda: "550.1")
+    monkeypatch.setattr(gpus, "driver_version", lambda: "550.1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert choose_device("auto") == CPU
     assert ("550.1" in capsys.readouterr().err) == said
+
+
+def test_gpus_are_described(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpus, "driver_version", lambda: "")
+    assert dict(gpus.described()) == {"cuda": "none: everything runs on the CPU"}
+    with pretended_gpu():
+        lines = dict(gpus.described())
+    assert lines["cuda:0"] == "pretended, compute capability 9.0, 24 GiB, bfloat16 fast"
 
 
 @pytest.mark.gpu
