@@ -11,16 +11,13 @@ from pretended_device import pretended_gpu
 
 from ltood.comparing.plan import Config
 from ltood.comparing.running import compare
-from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.building import EntrySpec
-from ltood.core.inputs import FitInputs
 from ltood.core.registry import available, load
 from ltood.ops.logits import energy
 from ltood.runtime.devices import scoring_on
 from ltood.scoring.run import score_store
+from tests.device.moving import CUDA, moved, moved_inputs
 from tests.methods.test_contract import METHODS, fitted, joined, raw_scores
-
-CUDA = torch.device("cuda")
 
 #: Waits of the host for the scores of one batch, where a few do not suffice.
 WAITS = 3
@@ -32,26 +29,6 @@ MORE_WAITS = {
     "line": 25,  # Each class that is predicted has neurons of its own.
     "weiper_kld": 5,
 }
-
-
-def moved(batch):
-    return FeatureBatch({name: rows.to(CUDA) for name, rows in batch.arrays.items()})
-
-
-def moved_head(head):
-    values = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
-    tensors = {name: rows for name, rows in values.items() if isinstance(rows, torch.Tensor)}
-    return dataclasses.replace(head, **{name: rows.to(CUDA) for name, rows in tensors.items()})
-
-
-def moved_inputs(toy):
-    def source(own):
-        return TensorSource(moved(next(iter(own.batches()))), toy.head.num_classes)
-
-    own = toy.inputs
-    return FitInputs(
-        source(own.train), source(own.aux), moved_head(toy.head), own.prior, source(own.val)
-    )
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,0 +1,1 @@
+"""Acceptance on a GPU: `python -m benchmarks.gpu`."""
