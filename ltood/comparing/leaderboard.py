@@ -80,9 +80,9 @@ def markdown_table(board: Mapping[str, Any], columns: str = "pascl") -> str:
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    table = markdown(table_cells(board, columns))
+    parts = [markdown(table_cells(board, columns))] if board["rows"] else []
     notes = "".join(f"- {note}\n" for note in table_notes(board, columns))
-    return f"# Leaderboard\n\n{table}\n\n{notes}"
+    return "\n\n".join(["# Leaderboard", *parts, notes])
 
 
 def text_table(
@@ -152,6 +152,8 @@ def _values(
 
 def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
     """Notes on the columns, the ID accuracy by calibrator, and missing rows with reasons."""
+    if not (board["rows"] or board["left_out"]):
+        return ["nothing is compared, as there is no OOD set"]
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
         f"percent; {meaning}; the columns of single OOD sets and of groups are AUROC",
@@ -185,7 +187,7 @@ def flat_rows(board: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def board_csv(board: Mapping[str, Any]) -> bytes:
     """`flat_rows` as CSV."""
-    return _csv(flat_rows(board))
+    return _csv(flat_rows(board), (*NAMES, "status", "reason", "auroc"))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,9 +224,12 @@ def _by_ending(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"": section["mean"], **groups, **sets}
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV with every column that any of them has; absent values are empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def _csv(rows: Sequence[Mapping[str, Any]], least: Sequence[str] = NAMES) -> bytes:
+    """Rows as CSV with every column that any of them has; absent values are empty.
+
+    Without rows there is the heading of `least`, which those that draw the file look for.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row)) or least
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()

@@ -31,6 +31,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.building import check_settings
 from ltood.core.errors import StoreError
 from ltood.core.outcomes import Failed, attempt
+from ltood.evaluation.absence import where_to_add_sets
 from ltood.evaluation.binding import bind
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.delong import AurocSpread
@@ -89,7 +90,7 @@ def compare(
     if "test" not in store.splits or not store.ood_splits:
         raise StoreError(
             f"{store.path} has the splits {', '.join(store.splits)}; comparing needs test and "
-            f"at least one {OOD_PREFIX}<name>."
+            f"at least one {OOD_PREFIX}<name>; {where_to_add_sets(store.provenance)}."
         )
     groups = (groups or SetGroups()).checked(n.removeprefix(OOD_PREFIX) for n in store.ood_splits)
     session = ScoringSession.open(store, device)
@@ -115,6 +116,18 @@ def compare(
     if keeper is not None:
         keeper.write(board, store.fingerprint, store.prior().counts.tolist())
     return board, timings(outcomes)
+
+
+def nothing_compared(store: StoreReader, keeper: ScoreKeeper) -> dict[str, Any]:
+    """The leaderboard of features without an OOD set: no row, as nothing ranks methods.
+
+    Args:
+        store: The features.
+        keeper: Writes that there are no scores.
+    """
+    board = bind(leaderboard({}, frozenset()), features=store.fingerprint)
+    keeper.write(board, store.fingerprint, store.prior().counts.tolist())
+    return board
 
 
 def _check_settings(combinations: Sequence[Combination], settings: Sections) -> None:

@@ -126,6 +126,28 @@ def read_description(path: Path) -> dict[str, Any]:
         StoreError: If it is missing, is not that of a detector, or says that there is none.
         CorruptStoreError: If it is unreadable or was changed.
     """
+    description = _read(path)
+    if _MISSING in description:
+        raise StoreError(f"{path} says that there is no detector: {description[_MISSING]}")
+    return description
+
+
+def description_or_reason(path: Path) -> dict[str, Any] | str:
+    """Description of a detector, or why there is none.
+
+    Args:
+        path: The `.json` file.
+
+    Raises:
+        StoreError: If it is missing or not that of a detector.
+        CorruptStoreError: If it is unreadable or was changed.
+    """
+    description = _read(path)
+    return str(description[_MISSING]) if _MISSING in description else description
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Content of a description that is whole."""
     if not path.is_file():
         raise StoreError(
             f"{path} does not exist; a detector is a {TENSORS} file with its {SIDECAR} file "
@@ -152,8 +174,6 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path} was changed after it was written (its SHA-256 differs); {EXPORT_AGAIN}, or "
             "pass another threshold to `ltood predict --threshold`."
         )
-    if _MISSING in description:
-        raise StoreError(f"{path} says that there is no detector: {description[_MISSING]}")
     result: dict[str, Any] = description
     return result
 

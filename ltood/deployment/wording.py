@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltood.deployment.promises import Promise
-from ltood.ops.guarantees import confident_level
+from ltood.ops.guarantees import confident_level, rows_for_level
 
 #: Confidence of the second level where the user named none.
 SHOWN_CONFIDENCE = 0.9
 #: Parts that are described one by one.
 _SHOWN_PARTS = 5
+#: With fewer rows above a threshold, what it flags of new rows is known only roughly.
+_FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,33 @@ def threshold_words(threshold: Mapping[str, Any]) -> str:
     return (
         f"threshold {threshold['value']:.6g} accepts {threshold['accepted']:.2%} of the "
         f"{threshold['rows']:,} rows of {threshold['split']} (score <= threshold is ID)"
+    )
+
+
+def rows_note(threshold: Mapping[str, Any]) -> str | None:
+    """What follows from the few rows that a threshold rests on; None where there are enough.
+
+    A new ID row is like one more of the n rows: it scores above the k-th lowest of them with a
+    probability of (n + 1 - k) / (n + 1) on average, never below 1 / (n + 1).
+
+    Args:
+        threshold: From the description of a detector.
+    """
+    rows, split = int(threshold["rows"]), threshold["split"]
+    rank = rows + 1 - round(threshold["accepted"] * rows)
+    wanted = round(1 - threshold["tpr"], 6)
+    if rank >= _FEW_ROWS:
+        return None
+    if 0 < wanted < 1 / (rows + 1):
+        return (
+            f"{rows:,} rows are too few to flag only {100 * wanted:.4g}% of new ID rows: 1 in "
+            f"{rows + 1:,} ({1 / (rows + 1):.1%}) is the least on average; "
+            f"{rows_for_level(wanted):,} rows of {split} would be enough"
+        )
+    return (
+        f"the threshold rests on the highest {rank:,} of {rows:,} rows: on average "
+        f"{rank / (rows + 1):.1%} of new ID rows lie above it, and up to "
+        f"{confident_level(rank, rows, SHOWN_CONFIDENCE):.1%} with confidence {SHOWN_CONFIDENCE:g}"
     )
 
 

@@ -60,9 +60,10 @@ class SetGroups:
         for group, names in self.sets.items():
             for name in names:
                 if name not in listed:
+                    sets = f"the OOD sets are {', '.join(listed)}" if listed else "there are none"
                     raise DataError(
-                        f"evaluation.groups.{group} names {name!r}, and the OOD sets are "
-                        f"{', '.join(listed)}; correct the name, or score that set too."
+                        f"evaluation.groups.{group} names {name!r} as an OOD set, and {sets}; "
+                        "correct the name, or score that set too."
                     )
         return self
 

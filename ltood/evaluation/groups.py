@@ -19,12 +19,15 @@ def summed_up(per_set: Mapping[str, Mapping[str, Any]], groups: SetGroups) -> di
         groups: Groups of sets; all of their names must be there.
 
     Returns:
-        `{"ood": {NAME: {...}}, "mean": {...}}`, and `{"groups": {GROUP: {...}}}` if there are any.
+        `{"ood": {NAME: {...}}, "mean": {...}}`, and `{"groups": {GROUP: {...}}}` if there are any;
+        nothing without sets.
 
     Raises:
         DataError: If a group names a set that is not there.
     """
     groups = groups.checked(per_set)
+    if not per_set:
+        return {}
     found: dict[str, Any] = {"ood": dict(per_set), "mean": mean_of(per_set)}
     if groups.sets:
         found["groups"] = {

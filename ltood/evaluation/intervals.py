@@ -38,7 +38,7 @@ class Draws:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Main metrics, mean over the OOD sets, [S, K]."""
+        """Main metrics, mean over the OOD sets, of which there is one or more, [S, K]."""
         mean: NDArray[np.float64] = np.mean([*self.ood.values()], axis=0)
         return mean
 
@@ -49,13 +49,13 @@ def draws(evaluation: Evaluation, *, samples: int = SAMPLES, seed: int = 0) -> D
     All OOD sets see the same draws of test rows, so that the mean keeps what they share.
 
     Args:
-        evaluation: Scores of the test split and of at least one OOD set.
+        evaluation: Scores of the test split and of OOD sets.
         samples: Number S of draws, at least 2.
         seed: Equal seeds give equal draws of equally many rows.
 
     Raises:
         ConfigError: If there are fewer than 2 samples or the seed is negative.
-        StoreError: If the test split, every OOD set or the class counts are missing.
+        StoreError: If the test split or the class counts are missing.
         DataError: If scores break a rule.
     """
     if samples < 2 or seed < 0:
@@ -85,18 +85,18 @@ def bootstrap(evaluation: Evaluation, *, samples: int = SAMPLES, seed: int = 0) 
     Training is not repeated: seeds of the training add to these intervals.
 
     Args:
-        evaluation: Scores of the test split and of at least one OOD set.
+        evaluation: Scores of the test split and of OOD sets.
         samples: Number of draws, at least 2.
         seed: Equal seeds give equal intervals.
 
     Returns:
         `{"id": {KEY: {"low", "high", "std"}}, "ood": {NAME: {KEY: ...}}, "mean": {...}}` in
         fractions: the 2.5 and 97.5 percentiles and the standard deviation over the draws.
-        A group of classes without test rows has none.
+        A group of classes without test rows has none, and without OOD sets there is `id` alone.
 
     Raises:
         ConfigError: If there are fewer than 2 samples or the seed is negative.
-        StoreError: If the test split, every OOD set or the class counts are missing.
+        StoreError: If the test split or the class counts are missing.
         DataError: If scores break a rule.
     """
     return intervals_of(draws(evaluation, samples=samples, seed=seed))
@@ -104,11 +104,11 @@ def bootstrap(evaluation: Evaluation, *, samples: int = SAMPLES, seed: int = 0) 
 
 def intervals_of(drawn: Draws) -> dict[str, Any]:
     """Intervals of draws, as `bootstrap` gives them."""
-    return {
-        "id": _intervals(ACCURACIES, drawn.id),
-        "ood": {name: _intervals(RESAMPLED, values) for name, values in drawn.ood.items()},
-        "mean": _intervals(RESAMPLED, drawn.mean),
-    }
+    found: dict[str, Any] = {"id": _intervals(ACCURACIES, drawn.id)}
+    if drawn.ood:
+        found["ood"] = {name: _intervals(RESAMPLED, values) for name, values in drawn.ood.items()}
+        found["mean"] = _intervals(RESAMPLED, drawn.mean)
+    return found
 
 
 def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
@@ -119,11 +119,13 @@ def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
         `mean`, nothing where there is one order.
 
     Raises:
-        StoreError: If the test split, every OOD set or the class counts are missing.
+        StoreError: If the test split or the class counts are missing.
         DataError: If scores break a rule.
     """
     if evaluation.orders is None:
         return bootstrap(evaluation)
+    if "stream" not in evaluation.metrics:
+        return {"id": {}}
     std = evaluation.metrics["stream"]["std"]
     return {
         "id": {},

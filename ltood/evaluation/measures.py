@@ -60,7 +60,8 @@ class Evaluation:
         """Evaluate scores; nothing is read before it is needed.
 
         Args:
-            scores: Scores of the test split and of at least one OOD set.
+            scores: Scores of the test split and of OOD sets; without any, what is measured are
+                the ID rows by themselves.
             groups: OOD sets over which further means are taken.
         """
         self.scores = scores
@@ -95,8 +96,10 @@ class Evaluation:
     def comparisons(self) -> tuple[Comparison, ...]:
         """The test rows against each OOD set; those of streams in their first order.
 
+        Empty without OOD sets.
+
         Raises:
-            StoreError: If the test split or every OOD set is missing.
+            StoreError: If the test split is missing.
             DataError: If an OOD set has no OOD rows.
         """
         if self.orders is not None:
@@ -105,15 +108,8 @@ class Evaluation:
         return tuple(Comparison.of(name, test, self.scores.split(name)) for name in self._sets())
 
     def _sets(self) -> list[str]:
-        """Splits of OOD sets; refuses scores that have none."""
-        splits = self.scores.splits
-        names = [name for name in splits if name.startswith(OOD_PREFIX)]
-        if not names:
-            raise StoreError(
-                f"the scores have no OOD set (only {', '.join(splits)}); score at least one "
-                f"split named {OOD_PREFIX}<name>."
-            )
-        return names
+        """Splits of OOD sets."""
+        return [name for name in self.scores.splits if name.startswith(OOD_PREFIX)]
 
     @cached_property
     def orders(self) -> Orders | None:
@@ -124,11 +120,10 @@ class Evaluation:
     def by_order(self) -> dict[str, list[Comparison]]:
         """The test rows against each OOD set in each order of its stream, by name of the set.
 
-        Empty where scores need no stream.
+        Empty where scores need no stream, and without OOD sets.
 
         Raises:
-            StoreError: If the test split or every OOD set is missing, or a set has no OOD rows in
-                one of the orders.
+            StoreError: If the test split is missing, or a set has no OOD rows in one of the orders.
             DataError: If an OOD set has no OOD rows.
         """
         if self.orders is None:
@@ -174,13 +169,14 @@ class Evaluation:
 
         Returns:
             `{"id": {...}, "failures": {...}, "ood": {NAME: {...}}, "mean": {...}}` in fractions;
-            one without rows is None. Means give each OOD set the same weight. With groups of sets
+            one without rows is None. Means give each OOD set the same weight; without OOD sets
+            there is neither `ood` nor `mean`, nor what follows from them. With groups of sets
             there is `{"groups": {GROUP: {...}}}`, and with rows under covariate shift
             `{"csid": {NAME: {...}}, "full_spectrum": {"ood", "mean", "groups"}}`. Scores of streams
             have means over the orders, and `{"stream": {...}}`; see `over_orders`.
 
         Raises:
-            StoreError: If the test split, every OOD set or the class counts are missing.
+            StoreError: If the test split or the class counts are missing.
             DataError: If scores or labels break a rule, or a group names a set that is not there.
         """
         if self.orders is not None:
@@ -207,7 +203,7 @@ class Evaluation:
             `false_alarms` and `missed_ood` by OOD set, see `Comparison`.
 
         Raises:
-            StoreError: If the test split, every OOD set or the class counts are missing.
+            StoreError: If the test split or the class counts are missing.
             DataError: If scores, labels or predictions break a rule.
         """
         prior, test = self.prior, self.test
@@ -283,7 +279,7 @@ def sections(
     Args:
         test: ID test rows.
         shifted: Rows under covariate shift by the name of their set; may be empty.
-        per_set: Metrics of the test rows against each OOD set.
+        per_set: Metrics of the test rows against each OOD set; may be empty.
         full: The same of test and shifted rows together, where there are shifted rows.
         groups: OOD sets over which further means are taken.
         prior: Training counts of the classes.
@@ -292,7 +288,7 @@ def sections(
         DataError: If labels or predictions break a rule, or a group names a set that is not there.
     """
     right = test.predictions == test.labels
-    found = {
+    found: dict[str, Any] = {
         "id": id_metrics(test.predictions, test.labels, prior),
         # Of the test rows by themselves: a row that is classified wrongly is a failure.
         "failures": {
@@ -306,5 +302,6 @@ def sections(
             name: {**id_metrics(rows.predictions, rows.labels, prior), "num_rows": len(rows)}
             for name, rows in shifted.items()
         }
+    if full:
         found["full_spectrum"] = summed_up(full, groups)
     return found

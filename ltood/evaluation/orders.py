@@ -111,11 +111,14 @@ def over_orders(
         `ood`, `mean` and `groups` as those of other scores, averaged over the orders, and `stream`:
         that the scores are `transductive`, `orders`, `mix`, the standard deviation `std` over the
         orders in the same sections (None with one order), and `order_dependent` by set and as mean;
-        see there.
+        see there. Nothing without OOD sets.
 
     Raises:
         DataError: If a group names a set that is not there.
     """
+    if not comparisons:
+        groups.checked(())
+        return {}
     measured = {
         name: [one.metrics if prior is None else with_alarms(one, prior) for one in items]
         for name, items in comparisons.items()

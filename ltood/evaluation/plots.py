@@ -21,10 +21,10 @@ def write_plots(evaluation: Evaluation, folder: Path | str) -> None:
     `roc.csv` (set, fpr, tpr), `precision_recall.csv` (set, recall, precision),
     `histogram.csv` (set, bin_left, bin_right, share; the ID test rows are the set `id`,
     the end bins hold what lies outside) and `groups.csv` (set, group, accuracy,
-    false_alarms; empty where a group has no rows).
+    false_alarms; empty where a group has no rows). Without OOD sets only the histogram has rows.
 
     Raises:
-        StoreError: If the test split, every OOD set or the class counts are missing.
+        StoreError: If the test split or the class counts are missing.
         DataError: If scores or labels break a rule.
     """
     folder = Path(folder)

@@ -10,7 +10,7 @@ _ID = {"accuracy": "accuracy", "accuracy_few": "few"}
 
 
 def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Main metrics, mean over the OOD sets, and the accuracies of all and of rare classes.
+    """Main metrics, mean over the OOD sets if any, and accuracies of all and of rare classes.
 
     Args:
         metrics: Content of metrics.json.
@@ -19,7 +19,8 @@ def summary(metrics: Mapping[str, Any]) -> dict[str, float]:
         Fractions by name. An accuracy is absent where no row has a label of its group. Metrics of
         streams come with `transductive`, 1, and the deviation of the mean AUROC, `auroc_std`.
     """
-    chosen = {key: metrics["mean"][key] for key, metric in METRICS.items() if metric.is_main}
+    means = metrics.get("mean", {})
+    chosen = {key: means[key] for key, metric in METRICS.items() if metric.is_main and key in means}
     chosen |= {name: metrics["id"].get(key) for name, key in _ID.items()}
     if "stream" in metrics:
         chosen |= {"transductive": 1, "auroc_std": metrics["stream"]["std"]["mean"]["auroc"]}

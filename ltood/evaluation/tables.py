@@ -23,7 +23,12 @@ def table_rows(metrics: Mapping[str, Any], columns: str = "pascl") -> list[list[
 
 
 def means_below(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Metrics of each OOD set and below them the means: over all, by group, full spectrum."""
+    """Metrics of each OOD set and below them the means: over all, by group, full spectrum.
+
+    Empty without OOD sets.
+    """
+    if "ood" not in metrics:
+        return {}
     lines = {**metrics["ood"], **_means(metrics, "mean")}
     if "full_spectrum" in metrics:
         lines |= _means(metrics["full_spectrum"], "full spectrum")
@@ -47,20 +52,25 @@ def markdown_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
 def text_table(metrics: Mapping[str, Any], columns: str = "pascl") -> str:
     """`table_rows` aligned for a terminal, with the ID accuracy and what the titles mean.
 
+    Without OOD sets the accuracy stands alone.
+
     Raises:
         UnknownNameError: If there are no such columns.
     """
-    lines = aligned(table_rows(metrics, columns))
+    rows = table_rows(metrics, columns)
     id_values = ", ".join(f"{key} {percent(value)}" for key, value in metrics["id"].items())
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     shifted = (
         f"{name}: accuracy {percent(row['accuracy'])}, covariate shift"
         for name, row in metrics.get("csid", {}).items()
     )
-    notes = [f"ID: {id_values}", *shifted, f"percent; {meaning}"]
+    notes = [f"ID: {id_values}", *shifted]
+    if len(rows) == 1:
+        return "\n".join([*notes, "percent; there are no OOD sets"])
+    notes.append(f"percent; {meaning}")
     if "stream" in metrics:
         notes.append(stream_note(metrics["stream"]))
-    return "\n".join([*lines, *notes])
+    return "\n".join([*aligned(rows), *notes])
 
 
 def stream_note(stream: Mapping[str, Any]) -> str:

@@ -7,7 +7,10 @@ from ltood.pipeline._shell import COMPARED, RESULTS, Params, stage
 
 @stage("compare")
 def run(params: Params) -> None:
-    """Read features, write leaderboard.json, .csv and .md, timings.csv and all scores."""
+    """Read features, write leaderboard.json, .csv and .md, timings.csv and all scores.
+
+    Without an OOD set nothing ranks methods, and all of these are empty.
+    """
     from ltood.comparing.plan import Combination, Config
     from ltood.evaluation.config import EvaluationConfig
 
@@ -16,18 +19,22 @@ def run(params: Params) -> None:
     evaluation = params.section("evaluation", EvaluationConfig)
 
     from ltood.comparing.leaderboard import check_any, write_leaderboard
-    from ltood.comparing.running import compare
+    from ltood.comparing.running import compare, nothing_compared
     from ltood.comparing.scores import ScoreKeeper
 
+    store, keeper = features(params), ScoreKeeper(COMPARED)
+    if not store.ood_splits:
+        write_leaderboard(RESULTS, nothing_compared(store, keeper), [])
+        return
     # The row of the pipeline's own path is always there, for the report to point at.
     own = Combination(*(params.name(slot) for slot in SLOTS))
     board, timings = compare(
-        features(params),
+        store,
         config,
         params.content,
         include=[] if own in config.combinations() else [own],
         groups=evaluation.groups,
-        keeper=ScoreKeeper(COMPARED),
+        keeper=keeper,
         device=params.device,
     )
     write_leaderboard(RESULTS, board, timings)

@@ -47,7 +47,7 @@ def _export(params: Params, config: "ExportConfig") -> str:
     from ltood.deployment.files import network_folder, save_detector
     from ltood.deployment.opening import open_detector
     from ltood.deployment.packing import make_detector, network_of
-    from ltood.deployment.wording import threshold_words
+    from ltood.deployment.wording import rows_note, threshold_words
     from ltood.exports.paths import PreparedPaths
     from ltood.runtime.files import write_atomically
     from ltood.store.fitted import read_fitted
@@ -75,4 +75,6 @@ def _export(params: Params, config: "ExportConfig") -> str:
         opened = open_detector(DETECTOR, CHECKPOINT, "cpu")
         written = to_onnx(opened.detector, opened.network)
         write_atomically(network_folder(DETECTOR) / "detector.onnx", written.content)
-    return f"wrote {DETECTOR}: {threshold_words(detector.description['threshold'])}"
+    threshold = detector.description["threshold"]
+    note = rows_note(threshold)
+    return f"wrote {DETECTOR}: {threshold_words(threshold)}{f'; {note}' if note else ''}"

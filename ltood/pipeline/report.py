@@ -1,9 +1,11 @@
 """Write the report: one HTML file that opens offline."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltood.pipeline._shell import (
     CHECKPOINT,
+    DETECTOR,
     EXAMPLES,
     FINAL_SCORES,
     HEAD,
@@ -16,6 +18,9 @@ from ltood.pipeline._shell import (
     Params,
     stage,
 )
+
+if TYPE_CHECKING:
+    from ltood.reporting.threshold import Decision
 
 
 @stage("report")
@@ -51,12 +56,26 @@ def run(params: Params) -> None:
             history=read_history(_text(CHECKPOINT / "history.csv") or _text(HEAD / "history.csv")),
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
             images=params.section("report", ReportConfig).images,
+            decision=_decision(),
         ),
     )
     log(
         f"wrote {REPORT}; open it in a browser. `git add -A && git commit` keeps this run; after "
         "that `dvc exp run -S method=NAME` tries another method (`ltood list`)."
     )
+
+
+def _decision() -> "Decision":
+    """What the threshold of the detector accepts, or why there is no detector."""
+    from ltood.deployment.sidecar import description_or_reason
+    from ltood.deployment.wording import rows_note, threshold_words
+    from ltood.reporting.threshold import Decision
+
+    found = description_or_reason(DETECTOR.with_suffix(".json"))
+    if isinstance(found, str):
+        return Decision(None, (f"there is no detector: {found}",))
+    note = rows_note(found["threshold"])
+    return Decision(found, (threshold_words(found["threshold"]), *([note] if note else [])))
 
 
 def _text(path: Path) -> str:

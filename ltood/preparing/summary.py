@@ -92,7 +92,7 @@ class Summary:
             found.append(
                 Missing(
                     "OOD sets",
-                    "no AUROC, AUPR or FPR95, so nothing can be evaluated",
+                    "no AUROC, AUPR or FPR95, and no comparison of methods",
                     f"name some in {section}.ood" if "ood" in self.settings else "add some",
                 )
             )

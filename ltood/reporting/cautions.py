@@ -13,7 +13,7 @@ FEW_ROWS = 200
 
 
 def cautions(metrics: Mapping[str, Any], board: Leaderboard | None) -> list[str]:
-    """Sentences on results worse than guessing, better methods and small sets.
+    """Sentences on results worse than guessing, better methods and small sets; of OOD sets alone.
 
     Args:
         metrics: Content of metrics.json.
@@ -25,6 +25,8 @@ def cautions(metrics: Mapping[str, Any], board: Leaderboard | None) -> list[str]
         found.append(
             f"{note[0].upper()}{note[1:]}. Methods that see one row at a time are not comparable."
         )
+    if "ood" not in metrics:
+        return found
     worse = [name for name, values in metrics["ood"].items() if values["auroc"] < 0.5]
     mean = metrics["mean"]["auroc"]
     if worse:

@@ -22,7 +22,7 @@ class ClassPanel:
         false_alarms: Per OOD set and group: share of ID images flagged.
         missed: Per OOD set: OOD images missed, and the share predicted in each group.
         classes: Per class: group, training and test images, accuracy.
-        panels: Figures.
+        panels: Figures: of the accuracy, and of the false alarms where there are OOD sets.
     """
 
     groups: list[Row]
@@ -44,7 +44,7 @@ def class_panel(evaluation: Evaluation) -> ClassPanel:
         ],
         [_missed_row(name, values) for name, values in breakdown["missed_ood"].items()],
         [_class_row(entry) for entry in classes],
-        [_accuracy_panel(classes, prior), _alarm_panel(false_alarms)],
+        [_accuracy_panel(classes, prior), *([_alarm_panel(false_alarms)] if false_alarms else [])],
     )
 
 

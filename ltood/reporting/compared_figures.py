@@ -93,7 +93,7 @@ def with_intervals(
         axes.set_yticks(places, [_short(name, 40) for name in rows])
         axes.set_ylim(-0.7, len(rows) - 0.3)
         least = float(min(lows.min(), values.min()))
-        axes.set_xlim(100 * max(0.0, least - 0.1 * (1 - least)), 100)
+        axes.set_xlim(100 * max(0.0, min(least - 0.1 * (1 - least), 0.99)), 100)
         axes.set_xlabel(axis_name)
         axes.grid(visible=False, axis="y")
 

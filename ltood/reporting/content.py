@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ltood.core.errors import DataError
+from ltood.evaluation.absence import without_sets
 from ltood.evaluation.measures import Evaluation
 from ltood.metrics import Metric
 from ltood.reporting import panels, tables
@@ -20,6 +21,7 @@ from ltood.reporting.leaderboard import SLOTS, Leaderboard, leaderboard
 from ltood.reporting.making import MakingPanel, making_panel
 from ltood.reporting.members import MembersPanel, members_panel
 from ltood.reporting.names import joint_title, title
+from ltood.reporting.threshold import Decision, ThresholdPanel, threshold_panel
 from ltood.reporting.training import Column, TrainingPanel, training_panel
 from ltood.reporting.wording import Count
 
@@ -94,6 +96,7 @@ class Pieces:
         history: Columns of the training's history by name.
         records: What was recorded of the making of each result.
         images: What the images are called; None takes the title of their dataset.
+        decision: The detector that was made beside the scores.
     """
 
     regions: "RegionSheet | None" = None
@@ -101,11 +104,16 @@ class Pieces:
     history: Mapping[str, Column] | None = None
     records: Mapping[str, Mapping[str, Any] | None] | None = None
     images: str | None = None
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
 class Content:
-    """Everything the page shows, ready for the template."""
+    """Everything the page shows, ready for the template.
+
+    Without OOD sets `set_columns`, `set_rows`, `judged_rows`, `overview` and `sets` are empty,
+    there is no leaderboard, and `known` shows the scores of the ID images.
+    """
 
     title: str
     slots: list[Slot]
@@ -119,6 +127,8 @@ class Content:
     is_stream: bool
     overview: list[panels.Panel]
     sets: list[panels.SetPanel]
+    known: panels.Panel | None
+    threshold: ThresholdPanel | None
     classes: ClassPanel
     choice: ChoicePanel | None
     members: MembersPanel | None
@@ -159,20 +169,28 @@ def build(
         "provenance": provenance,
         "slots": {slot: attributes[slot] for slot in SLOTS},
     }
-    table = None if board is None else leaderboard(board, metrics, data["slots"])
+    comparisons, groups = evaluation.comparisons, evaluation.prior.groups()
+    table = (
+        leaderboard(board, metrics, data["slots"]) if board is not None and comparisons else None
+    )
+    decided = None if pieces.decision is None else threshold_panel(evaluation, pieces.decision)
     return Content(
         heading or _default_title(chosen),
         chosen,
         tables.tiles(metrics, intervals),
-        cautions(metrics, table),
+        [*([] if comparisons else [without_sets(provenance)]), *cautions(metrics, table)],
         tables.set_columns(metrics),
         tables.set_rows(metrics, intervals),
         tables.judged_rows(metrics),
         tables.shifted_rows(metrics),
         intervals is not None,
         "stream" in metrics,
-        panels.overview(evaluation.comparisons),
-        panels.set_panels(evaluation.comparisons, evaluation.prior.groups()),
+        panels.overview(comparisons) if comparisons else [],
+        panels.set_panels(comparisons, groups),
+        None
+        if comparisons
+        else panels.known_panel(evaluation.test, groups, decided.value if decided else None),
+        decided,
         class_panel(evaluation),
         choice_panel(_attribute(attributes, "method")),
         members_panel(_attribute(attributes, "method")),

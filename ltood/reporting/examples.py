@@ -38,7 +38,7 @@ class Card:
         picture: The image.
         prediction: Name of the predicted class.
         score: Its OOD score.
-        share: Share of the other side that it is beyond, in percent.
+        share: Share of the other side that it is beyond, in percent; empty where none is there.
         nearest: Nearest training images with their cosines.
     """
 
@@ -124,7 +124,7 @@ def _card(example: Example, group: ExampleGroup, names: Sequence[str]) -> Card:
         _shown(example.picture, own, f"{own}, taken for {prediction}"),
         prediction,
         f"{example.score:#.4g}".rstrip("."),
-        f"{100 * example.share:.1f}",
+        "" if example.share is None else f"{100 * example.share:.1f}",
         [
             (
                 _shown(one.picture, near, f"training image of {near}, cosine {one.similarity:.2f}"),

@@ -18,6 +18,12 @@ Values = NDArray[np.floating[Any]]
 
 #: Sets beyond eight share a colour but never a colour and a dash.
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+#: Lines in a histogram: key, colour, dashes, and what they are.
+_LINES = (
+    ("ood", "ood", (0, (4, 2)), "95 % of OOD to its right"),
+    ("id", "id", (0, (1.5, 1.5)), "95 % of ID to its left"),
+    ("detector", "ink", (0, (4, 2)), "threshold of the detector"),
+)
 #: More names than this would cover one another.
 _NAMED_CLASSES = 20
 _MARKERS = {"many": "o", "medium": "s", "few": "^"}
@@ -25,41 +31,43 @@ _MARKERS = {"many": "o", "medium": "s", "few": "^"}
 
 def histogram(
     id_shares: Mapping[str, Values],
-    ood_shares: Values,
+    ood_shares: Values | None,
     bins: Values,
     thresholds: Mapping[str, float],
     label: str,
 ) -> Drawing:
-    """Scores of ID images (stacked by class group) against those of one OOD set.
+    """Scores of ID images (stacked by class group), against those of one OOD set if there is one.
 
     Args:
         id_shares: Share of the ID images in each bin, [B], by group, or under the one
             key "id"; the groups together sum to 1.
-        ood_shares: Share of the OOD images in each bin, [B].
+        ood_shares: Share of the OOD images in each bin, [B]; None draws the ID images alone.
         bins: Bin borders, [B + 1].
-        thresholds: Scores that keep 95 % of a side, by side ("ood", "id").
+        thresholds: Scores that keep 95 % of a side, by side ("ood", "id"), and that of a detector
+            ("detector"); those that are there are drawn.
         label: What the figure shows, for readers who do not see it.
     """
 
     def draw(axes: "Axes") -> None:
         base = np.zeros(len(bins) - 1)
         for name, shares in id_shares.items():
-            top = base + 100 * shares
+            upper = base + 100 * shares
             text = "ID" if name == "id" else f"ID, {name}"
-            axes.stairs(top, bins, baseline=base, fill=True, color=ROLES[name], label=text)
-            base = top
-        axes.stairs(100 * ood_shares, bins, fill=True, color=ROLES["ood"], alpha=0.25)
-        axes.stairs(100 * ood_shares, bins, color=ROLES["ood"], linewidth=1.6, label="OOD")
-        for side, dashes, text in (
-            ("ood", (0, (4, 2)), "95 % of OOD to its right"),
-            ("id", (0, (1.5, 1.5)), "95 % of ID to its left"),
-        ):
-            place = float(np.clip(thresholds[side], bins[0], bins[-1]))
-            axes.axvline(place, color=ROLES[side], linewidth=1.2, linestyle=dashes, label=text)
+            axes.stairs(upper, bins, baseline=base, fill=True, color=ROLES[name], label=text)
+            base = upper
+        top = float(base.max()) / 100
+        if ood_shares is not None:
+            axes.stairs(100 * ood_shares, bins, fill=True, color=ROLES["ood"], alpha=0.25)
+            axes.stairs(100 * ood_shares, bins, color=ROLES["ood"], linewidth=1.6, label="OOD")
+            top = max(top, float(ood_shares.max()))
+        for side, role, dashes, text in _LINES:
+            if side in thresholds:
+                place = float(np.clip(thresholds[side], bins[0], bins[-1]))
+                axes.axvline(place, color=ROLES[role], linewidth=1.2, linestyle=dashes, label=text)
         axes.set_xlabel("OOD score")
         axes.set_ylabel("images, % of their side")
         axes.set_xlim(bins[0], bins[-1])
-        axes.set_ylim(0, 104 * max(float(base.max()) / 100, float(ood_shares.max())))
+        axes.set_ylim(0, 104 * top)
         axes.grid(visible=False, axis="x")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7.5)
 

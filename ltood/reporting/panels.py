@@ -13,6 +13,7 @@ from ltood.metrics import curves
 from ltood.reporting import figures
 from ltood.reporting.drawing import Drawing
 from ltood.reporting.tables import percent
+from ltood.store.scores import ScoreSplit
 
 Values = NDArray[np.floating[Any]]
 #: Enough for a figure of this size; a report of ten sets stays far below a megabyte.
@@ -72,7 +73,9 @@ def set_panels(comparisons: Sequence[Comparison], groups: NDArray[np.str_]) -> l
         comparisons: The test rows against each OOD set.
         groups: Group of each class, [C].
     """
-    parts = [_by_group(item, groups) for item in comparisons]
+    parts = [_by_group(item.id_scores, item.id_labels, groups) for item in comparisons]
+    if not comparisons:
+        return []
     # One call for all sets: their bins are shared, so the histograms can be compared.
     bins, shares = curves.histograms(
         [
@@ -101,6 +104,28 @@ def set_panels(comparisons: Sequence[Comparison], groups: NDArray[np.str_]) -> l
         caption = "Scores. All sets share the bins; the end bins hold what lies outside."
         made.append(_set_panel(item, Panel(histogram, caption)))
     return made
+
+
+def known_panel(
+    test: ScoreSplit, groups: NDArray[np.str_], threshold: float | None = None
+) -> Panel:
+    """Histogram of the ID test images by themselves, where there is no OOD set.
+
+    Args:
+        test: Scores of the test rows.
+        groups: Group of each class, [C].
+        threshold: That of the detector; None draws none.
+    """
+    parts = _by_group(test.scores, test.labels, groups)
+    bins, shares = curves.histograms([*parts.values()])
+    id_shares = {
+        name: share * len(scores) / len(test.scores)
+        for (name, scores), share in zip(parts.items(), shares, strict=True)
+    }
+    marks = {} if threshold is None else {"detector": threshold}
+    label = "Histogram of OOD scores of ID test images by class group"
+    drawing = figures.histogram(id_shares, None, bins, marks, label)
+    return Panel(drawing, "Scores of ID test images. The end bins hold what lies outside.")
 
 
 def _set_panel(item: Comparison, histogram: Panel) -> SetPanel:
@@ -142,9 +167,11 @@ def _precision_recall(item: Comparison, positive: Literal["ood", "id"]) -> curve
     return curves.precision_recall(item.ranking, positive=positive, max_points=_POINTS)
 
 
-def _by_group(item: Comparison, groups: NDArray[np.str_]) -> dict[str, Values]:
+def _by_group(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.str_]
+) -> dict[str, Values]:
     """ID scores by class group; all under "id" where the classes are not divided."""
-    member = groups[item.id_labels]
-    parts: dict[str, Values] = {name: item.id_scores[member == name] for name in GROUPS}
+    member = groups[labels]
+    parts: dict[str, Values] = {name: scores[member == name] for name in GROUPS}
     filled = {name: part for name, part in parts.items() if len(part)}
-    return filled if len(filled) > 1 else {"id": item.id_scores}
+    return filled if len(filled) > 1 else {"id": scores}

@@ -11,7 +11,7 @@ from ltood.reporting.classes import class_panel
 from ltood.reporting.compared_figures import confusion, with_intervals
 from ltood.reporting.confusion import confusion_panel
 from ltood.reporting.drawing import Drawing
-from ltood.reporting.panels import overview, set_panels
+from ltood.reporting.panels import known_panel, overview, set_panels
 from ltood.reporting.training import Column, training_panel
 
 #: Rows of the leaderboard that a figure has room for.
@@ -25,22 +25,30 @@ def figures_of(
 ) -> dict[str, Drawing]:
     """Figures of all OOD sets, of each of them, of the classes, and of all methods.
 
+    Without OOD sets there are the scores of the test rows instead of the curves.
+
     Args:
         evaluation: Scores with their metrics.
         board: Content of leaderboard.json, where there is one.
         history: Course of the training, where there is one.
     """
-    roc, recalls = (panel.drawing for panel in overview(evaluation.comparisons))
-    found = {"roc": roc, "precision-recall": recalls}
-    for item in set_panels(evaluation.comparisons, evaluation.prior.groups()):
+    groups, found = evaluation.prior.groups(), {}
+    if evaluation.comparisons:
+        panels = overview(evaluation.comparisons)
+        names = ("roc", "precision-recall")
+        found = {name: panel.drawing for name, panel in zip(names, panels, strict=True)}
+    else:
+        found = {"scores": known_panel(evaluation.test, groups).drawing}
+    for item in set_panels(evaluation.comparisons, groups):
         scores, own_roc, own_recalls = (panel.drawing for panel in item.panels)
         found |= {
             f"scores-{item.name}": scores,
             f"roc-{item.name}": own_roc,
             f"precision-recall-{item.name}": own_recalls,
         }
-    accuracy, alarms = (panel.drawing for panel in class_panel(evaluation).panels)
-    found |= {"class-accuracy": accuracy, "false-alarms": alarms}
+    names = ("class-accuracy", "false-alarms")
+    panels = class_panel(evaluation).panels
+    found |= {name: panel.drawing for name, panel in zip(names, panels, strict=False)}
     chosen = choice_panel(evaluation.scores.attributes["method"])
     if chosen is not None:
         found["choice"] = chosen.ranks.drawing

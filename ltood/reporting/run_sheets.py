@@ -22,19 +22,25 @@ def sheets_of(
 ) -> list[Sheet]:
     """Tables by OOD set, by class and class group, and of all methods.
 
+    Without OOD sets only accuracies can be shown.
+
     Args:
         evaluation: Scores with their metrics.
         intervals: What `uncertainty` gives for them.
         board: Content of leaderboard.json, where there is one.
     """
     metrics, breakdown = evaluation.metrics, evaluation.breakdown
+    accuracies = _accuracies(metrics, intervals or {})
+    classes = _classes(breakdown["classes"])
+    if "ood" not in metrics:
+        return [accuracies, classes]
     found = [
         _sets(metrics, intervals or {}),
         _judged(metrics),
-        _accuracies(metrics, intervals or {}),
+        accuracies,
         _alarms(breakdown["false_alarms"]),
         _missed(breakdown["missed_ood"]),
-        _classes(breakdown["classes"]),
+        classes,
     ]
     return found if board is None else [*found, _methods(board)]
 

@@ -114,14 +114,14 @@ def _interval(intervals: Mapping[str, Any] | None, key: str, name: str) -> str:
 
 
 def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> list[Tile]:
-    """Headline figures: means over the OOD sets, then the accuracies.
+    """Headline figures: means over the OOD sets if there are any, then the accuracies.
 
     Raises:
         DataError: If a value is not a finite number.
     """
     spread = intervals or {}
     made = []
-    for key, title, words in TILES:
+    for key, title, words in TILES if "mean" in metrics else ():
         what = f"mean {key}"
         cell = Cell(percent(metrics["mean"][key], what), _interval(spread.get("mean"), key, what))
         arrow = "higher is better" if METRICS[key].higher_is_better else "lower is better"
@@ -135,6 +135,8 @@ def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> li
 
 def set_columns(metrics: Mapping[str, Any]) -> list[Metric | Count]:
     """Columns of the table per OOD set; relabelled images where a set has any."""
+    if "ood" not in metrics:
+        return []
     some = any(values[RELABELLED] for values in metrics["ood"].values())
     return [*METRICS.values(), *(count for count in COUNTS if some or count.key != RELABELLED)]
 
@@ -145,7 +147,7 @@ def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) ->
     Raises:
         DataError: If a value is not a finite number.
     """
-    sets: Mapping[str, Mapping[str, Any]] = metrics["ood"]
+    sets: Mapping[str, Mapping[str, Any]] = metrics.get("ood", {})
     ranks = {key: _ranks(sets, key) for key in METRICS}
     rows = []
     for name, values in means_below(metrics).items():

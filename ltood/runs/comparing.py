@@ -7,7 +7,16 @@ from pathlib import Path
 from ltood.core.errors import ConfigError, quoted
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.intervals import SAMPLES
-from ltood.runs.groups import Figure, Group, ends, grouped, higher_is_better, is_setting, resampled
+from ltood.runs.groups import (
+    Figure,
+    Group,
+    ends,
+    grouped,
+    higher_is_better,
+    is_setting,
+    keys_of,
+    resampled,
+)
 from ltood.runs.measured import measured_all, shared_sets
 from ltood.runs.settings import differing
 from ltood.runs.sources import open_runs
@@ -41,7 +50,7 @@ class RunComparison:
 
     Attributes:
         groups: Runs, or groups of them, in the order in which they were named.
-        sets: OOD sets that all of them have.
+        sets: OOD sets that all of them have; empty where none has any, which leaves accuracies.
         others: OOD sets that only some have, and which are left out.
         differing: Names of the settings that differ between groups.
         against: Name of the group that the others are held against.
@@ -56,6 +65,11 @@ class RunComparison:
     against: str
     samples: int
     set_groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What runs are compared by, first the one that orders them."""
+        return keys_of(self.sets)
 
     @property
     def reference(self) -> Group:
@@ -123,7 +137,8 @@ def compare_runs(
         given: What `open_runs` takes, two or more.
         scratch: Folder for what is read from DVC's cache.
         by: Settings that runs of a group may differ in, such as "seed".
-        against: Group that the others are held against; the best mean AUROC by default.
+        against: Group that the others are held against; the best mean AUROC by default, without
+            OOD sets the best accuracy.
         groups: OOD sets over which further means are taken.
         samples: Draws of each interval, at least 2.
 
@@ -154,7 +169,7 @@ def compare_runs(
 def _held_against(found: RunComparison, against: str | None) -> RunComparison:
     names = [group.name for group in found.groups]
     if against is None:
-        best = found.best("auroc")
+        best = found.best(found.keys[0])
         return found if best is None else replace(found, against=best.name)
     if against not in names:
         raise ConfigError(f"--against is {quoted(against)}; the runs are {', '.join(names)}.")

@@ -21,6 +21,11 @@ KEYS: tuple[str, ...] = (*RESAMPLED, *ACCURACIES)
 _FOLLOWS = ("weights", "data")
 
 
+def keys_of(sets: Sequence[str]) -> tuple[str, ...]:
+    """What runs are compared by, first the one that orders them: accuracies alone without sets."""
+    return KEYS if sets else ACCURACIES
+
+
 def higher_is_better(key: str) -> bool:
     """Direction of one of `KEYS`."""
     return key not in METRICS or METRICS[key].higher_is_better

@@ -152,6 +152,8 @@ def as_text(lines: Sequence[Listed]) -> str:
         parts += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=False)]
         text.append("  ".join([*parts, row[-1]]).rstrip())
     notes = ["percent, mean over the OOD sets; OOD+ and ID+: FPR95 with that side positive"]
+    if shown and "auroc" not in shown:
+        notes = ["percent; no run has an OOD set"]
     if any(line.by for line in lines):
         notes.append("± standard deviation over the runs of a line")
     return "\n".join([*text, *notes])

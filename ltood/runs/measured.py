@@ -48,7 +48,8 @@ class Measured:
     Attributes:
         run: The run; its scores are not read again.
         metrics: Content of metrics.json.
-        alarms: Share of ID rows flagged at 95 % OOD recall by class group, mean over the sets.
+        alarms: Share of ID rows flagged at 95 % OOD recall by class group, mean over the sets;
+            empty without sets.
         rows: Name of the set of rows that it was measured on: equal rows, equal name.
         draws: Drawn values; None where rows depend on one another, or there are no scores.
         spread: Intervals, or deviations over orders; None where there are no scores.
@@ -72,14 +73,16 @@ class Measured:
 def shared_sets(runs: Sequence[Run]) -> list[str]:
     """OOD sets that all runs were measured on, in the order of the first run.
 
+    Empty where no run has any.
+
     Raises:
-        DataError: If there is none.
+        DataError: If some have OOD sets, and there is none that all of them have.
     """
     names = [run.sets for run in runs]
     shared = [name for name in names[0] if all(name in others for others in names)]
-    if not shared:
+    if not shared and any(names):
         listed = "; ".join(
-            f"{run.name}: {', '.join(own)}" for run, own in zip(runs, names, strict=True)
+            f"{run.name}: {', '.join(own) or 'none'}" for run, own in zip(runs, names, strict=True)
         )
         raise DataError(f"the runs have no OOD set in common ({listed}); compare others.")
     return shared
@@ -151,11 +154,12 @@ def measured(
     drawn = None if is_stream else draws(evaluation, samples=samples, seed=seed)
     shown = {item.name: _curves(item) for item in evaluation.comparisons if item.name in sets}
     alarms = [evaluation.false_alarms[name] for name in sets]
+    groups = alarms[0] if alarms else ()
     spread = uncertainty(evaluation) if is_stream else None
     return Measured(
         Run(run.name, run.source, run.date, run.settings, None, evaluation.metrics),
         evaluation.metrics,
-        {group: _mean([shares[group] for shares in alarms]) for group in alarms[0]},
+        {group: _mean([shares[group] for shares in alarms]) for group in groups},
         rows,
         drawn,
         spread,

@@ -53,7 +53,7 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class RunsContent:
-    """Everything the page shows, ready for the template."""
+    """Everything the page shows, ready for the template; what is of OOD sets may be empty."""
 
     title: str
     lead: str
@@ -64,7 +64,7 @@ class RunsContent:
     differences: Grid
     pairs: Grid | None
     by_set: list[Grid]
-    alarms: Grid
+    alarms: Grid | None
     sets: list[SetFigures]
     sources: Grid
     data: str
@@ -118,8 +118,8 @@ def content_of(found: RunComparison, title: str | None = None) -> RunsContent:
         _grid(made["settings"]),
         _grid(_narrow(made["differences"])),
         _grid(made["pairs"]) if len(found.groups) > 2 else None,
-        [_grid(made[f"{key}_by_set"], marked=found.against) for key in sheets.BY_SET],
-        _grid(made["false_alarms"], marked=found.against),
+        [_grid(made[f"{key}_by_set"], marked=found.against) for key in sheets.BY_SET if found.sets],
+        _grid(made["false_alarms"], marked=found.against) if found.sets else None,
         [_set_figures(found, name) for name in found.sets] if _has_curves(found) else [],
         _grid(made["sources"]),
         as_json({name: sheets.all_values(sheet) for name, sheet in made.items()}),
@@ -173,17 +173,19 @@ def _cell(value: Value, column: Column) -> Cell:
 
 
 def _overview(found: RunComparison) -> Panel | None:
-    rows = {}
+    rows, key = {}, found.keys[0]
     for group in found.groups:
-        figure = found.figure(group, "auroc")
+        figure = found.figure(group, key)
         if figure.value is not None:
             rows[group.name] = (figure.value, figure.low, figure.high)
     if not rows:
         return None
     ordered = dict(sorted(rows.items(), key=lambda item: -item[1][0]))
-    name = f"mean {METRICS['auroc'].name}, %"
-    drawing = with_intervals(ordered, name, "Mean AUROC of each run with its 95 percent interval")
-    return Panel(drawing, "Mean AUROC with its 95 % interval. The axis does not begin at 0.")
+    name = f"mean {METRICS[key].name}" if found.sets else key
+    said = f"{name[0].upper()}{name[1:]}"
+    label = f"{said} of each run with its 95 percent interval"
+    drawing = with_intervals(ordered, f"{name}, %", label)
+    return Panel(drawing, f"{said} with its 95 % interval. The axis does not begin at 0.")
 
 
 def _has_curves(found: RunComparison) -> bool:

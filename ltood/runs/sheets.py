@@ -7,7 +7,7 @@ from ltood.evaluation.intervals import RESAMPLED
 from ltood.metrics import METRICS
 from ltood.reporting.sheets import Column, Sheet, Value
 from ltood.runs.comparing import Difference, RunComparison
-from ltood.runs.groups import KEYS, Figure, Group
+from ltood.runs.groups import Figure, Group
 from ltood.runs.settings import shown
 
 #: Metrics that are shown set by set.
@@ -21,13 +21,16 @@ _CORNER = "Run"
 
 
 def sheets_of(found: RunComparison) -> list[Sheet]:
-    """All tables: means, differences, each OOD set, class groups, settings, where runs are from."""
+    """All tables: means, differences, each OOD set, class groups, settings, where runs are from.
+
+    Without OOD sets those of single sets and of false alarms are left out.
+    """
     return [
         summary(found),
         differences(found),
-        pairs(found),
-        *(by_set(found, key) for key in BY_SET),
-        alarms(found),
+        pairs(found, found.keys[0]),
+        *(by_set(found, key) for key in BY_SET if found.sets),
+        *([alarms(found)] if found.sets else []),
         settings(found),
         sources(found),
     ]
@@ -35,13 +38,15 @@ def sheets_of(found: RunComparison) -> list[Sheet]:
 
 def summary(found: RunComparison) -> Sheet:
     """Means over the shared OOD sets, and accuracies."""
-    columns = [Column(key, _TITLES[key]) for key in KEYS]
-    rows = [(group.name, [_value(found, group, key) for key in KEYS]) for group in found.groups]
+    columns = [Column(key, _TITLES[key]) for key in found.keys]
+    rows = [
+        (group.name, [_value(found, group, key) for key in found.keys]) for group in found.groups
+    ]
     return Sheet("summary", _over(found), _CORNER, columns, rows, notes(found))
 
 
 def _over(found: RunComparison) -> str:
-    return f"Mean over {', '.join(found.sets)}"
+    return f"Mean over {', '.join(found.sets)}" if found.sets else "Accuracy of ID images"
 
 
 def _value(found: RunComparison, group: Group, key: str, place: str | None = None) -> Value:
@@ -66,11 +71,11 @@ def _is_among_best(found: RunComparison, group: Group, key: str, place: str | No
 
 def differences(found: RunComparison) -> Sheet:
     """How much better each run is than the reference, by every metric."""
-    columns = [Column(key, _TITLES[key], "points") for key in KEYS]
+    columns = [Column(key, _TITLES[key], "points") for key in found.keys]
     rows = []
     for group in found.groups:
         if group.name != found.against:
-            gaps = [found.difference(group, key) for key in KEYS]
+            gaps = [found.difference(group, key) for key in found.keys]
             rows.append((group.name, [_gap(gap) for gap in gaps]))
     title = f"Better (+) or worse (-) than {found.against}, in points of percent"
     return Sheet("differences", title, _CORNER, columns, rows, [_pairing(found)])
@@ -92,7 +97,8 @@ def pairs(found: RunComparison, key: str = "auroc") -> Sheet:
             for other in found.groups
         ]
         rows.append((group.name, gaps))
-    title = f"Mean {_TITLES[key]}: row better (+) or worse (-) than column, in points of percent"
+    what = f"Mean {_TITLES[key]}" if found.sets else _TITLES[key]
+    title = f"{what}: row better (+) or worse (-) than column, in points of percent"
     return Sheet("pairs", title, _CORNER, columns, rows, [_pairing(found)])
 
 
@@ -157,6 +163,8 @@ def sources(found: RunComparison) -> Sheet:
 def notes(found: RunComparison) -> list[str]:
     """What a reader of the figures must know."""
     told = [f"Percent; mean over the OOD sets {', '.join(found.sets)}, each with the same weight."]
+    if not found.sets:
+        told = ["Percent. The runs have no OOD sets, so that only their accuracies are compared."]
     if found.others:
         told.append(f"Left out, as some runs lack them: {', '.join(found.others)}.")
     if any(len(group.runs) > 1 for group in found.groups):

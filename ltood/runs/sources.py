@@ -60,7 +60,7 @@ class Run:
     def sets(self) -> list[str]:
         """Names of its OOD sets."""
         if self.evaluation is None:
-            return list(self.measures["ood"])
+            return list(self.measures.get("ood", {}))
         names = self.evaluation.scores.splits
         return [n.removeprefix(OOD_PREFIX) for n in names if n.startswith(OOD_PREFIX)]
 

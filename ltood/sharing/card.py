@@ -8,7 +8,7 @@ from typing import Any
 
 from ltood.core.errors import LtoodError
 from ltood.evaluation.measures import Evaluation
-from ltood.evaluation.tables import markdown_table, stream_note
+from ltood.evaluation.tables import markdown_table, percent, stream_note
 from ltood.metrics import columns_of
 from ltood.sets.catalogue import known_sets
 from ltood.sharing.manifest import Manifest
@@ -139,8 +139,11 @@ def _metrics(subject: Subject) -> str:
         return ""
     try:
         metrics = Evaluation(ScoreStore.open(subject.path)).metrics
-    except LtoodError:  # Without a split test or an OOD set there is nothing to compare.
+    except LtoodError:  # Without a split test there is nothing to say.
         return ""
+    if "ood" not in metrics:
+        shares = ", ".join(f"{key} {percent(value)}" for key, value in metrics["id"].items())
+        return f"## Metrics\n\nPercent, ID rows alone: {shares}."
     meaning = ", ".join(f"{title} is `{key}`" for title, key in columns_of(_COLUMNS))
     notes = [f"Percent; {meaning}."]
     if "stream" in metrics:

@@ -28,7 +28,7 @@ class Chosen:
         name: The OOD set, or the class group.
         split: Name of the split.
         rows: Row numbers, clearest error first, [n].
-        shares: Share of the other side that each score is beyond, [n].
+        shares: Share of the other side that each score is beyond, [n]; NaN where nothing is on it.
         total: Rows that could have been chosen.
         scores: Scores of the split.
     """
@@ -49,7 +49,7 @@ def clearest_errors(evaluation: Evaluation) -> Iterator[Chosen]:
         evaluation: Scores of the test split and of OOD sets.
 
     Raises:
-        StoreError: If the test split, every OOD set or the class counts are missing.
+        StoreError: If the test split or the class counts are missing.
         DataError: If labels break a rule.
     """
     test, prior, scores = evaluation.test, evaluation.prior, evaluation.scores
@@ -65,11 +65,12 @@ def clearest_errors(evaluation: Evaluation) -> Iterator[Chosen]:
         above = len(known) - np.searchsorted(known, split.scores[chosen], "right")
         set_name = name.removeprefix(OOD_PREFIX)
         yield Chosen("missed", set_name, name, chosen, above / len(known), len(rows), split)
-    pool = np.sort(np.concatenate(outliers))
+    pool = np.sort(np.concatenate(outliers)) if outliers else np.empty(0, dtype=np.float32)
     group_of = prior.groups()[test.labels]
     for group in GROUPS:
         rows = np.flatnonzero(group_of == group)
         chosen = rows[np.argsort(-test.scores[rows], kind="stable")[:each]]
         below = np.searchsorted(pool, test.scores[chosen], "left")
+        shares = below / len(pool) if len(pool) else np.full(len(chosen), np.nan)
         if len(rows):
-            yield Chosen("false_alarm", group, "test", chosen, below / len(pool), len(rows), test)
+            yield Chosen("false_alarm", group, "test", chosen, shares, len(rows), test)

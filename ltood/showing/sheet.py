@@ -22,7 +22,7 @@ def example_sheet(
     """Find the errors that a reader should see first.
 
     Args:
-        evaluation: Scores of the test split and of OOD sets.
+        evaluation: Scores of the test split and of OOD sets, if there are any.
         session: The features that were scored, as the calibrator shows them; None leaves the
             nearest training images out.
         pictures: Gives the pictures of rows; None shows ids and classes alone.
@@ -57,7 +57,7 @@ def _group(
                 pictures.of(chosen.split, row, number, label),
                 int(scores.predictions[row]),
                 float(scores.scores[row]),
-                share,
+                None if np.isnan(share) else share,
                 _nearest(found, wanted.index(row), pictures),
             )
         )

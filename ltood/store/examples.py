@@ -64,14 +64,15 @@ class Example:
         prediction: Its predicted class.
         score: Its OOD score; higher means more OOD.
         share: Share of the other side that the score is beyond, 0 to 1: ID test images that look
-            more OOD than a missed one, OOD images that look more ID than a false alarm.
+            more OOD than a missed one, OOD images that look more ID than a false alarm; None where
+            there are no OOD images.
         nearest: Training images with the most similar features, nearest first.
     """
 
     picture: Picture
     prediction: int
     score: float
-    share: float
+    share: float | None
     nearest: tuple[Neighbour, ...] = ()
 
 

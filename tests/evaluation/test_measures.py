@@ -8,9 +8,11 @@ from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.core.settings import parse
 from ltood.evaluation import comparison
 from ltood.evaluation.config import EvaluationConfig, SetGroups
-from ltood.evaluation.intervals import bootstrap
+from ltood.evaluation.intervals import bootstrap, uncertainty
 from ltood.evaluation.measures import Evaluation
 from ltood.evaluation.plots import write_plots
+from ltood.evaluation.summary import summary
+from ltood.evaluation.tables import text_table
 from ltood.metrics import JUDGED
 from ltood.metrics.aupr import aupr
 from ltood.metrics.auroc import auroc
@@ -185,8 +187,35 @@ def without(scored, *names):
 def test_missing_splits(scored, name):
     with pytest.raises(StoreError, match=r"no split test \(only train, ood_far, ood_near\)"):
         ALL[name](Evaluation(without(scored, "test")))
-    with pytest.raises(StoreError, match=r"no OOD set \(only train, test\); score at least one"):
-        ALL[name](Evaluation(without(scored, "ood_far", "ood_near")))
+
+
+def test_without_ood_sets_there_is_what_the_id_rows_give(scored, tmp_path):
+    evaluation = Evaluation(without(scored, "ood_far", "ood_near"))
+    whole = Evaluation(scored)
+    assert evaluation.metrics == {key: whole.metrics[key] for key in ("id", "failures")}
+    assert evaluation.breakdown["classes"] == whole.breakdown["classes"]
+    assert evaluation.breakdown["false_alarms"] == evaluation.breakdown["missed_ood"] == {}
+    assert evaluation.fingerprint != whole.fingerprint
+    assert uncertainty(evaluation) == {"id": uncertainty(whole)["id"]}
+    assert set(summary(evaluation.metrics)) <= {"accuracy", "accuracy_few"}
+    assert "AUROC" not in text_table(evaluation.metrics)
+    write_plots(evaluation, tmp_path)
+    lines = {path.stem: len(path.read_text().splitlines()) for path in tmp_path.iterdir()}
+    assert lines.pop("histogram") > 1
+    assert set(lines.values()) == {1}
+
+
+def test_a_group_needs_its_sets(scored):
+    groups = SetGroups({"near": ("near",)})
+    with pytest.raises(DataError, match=r"evaluation\.groups\.near"):
+        _ = Evaluation(without(scored, "ood_far", "ood_near"), groups).metrics
+
+
+def test_shifted_rows_need_no_ood_set(scored):
+    rows = {**without(scored, "ood_far", "ood_near").rows, "csid_dark": scored.rows["test"]}
+    found = Evaluation(Scored(rows, scored.attributes)).metrics
+    assert set(found) == {"id", "failures", "csid"}
+    assert found["csid"]["dark"]["accuracy"] == found["id"]["accuracy"]
 
 
 def test_missing_class_counts(scored):

@@ -6,7 +6,7 @@ import pytest
 
 from ltood.core.errors import StoreError
 from ltood.evaluation.config import SetGroups
-from ltood.evaluation.intervals import bootstrap
+from ltood.evaluation.intervals import bootstrap, uncertainty
 from ltood.evaluation.measures import Evaluation
 from ltood.evaluation.orders import Orders
 from ltood.evaluation.summary import summary
@@ -165,12 +165,12 @@ def test_columns_that_are_missing_are_refused():
     assert Orders.of({}) is None
 
 
-def test_streams_of_id_rows_alone_are_refused():
+def test_streams_of_id_rows_alone_have_accuracies():
     scored = streamed(mix="all")
-    rows = {"test": scored.rows["test"]}
-    for read in ("metrics", "breakdown", "fingerprint", "by_order"):
-        with pytest.raises(StoreError, match="ood_"):
-            getattr(Evaluation(Scored(rows, scored.attributes)), read)
+    evaluation = Evaluation(Scored({"test": scored.rows["test"]}, scored.attributes))
+    assert set(evaluation.metrics) == {"id", "failures"}
+    assert evaluation.by_order == evaluation.false_alarms == {}
+    assert uncertainty(evaluation) == {"id": {}}
 
 
 def test_a_set_that_was_thinned_to_nothing_is_named_with_the_setting():

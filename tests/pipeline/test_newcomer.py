@@ -1,11 +1,15 @@
 """From a folder of pictures to a report, a detector and verdicts, and what each change reruns."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ltood import compare, compare_runs
+from ltood.core.errors import StoreError
 from tests.pipeline.in_process import Stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +51,42 @@ def test_a_newcomers_path(tmp_path, monkeypatch):
     assert len(rows) == 6
     for what, ran, wanted, _ in rows:
         assert ran == wanted, what
+
+
+def test_pictures_without_an_ood_set_reach_the_end(tmp_path, monkeypatch):
+    """Figures of the ID rows, a detector and a report that names the setting; then the same runs
+    are compared by their accuracies, as `dvc plots` and other readers find what they look for.
+    """
+    from ltood.cli import app
+
+    pictures, _, _ = newcomer.drawn(tmp_path)
+    shutil.rmtree(pictures / "objects")
+    weights = newcomer.untrained(tmp_path / "untrained.pth")
+    repository = tmp_path / "project"
+    given = ("--pictures", pictures, "--model", newcomer.MODEL, "--weights", weights)
+    assert not app(["new", str(repository), *map(str, given)], standalone_mode=False)
+    newcomer.change_settings(repository, lambda c: c["compare"].update(methods=["msp"]))
+    newcomer.change_settings(repository, shorten)
+    monkeypatch.chdir(repository)
+    assert Stages().repro() == set(newcomer.STAGES)
+
+    metrics = json.loads(Path("results/metrics.json").read_text())
+    assert set(metrics) == {"id", "failures", "made_from"}
+    assert set(json.loads(Path("results/summary.json").read_text())) <= {"accuracy", "accuracy_few"}
+    assert json.loads(Path("results/leaderboard.json").read_text())["rows"] == []
+    assert json.loads(Path("results/detector.json").read_text())["threshold"]["split"] == "val"
+    drawn = {"plots/roc": {"set", "fpr", "tpr"}, "leaderboard": {"title", "auroc"}}
+    for name, columns in drawn.items():
+        (heading,) = Path(f"results/{name}.csv").read_text().splitlines()
+        assert columns <= set(heading.split(","))
+    page = Path("results/report.html").read_text(encoding="utf-8")
+    assert "datasets.folder.ood" in page
+    assert 'id="known"' in page
+
+    compared = compare_runs({"final": ".", "raw": "data/work/scores/raw.zarr"})
+    assert "accuracy" in compared.to_pandas().columns
+    with pytest.raises(StoreError, match=r"datasets\.folder\.ood"):
+        compare("data/work/features.zarr", methods=["energy"])
 
 
 @pytest.mark.slow

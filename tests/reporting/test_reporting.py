@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltood.core.errors import DataError, LtoodError, StoreError
+from ltood.deployment.sidecar import save_absence
 from ltood.evaluation import comparison
 from ltood.evaluation.binding import bind, write_bound
 from ltood.evaluation.intervals import bootstrap
@@ -20,6 +21,7 @@ from ltood.evaluation.measures import Evaluation
 from ltood.metrics import METRICS
 from ltood.reporting import content, tables, wording
 from ltood.reporting.content import Pieces
+from ltood.reporting.threshold import Decision
 from ltood.reporting.write import write_report
 from ltood.showing.sheet import example_sheet
 from ltood.store.examples import write_examples
@@ -297,12 +299,42 @@ def test_a_report_ranks_each_set_once(monkeypatch, tmp_path):
     assert len(ranked) == 2
 
 
-@pytest.mark.parametrize("kept", [("test",), ("ood_near", "ood_far"), ("train", "test")])
-def test_scores_without_two_sides_are_refused(store, tmp_path, kept):
+def test_scores_without_test_rows_are_refused(store, tmp_path):
+    kept = ("ood_near", "ood_far")
     bare = MemoryStore({name: store.parts.get(name) for name in kept}, store.attributes)
     with pytest.raises(StoreError, match=re.escape(f"(only {', '.join(kept)})")):
         write_report(tmp_path / "r.html", Evaluation(bare))
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_without_ood_sets_have_a_page_that_names_the_setting(store, tmp_path):
+    provenance = {**store.attributes["provenance"], "dataset": {"name": "folder", "settings": {}}}
+    attributes = {**store.attributes, "provenance": provenance}
+    evaluation = Evaluation(MemoryStore({"test": store.parts["test"]}, attributes))
+    description = {
+        "features_fingerprint": attributes["features_fingerprint"],
+        "threshold": {"value": float(np.median(evaluation.test.scores))},
+    }
+    pieces = Pieces(
+        examples=example_sheet(evaluation), decision=Decision(description, ("it is set.",))
+    )
+    board = board_of([])
+    write_report(
+        tmp_path / "r.html",
+        evaluation,
+        intervals=bootstrap(evaluation, samples=2),
+        leaderboard=board,
+        pieces=pieces,
+    )
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.index("datasets.folder.ood") < page.index("<section id=")
+    assert {f'id="{name}"' in page for name in ("sets", "curves", "methods")} == {False}
+    assert {f'id="{name}"' in page for name in ("known", "examples", "tail")} == {True}
+    assert "It is set." in page
+    assert "NaN" not in page
+    other = {**description, "features_fingerprint": "0a" * 32}
+    with pytest.raises(DataError, match="export"):
+        write_report(tmp_path / "r.html", evaluation, pieces=Pieces(decision=Decision(other, ())))
 
 
 @pytest.mark.parametrize("key", ["class_counts", "class_names", "provenance", "method"])
@@ -331,6 +363,7 @@ def workplace(store, tmp_path, monkeypatch):
     metrics = bind(evaluation.metrics, scores=evaluation.fingerprint)
     write_bound(tmp_path / "results" / "metrics.json", metrics)
     write_bound(tmp_path / "results" / "leaderboard.json", board_of(ROWS))
+    save_absence(tmp_path / "results" / "detector.json", "nothing sets a threshold")
     write_regions(tmp_path / "data" / "work" / "regions", "nothing to show")
     examples = example_sheet(evaluation)
     write_examples(tmp_path / "data" / "work" / "examples", examples)
@@ -352,6 +385,7 @@ def test_the_stage_writes_the_report(workplace):
     assert "All methods, percent" in page
     assert "2 epochs; validation accuracy 75.00 % at the end." in page
     assert "Missed: OOD images that look ID" in page
+    assert "There is no detector: nothing sets a threshold." in page
     # The workplace has no records of stages, and none was made up.
     assert "When and where" not in page
     (workplace / "results" / "metrics.json").unlink()
