@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltood.evaluation.config import SetGroups
     from ltood.store.features import FeatureStore
 
-Store = Annotated[Path, typer.Option(help="Feature store.")]
+Store = Annotated[Path, typer.Option(help="Feature store: a folder, s3://...")]
 Head = Annotated[
     Path | None,
     typer.Option(help="Head of the adapt stage, used instead of the store's own."),
@@ -139,13 +139,17 @@ def echo_for(out: Path) -> Callable[[str], None]:
 
 
 def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
-    """Refuse a path without a name of its own before the work starts.
+    """Refuse a path without a name of its own, and an address, before the work starts.
 
     Raises:
         ConfigError: As for ".", "..", "/" and "".
+        StoreError: As for "s3://bucket/name".
     """
     from ltood.core.errors import ConfigError
+    from ltood.runtime.drivers import refuse_address
 
+    if path is not None:
+        refuse_address(path)
     if path is not None and path.name in {"", ".."}:
         raise ConfigError(f"--{param.name} is {str(path)!r}; name the file or folder to write.")
     return path

@@ -15,7 +15,9 @@ _PARAMS = Path("params.yaml")
 
 
 @app.command("info")
-def info(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
+def info(
+    store: Annotated[Path, typer.Argument(help="Feature store or score store: a folder, s3://...")],
+) -> None:
     """Print splits, arrays, classes and provenance of a store as JSON."""
     import json
 
@@ -25,7 +27,9 @@ def info(store: Annotated[Path, typer.Argument(help="Feature store or score stor
 
 
 @app.command("verify")
-def verify(store: Annotated[Path, typer.Argument(help="Feature store or score store.")]) -> None:
+def verify(
+    store: Annotated[Path, typer.Argument(help="Feature store or score store: a folder, s3://...")],
+) -> None:
     """Read every chunk, compare its checksum, and name all that are damaged."""
     from ltood.core.errors import CorruptStoreError, IncompleteStoreError
     from ltood.store.head import read_head
@@ -39,7 +43,7 @@ def verify(store: Annotated[Path, typer.Argument(help="Feature store or score st
         for fault in faults:
             typer.echo(f"  rows {fault.rows[0]:,} to {fault.rows[1]:,}: {fault.error}", err=True)
             errors.append(fault.error)
-    read_head(opened.path, opened.attributes.get("head", {}))
+    read_head(opened.disk, opened.attributes.get("head", {}))
     if errors:
         unwritten = all(isinstance(error, IncompleteStoreError) for error in errors)
         raise (IncompleteStoreError if unwritten else CorruptStoreError)(
@@ -116,7 +120,7 @@ def rechunk(
 @app.command("pool")
 def pool(
     store: Annotated[Path, typer.Argument(help="Feature store with the extra arrays of pooling.")],
-    out: Annotated[Path, typer.Option(help="Feature store to write.")],
+    out: Annotated[Path, store_option("Feature store to write.")],
     kind: Annotated[str, typer.Option(help="max or mean_std.")] = "max",
     gamma: Annotated[float, typer.Option(help="Weight of the deviation in mean_std.")] = 0.5,
 ) -> None:

@@ -183,7 +183,7 @@ def _named(stores: Sequence[ScoreStore]) -> dict[str, ScoreStore]:
     """Score stores by a name that is an identifier: that of the folder."""
     found: dict[str, ScoreStore] = {}
     for store in stores:
-        stem = store.path.resolve().name.removesuffix(".zarr")
+        stem = Path(store.path).resolve().name.removesuffix(".zarr")
         name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem) or "scores"
         if name in found:
             raise StoreError(

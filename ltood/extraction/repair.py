@@ -10,7 +10,6 @@ from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extract import Job, plan_extraction
 from ltood.extraction.missing import missing_chunks
 from ltood.images.sources import ImageData
-from ltood.runtime.files import write_atomically
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
 from ltood.store.features import FeatureStore
@@ -69,8 +68,8 @@ def repair(
     job.run("repair", data, work, writers)
     if lost_head:
         for name, values in job.inputs.head.items():
-            file = chunk_path(path / GROUP, name, 0, values.ndim)
-            write_atomically(file, raw_bytes(values).data, sweep=False)
+            file = chunk_path(opened.disk.folder / GROUP, name, 0, values.ndim)
+            opened.disk.write(file, raw_bytes(values).data)
     return found
 
 
@@ -85,7 +84,7 @@ class _Again(SplitWriter):
             wanted = files.read_marker(chunk)
         except CorruptStoreError:
             wanted = None
-            files.marker_path(chunk).unlink()
+            files.disk.remove(files.marker_path(chunk))
         sums = {name: checksum(raw) for name, raw in files.encoded(chunk, arrays)}
         if wanted not in (None, sums):
             raise FingerprintError(
@@ -104,7 +103,7 @@ def _settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _head_is_lost(opened: FeatureStore) -> bool:
     try:
-        read_head(opened.path, opened.attributes["head"])
+        read_head(opened.disk, opened.attributes["head"])
     except CorruptStoreError:
         return True
     return False
@@ -118,7 +117,7 @@ def _check_same(opened: FeatureStore, job: Job, damaged: set[str], *, lost_head:
     """
     spec, attributes = job.inputs.bound()
     here = {
-        name: SplitFiles(opened.path / name, name, split, spec.chunk_rows(name)).identity
+        name: SplitFiles(opened.disk.folder / name, name, split, spec.chunk_rows(name)).identity
         for name, split in spec.splits.items()
     }
     other = [name for name in sorted(damaged) if here.get(name) != opened.files(name).identity]

@@ -15,6 +15,7 @@ from ltood.library.opening import open_features
 from ltood.library.storing import Storing
 from ltood.library.tapping import Tap
 from ltood.runtime.devices import resolve_precision
+from ltood.runtime.drivers import refuse_address
 from ltood.store.features import FeatureStore
 from ltood.store.pooling import Pool
 
@@ -78,7 +79,7 @@ def extract(
         FingerprintError: If a killed run read other images.
         StoreError: If the store is there and was made from something else.
     """
-    path, loaders = Path(store), by_split(loader)
+    path, loaders = refuse_address(store), by_split(loader)
     if "train" not in loaders and class_counts is None:
         raise DataError("there is no split train to count classes in; give it, or class_counts=.")
     old = FeatureStore.open(path) if path.exists() else None

@@ -88,7 +88,7 @@ class Features(Mapping[str, Split]):
         head: Mapping[str, NDArray[Any]],
         class_names: Sequence[str],
         class_counts: NDArray[np.int64] | None,
-        path: Path | None = None,
+        path: Path | str | None = None,
     ) -> None:
         """Take splits whose arrays were checked; use `open_features`.
 

@@ -47,10 +47,11 @@ def open_features(
     """Open features for reading, without reading them.
 
     Args:
-        source: A feature store; a folder of files as `ltood import` reads them; or
-            arrays by split: {"train": (features, labels), "svhn":
-            features} or {"train": {"features": ..., "labels": ...}}. Several of them in a list
-            are joined: rows with the same id, whatever their order, get the features of all.
+        source: A feature store, in a folder or at an address such as "s3://bucket/name"; a folder
+            of files as `ltood import` reads them; or arrays by split: {"train": (features,
+            labels), "svhn": features} or {"train": {"features": ..., "labels": ...}}. Several of
+            them in a list are joined: rows with the same id, whatever their order, get the
+            features of all.
         head: Head to use instead of theirs: a linear layer, a `ClassifierHead`, (weight, bias), or
             the features or store whose head it is.
         class_names: Names of the C classes in label order.
@@ -80,7 +81,7 @@ def open_features(
             found = _of_folder(path, _head_of(head), class_names, pool)
             head = class_names = None
         else:
-            found = _of_store(FeatureStore.open(path))
+            found = _of_store(FeatureStore.open(source))
     else:
         found = join(
             [open_features(one, class_names=class_names, pool=pool) for one in source], take

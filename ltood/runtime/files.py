@@ -301,13 +301,24 @@ def read_json(path: Path, remedy: str, limit: int = JSON_LIMIT) -> Any:  # noqa:
         CorruptStoreError: If it is not a regular file, too large, or does not hold JSON.
     """
     try:
-        return json.loads(read_regular(path, limit))
+        content = read_regular(path, limit)
     except CorruptStoreError as error:
         raise CorruptStoreError(f"{error} {remedy[0].upper()}{remedy[1:]}.") from error
+    return parse_json(content, str(path), remedy)
+
+
+def parse_json(content: bytes, name: str, remedy: str) -> Any:  # noqa: ANN401
+    """Values in the bytes of a JSON file; `name` and `remedy` are for messages.
+
+    Raises:
+        CorruptStoreError: If it does not hold JSON.
+    """
+    try:
+        return json.loads(content)
     except RecursionError:
-        raise CorruptStoreError(f"{path} is nested too deeply; {remedy}.") from None
+        raise CorruptStoreError(f"{name} is nested too deeply; {remedy}.") from None
     except ValueError as error:
-        raise CorruptStoreError(f"{path} does not hold JSON ({error}); {remedy}.") from None
+        raise CorruptStoreError(f"{name} does not hold JSON ({error}); {remedy}.") from None
 
 
 def to_json_bytes(value: object) -> bytes:

@@ -32,10 +32,12 @@ WITHOUT_EFFECT = {
     "ltood.runtime": "an empty package",
     "ltood.runtime.claims": "keeps two writers of a file apart",
     "ltood.runtime.console": "lines, warnings and progress bars for people",
+    "ltood.runtime.drivers": "brings bytes, which are compared with their checksum",
     "ltood.runtime.extras": "refuses what is not installed",
     "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
     "ltood.runtime.gpus": "lines about GPUs for people",
+    "ltood.runtime.in_flight": "the same calls, some at a time",
     "ltood.runtime.kept": "second names of finished results, which are compared before use",
     "ltood.runtime.names": "refuses names of files from outside",
     "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",
@@ -46,6 +48,8 @@ WITHOUT_EFFECT = {
     "ltood.runtime.source": "reads source for the digests",
     "ltood.runtime.workspace": "where a file lies, and its content is recorded",
     "ltood.sets.downloads": "brings files, whose content is recorded",
+    "ltood.store.cached": "keeps copies, which are compared with their checksum",
+    "ltood.store.disks": "reaches files, which are compared with their checksum",
 }
 #: Libraries whose major and minor version count where a module imports them, by the name under
 #: which they are installed. Patch releases and ltood's own version do not.

@@ -2,10 +2,10 @@
 
 The copy is a store as any other: Zarr reads it there. Chunks go first, then their marker, and the
 list of contents last, so that a half copied store is none, and needs no rename. A chunk whose
-marker is there already is kept. Every chunk is compared with its checksum on the way.
+marker is there already is kept. Every chunk is compared with its checksum on the way. Where an
+end is behind an address, some chunks are on the way at a time.
 """
 
-import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ from typing import Protocol
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
 from ltood.runtime.console import progress
-from ltood.runtime.files import read_regular, write_atomically
-from ltood.sharing.remotes import Remote
+from ltood.runtime.drivers import Driver, address_of, path_of
+from ltood.runtime.files import is_temporary, read_regular, write_atomically
+from ltood.runtime.in_flight import REQUESTS, each_of
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
 from ltood.store.head import GROUP
 from ltood.store.metadata import DOCUMENT
 from ltood.store.verifying import AnyStore, open_store
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+#: Lies in a target until the copy is whole, and names the store that is copied.
+NOTE = ".copying"
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,17 @@ class Place(Protocol):
     #: Whether reading a file costs no more than comparing its size.
     is_near: bool
 
-    def read(self, name: str) -> bytes | None:
-        """Content of a file; None if there is none."""
+    def read(self, name: str, limit: int | None = None) -> bytes | None:
+        """Content of a file, at most `limit` bytes of it; None if there is none."""
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
 
 
 class Here:
@@ -63,8 +68,9 @@ class Here:
         """Take the folder, which need not exist."""
         self.address, self.path = str(path), path
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, limit: int | None = None) -> bytes | None:
         """Content of a regular file; None if there is none."""
+        del limit
         try:
             return read_regular(self.path / name)
         except (FileNotFoundError, NotADirectoryError):
@@ -80,33 +86,15 @@ class Here:
         """Write a file in one rename."""
         write_atomically(self.path / name, content, sweep=False)
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        (self.path / name).unlink(missing_ok=True)
 
-class There(Remote):
+
+class There(Driver):
     """A folder behind an address that fsspec opens."""
 
-    def read(self, name: str) -> bytes | None:
-        """Content of a file; None if there is none."""
-        with self._told("read"):
-            try:
-                return bytes(self._system.cat_file(self._at(name)))
-            except FileNotFoundError:
-                return None
-
-    def size(self, name: str) -> int | None:
-        """Bytes of a file; None if there is none."""
-        with self._told("read"):
-            self._system.invalidate_cache()
-            try:
-                return int(self._system.info(self._at(name))["size"])
-            except FileNotFoundError:
-                return None
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, which others see whole or not at all."""
-        with self._told("written"):
-            if self._makes_folders:
-                self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-            self._system.pipe_file(self._at(name), content)
+    is_near = False
 
 
 def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
@@ -136,7 +124,13 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
     found = aim.read(DOCUMENT)
     if found not in (None, root):
         raise StoreError(f"{target} holds another store; remove it or copy to another place.")
-    if found is None and isinstance(aim, Here) and _holds_strangers(aim.path):
+    note = checksum(root).encode()
+    begun = aim.read(NOTE)
+    if begun not in (None, note):
+        raise StoreError(
+            f"{target} holds part of the copy of another store; remove it or give a free name."
+        )
+    if found is None and begun is None and isinstance(aim, Here) and _holds_strangers(aim.path):
         raise StoreError(f"{target} holds other files; give a free name.")
     with tempfile.TemporaryDirectory(prefix="ltood-copy-") as folder:
         lists = Path(folder)
@@ -146,26 +140,28 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
             raise IncompleteStoreError(
                 f"{source} is not finished; run the command that writes it again, it resumes."
             )
+        if found is None:
+            aim.write(NOTE, note)
         copied = [
             _copy_split(origin, aim, lists, opened.files(name), check) for name in opened.parts
         ]
         _copy_rest(origin, aim, opened)
     if found is None:
         aim.write(DOCUMENT, root)
+    if found is None or begun is not None:
+        aim.remove(NOTE)
     return Copied(sum(each.sent for each in copied), sum(each.kept for each in copied))
 
 
 def _place(address: str) -> Place:
-    return There(address) if _SCHEME.match(address) else Here(Path(address).absolute())
+    return There(address) if address_of(address) else Here(path_of(address).absolute())
 
 
 def _holds_strangers(path: Path) -> bool:
-    """Whether a folder holds something else than what an interrupted copy has left."""
+    """Whether there is something other than a folder of what killed writers left."""
     if not path.exists():
         return False
-    return not path.is_dir() or any(
-        not each.is_dir() or not any(each.rglob("c")) for each in path.iterdir()
-    )
+    return not path.is_dir() or not all(is_temporary(each.name) for each in path.iterdir())
 
 
 def _copy_split(
@@ -176,31 +172,42 @@ def _copy_split(
     check: bool,
 ) -> Copied:
     """Copy all chunks of a split, each before its marker."""
-    sent = kept = 0
+
+    def copy(chunk: int) -> bool:
+        return _copy_chunk(origin, aim, lists, files, chunk, read=check or aim.is_near)
+
+    workers = 1 if origin.is_near and aim.is_near else REQUESTS
+    sent = 0
     with progress(f"copy {files.name}", files.spec.rows) as advance:
-        for chunk, (start, stop) in enumerate(files.ranges):
-            marker = files.marker_path(chunk).relative_to(lists).as_posix()
-            sums = _sums(origin, files, chunk, marker)
-            names = {
-                files.chunk_path(array, chunk).relative_to(lists).as_posix(): (
-                    crc,
-                    files.chunk_rows * files.spec.arrays[array].row_bytes,
-                )
-                for array, crc in sums.items()
-            }
-            content = files.marker_path(chunk).read_bytes()
-            if aim.read(marker) == content and all(
-                _is_there(aim, name, *wanted, read=check or aim.is_near)
-                for name, wanted in names.items()
-            ):
-                kept += 1
-            else:
-                for name, (crc, size) in names.items():
-                    aim.write(name, _sound(origin, name, crc, size))
-                aim.write(marker, content)
-                sent += 1
+        chunks = range(len(files.ranges))
+        for (start, stop), new in zip(files.ranges, each_of(copy, chunks, workers), strict=True):
+            sent += new
             advance(stop - start)
-    return Copied(sent, kept)
+    return Copied(sent, len(chunks) - sent)
+
+
+def _copy_chunk(
+    origin: Place, aim: Place, lists: Path, files: SplitFiles, chunk: int, *, read: bool
+) -> bool:
+    """Copy the arrays of one chunk and then its marker; False where they are there already."""
+    marker = files.marker_path(chunk).relative_to(lists).as_posix()
+    sums = _sums(origin, files, chunk, marker)
+    names = {
+        files.chunk_path(array, chunk).relative_to(lists).as_posix(): (
+            crc,
+            files.chunk_rows * files.spec.arrays[array].row_bytes,
+        )
+        for array, crc in sums.items()
+    }
+    content = files.marker_path(chunk).read_bytes()
+    if aim.read(marker) == content and all(
+        _is_there(aim, name, *wanted, read=read) for name, wanted in names.items()
+    ):
+        return False
+    for name, (crc, size) in names.items():
+        aim.write(name, _sound(origin, name, crc, size))
+    aim.write(marker, content)
+    return True
 
 
 def _sums(origin: Place, files: SplitFiles, chunk: int, marker: str) -> dict[str, str]:

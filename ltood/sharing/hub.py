@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import TransferError
+from ltood.runtime.drivers import remedy, told
 from ltood.runtime.extras import require
-from ltood.sharing.remotes import remedy, told
 
 _ADDRESS = re.compile(
     r"hf://(?:(?P<type>datasets|models)/)?(?P<repo>[\w.-]+/[\w.-]+)"

@@ -172,7 +172,7 @@ class AdaptedStore(FeatureStore):
             "fingerprint": digest({"store": store.fingerprint, "head": sums}),
             "provenance": {**store.provenance, "head": dict(head.inputs)},
         }
-        super().__init__(store.path, attributes)
+        super().__init__(store.disk, attributes)
         self._store, self._arrays = store, arrays
 
     def rows(self, name: str) -> StoredRows:

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.runtime.files import read_json, to_json_bytes, write_atomically
-from ltood.store.layout import SplitSpec
+from ltood.runtime.files import to_json_bytes
+from ltood.store.disks import Disk, LocalDisk, read_document
+from ltood.store.layout import ArraySpec, SplitSpec
 
 MARKERS = ".done"
 #: A file may change again without a new time stamp for so long, in ns.
@@ -54,11 +55,15 @@ class SplitFiles:
         spec: Its rows and arrays, with a fingerprint.
         chunk_rows: Rows of one chunk.
         identity: What its markers must name.
+        disk: How they are reached.
     """
 
-    def __init__(self, folder: Path, name: str, spec: SplitSpec, chunk_rows: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, spec: SplitSpec, chunk_rows: int, disk: Disk | None = None
+    ) -> None:
         """Name the files; nothing is read."""
         self.folder, self.name, self.spec, self.chunk_rows = folder, name, spec, chunk_rows
+        self.disk = disk or LocalDisk(folder)
         self.identity = spec.identity(chunk_rows)
 
     @property
@@ -66,6 +71,11 @@ class SplitFiles:
         """Row ranges [start, stop) of all chunks, in order."""
         rows, step = self.spec.rows, self.chunk_rows
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    @property
+    def place(self) -> str:
+        """The store, for messages."""
+        return self.disk.show(self.folder.parents[self.name.count("/")])
 
     def chunk_path(self, array: str, chunk: int) -> Path:
         """File of one chunk of one array."""
@@ -85,7 +95,7 @@ class SplitFiles:
         """
         sums = {}
         for name, raw in self.encoded(chunk, values):
-            write_atomically(self.chunk_path(name, chunk), raw.data, sweep=False)
+            self.disk.write(self.chunk_path(name, chunk), raw.data)
             sums[name] = checksum(raw)
         self.mark(chunk, sums)
 
@@ -118,7 +128,7 @@ class SplitFiles:
             sums: Checksum of each array's file by name.
         """
         marker = {"split": self.identity, "rows": list(self.ranges[chunk]), "crc32c": dict(sums)}
-        write_atomically(self.marker_path(chunk), to_json_bytes(marker), sweep=False)
+        self.disk.write(self.marker_path(chunk), to_json_bytes(marker))
 
     def read_marker(self, chunk: int) -> dict[str, str] | None:
         """Checksums of a chunk's arrays by name, or None if the chunk is not written.
@@ -130,7 +140,7 @@ class SplitFiles:
         path = self.marker_path(chunk)
         remedy = "delete it and run the stage that wrote the store again, it writes only this chunk"
         try:
-            content = read_json(path, remedy)
+            content = read_document(self.disk, path, remedy)
         except FileNotFoundError:
             return None
         start, stop = self.ranges[chunk]
@@ -141,13 +151,18 @@ class SplitFiles:
             or content.get("rows") != [start, stop]
         ):
             raise CorruptStoreError(
-                f"{path} is not the marker of rows {start} to {stop}; {remedy}."
+                f"{self.disk.show(path)} is not the marker of rows {start} to {stop}; {remedy}."
             )
         if content.get("split") != self.identity:
             raise CorruptStoreError(
-                f"{path} belongs to a split that was made from something else; {remedy}."
+                f"{self.disk.show(path)} belongs to a split that was made from something else; "
+                f"{remedy}."
             )
         return sums
+
+    def read_markers(self) -> list[dict[str, str] | None]:
+        """What `read_marker` gives for each chunk, with some requests at a time to an address."""
+        return self.disk.each(self.read_marker, range(-(-self.spec.rows // self.chunk_rows)))
 
     def verify(self, chunk: int) -> dict[str, str] | None:
         """Checksums of a chunk's arrays whose bytes have them, or None if it is not written.
@@ -168,39 +183,55 @@ class SplitFiles:
 
         Raises:
             CorruptStoreError: If the file is missing, truncated or changed.
+            TransferError: If an address refuses or cannot be reached.
         """
-        spec, path = self.spec.arrays[array], self.chunk_path(array, chunk)
-        remedy = (
-            f"Delete {self.marker_path(chunk)} and run the stage that wrote the store again; "
-            "it writes only this chunk."
-        )
+        path = self.chunk_path(array, chunk)
+        try:
+            return self._map(path, self.spec.arrays[array], chunk, crc)
+        except (CorruptStoreError, FileNotFoundError):
+            # A copy may be damaged, of another store, or removed by another process just now.
+            if not self.disk.drop(path):
+                raise
+            return self._map(path, self.spec.arrays[array], chunk, crc)
+
+    def ahead(self, array: str, chunks: range) -> None:
+        """Say that these chunks will be read next, as far as there are so many."""
+        if self.disk.is_near:
+            return  # The system reads ahead by itself.
+        count = -(-self.spec.rows // self.chunk_rows)
+        paths = [self.chunk_path(array, chunk) for chunk in chunks if chunk < count]
+        self.disk.ahead(paths, self.chunk_rows * self.spec.arrays[array].row_bytes)
+
+    def _map(self, path: Path, spec: ArraySpec, chunk: int, crc: str) -> NDArray[Any]:
         expected = self.chunk_rows * spec.row_bytes
         try:
-            found = path.stat()
+            here = self.disk.bring(path, expected)
+            found = here.stat()
         except OSError:
-            raise CorruptStoreError(
-                f"{path} is missing although its marker exists. {remedy}"
-            ) from None
+            raise self._corrupt(path, chunk, "is missing although its marker exists") from None
         if not stat.S_ISREG(found.st_mode):
-            raise CorruptStoreError(f"{path} is not a regular file; remove it. {remedy}")
+            raise self._corrupt(path, chunk, "is not a regular file; remove it")
         if found.st_size != expected:
-            raise CorruptStoreError(
-                f"{path} has {found.st_size} bytes instead of {expected}. {remedy}"
-            )
+            raise self._corrupt(path, chunk, f"has {found.st_size} bytes instead of {expected}")
         # Copy-on-write keeps the file safe even from code that writes through a raw pointer.
         dtype, shape = np.dtype(spec.dtype).newbyteorder("<"), (self.chunk_rows, *spec.shape)
-        mapped = np.memmap(path, dtype=dtype, mode="c", shape=shape)
+        mapped = np.memmap(here, dtype=dtype, mode="c", shape=shape)
         changed = max(found.st_mtime_ns, found.st_ctime_ns)
         key = (found.st_dev, found.st_ino, found.st_size, changed, crc)
         if key not in _verified:
             computed = checksum(mapped)
             if computed != crc:
-                raise CorruptStoreError(
-                    f"{path} has checksum {computed} but {crc} was written; its bytes changed. "
-                    f"{remedy}"
+                raise self._corrupt(
+                    path, chunk, f"has checksum {computed} but {crc} was written; its bytes changed"
                 )
             if time.time_ns() - changed > _TICK:
                 _verified.add(key)
         view = np.asarray(mapped)
         view.flags.writeable = False
         return view
+
+    def _corrupt(self, path: Path, chunk: int, fault: str) -> CorruptStoreError:
+        return CorruptStoreError(
+            f"{self.disk.show(path)} {fault}. Delete {self.disk.show(self.marker_path(chunk))} and "
+            "run the stage that wrote the store again; it writes only this chunk."
+        )

@@ -8,7 +8,6 @@ fingerprint, and a finished store has the same bytes however it came about.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import StoreError
 from ltood.core.extras import extra_name, parted_extra
 from ltood.core.prior import ClassPrior
+from ltood.store.disks import Disk
 from ltood.store.head import output_layer, read_head
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec, part_name
 from ltood.store.opened import OpenedStore
@@ -157,9 +157,9 @@ class FeatureStore(OpenedStore):
 
     KIND: ClassVar[str] = KIND
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, disk: Disk, attributes: Mapping[str, Any]) -> None:
         """Wrap a store whose attributes were read; use `open`."""
-        super().__init__(path, attributes)
+        super().__init__(disk, attributes)
         self._splits: dict[str, FeatureSplit] = {}
 
     @property
@@ -210,7 +210,7 @@ class FeatureStore(OpenedStore):
 
     @cached_property
     def _head(self) -> dict[str, NDArray[Any]]:
-        return read_head(self.path, self.attributes["head"])
+        return read_head(self.disk, self.attributes["head"])
 
     @cached_property
     def _layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,15 +1,14 @@
 """The classifier head of a store: small arrays, each with its checksum in the attributes."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import CorruptStoreError
-from ltood.runtime.files import read_regular
 from ltood.store.chunks import checksum, chunk_path, raw_bytes
+from ltood.store.disks import Disk
 
 GROUP = "head"
 
@@ -26,8 +25,12 @@ def output_layer(head: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArra
     return np.concatenate(weights, dtype=np.float32), np.concatenate(biases, dtype=np.float32)
 
 
-def read_head(root: Path, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def read_head(disk: Disk, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Read the head's arrays after checking their checksums.
+
+    Args:
+        disk: The store.
+        digests: What `head_digests` gave.
 
     Raises:
         CorruptStoreError: If an array is missing or changed.
@@ -35,13 +38,14 @@ def read_head(root: Path, digests: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     arrays = {}
     for name, entry in digests.items():
         shape = tuple(entry["shape"])
-        path = chunk_path(root / GROUP, name, 0, len(shape))
+        path = chunk_path(disk.folder / GROUP, name, 0, len(shape))
+        shown = disk.show(path)
         try:
-            raw = read_regular(path)
+            raw = disk.read(path)
         except FileNotFoundError:
-            raise CorruptStoreError(f"{path} is missing; write the store again.") from None
+            raise CorruptStoreError(f"{shown} is missing; write the store again.") from None
         if checksum(raw) != entry["crc32c"]:
-            raise CorruptStoreError(f"{path} changed after it was written; write the store again.")
+            raise CorruptStoreError(f"{shown} changed after it was written; write the store again.")
         values = np.frombuffer(raw, dtype=np.dtype(entry["dtype"]).newbyteorder("<"))
         arrays[name] = values.reshape(shape)
     return arrays

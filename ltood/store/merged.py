@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import CorruptStoreError, FingerprintError, IncompleteStoreError, StoreError
-from ltood.runtime.files import building_folder, link_or_copy
+from ltood.runtime.files import building_folder, link_or_copy, write_atomically
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles
 from ltood.store.features import FeatureStore
@@ -124,8 +124,12 @@ def _join(name: str, stores: Sequence[FeatureStore], folder: Path) -> None:
                     f"rows {start} to {stop} of split {name} differ between {source.folder} and "
                     f"{held.folder}; they come from different devices or libraries, leave one out."
                 )
-        paths = [source.chunk_path(array, chunk) for array in source.spec.arrays]
-        for path in (*paths, source.marker_path(chunk)):
+        for array, spec in source.spec.arrays.items():
+            path = source.chunk_path(array, chunk)
+            here = source.disk.bring(path, source.chunk_rows * spec.row_bytes)
             target = folder / path.relative_to(source.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(path.resolve(), target)
+            link_or_copy(here.resolve(), target)
+        marker = source.marker_path(chunk)
+        target = folder / marker.relative_to(source.folder)
+        write_atomically(target, source.disk.read(marker), sweep=False)

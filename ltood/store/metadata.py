@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ltood.core.errors import CorruptStoreError, StoreError
-from ltood.runtime.files import read_json, write_atomically
+from ltood.runtime.files import write_atomically
 from ltood.store.chunks import checksum
+from ltood.store.disks import Disk, disk_at, read_document
 from ltood.store.layout import SCHEMA, ArraySpec, SplitSpec, digest
 
 ATTRIBUTE = "ltood"
@@ -29,18 +30,20 @@ def fingerprint(attributes: Mapping[str, Any]) -> str:
     return digest({key: attributes[key] for key in attributes.keys() - _NOT_COUNTED})
 
 
-def read_attributes(path: Path, kind: str) -> dict[str, Any]:
-    """Our attributes of the store at `path`.
+def read_attributes(place: Path | str | Disk, kind: str) -> dict[str, Any]:
+    """Our attributes of a store.
 
     Args:
-        path: Store folder.
+        place: Its folder, its address or its disk.
         kind: "features" or "scores".
 
     Raises:
         StoreError: If there is no such store or it is of another kind or schema.
         CorruptStoreError: If they are unreadable or were changed.
     """
-    content = _read_root(path).get("attributes", {}).get(ATTRIBUTE)
+    disk = disk_at(place) if isinstance(place, Path | str) else place
+    path = disk.show(disk.folder)
+    content = _read_root(disk).get("attributes", {}).get(ATTRIBUTE)
     if not isinstance(content, dict):
         raise StoreError(
             f"{path} is a Zarr group but not an ltood store; `ltood import` makes one from arrays."
@@ -54,20 +57,20 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
         raise StoreError(f"{path} is a store of {content.get('kind')}, not of {kind}.")
     if content.get("fingerprint") != fingerprint(content):
         raise CorruptStoreError(
-            f"{path / DOCUMENT} does not have the fingerprint it was written with; write the store "
+            f"{path}/{DOCUMENT} does not have the fingerprint it was written with; write the store "
             "again."
         )
-    _check_names(path, content)
+    _check_names(disk, content)
     return content
 
 
-def store_kind(path: Path) -> Literal["features", "scores", "other"]:
-    """Kind of the store at `path`; "other" for Zarr groups that ltood did not write.
+def store_kind(place: Path | str) -> Literal["features", "scores", "other"]:
+    """Kind of the store at a folder or address; "other" for Zarr groups that ltood did not write.
 
     Raises:
         StoreError: If there is no store.
     """
-    content = _read_root(path).get("attributes", {}).get(ATTRIBUTE)
+    content = _read_root(disk_at(place)).get("attributes", {}).get(ATTRIBUTE)
     found = content.get("kind") if isinstance(content, dict) else None
     if found == "features":
         return "features"
@@ -107,7 +110,7 @@ def spec_from_json(splits: Mapping[str, Any]) -> dict[str, tuple[SplitSpec, int]
     }
 
 
-def _check_names(path: Path, content: Mapping[str, Any]) -> None:
+def _check_names(disk: Disk, content: Mapping[str, Any]) -> None:
     """Refuse splits and arrays whose names could be files outside the store.
 
     Raises:
@@ -121,20 +124,21 @@ def _check_names(path: Path, content: Mapping[str, Any]) -> None:
         own = owner in splits and name in splits
         if not _NAME.fullmatch(group if between and own else name):
             raise CorruptStoreError(
-                f"{path / DOCUMENT} names {name!r}, which cannot be a split or an array; write the "
-                "store again."
+                f"{disk.show(disk.folder / DOCUMENT)} names {name!r}, which cannot be a split or "
+                "an array; write the store again."
             )
 
 
-def _read_root(path: Path) -> dict[str, Any]:
+def _read_root(disk: Disk) -> dict[str, Any]:
     """The root's Zarr metadata, compared with its checksum where it is ours."""
-    file = path / DOCUMENT
+    path, file = disk.show(disk.folder), disk.show(disk.folder / DOCUMENT)
     try:
-        document = read_json(file, "write the store again")
+        document = read_document(disk, disk.folder / DOCUMENT, "write the store again")
     except FileNotFoundError:
-        raise StoreError(f"{path} is not a store: {file} does not exist.") from None
+        advice = "." if disk.is_near else "; check the bucket and the folder."
+        raise StoreError(f"{path} is not a store: {file} does not exist{advice}") from None
     except CorruptStoreError:
-        if path.is_dir() or not path.exists():
+        if not disk.is_near or disk.folder.is_dir() or not disk.folder.exists():
             raise
         raise StoreError(f"{path} is not a store but a file.") from None
     if not isinstance(document, dict) or not isinstance(document.get("attributes", {}), dict):

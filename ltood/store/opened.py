@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from ltood.core.errors import StoreError
 from ltood.store.chunks import SplitFiles
+from ltood.store.disks import Disk, disk_at
 from ltood.store.layout import (
     OOD_PREFIX,
     VIEWS_SPLIT,
@@ -24,15 +25,17 @@ class OpenedStore:
 
     Attributes:
         KIND: "features" or "scores".
-        path: Store folder.
+        path: Store folder, or the address of a store that is elsewhere.
+        disk: How its files are reached.
         attributes: Our attributes of the store.
     """
 
     KIND: ClassVar[str]
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, disk: Disk, attributes: Mapping[str, Any]) -> None:
         """Wrap a store whose attributes were read; use `open`."""
-        self.path = path
+        self.disk = disk
+        self.path: Path | str = disk.folder if disk.is_near else disk.show(disk.folder)
         self.attributes = dict(attributes)
         self._specs = spec_from_json(attributes["splits"])
         self._rows: dict[str, StoredRows] = {}
@@ -41,11 +44,15 @@ class OpenedStore:
     def open(cls, path: Path | str) -> Self:
         """Open a store read-only.
 
+        Args:
+            path: Folder, or an address that fsspec opens, such as "s3://bucket/folder".
+
         Raises:
             StoreError: If there is none, or it is of another kind or schema.
+            TransferError: If an address refuses or cannot be reached.
         """
-        path = Path(path)
-        return cls(path, read_attributes(path, cls.KIND))
+        disk = disk_at(path)
+        return cls(disk, read_attributes(disk, cls.KIND))
 
     @property
     def splits(self) -> list[str]:
@@ -87,7 +94,7 @@ class OpenedStore:
         Raises:
             StoreError: If there is no such split.
         """
-        return SplitFiles(self.path / name, name, *self.split_spec(name))
+        return SplitFiles(self.disk.folder / name, name, *self.split_spec(name), self.disk)
 
     def rows(self, name: str) -> StoredRows:
         """Stored rows of one split, opened once.

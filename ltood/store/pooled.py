@@ -127,7 +127,7 @@ class PooledStore(FeatureStore):
             "fingerprint": digest({"store": store.fingerprint, "pooling": described}),
             "provenance": {**store.provenance, "pooling": {**described, "of": store.fingerprint}},
         }
-        super().__init__(store.path, attributes)
+        super().__init__(store.disk, attributes)
         self._store, self._config = store, config
 
     def rows(self, name: str) -> StoredRows:

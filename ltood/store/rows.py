@@ -11,6 +11,8 @@ from ltood.store.layout import ArraySpec
 
 #: Chunks of one split kept mapped; older maps are dropped so that memory stays bounded.
 MAPPED_CHUNKS = 8
+#: Chunks that a disk far away may bring while one is read, where rows are read in order.
+AHEAD = 4
 
 
 class StoredRows:
@@ -26,12 +28,12 @@ class StoredRows:
         self.name, self.spec = files.name, files.spec
         self._files = files
         self._mapped: dict[tuple[str, int], NDArray[Any]] = {}
-        self._sums = [files.read_marker(chunk) or {} for chunk in range(len(files.ranges))]
+        self._sums = [sums or {} for sums in files.read_markers()]
         pairs = zip(files.ranges, self._sums, strict=True)
         lost = sum(stop - start for (start, stop), sums in pairs if not sums)
         if lost:
             raise IncompleteStoreError(
-                f"split {self.name} of {files.folder.parent} has {len(self) - lost:,} of "
+                f"split {self.name} of {files.place} has {len(self) - lost:,} of "
                 f"{len(self):,} rows; run the stage that writes it again, it resumes."
             )
 
@@ -47,7 +49,7 @@ class StoredRows:
         """
         if array not in self.spec.arrays:
             raise StoreError(
-                f"split {self.name} of {self._files.folder.parent} has no array {array!r}; "
+                f"split {self.name} of {self._files.place} has no array {array!r}; "
                 f"it has {', '.join(sorted(self.spec.arrays))}."
             )
         return self.spec.arrays[array]
@@ -79,5 +81,7 @@ class StoredRows:
         if key not in self._mapped:
             while len(self._mapped) >= MAPPED_CHUNKS:
                 self._mapped.pop(next(iter(self._mapped)))
+            if chunk == 0 or (array, chunk - 1) in self._mapped:
+                self._files.ahead(array, range(chunk + 1, chunk + 1 + AHEAD))
             self._mapped[key] = self._files.map(array, chunk, self._sums[chunk][array])
         return self._mapped[key]

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
+from ltood.runtime.drivers import refuse_address
 from ltood.runtime.files import building_folder
 from ltood.store.chunks import SplitFiles
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec
@@ -113,7 +114,7 @@ class ScoreWriter:
         Raises:
             StoreError: If `path` exists and `overwrite` is off, or it is not a score store.
         """
-        self.path = Path(path)
+        self.path = refuse_address(path)
         if self.path.exists() and not overwrite:
             raise StoreError(f"{self.path} exists already; pass --overwrite or another path.")
         _check_replaceable(self.path)

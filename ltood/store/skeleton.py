@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ltood.core.errors import StoreError
+from ltood.runtime.drivers import refuse_address
 from ltood.runtime.files import building_folder, write_atomically
 from ltood.store import head as heads
 from ltood.store.chunks import chunk_path, raw_bytes
@@ -35,9 +36,9 @@ def create_skeleton(
     """Create a store with all metadata and the head but no rows, in one rename.
 
     Raises:
-        StoreError: If `path` exists already or cannot be written.
+        StoreError: If `path` exists already, is an address or cannot be written.
     """
-    if path.exists():
+    if refuse_address(path).exists():
         raise StoreError(f"{path} exists already; choose another path or remove it first.")
     with building_folder(path, overwrite=False) as building:
         fill_skeleton(building, spec, attributes, head)

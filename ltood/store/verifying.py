@@ -15,8 +15,11 @@ from ltood.store.scores import ScoreStore
 AnyStore = FeatureStore | ScoreStore
 
 
-def open_store(path: Path) -> AnyStore:
+def open_store(path: Path | str) -> AnyStore:
     """Open a feature store or a score store, whichever it is.
+
+    Args:
+        path: Folder or address.
 
     Raises:
         StoreError: If there is no such store.
@@ -69,12 +72,12 @@ def _read_chunk(files: SplitFiles, chunk: int) -> None:
     if files.verify(chunk) is None:
         start, stop = files.ranges[chunk]
         raise IncompleteStoreError(
-            f"rows {start} to {stop} of split {files.name} in {files.folder.parent} are not "
+            f"rows {start} to {stop} of split {files.name} in {files.place} are not "
             "written; run the stage that writes it again, it resumes."
         )
 
 
-def verify_store(path: Path) -> Iterator[tuple[str, int]]:
+def verify_store(path: Path | str) -> Iterator[tuple[str, int]]:
     """Read every chunk of a store, and its head, and compare the checksums.
 
     Args:
@@ -89,7 +92,7 @@ def verify_store(path: Path) -> Iterator[tuple[str, int]]:
         CorruptStoreError: If bytes are missing or changed.
     """
     opened = open_store(path)
-    read_head(path, opened.attributes.get("head", {}))
+    read_head(opened.disk, opened.attributes.get("head", {}))
     for name, rows, faults in faults_of(opened):
         if faults:
             raise faults[0].error
@@ -106,9 +109,13 @@ def store_files(opened: AnyStore) -> list[str]:
         Paths from the store's folder on, with forward slashes.
 
     Raises:
-        StoreError: If one is missing.
+        StoreError: If one is missing, or the store is behind an address.
     """
-    root = opened.path
+    if not opened.disk.is_near:
+        raise StoreError(
+            f"{opened.path} is behind an address; bring it here with `ltood store copy` first."
+        )
+    root = opened.disk.folder
     found = [root / DOCUMENT]
     for name in opened.parts:
         files = opened.files(name)

@@ -14,6 +14,7 @@ from ltood.runtime.files import TEMPORARY, building_folder, link_or_copy
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles
 from ltood.store.content import check_content
+from ltood.store.disks import LocalDisk
 from ltood.store.head import head_digests, read_head
 from ltood.store.layout import StoreSpec
 from ltood.store.metadata import read_attributes, seal_root
@@ -256,7 +257,7 @@ def is_finished(path: Path, inputs: StoreInputs) -> bool:
     try:
         if read_attributes(path, KIND) != {**wanted, "complete": True}:
             return False
-        read_head(path, wanted["head"])
+        read_head(LocalDisk(path), wanted["head"])
     except StoreError:
         return False
     found = (

@@ -100,7 +100,7 @@ def test_no_permission(subject):
         raise PermissionError("Access Denied")
 
     place = Remote("memory://toy")
-    place._system = type("System", (), {"invalidate_cache": refuse})()
+    place._driver.system = type("System", (), {"invalidate_cache": refuse})()
     with pytest.raises(TransferError, match=r"memory://toy.*permission"):
         push(subject, place, Remarks())
 
