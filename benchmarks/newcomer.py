@@ -2,12 +2,13 @@
 
     python benchmarks/newcomer.py --work /tmp/newcomer
     python benchmarks/newcomer.py --work /tmp/newcomer --pictures photos --more more --ood others
+        --page docs/results/newcomer.md
 
 Without pictures it draws some. One command makes a repository, one gives report and detector, one
 gives verdicts as CSV. Then a picture, a class, an OOD set and another method follow; after each the
 stages that DVC ran are compared with those that the change can concern. Without `--weights` the
 network is a small untrained one: figures mean nothing then, the path is the same. Nothing is
-fetched.
+fetched. Prints the table and, where `--page` names one, writes a page.
 """
 
 import argparse
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--inside", default="objects", help="folder in the pictures that is OOD")
     parser.add_argument("--model", default=MODEL, help="network of timm")
     parser.add_argument("--weights", type=Path, help="file of its weights")
+    parser.add_argument("--page", type=Path, help="page of Markdown to write")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     work = given.work.resolve()
@@ -244,7 +246,34 @@ def main() -> None:
         if ran != wanted:
             wrong += 1
             print(f"{'':<16}wrong: too much {sorted(ran - wanted)}, lacking {sorted(wanted - ran)}")
+    if given.page is not None:
+        given.page.write_text(page(rows, sources[0], sources[2]), encoding="utf-8")
     raise SystemExit(int(wrong > 0))
+
+
+def page(rows: list[tuple[str, set[str], set[str], float]], *folders: Path) -> str:
+    """The table as a page, with the number of pictures and times beside the first run."""
+    num = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
+    lines = [
+        "# A newcomer's path",
+        "",
+        f"From {num} pictures to report, detector and verdicts with `ltood new`, `dvc repro` and",
+        "`ltood predict`, then one change after another, each followed by `dvc repro`. DVC names",
+        "the stages that it ran; `inputs`, which looks at the pictures, runs each time. The",
+        "machine was busy, so read the times as rough.",
+        "",
+        "| Change | Stages that ran | Time beside the first run |",
+        "|---|---|---|",
+    ]
+    first = rows[0][3]
+    for what, ran, wanted, seconds in rows:
+        left_out = [stage for stage in STAGES if stage not in ran]
+        names = ", ".join(stage for stage in STAGES if stage in ran) or "none"
+        if len(left_out) <= 1:
+            names = f"all but {left_out[0]}" if left_out else "all"
+        said = names if ran == wanted else f"{names} (**wrong**)"
+        lines.append(f"| {what} | {said} | {seconds / first:.2f} |")
+    return "\n".join([*lines, "", "`benchmarks/newcomer.py` writes this page.", ""])
 
 
 if __name__ == "__main__":

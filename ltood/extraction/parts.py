@@ -93,7 +93,8 @@ class Part:
             return
         for place in range(len(pixels)):
             row = first + place
-            pixels[place] = self.transform(self.source.image(row), row)
+            with self.source.opened(row) as image:
+                pixels[place] = self.transform(image, row)
 
 
 def part_of(
