@@ -15,10 +15,11 @@ class ExtractionConfig(Settings):
     Attributes:
         dtype: Number format of stored features; logits are always float32, and features of
             patches always float16.
-        batch_size: Images (or views of them) that go through the backbone at once.
+        batch_size: Images (or views of them) that go through the backbone at once. "auto" finds
+            how many fit on a GPU, and takes few large or many small ones on a CPU.
         rows_per_chunk: Rows that are stored at once; null chooses chunks of 8 to 16 MiB.
-        amp: "bf16" computes the network in bfloat16; "auto" does so on GPUs that can; "off" is
-            float32 throughout, never TF32.
+        amp: "bf16" computes the network in bfloat16, "fp16" in float16, on a GPU alone; "auto"
+            takes bfloat16 on GPUs that can; "off" is float32 throughout, never TF32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
         extras: Groups of extra arrays to compute; "auto" takes those that the chosen method and
             the methods that `compare` names read.
@@ -34,9 +35,9 @@ class ExtractionConfig(Settings):
     section: ClassVar[str] = "extraction"
 
     dtype: Literal["float32", "float16"] = "float32"
-    batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] = 256
+    batch_size: Annotated[int, Limits(at_least=1, at_most=65_536)] | Literal["auto"] = 256
     rows_per_chunk: Annotated[int, Limits(at_least=1, at_most=10**8)] | None = None
-    amp: Literal["auto", "off", "bf16"] = "off"
+    amp: Literal["auto", "off", "bf16", "fp16"] = "off"
     channels_last: bool | None = None
     extras: Literal["auto"] | tuple[str, ...] = "auto"
     odin_temperature: Positive = 1000.0

@@ -8,7 +8,7 @@ device.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from ltood.extraction.loading import load_ahead, on_device
 from ltood.extraction.missing import Task, missing_chunks
 from ltood.extraction.network import Network
 from ltood.extraction.parts import Part, batch_rows, part_of, training_views
+from ltood.extraction.sizing import Sizing, saying_what_fits
 from ltood.extraction.writing import Writing
 from ltood.images.sources import ImageData, ImageSource, images_digest
 from ltood.runtime.console import log, progress
@@ -36,10 +37,7 @@ from ltood.store.metadata import store_kind
 from ltood.store.writer import SplitWriter, StoreInputs, assemble, is_finished, what_differs
 
 if TYPE_CHECKING:
-    import torch
-
     from ltood.networks.backbone import Backbone
-    from ltood.runtime.devices import Precision
 
 #: What the store's provenance takes over from the checkpoint's description.
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
@@ -82,9 +80,11 @@ def extract(
             be written.
     """
     ranks = ranks or Ranks()
-    job = plan_extraction(checkpoint, data, config, ranks.device_name(device_name), extras)
-    inputs = job.inputs
     kept = kept or out.with_name("extracting")
+    sizing = Sizing(kept, ranks)
+    device_name = ranks.device_name(device_name)
+    job = plan_extraction(checkpoint, data, config, device_name, extras, sizing)
+    inputs = job.inputs
     writers = kept_splits(kept, inputs.spec)
 
     def missing() -> list[Task]:
@@ -111,20 +111,14 @@ class Job:
 
     Attributes:
         inputs: Description of the store.
-        backbone: The network, on the device.
-        device: Where it computes.
-        precision: In what numbers.
-        config: Settings.
-        groups: Kinds of extra arrays by group.
+        network: The backbone on its device, with its extra arrays.
+        batch_size: Images of a batch.
         name: Name of the backbone, for messages.
     """
 
     inputs: StoreInputs
-    backbone: "Backbone"
-    device: "torch.device"
-    precision: "Precision"
-    config: ExtractionConfig
-    groups: Mapping[str, Extra]
+    network: Network
+    batch_size: int
     name: str
 
     def run(
@@ -140,32 +134,38 @@ class Job:
         """
         from ltood.runtime.devices import deterministic
 
-        network = Network(self.backbone, self.device, self.precision, self.config, self.groups)
-        size = self.config.batch_size
-        parts = [part_of(data, self.backbone, size, *task) for task in tasks]
+        network, size, precision = self.network, self.batch_size, self.network.precision
+        parts = [part_of(data, network.backbone, size, *task) for task in tasks]
         with (
-            deterministic(self.device),
+            deterministic(network.device),
+            saying_what_fits(network, size),
             progress(f"{verb} {self.name}", sum(map(len, parts)), "images") as advance,
-            closing(load_ahead(parts, self.device)) as loaded,
-            closing(on_device(loaded, self.device)) as blocks,
+            closing(load_ahead(parts, network.device)) as loaded,
+            closing(on_device(loaded, network.device)) as blocks,
             Writing() as writing,
         ):
             for part in parts:
                 for name, chunk in network.chunks(part, blocks):
-                    writing.put(chunk.num_bytes, partial(_write, writers[name], part, chunk))
+                    writing.put(
+                        chunk.num_bytes, partial(_write, writers[name], precision, part, chunk)
+                    )
                 advance(len(part))
 
     def batches(self, data: ImageData) -> dict[str, int]:
         """Rows of a batch, by split of the store."""
-        size = self.config.batch_size
-        return {
-            name: batch_rows(data, self.backbone, size, name) for name in self.inputs.spec.splits
-        }
+        backbone, size = self.network.backbone, self.batch_size
+        return {name: batch_rows(data, backbone, size, name) for name in self.inputs.spec.splits}
 
 
-def _write(writer: SplitWriter, part: Part, chunk: Chunk) -> None:
+def _write(writer: SplitWriter, precision: str, part: Part, chunk: Chunk) -> None:
     """Write a chunk with its labels and row numbers, which extra arrays do without."""
     arrays, rows = chunk.arrays(), slice(chunk.start, chunk.stop)
+    if precision == "float16" and not all(np.isfinite(values).all() for values in arrays.values()):
+        raise DataError(
+            f"rows {chunk.start} to {chunk.stop} of split {writer.files.name} have features that "
+            "are not finite: the network makes numbers above 65,504, the largest of float16; set "
+            "extraction.amp to bf16 or off."
+        )
     if not group_of(writer.files.name):
         arrays["labels"] = np.array(part.source.labels[rows])
         arrays["ids"] = np.array(part.source.ids[rows])
@@ -178,8 +178,17 @@ def plan_extraction(
     config: ExtractionConfig,
     device_name: str,
     extras: Iterable[str] | None,
+    sizing: Sizing,
 ) -> Job:
     """What `extract` would write, without computing a row; the arguments are its own.
+
+    Args:
+        checkpoint: Folder of a finished checkpoint.
+        data: Images of all splits.
+        config: Settings.
+        device_name: As `runtime.devices.choose_device` takes it.
+        extras: Groups of extra arrays; those that the settings name if not given.
+        sizing: Where the size of batches is kept if the setting is auto.
 
     Raises:
         ConfigError: If the device is not there, or the backbone cannot give an extra array.
@@ -192,19 +201,26 @@ def plan_extraction(
     device = choose_device(device_name)
     backbone, meta = load_checkpoint(checkpoint, device)
     _check_images(data, backbone, meta)
-    precision = resolve_precision(config.amp, device)
+    precision = resolve_precision(config.amp, device, "extraction.amp")
+    if extras is None:
+        extras = () if config.extras == "auto" else config.extras
+    groups = {group: extra(group, backbone, config) for group in sorted(set(extras))}
+    check_precision(tuple(groups), precision)
+    network = Network(backbone, device, precision, config, groups)
+    weights = {key: meta[key] for key in ("weights_sha256", "fingerprint")}
+    size = config.batch_size
+    if size == "auto":
+        known = {"checkpoint": weights, "precision": precision}
+        size = sizing.size(network, data, known)
+    config = replace(config, batch_size=size)
     entry = f"ltood.backbones.{meta['backbone']['name']}"
     made_with = {
-        "checkpoint": {key: meta[key] for key in ("weights_sha256", "fingerprint")},
+        "checkpoint": weights,
         "preprocessing": backbone.preprocessing,
         "extraction": _settings(config),
         "precision": precision,
         "code_sha256": code_digest("ltood.extraction.extract", entry),
     }
-    if extras is None:
-        extras = () if config.extras == "auto" else config.extras
-    groups = {group: extra(group, backbone, config) for group in sorted(set(extras))}
-    check_precision(tuple(groups), precision)
     inputs = StoreInputs(
         _store_spec(data, backbone, config, made_with, groups),
         {**_provenance(data, backbone, meta, made_with), **_described(groups)},
@@ -212,7 +228,7 @@ def plan_extraction(
         data.class_names,
         data.class_counts,
     )
-    return Job(inputs, backbone, device, precision, config, groups, meta["backbone"]["name"])
+    return Job(inputs, network, size, meta["backbone"]["name"])
 
 
 def _check_images(data: ImageData, backbone: "Backbone", meta: Mapping[str, Any]) -> None:

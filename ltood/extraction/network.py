@@ -8,7 +8,7 @@ from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extras import Extra
 from ltood.extraction.gathering import Chunk, Gathering
 from ltood.extraction.parts import Part
-from ltood.store.layout import group_of
+from ltood.store.layout import group_of, part_name
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 class Network:
-    """A backbone that turns row ranges of images into the arrays of a store."""
+    """A backbone that turns row ranges of images into the arrays of a store.
+
+    Attributes:
+        backbone: In evaluation mode, on the device.
+        device: Where it computes.
+        precision: In what numbers.
+        extras: Kinds of extra arrays by group.
+    """
 
     def __init__(
         self,
@@ -31,10 +38,15 @@ class Network:
         from ltood.networks.pixels import memory_layout
 
         self._layout = memory_layout(config.channels_last, device)
-        self._backbone = backbone.to(memory_format=self._layout)
-        self._backbone.requires_grad_(False)  # Gradients go to pixels alone.
-        self._device, self._precision = device, precision
-        self._extras = extras
+        self.backbone = backbone.to(memory_format=self._layout)
+        self.backbone.requires_grad_(False)  # Gradients go to pixels alone.
+        self.device, self.precision = device, precision
+        self.extras = extras
+
+    @property
+    def names(self) -> list[str]:
+        """Names of a split and its parts, of which a batch makes all that can be computed."""
+        return ["test", *(part_name("test", group) for group in self.extras)]
 
     def chunks(self, part: Part, blocks: "Iterator[torch.Tensor]") -> Iterator[tuple[str, Chunk]]:
         """Chunks of one part, the next of whose blocks of pixels, on the device, are its own.
@@ -42,14 +54,14 @@ class Network:
         Yields:
             Name of the split or part, and each chunk as soon as all its rows were computed.
         """
-        gathered = {name: Gathering(ranges, self._device) for name, ranges in part.wanted.items()}
+        gathered = {name: Gathering(ranges, self.device) for name, ranges in part.wanted.items()}
         for batch in part.batches():
             needed = [name for name in part.wanted if part.needs(name, batch)]
-            for name, arrays in self._outputs(next(blocks), needed).items():
+            for name, arrays in self.outputs(next(blocks), needed).items():
                 for chunk in gathered[name].add(batch[0], arrays):
                     yield name, chunk
 
-    def _outputs(
+    def outputs(
         self, pixels: "torch.Tensor", needed: Sequence[str]
     ) -> "dict[str, dict[str, torch.Tensor]]":
         """Arrays of one batch of pixels, for the split and its parts by name."""
@@ -63,8 +75,8 @@ class Network:
             if not group_of(name):
                 found[name] = base()[0]
                 continue
-            with autocast(self._device, self._precision):
-                extra = self._extras[group_of(name)]
+            with autocast(self.device, self.precision):
+                extra = self.extras[group_of(name)]
                 found[name] = dict(extra.compute(scaled, lambda: base()[1]))
         return found
 
@@ -77,13 +89,13 @@ class Network:
         from ltood.runtime.devices import autocast
 
         with torch.inference_mode():
-            with autocast(self._device, self._precision):
-                pooled, local = self._backbone.embed(scaled)
+            with autocast(self.device, self.precision):
+                pooled, local = self.backbone.embed(scaled)
             found = {"features": pooled.float()}
-            if local is not None and self._backbone.local_shape is not None:
+            if local is not None and self.backbone.local_shape is not None:
                 found["local"] = local.half()
             found = {key: values.reshape(*rows, *values.shape[1:]) for key, values in found.items()}
-            if self._backbone.has_head and len(rows) == 1:
+            if self.backbone.has_head and len(rows) == 1:
                 # In float32, as stage two computes them: a coarser format ties rows.
-                found["logits"] = self._backbone.classify(found["features"])
+                found["logits"] = self.backbone.classify(found["features"])
         return found, pooled

@@ -9,7 +9,9 @@ from ltood.core.errors import CorruptStoreError, FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extract import Job, plan_extraction
 from ltood.extraction.missing import missing_chunks
+from ltood.extraction.sizing import Sizing
 from ltood.images.sources import ImageData
+from ltood.runtime.distributed import Ranks
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
 from ltood.store.features import FeatureStore
@@ -19,7 +21,7 @@ from ltood.store.writer import SplitWriter
 
 #: Settings of extraction that a store records.
 _RECORDED = ("batch_size", "channels_last", "dtype", "rows_per_chunk")
-_AMP = {"float32": "off", "bfloat16": "bf16"}
+_AMP = {"float32": "off", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def repair(
@@ -60,7 +62,8 @@ def repair(
         )
     extras = tuple(recorded.get("extras", {}))
     same = replace(config, **_settings(recorded), extras=extras)
-    job = plan_extraction(checkpoint, data, same, device_name, extras)
+    sizing = Sizing(path, Ranks())  # Not asked: the store records a number.
+    job = plan_extraction(checkpoint, data, same, device_name, extras, sizing)
     damaged = {fault.split for fault in found}
     _check_same(opened, job, damaged, lost_head=lost_head)
     writers = {name: _Again(opened.files(name)) for name in opened.parts if name in damaged}

@@ -108,8 +108,13 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def resolve_precision(amp: Amp, device: torch.device) -> Precision:
+def resolve_precision(amp: Amp, device: torch.device, setting: str = "training.amp") -> Precision:
     """Number format of the network's products that an `amp` setting means on `device`.
+
+    Args:
+        amp: Its value.
+        device: Where the network computes.
+        setting: Its name, for messages.
 
     Raises:
         ConfigError: If it is float16 and the device no GPU.
@@ -117,8 +122,8 @@ def resolve_precision(amp: Amp, device: torch.device) -> Precision:
     if amp == "fp16":
         if device.type != "cuda":
             raise ConfigError(
-                f"training.amp is 'fp16' but the device is {device.type}, where float16 is slow "
-                "and its losses are not scaled; set it to auto, off or bf16."
+                f"{setting} is 'fp16' but the device is {device.type}, where float16 is slow "
+                "and losses are not scaled; set it to auto, off or bf16."
             )
         return "float16"
     if amp == "auto":
