@@ -1,0 +1,250 @@
+"""Processes that are forked for `stress.py`, each with an injected fault.
+
+torch is loaded once, in the process that forks. A fork runs one stage or command and is killed,
+or the system refuses, right before its n-th change of a folder.
+"""
+
+import contextlib
+import importlib
+import itertools
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.stress_repository import HERE, RECORDS, Command, remove
+
+_SECONDS = 90.0
+_CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink")
+_numbers = itertools.count()
+
+
+class Outcome(NamedTuple):
+    """How a process ended: exit code, what it printed, and how many changes it made."""
+
+    code: int
+    text: str
+    changes: int
+
+    @property
+    def kind(self) -> str:
+        """One of done, refused, traceback, hang, killed."""
+        if self.code == -signal.SIGALRM:
+            return "hang"
+        if "Traceback" in self.text:
+            return "traceback"
+        if self.code < 0:
+            return "killed"
+        if self.code == 0:
+            return "done"
+        return "refused" if "error: " in self.text or self.code == 130 else "traceback"
+
+
+@dataclass
+class Fault:
+    """What happens right before the n-th change below the folder.
+
+    Attributes:
+        at: Number of the change, from 1; 0 lets all pass.
+        act: What happens then, and at every later change if it returns.
+        prepare: Done in the new process first.
+    """
+
+    at: int = 0
+    act: Callable[[str], None] = field(default=lambda path: None)
+    prepare: Callable[[], None] = field(default=lambda: None)
+
+
+def kill_self(path: str) -> None:
+    """End this process at once."""
+    del path
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refusing(number: int) -> Callable[[str], None]:
+    """Make an act that refuses a change as the system does with that error number."""
+
+    def refuse(path: str) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    return refuse
+
+
+def file_limit(size: int) -> Callable[[], None]:
+    """Make a preparation after which no file may grow above `size` bytes, as with a quota."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+
+
+def load_everything() -> None:
+    """Import what the forks need, so that none imports it again."""
+    import torch
+
+    torch.set_num_threads(1)
+    for room in ("cli", "pipeline", "methods", "backbones", "recipes", "datasets", "metrics"):
+        for path in sorted((HERE / "ltood" / room).glob("*.py")):
+            if path.stem not in ("__init__", "_rank"):
+                importlib.import_module(f"ltood.{room}.{path.stem}")
+
+
+def start(
+    folder: Path, command: Command, fault: Fault | None = None, environment: Mapping[str, str] = {}
+) -> "Running":
+    """Fork a process that runs a command in a folder."""
+    log = folder.parent / f"{next(_numbers)}.log"
+    counts = log.with_suffix(".changes")
+    sys.stdout.flush()
+    process = os.fork()
+    if process == 0:
+        _child(folder, command, fault or Fault(), log, counts, environment)
+    return Running(process, log, counts)
+
+
+def _child(
+    folder: Path,
+    command: Command,
+    fault: Fault,
+    log: Path,
+    counts: Path,
+    environment: Mapping[str, str],
+) -> None:
+    """What the forked process does; it never returns."""
+    code = 1
+    try:
+        os.chdir(folder)
+        os.environ.update(environment)
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        remove(folder / RECORDS)
+        changes = _watch(folder, fault)
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        fault.prepare()
+        code = _run(command)
+        file_limit(resource.RLIM_INFINITY)()  # What was printed is written now.
+        counts.write_text(str(changes[0]))
+    except BaseException:
+        file_limit(resource.RLIM_INFINITY)()
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _watch(folder: Path, fault: Fault) -> list[int]:
+    """Count the changes below a folder, and let the fault act."""
+    changes, inside = [0], f"{folder}{os.sep}"
+
+    def hook(event: str, details: tuple[Any, ...]) -> None:
+        if event == "open":
+            mode, flags = details[1], details[2] or 0
+            written = set(mode or "") & set("wax+") if isinstance(mode, str) else False
+            if not written and not flags & (os.O_WRONLY | os.O_RDWR):
+                return
+        elif event not in _CHANGES:
+            return
+        if not isinstance(details[0], str | bytes | os.PathLike):
+            return
+        path = os.path.normpath(Path.cwd() / os.fsdecode(details[0]))
+        if path.startswith(inside):
+            changes[0] += 1
+            if fault.at and changes[0] >= fault.at:
+                fault.act(path)
+
+    sys.addaudithook(hook)
+    return changes
+
+
+def _run(command: Command) -> int:
+    """Run a stage or command as its own process would, and give the exit code."""
+    from ltood.cli import main
+
+    try:
+        if command.arguments:
+            sys.argv = ["ltood", *command.arguments]
+            main()
+        else:
+            importlib.import_module(f"ltood.pipeline.{command.name}").run()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+class Running:
+    """A forked process."""
+
+    def __init__(self, process: int, log: Path, counts: Path) -> None:
+        """Take what `start` made."""
+        self.process, self._log, self._counts = process, log, counts
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Exit code, or None while it runs."""
+        if self._code is None:
+            found, status = os.waitpid(self.process, os.WNOHANG)
+            if found:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+    def signal(self, number: int) -> None:
+        """Send a signal unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.process, number)
+
+    def wait(self, seconds: float = _SECONDS) -> Outcome:
+        """Wait for the end; what does not end in time counts as hanging."""
+        end = time.monotonic() + seconds
+        while (code := self.poll()) is None and time.monotonic() < end:
+            time.sleep(0.002)
+        if code is None:
+            self.signal(signal.SIGKILL)
+            while self.poll() is None:
+                time.sleep(0.002)
+            code = -signal.SIGALRM
+        text = self._log.read_text(errors="replace") if self._log.exists() else ""
+        changes = int(self._counts.read_text()) if self._counts.exists() else 0
+        remove(self._log, self._counts)
+        return Outcome(code, text, changes)
+
+
+def run(folder: Path, command: Command, fault: Fault | None = None) -> Outcome:
+    """Run a command in a folder and wait for it."""
+    return start(folder, command, fault).wait()
+
+
+def start_ranks(folder: Path, command: Command, faults: tuple[Fault, ...]) -> list[Running]:
+    """Fork one process for each fault, as ranks that share a stage."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = str(len(faults))
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world}
+    return [
+        start(folder, command, fault, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, fault in enumerate(faults)
+    ]
+
+
+def wait_ranks(ranks: list[Running]) -> list[Outcome]:
+    """Wait for all; once one has failed the others are ended, as torchrun does."""
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        codes = [rank.poll() for rank in ranks]
+        if any(code not in (None, 0) for code in codes):
+            for rank in ranks:
+                rank.signal(signal.SIGTERM)
+            return [rank.wait(10) for rank in ranks]
+        if all(code == 0 for code in codes):
+            break
+        time.sleep(0.002)
+    return [rank.wait(0) for rank in ranks]
