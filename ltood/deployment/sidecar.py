@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_bytes())
         kind, schema = description["kind"], description["schema"]
         description["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptStoreError(
             f"{path} is not a readable description of a detector ({type(error).__name__}: "
             f"{error}); {EXPORT_AGAIN}."

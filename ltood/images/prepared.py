@@ -39,7 +39,7 @@ from ltood.images.arrays import ImageSplit
 from ltood.images.files import ImageFiles
 from ltood.images.packed import BinaryPack, PackedFiles
 from ltood.runtime.console import progress
-from ltood.runtime.files import read_json
+from ltood.runtime.files import read_json, read_regular
 from ltood.runtime.provenance import digest
 from ltood.runtime.workspace import locate
 
@@ -292,8 +292,8 @@ def _paths(path: Path, rows: int) -> tuple[str, ...]:
     """Paths of the image files, one a line."""
     try:
         # Only "\n" ends a line: names may hold what Python takes for other ends.
-        paths = tuple(path.read_bytes().decode().removesuffix("\n").split("\n"))
-    except (OSError, UnicodeDecodeError) as error:
+        paths = tuple(read_regular(path).decode().removesuffix("\n").split("\n"))
+    except (OSError, CorruptStoreError, UnicodeDecodeError) as error:
         raise CorruptStoreError(f"{path} cannot be read ({error}); {_RERUN}.") from error
     if len(paths) != rows:
         raise CorruptStoreError(

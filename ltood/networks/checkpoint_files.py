@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import CorruptStoreError, DataError, StoreError
-from ltood.runtime.files import write_atomically
+from ltood.runtime.files import read_regular, write_atomically
 from ltood.runtime.provenance import digest
 
 SCHEMA = 2
@@ -107,6 +107,26 @@ def read_files(path: Path) -> CheckpointFiles:
     return CheckpointFiles(meta, *(_content(path, meta, key) for key in _DIGESTS))
 
 
+def read_history(path: Path, fingerprint: str) -> str:
+    """Verified text of the table of epochs, empty where nothing was trained; weights are not read.
+
+    Args:
+        path: Folder of the checkpoint.
+        fingerprint: That of the training.
+
+    Raises:
+        StoreError: If there is no checkpoint, or that of another training.
+        CorruptStoreError: If its description or this file is unreadable or was changed.
+    """
+    meta = _description(path)
+    if meta.get("fingerprint") != fingerprint:
+        raise StoreError(
+            f"{path} comes from training {str(meta.get('fingerprint'))[:12]}… but the scores from "
+            f"{fingerprint[:12]}…; run the stages from extract on again."
+        )
+    return _content(path, meta, "history_sha256").decode()
+
+
 def read_extras(path: Path) -> bytes:
     """Verified bytes of what the recipe learned for stage two; the weights are not read.
 
@@ -187,8 +207,8 @@ def _content(path: Path, meta: Mapping[str, Any], key: str) -> bytes:
         return b""
     file, recorded = path / _DIGESTS[key], meta[key]
     try:
-        content = file.read_bytes()
-    except OSError as error:
+        content = read_regular(file)
+    except (OSError, CorruptStoreError) as error:
         raise _unreadable(path, error) from error
     found = hashlib.sha256(content).hexdigest()
     if found != recorded:

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from ltood.core.errors import StoreError
-from ltood.runtime.files import write_atomically
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.runtime.files import read_regular, write_atomically
 
 _Row = TypeVar("_Row")
 #: Numbers of an epoch by name; None for what was not measured.
@@ -113,7 +113,10 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         named = _NAME.match(path.name)
         if named is None:
             continue
-        content = path.read_bytes()
+        try:
+            content = read_regular(path)
+        except (OSError, CorruptStoreError):
+            continue
         if hashlib.sha256(content).hexdigest() == named[2]:
             try:
                 state: dict[str, Any] = torch.load(

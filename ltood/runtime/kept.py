@@ -8,8 +8,8 @@ has to be computed again.
 
 from pathlib import Path
 
-from ltood.core.errors import StoreError
-from ltood.runtime.files import building_folder, link_or_copy
+from ltood.core.errors import CorruptStoreError, StoreError
+from ltood.runtime.files import building_folder, link_or_copy, read_regular
 
 FINISHED = "finished"
 
@@ -26,8 +26,8 @@ def keep(out: Path, work: Path, document: str) -> None:
         StoreError: If the work folder cannot be written.
     """
     try:
-        described = (out / document).read_bytes()
-    except OSError:
+        described = read_regular(out / document)
+    except (OSError, CorruptStoreError):
         return
     kept = work / FINISHED / document
     if not kept.is_file() or kept.read_bytes() != described:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltood.runtime.files import write_atomically
+from ltood.core.errors import CorruptStoreError
+from ltood.runtime.files import read_regular, write_atomically
 
 #: Records of one stage that are kept.
 _KEPT = 50
@@ -71,7 +72,7 @@ def record_of(folder: Path, result: Path) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
         return {
             "finished": str(found["finished"]),
             "seconds": float(found["seconds"]),
@@ -79,14 +80,14 @@ def record_of(folder: Path, result: Path) -> dict[str, Any] | None:
             "git": found["git"],
             "python": str(found["python"]),
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, CorruptStoreError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _place(folder: Path, result: Path) -> Path | None:
     try:
-        sha256 = hashlib.sha256(result.read_bytes()).hexdigest()
-    except OSError:
+        sha256 = hashlib.sha256(read_regular(result)).hexdigest()
+    except (OSError, CorruptStoreError):
         return None
     return folder / f"{sha256[:24]}.json"
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from ltood.core.errors import CorruptStoreError
 from ltood.core.own_entries import own_file
-from ltood.runtime.files import to_json_bytes, write_atomically
+from ltood.runtime.files import read_regular, to_json_bytes, write_atomically
 
 #: Folder that holds the packages below.
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,8 +168,8 @@ def companions(name: str, source: Source) -> dict[str, Path]:
 
 def recall(path: Path) -> None:
     """Take over what `remember` left there, if anything, so that the same bytes are not parsed."""
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        found = json.loads(path.read_bytes())
+    with suppress(OSError, CorruptStoreError, ValueError, TypeError, LookupError, RecursionError):
+        found = json.loads(read_regular(path))
         if found["rule"] == _rule():
             _recalled.update(found["sources"])
 

@@ -18,6 +18,7 @@ from ltood.runtime.drivers import Driver, address_of, path_of
 from ltood.runtime.files import is_temporary, read_regular, write_atomically
 from ltood.runtime.in_flight import REQUESTS, each_of
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
+from ltood.store.disks import make_way
 from ltood.store.head import GROUP
 from ltood.store.metadata import DOCUMENT
 from ltood.store.verifying import AnyStore, open_store
@@ -83,7 +84,8 @@ class Here:
         return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file in one rename."""
+        """Write a file in one rename; what a link points to is left alone."""
+        make_way(self.path / name)
         write_atomically(self.path / name, content, sweep=False)
 
     def remove(self, name: str) -> None:

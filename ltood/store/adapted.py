@@ -10,6 +10,7 @@ Where nothing was to be adapted, `head.json` says so and is all there is. The fo
 one rename; reading it executes no code and needs no torch.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +106,7 @@ def write_adapted(
     for name, text in texts:
         if text is not None:
             files[name] = text.encode()
+            content.setdefault("texts", {})[name] = hashlib.sha256(files[name]).hexdigest()
     write_folder(folder, {**files, DOCUMENT: sealed_json(content)})
 
 
@@ -122,6 +124,36 @@ def read_adapted(folder: Path) -> AdaptedHead | None:
         raise CorruptStoreError(
             f"{folder} is unreadable ({type(error).__name__}: {error}); {_RERUN}."
         ) from None
+
+
+def read_history(folder: Path, inputs: object) -> str:
+    """Verified text of the losses by epoch; empty where nothing was learned by epochs.
+
+    Args:
+        folder: Folder of the head.
+        inputs: What the head in use was learned from, as its `inputs`; None for no such head.
+
+    Raises:
+        StoreError: If it is missing, or another head.
+        CorruptStoreError: If it is unreadable or changed.
+    """
+    content = read_sealed(folder / DOCUMENT, SCHEMA, _RERUN)
+    if content.get("inputs") != inputs:
+        raise StoreError(
+            f"{folder} holds another head than that of the scores; run the score stage again."
+        )
+    wanted = content.get("texts", {}).get(HISTORY)
+    if wanted is None:
+        return ""
+    try:
+        raw = read_regular(folder / HISTORY)
+    except FileNotFoundError:
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != wanted:
+        raise CorruptStoreError(
+            f"{folder / HISTORY} is missing or changed after it was written; {_RERUN}."
+        )
+    return raw.decode()
 
 
 def _arrays(folder: Path, content: Mapping[str, Any]) -> AdaptedHead:

@@ -15,11 +15,26 @@ from ltood.runtime.files import (
     Content,
     parse_json,
     read_regular,
+    remove_folder,
     write_atomically,
 )
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+
+def make_way(path: Path) -> None:
+    """Remove what has a name unless it is a plain file, so that a new file can take its place.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        remove_folder(path)
+    elif path.exists() and not path.is_file():
+        path.unlink()
 
 
 class Disk(Protocol):
@@ -124,11 +139,13 @@ class LocalDisk:
         return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
     def write(self, path: Path, data: Content) -> None:
-        """Write a file in one rename."""
+        """Write a file in one rename; what a link points to is left alone."""
+        make_way(path)
         write_atomically(path, data, sweep=False)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, if there is one."""
+        """Remove a file, if there is one, or whatever has its name."""
+        make_way(path)
         path.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Repair gives a store its bytes back, computes nothing else, and refuses what would not."""
 
+import os
 import shutil
 
 import pytest
@@ -63,6 +64,20 @@ def test_only_damaged_chunks_are_computed_and_bytes_return(made, store, mend, mo
     assert sorted(written) == sorted(found) == [("ood_noise", 0), ("test", 6), ("train", 3)]
     assert tree(store) == tree(made / "features.zarr")
     assert mend(store) == []
+
+
+def test_what_is_not_a_file_makes_way_and_links_leave_their_target_alone(made, store, mend):
+    other = store.with_name("other")
+    other.write_bytes(b"of another store")
+    files = "train/features/c/1/0", "test/.done/000002.json", "ood_noise/logits/c/0/0"
+    for file in files:
+        (store / file).unlink()
+    (store / files[0]).symlink_to(other)
+    os.mkfifo(store / files[1])
+    (store / files[2] / "inner").mkdir(parents=True)
+    assert len(mend(store)) == 3
+    assert tree(store) == tree(made / "features.zarr")
+    assert other.read_bytes() == b"of another store"
 
 
 def test_other_images_and_other_bytes_are_refused(store, mend):

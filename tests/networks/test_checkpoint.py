@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ltood.networks.checkpoint import load_checkpoint, read_head_extras, write_c
 from ltood.networks.checkpoint_files import (
     CheckpointFiles,
     read_files,
+    read_history,
     read_meta,
     weights_digest,
     write_files,
@@ -185,6 +187,19 @@ def test_an_edited_history_is_refused(tmp_path, checkpoint):
     (checkpoint[0] / "history.csv").write_text("epoch,loss\n1,0.4\n")
     with pytest.raises(CorruptStoreError, match=r"history\.csv"):
         read_meta(checkpoint[0])
+
+
+def test_a_history_is_read_for_the_training_that_it_tells_of(checkpoint):
+    text = "epoch,loss\n1,0.5\n"
+    content = {**CONTENT, "fingerprint": "ab" * 32}
+    write_checkpoint(checkpoint[0], checkpoint[1], content, history=text)
+    assert read_history(checkpoint[0], "ab" * 32) == text
+    with pytest.raises(StoreError, match="from training"):
+        read_history(checkpoint[0], "cd" * 32)
+    (checkpoint[0] / "history.csv").unlink()
+    os.mkfifo(checkpoint[0] / "history.csv")
+    with pytest.raises(CorruptStoreError, match=r"history\.csv"):
+        read_history(checkpoint[0], "ab" * 32)
 
 
 def test_nesting_without_end_is_one_line(checkpoint):

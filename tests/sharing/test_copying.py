@@ -112,3 +112,14 @@ def test_a_copy_in_an_object_store(store, tmp_path, monkeypatch):
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
+
+
+def test_a_link_in_the_copy_leaves_its_target_alone(store, tmp_path):
+    copy_store(str(store), str(tmp_path / "out"))
+    other, chunk = tmp_path / "other", tmp_path / "out/train/labels/c/1"
+    other.write_bytes(b"mine")
+    chunk.unlink()
+    chunk.symlink_to(other)
+    copy_store(str(store), str(tmp_path / "out"))
+    assert tree(tmp_path / "out") == tree(store)
+    assert other.read_bytes() == b"mine"

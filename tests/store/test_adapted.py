@@ -9,9 +9,11 @@ from ltood.core.building import EntrySpec
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.scoring.run import score_store
 from ltood.store.adapted import (
+    HISTORY,
     AdaptedHead,
     AdaptedStore,
     read_adapted,
+    read_history,
     weights_digest,
     with_adapted_head,
     write_adapted,
@@ -200,3 +202,20 @@ def test_logits_are_given_where_a_row_has_one_view(store, rng):
     assert several.arrays == ["features", "labels"]
     with pytest.raises(StoreError, match="has no array 'logits'"):
         several.read("logits", 0, 1)
+
+
+def test_losses_by_epoch_are_those_of_the_head_in_use(tmp_path, rng):
+    folder, head = tmp_path / "head", adapted(rng)
+    write_adapted(folder, head, history_csv="epoch,loss\n1,0.5\n")
+    assert read_history(folder, head.inputs) == "epoch,loss\n1,0.5\n"
+    with pytest.raises(StoreError, match="another head"):
+        read_history(folder, {"recipe": "other"})
+    for damage in (
+        lambda: (folder / HISTORY).write_text("epoch,loss\n1,0.1\n"),
+        (folder / HISTORY).unlink,
+    ):
+        damage()
+        with pytest.raises(CorruptStoreError, match=HISTORY):
+            read_history(folder, head.inputs)
+    write_adapted(folder, None)
+    assert read_history(folder, None) == ""
