@@ -16,6 +16,7 @@ Formula:
     score = -log sum_c e^{z_c} / mean over remembered rows j of e^{z_jc}
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ class Window(Memory):
         """OOD scores, [N] float32; higher means more OOD."""
         logits = batch.logits.double()
         around = logits if self._logits is None else self._logits
-        shares = torch.logsumexp(around, dim=0) - torch.tensor(float(len(around))).log()
+        shares = torch.logsumexp(around, dim=0) - math.log(max(1, len(around)))
         return -torch.logsumexp(logits - shares, dim=1).float()
 
     def learn(self, batch: FeatureBatch) -> None:

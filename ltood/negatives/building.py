@@ -76,7 +76,7 @@ def candidates(
     source: str = "",
     licence: str = "",
 ) -> WordList:
-    """Words as a recipe wants them, sorted and each once.
+    """Words as a recipe wants them, sorted and each once, whatever its capitals.
 
     Args:
         nouns: Nouns.
@@ -89,12 +89,13 @@ def candidates(
     Raises:
         DataError: If there is no word.
     """
-    as_nouns = {clean for word in nouns if (clean := _clean(word))}
-    others = {clean for word in adjectives if (clean := _clean(word))} - as_nouns
+    as_nouns = _distinct(sorted({_clean(word) for word in nouns}))
+    others = _distinct(sorted({_clean(word) for word in adjectives}), as_nouns)
     if recipe == "csp":
-        others = {f"{word} {_superclass(word, seed)}" for word in others} - as_nouns
-    words: list[tuple[str, Kind]] = [(word, "noun") for word in sorted(as_nouns)]
-    words += [(word, "adjective") for word in sorted(others)]
+        phrases = (f"{word} {_superclass(word, seed)}" for word in others.values())
+        others = _distinct(sorted(phrases), as_nouns)
+    words: list[tuple[str, Kind]] = [(word, "noun") for word in as_nouns.values()]
+    words += [(word, "adjective") for word in others.values()]
     return WordList(recipe, tuple(words), source, licence)
 
 
@@ -110,12 +111,11 @@ def chosen(nouns: Sequence[str], adjectives: Sequence[str], recipe: str, source:
     Raises:
         DataError: If there is none.
     """
-    words: dict[str, Kind] = {}
-    for texts, kind in ((nouns, "noun"), (adjectives, "adjective")):
-        for text in texts:
-            if clean := _clean(text):
-                words.setdefault(clean, "noun" if kind == "noun" else "adjective")
-    return WordList(recipe, tuple(words.items()), source)
+    as_nouns = _distinct(map(_clean, nouns))
+    others = _distinct(map(_clean, adjectives), as_nouns)
+    words: list[tuple[str, Kind]] = [(word, "noun") for word in as_nouns.values()]
+    words += [(word, "adjective") for word in others.values()]
+    return WordList(recipe, tuple(words), source)
 
 
 def words_of(path: Path) -> list[str]:
@@ -177,6 +177,18 @@ def check_import(recipe: str) -> None:
             f"the recipe {recipe!r} takes no list of chosen labels; choose one of "
             f"{', '.join(CHOSEN)}, or `ltood negatives build --words`."
         )
+
+
+def _distinct(words: Iterable[str], others: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The first of words that CLIP reads alike, by what it reads, without empty ones and others.
+
+    Its text encoder sees lower case only: "Zebra" and "zebra" would be one label that counts twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        if word and word.lower() not in (others or {}):
+            found.setdefault(word.lower(), word)
+    return found
 
 
 def _clean(word: str) -> str:

@@ -81,7 +81,8 @@ def texts(params: Params) -> dict[str, Any]:
     if not flag("recipes", recipe, "ADAPTS_HEAD"):
         raise ConfigError(
             f"negatives.words is {words!r}, but the recipe {recipe} makes no head from text, which "
-            "negative labels belong to; set it to null or the recipe to zero_shot, coop or locoop."
+            "negative labels belong to; set it to null or the recipe to one that does, such as "
+            "zero_shot, coop, locoop, sct or fa."
         )
     return {**found, "words": _file("negatives.words", words)}
 

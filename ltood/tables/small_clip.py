@@ -76,7 +76,7 @@ def learn(
     seed: int,
 ) -> float:
     """Train both towers in place; returns the last loss."""
-    data = Dataset(Config())
+    data = Dataset(Config(root=None))
     train = data.split("train")
     pixels = torch.from_numpy(np.array(train.images)).permute(0, 3, 1, 2).float() / 255
     images = (pixels.expand(-1, 3, -1, -1) - mean) / std

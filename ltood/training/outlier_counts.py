@@ -22,6 +22,12 @@ def count_outliers(run: Run) -> None:
         f"of {counts.sum():,} outliers the network takes {counts.max() / counts.sum():.0%} for "
         f"{run.class_names[int(counts.argmax())]!r}, the most for one class."
     )
+    if run.plan.training.weights is None:
+        log(
+            "these counts are those of a head that has learned nothing yet; name a trained network "
+            "in training.weights, or let the recipe follow the counts in training "
+            "(recipes.balanced_energy.outlier_prior: running)."
+        )
 
 
 @torch.no_grad()

@@ -59,6 +59,11 @@ def test_a_class_that_all_rows_are_taken_for_counts_less():
     assert found[20] > found[21]
 
 
+def test_equal_rows_tie_however_many_came_before():
+    found = DODA(batch=1, window=9).score(logits=np.zeros((12, 4)))
+    assert len(set(found.tolist())) == 1
+
+
 @pytest.mark.parametrize("size", [1e3, 1e30])
 def test_large_logits_do_not_overflow(size):
     batch = FeatureBatch.of(logits=make_logits(4, 6) * size)

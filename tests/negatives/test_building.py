@@ -85,6 +85,14 @@ def test_labels_that_were_chosen_keep_their_order():
     assert building.from_files(["b", "a"], [], "neglabel").words == (("a", "noun"), ("b", "noun"))
 
 
+def test_words_that_clip_reads_alike_count_once():
+    nouns, adjectives = ["zebra", "Zebra", "ÉTÉ"], ["été", "ZEBRA", "red", "Red"]
+    made = building.candidates(nouns, adjectives, "neglabel")
+    assert made.words == (("Zebra", "noun"), ("ÉTÉ", "noun"), ("Red", "adjective"))
+    listed = building.chosen(nouns, adjectives, "listed", "")
+    assert listed.words == (("zebra", "noun"), ("ÉTÉ", "noun"), ("red", "adjective"))
+
+
 def test_sources_that_do_not_fit_are_refused(tmp_path, corpus):
     file = tmp_path / "w.txt"
     with pytest.raises(ConfigError, match="'listed'"):

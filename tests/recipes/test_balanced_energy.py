@@ -68,11 +68,12 @@ def predicted(checkpoint, images):
     return np.bincount(found, minlength=3) / len(found)
 
 
-def test_the_shares_are_those_of_the_network_at_the_start(tmp_path):
+def test_the_shares_are_those_of_the_network_at_the_start(tmp_path, capsys):
     images = TinyImages()
     train_tiny(tmp_path / "first", make_plan(epochs=2), images)
     plan = make_plan(recipe="balanced_energy", epochs=1, weights=str(tmp_path / "first"))
     train_tiny(tmp_path / "tuned", plan, images)
+    assert "outlier_prior" not in capsys.readouterr().err
     shares = read_head_extras(tmp_path / "tuned")["outlier_shares"]
     np.testing.assert_allclose(shares, predicted(tmp_path / "first", images), atol=1e-6)
     assert shares.sum() == pytest.approx(1)
@@ -87,9 +88,11 @@ def test_they_can_follow_the_network_instead(tmp_path):
     assert not np.allclose(shares, 1 / 3)
 
 
-def test_a_stop_neither_counts_anew_nor_changes_a_bit(tmp_path, monkeypatch):
+def test_a_stop_neither_counts_anew_nor_changes_a_bit(tmp_path, monkeypatch, capsys):
     plan = make_plan(recipe="balanced_energy", epochs=2, checkpoint_minutes=0.0)
     assert resumed_to_the_bit(tmp_path, plan, monkeypatch)
+    # The shares of a network that has learned nothing are told for what they are.
+    assert "outlier_prior" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
