@@ -39,8 +39,17 @@ def image_features(
     for block in blocks:
         tokens = block(tokens)
     pooled, patches = _last_block(last, tokens, local=local)
-    pooled = tower.ln_post(pooled) @ tower.proj
-    return pooled, None if patches is None else tower.ln_post(patches) @ tower.proj
+    with _whole(tokens.device):
+        pooled = tower.ln_post(pooled.float()) @ tower.proj
+        return pooled, None if patches is None else tower.ln_post(patches.float()) @ tower.proj
+
+
+def _whole(device: torch.device) -> torch.autocast:
+    """The last projection is computed in float32, whatever the tower computes in.
+
+    In a coarser format features have few values, and rows tie.
+    """
+    return torch.autocast(device.type, enabled=False)
 
 
 def _maps(tower: Any, images: Tensor) -> Tensor:  # noqa: ANN401
@@ -86,8 +95,10 @@ def _pooled(pool: Any, maps: Tensor, *, local: bool) -> tuple[Tensor, Tensor | N
     tokens = tokens + pool.positional_embedding.to(tokens.dtype)
     query, key, value = pool.q_proj(tokens[:, :1]), pool.k_proj(tokens), pool.v_proj(tokens)
     mixed = _attend(query, key, value, pool.num_heads)
-    pooled = pool.c_proj(mixed[:, 0])
-    return pooled, pool.c_proj(pool.v_proj(patches)) if local else None
+    values = pool.v_proj(patches) if local else None
+    with _whole(maps.device):
+        pooled = pool.c_proj(mixed[:, 0].float())
+        return pooled, None if values is None else pool.c_proj(values.float())
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ltood.backbones.clip import Clip, Config
+from ltood.clip.image_tower import image_features
 from ltood.core.errors import ConfigError, CorruptStoreError, DataError
 from ltood.core.settings import parse, to_section
 from ltood.networks.backbone import ImageSpec, build_backbone
@@ -78,6 +79,22 @@ def test_features_have_length_one_and_local_ones_are_optional():
     assert (both.local_shape, one.local_shape) == ((16, 24), None)
     assert both.preprocessing["grid"] == [4, 4]
     assert (both.preprocessing["local"], one.preprocessing["local"]) == ("block_value", None)
+
+
+@pytest.mark.parametrize("layers", [1, (1, 1, 1, 1)], ids=["transformer", "resnet"])
+def test_features_are_projected_in_float32_whatever_the_tower_computes_in(layers, tmp_path):
+    config = json.loads(SMALL.read_text())
+    if layers != 1:
+        own = {"image_size": 32, "layers": layers, "width": 8, "patch_size": None}
+        config["vision_cfg"] = own
+    (tmp_path / "model.json").write_text(json.dumps(config))
+    visual = small(tmp_path / "model.json").clip.visual
+    with torch.no_grad():
+        exact, _ = image_features(visual, pixels(), local=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = image_features(visual, pixels(), local=True)
+    assert [part.dtype for part in found] == [torch.float32] * 2
+    torch.testing.assert_close(found[0], exact, rtol=0.2, atol=0.1 * float(exact.abs().max()))
 
 
 def test_grey_images_are_repeated():
