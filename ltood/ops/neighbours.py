@@ -36,6 +36,9 @@ FAISS_GPU_MAX_K = 2048
 #: Memory that FAISS holds for its work; by itself it takes 1.5 GiB.
 FAISS_GPU_BYTES = 256 * 2**20
 
+#: Values of the bank that it is given at once (512 MiB).
+FAISS_BLOCK_VALUES = 2**27
+
 
 @dataclass(frozen=True)
 class Nearest:
@@ -127,14 +130,23 @@ class Neighbours(Consumer[Nearest]):
         import faiss
         import faiss.contrib.torch_utils  # Lets FAISS take CUDA tensors.
 
-        queries = (queries - self.bank.centre).contiguous()
+        bank, centre = self.bank.rows, self.bank.centre
+        queries = (queries - centre).contiguous()
         device = queries.get_device()
+        best: tuple[Tensor, Tensor] | None = None
+        rows = max(1, FAISS_BLOCK_VALUES // bank.shape[1])
         # FAISS takes the stream of the current GPU, whichever it is told to search on.
         with torch.cuda.device(device):
-            found = faiss.knn_gpu(
-                _gpu_resources(device), queries, self.bank.centred, self.k, device=device
-            )
-        return _nearest(*found)
+            for start in range(0, len(bank), rows):
+                # A part of the bank at a time: all of it less its mean would be a second bank.
+                part = bank[start : start + rows] - centre
+                most = min(self.k, len(part))
+                squared, indices = faiss.knn_gpu(
+                    _gpu_resources(device), queries, part, most, device=device
+                )
+                best = _nearer(best, (squared, indices + start), self.k)
+        assert best is not None  # The bank has k rows or more.
+        return _nearest(*best)
 
 
 class NearestRows:
@@ -197,6 +209,17 @@ def search(queries: Tensor, bank: Tensor, k: int) -> Nearest:
     for block in similarities(queries, bank, centre):
         nearest.add(*block)
     return nearest.result()
+
+
+def _nearer(
+    before: tuple[Tensor, Tensor] | None, found: tuple[Tensor, Tensor], k: int
+) -> tuple[Tensor, Tensor]:
+    """The k nearest of two parts of a bank, as squared distances and rows."""
+    if before is None:
+        return found
+    squared, indices = (torch.cat(pair, dim=1) for pair in zip(before, found, strict=True))
+    least, chosen = squared.topk(min(k, squared.shape[1]), dim=1, largest=False)
+    return least, indices.gather(1, chosen)
 
 
 def _nearest(squared: Tensor, indices: Tensor) -> Nearest:

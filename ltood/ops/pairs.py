@@ -65,11 +65,6 @@ class SimilarityBank:
         parts = torch.split(self.rows, BANK_ROWS)
         return torch.cat([part.square().sum(dim=1) for part in parts])
 
-    @cached_property
-    def centred(self) -> Tensor:
-        """Rows less their mean, [M, D] float32."""
-        return self.rows - self.centre
-
     def prepare(self, batch: FeatureBatch) -> Features:
         """Features of `batch` as the bank has its rows, [N, D] float32."""
         features = batch.features

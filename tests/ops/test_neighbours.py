@@ -1,12 +1,16 @@
+import sys
+import types
+
 import faiss
 import numpy as np
 import pytest
 import torch
+from pretended_device import pretended_gpu
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.errors import ConfigError
-from ltood.ops import pairs
+from ltood.ops import neighbours, pairs
 from ltood.ops.graphs import writing
 from ltood.ops.neighbours import Neighbours, search
 from ltood.ops.pairs import SimilarityBank
@@ -82,6 +86,32 @@ def test_more_neighbours_than_rows_are_refused(bank, rows):
     few = SimilarityBank(bank[:rows], normalise=False)
     with pytest.raises(ConfigError, match=rf"methods.x.k is 5 but there are only {rows}"):
         Neighbours(few, 5, "methods.x.k")
+
+
+@pytest.mark.parametrize(("k", "block"), [(5, 40), (12, 70), (12, 2_999), (9, 3_000)])
+def test_faiss_is_given_the_bank_in_parts(bank, batch, monkeypatch, k, block):
+    def knn_gpu(resources, queries, part, k, device):
+        assert queries.is_cuda
+        assert part.is_cuda
+        assert part.is_contiguous()
+        sizes.append(len(part))
+        values, rows = exact(queries.held, part.held, k)
+        return values.float().square().to("cuda"), rows.to("cuda")
+
+    sizes = []
+    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+    monkeypatch.setitem(sys.modules, "faiss.contrib.torch_utils", types.ModuleType("torch_utils"))
+    monkeypatch.setattr(neighbours, "_gpu_resources", lambda device: None)
+    monkeypatch.setattr(neighbours, "_faiss_has_gpus", lambda: True)
+    monkeypatch.setattr(neighbours, "FAISS_BLOCK_VALUES", block)
+    expected = exact(batch.features, bank, k)
+    with pretended_gpu():
+        searcher = Neighbours(SimilarityBank(bank.to("cuda"), normalise=False), k)
+        found = searcher.search(FeatureBatch.of(batch.features.to("cuda")))
+    assert sum(sizes) == len(bank)
+    assert max(sizes) <= max(1, block // 8)
+    assert torch.equal(found.indices.held, expected.indices)
+    torch.testing.assert_close(found.distances.held, expected.values.float(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.gpu
