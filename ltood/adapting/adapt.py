@@ -218,7 +218,10 @@ def _learned(learner: StepLearner, inputs: Mapping[str, Any], state_folder: Path
     state = load_state(state_folder)
     if state is not None and state["inputs"] == inputs:
         learner.restore(state)
-    learner.run(state_folder, inputs)
+    try:
+        learner.run(state_folder, inputs)
+    finally:
+        learner.close()
     return _Made(learner.arrays(), learner.progress.history)
 
 

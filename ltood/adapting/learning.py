@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ltood.adapting.ahead import RowsAhead
 from ltood.adapting.rows import TrainingRows
-from ltood.adapting.steps import StepLearner
+from ltood.adapting.steps import Drawn, StepLearner
 from ltood.adapting.texts import TextEncoder
 from ltood.clip.prompts import PromptBatch, learned_prompts
 from ltood.networks.training_state import Progress
@@ -78,6 +79,8 @@ class Learner(StepLearner):
         config = recipe.config
         super().__init__(config, rows, seed)
         self._recipe, self._config = recipe, config
+        arrays = ("features", "local") if recipe.needs_local else ("features",)
+        self._ahead = RowsAhead(rows, arrays)
         self._device = encoder.tower.device
         self._scale = encoder.tower.logit_scale
         self.context = start_context(config, len(names), encoder, seed).requires_grad_()
@@ -133,7 +136,13 @@ class Learner(StepLearner):
         with torch.no_grad():
             return self.text()
 
-    def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
+    def close(self) -> None:
+        """End the thread that reads rows."""
+        self._ahead.close()
+
+    def _step(
+        self, chosen: NDArray[np.int64], views: NDArray[np.int64], following: Drawn | None
+    ) -> dict[str, float]:
         """Lower the losses of one batch; their values before that, by name."""
         for group in self._optimiser.param_groups:
             done = self.progress.step / self.steps_per_epoch
@@ -141,6 +150,8 @@ class Learner(StepLearner):
         text = self.text() if self.frozen is None else torch.cat([self.text(), self.frozen])
         logits = self._logits("features", chosen, views, text)
         local = self._logits("local", chosen, views, text) if self._recipe.needs_local else None
+        if following is not None:
+            self._ahead.begin(*following)
         labels = upload(torch.from_numpy(self._rows.labels[chosen]), self._device)
         terms = self._recipe.prompt_losses(logits, local, labels)
         return self._descend(self._optimiser, terms)
@@ -149,5 +160,5 @@ class Learner(StepLearner):
         self, array: str, chosen: NDArray[np.int64], views: NDArray[np.int64], text: Tensor
     ) -> Tensor:
         """Scaled cosines of stored rows and the text."""
-        stored = upload(torch.from_numpy(self._rows.read(array, chosen, views)), self._device)
+        stored = upload(torch.from_numpy(self._ahead.read(array, chosen, views)), self._device)
         return self._scale * normalize(stored, dim=-1) @ text.T

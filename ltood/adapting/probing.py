@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ltood.adapting.rows import TrainingRows
-from ltood.adapting.steps import StepLearner
+from ltood.adapting.steps import Drawn, StepLearner
 from ltood.networks.training_state import Progress
 from ltood.recipes import ProbeRecipe, probe_learning_rate
 from ltood.runtime.devices import upload
@@ -117,8 +117,11 @@ class ProbeLearner(StepLearner):
             "history": self.losses(),
         }
 
-    def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
-        """Lower the losses of one batch; their values before that, by name."""
+    def _step(
+        self, chosen: NDArray[np.int64], views: NDArray[np.int64], following: Drawn | None
+    ) -> dict[str, float]:
+        """Lower the losses of one batch; all rows are held, so nothing is read in advance."""
+        del following
         now, steps = self.progress, self.steps_per_epoch
         done = (now.epoch + now.step / steps) / self._config.epochs
         for group in self._optimiser.param_groups:

@@ -19,6 +19,10 @@ from ltood.runtime.console import log, progress
 SAVE_SECONDS = 60.0
 
 
+#: Rows of a batch and the view of each.
+Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
 class StepConfig(Protocol):
     """What the loop reads of the settings of a recipe."""
 
@@ -94,8 +98,19 @@ class StepLearner(ABC):
         return np.array([[row[name] for name in row if name not in others] for row in rows])
 
     @abstractmethod
-    def _step(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, float]:
-        """Lower the losses of one batch; their values before that, by name."""
+    def _step(
+        self, chosen: NDArray[np.int64], views: NDArray[np.int64], following: Drawn | None
+    ) -> dict[str, float]:
+        """Lower the losses of one batch; their values before that, by name.
+
+        Args:
+            chosen: Which of the rows, [B].
+            views: Which view of each, [B].
+            following: Both of the next step, where there is one in this epoch.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """End what reads in advance."""
 
     def run(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Run the steps that are left, saving the state from time to time.
@@ -126,7 +141,11 @@ class StepLearner(ABC):
             self._drawn = (now.epoch, *epoch_order(self._seed, now.epoch, *num))
         _, order, views = self._drawn
         part = slice(now.step * size, (now.step + 1) * size)
-        terms = self._step(order[part], views[part])
+        following = slice(part.stop, part.stop + size)
+        more = now.step + 1 < self.steps_per_epoch
+        terms = self._step(
+            order[part], views[part], (order[following], views[following]) if more else None
+        )
         for name, value in terms.items():
             now.sums[name] = now.sums.get(name, 0.0) + value
         now.step += 1
@@ -152,14 +171,16 @@ class StepLearner(ABC):
         Raises:
             TrainingError: If one is not finite.
         """
-        values = {name: value.item() for name, value in terms.items()}
+        joined = torch.stack(list(terms.values()))
+        optimiser.zero_grad()
+        joined.sum().backward()  # type: ignore[no-untyped-call]
+        # Read once, and after the gradients were asked for: a GPU works on them meanwhile.
+        values = dict(zip(terms, joined.tolist(), strict=True))
         if not np.isfinite(list(values.values())).all():
             raise TrainingError(
                 f"the losses of step {self.progress.step} in epoch {self.progress.epoch} are "
                 f"{values}, which is not finite; lower {self._loop.section}.learning_rate "
                 f"({self._loop.learning_rate}) or check the stored features."
             )
-        optimiser.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return values

@@ -161,11 +161,15 @@ class PromptBatch:
         self._num = prompts.num_context
         self._before = _before_name(prompts.num_context, position)
         length = tower.context_length if mode == "full" else int(prompts.ends.max()) + 1
-        order = _order(prompts, self._before)[:, :length].to(tower.device)
-        self._embedded = tower.embed(prompts.tokens.to(tower.device).gather(1, order))
+        order = _order(prompts, self._before)[:, :length]
+        self._embedded = tower.embed(prompts.tokens.gather(1, order).to(tower.device))
         self._ends = prompts.ends.to(tower.device)
         #: Number of the context vector at each position, -1 where there is none.
-        self._slots = torch.where((order > 0) & (order <= self._num), order - 1, -1)
+        slots = torch.where((order > 0) & (order <= self._num), order - 1, -1)
+        self._slots = slots.to(tower.device)
+        # Asked here once, not of the device in every step: the positions are the same in all rows
+        # up to the name, and behind it those of the longest prompts reach furthest.
+        self._learned = (slots >= 0).any(dim=0).tolist()
         #: Length and rows of the prompts that are equally long.
         self._groups = [
             (int(end) + 1, (prompts.ends == end).nonzero().flatten().to(tower.device))
@@ -205,7 +209,9 @@ class PromptBatch:
     def _filled(self, context: Tensor, rows: Tensor | slice, columns: slice) -> Tensor:
         """Embeddings of some prompts at some positions."""
         embedded, slots = self._embedded[rows, columns], self._slots[rows, columns]
-        if not (slots >= 0).any():  # Nothing to learn from here, so nothing to keep for it.
+        if not any(
+            self._learned[columns]
+        ):  # Nothing to learn from here, so nothing to keep for it.
             return embedded
         if context.ndim == 2:
             own = context[slots.clamp(min=0)]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ltood.core.errors import DataError
+from ltood.runtime.devices import upload
 
 #: Width of one attention head wherever OpenAI's names are read without a module.
 HEAD_WIDTH = 64
@@ -228,7 +229,7 @@ class TextTower:
             past, *own = zip(*parts, strict=True)
             mixed = self._after(own, past[1], past[2], shapes, only_end=last)
             if last:
-                x = x[shared + _last_tokens(shapes).to(x.device)]  # Nothing else is read.
+                x = x[upload(shared + _last_tokens(shapes), x.device)]  # Nothing else is read.
             else:
                 query, key, value = (part[None] for part in past)
                 seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
