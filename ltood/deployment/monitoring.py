@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltood.core.errors import ConfigError
+from ltood.deployment.class_shift import ClassCounts, ClassShift
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.references import Reference
 from ltood.deployment.rules import RateRule
@@ -41,6 +42,8 @@ class Drift:
         p_scores: P-value of the distance of the distributions (Smirnov).
         p_stream: P-value that holds after every row; None unless rows came as a stream.
         alarm_row: Row after which the evidence was largest, if that is an alarm of a stream.
+        classes: Whether accepted rows have the class mix of held-out ones; no part of the alarm.
+            None where that is not known, and of a stream.
         level: P-value at which there is an alarm.
         reference: What the rows were compared with.
         reference_rows: How many these are.
@@ -56,6 +59,7 @@ class Drift:
     p_scores: float
     p_stream: float | None
     alarm_row: int | None
+    classes: ClassShift | None
     level: float
     reference: str
     reference_rows: int
@@ -86,11 +90,12 @@ class Drift:
         promised = "" if self.promised is None else f" where {self.promised:.3g} was promised"
         when = " at any time" if self.p_stream is not None else ""
         row = f" (clearest at row {self.alarm_row:,})" if self.alarm_row else ""
+        mix = "" if self.classes is None else f", {self.classes.words(self.level)}"
         towards = f", scores {'higher' if self.gap > 0 else 'lower'}" if self.is_drift else ""
         return (
             f"{'drift' + row if self.is_drift else 'no drift seen'}: p = {self.p_value:.2g}{when} "
             f"(alarm at {self.level:g}), share OOD {self.share:.3g} [{low:.3g}, {high:.3g}]"
-            f"{promised}{towards}; {self.rows:,} rows beside {self.reference}."
+            f"{promised}{towards}{mix}; {self.rows:,} rows beside {self.reference}."
         )
 
     def record(self) -> dict[str, Any]:
@@ -113,6 +118,7 @@ class Drift:
                 "p_value": self.p_share,
             },
             "scores": {"gap": self.gap, "p_value": self.p_scores},
+            "classes": None if self.classes is None else self.classes.record(),
             "stream": None
             if self.p_stream is None
             else {"p_value": self.p_stream, "alarm_row": self.alarm_row},
@@ -147,6 +153,10 @@ class Monitor:
         self._threshold, self._promised = _threshold_of(detector)
         self._cells = Cells(reference.scores)
         self._martingale = Martingale(reference.scores) if is_stream else None
+        # A p-value of classes holds at one look, and a stream is looked at after every row.
+        self._classes = None
+        if reference.classes is not None and self._threshold is not None and not is_stream:
+            self._classes = ClassCounts(reference, self._threshold)
         self._waiting: list[float] = []
         self._ood = self._not_judged = 0
         self._has_rung = False
@@ -154,20 +164,25 @@ class Monitor:
     def watched(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
         """The same verdicts, each compared before it is handed on."""
         for verdict in verdicts:
-            self.add(verdict.verdict, verdict.score)
+            self.add(verdict.verdict, verdict.score, verdict.class_name)
             yield verdict
 
-    def add(self, verdict: str, score: float | None) -> None:
+    def add(self, verdict: str, score: float | None, class_name: str | None = None) -> None:
         """Take one row.
 
         Args:
             verdict: "ID", "OOD" or "error".
             score: Its score; None after an error.
+            class_name: Its most likely class; without it nothing is said about the class mix.
         """
         if verdict == ERROR or score is None:
             self._not_judged += 1
             return
         self._ood += verdict == OOD
+        if class_name is None:
+            self._classes = None
+        elif self._classes is not None:
+            self._classes.add(class_name, score)
         self._waiting.append(score)
         if len(self._waiting) >= _BLOCK:
             self._take()
@@ -213,6 +228,7 @@ class Monitor:
             gap=self._cells.largest_gap(),
             p_scores=self._cells.smirnov()[1],
             p_stream=p_stream,
+            classes=None if self._classes is None else self._classes.found(),
             alarm_row=stream.largest_row if stream is not None and is_alarm else None,
             level=self._level,
             reference=self._reference.source,

@@ -29,10 +29,12 @@ class Reference:
     Attributes:
         scores: OOD scores, [m] float64; finite, at least one.
         source: What they are, in words.
+        classes: Class that the detector gives each, [m]; None where that is not known.
     """
 
     scores: NDArray[np.float64]
     source: str
+    classes: tuple[str, ...] | None = None
 
 
 def held_out(detector: DeployedDetector) -> Reference:
@@ -48,7 +50,12 @@ def held_out(detector: DeployedDetector) -> Reference:
             f"rows (split val), or name others with --reference-from: {_REMEDY}."
         )
     split = (detector.description.get("calibration") or {}).get("split", "val")
-    return Reference(rows.scores.double().cpu().numpy(), f"{len(rows):,} held-out rows of {split}")
+    names = detector.class_names
+    return Reference(
+        rows.scores.double().cpu().numpy(),
+        f"{len(rows):,} held-out rows of {split}",
+        tuple(names[number] for number in rows.classes.tolist()),
+    )
 
 
 def read_reference(path: Path, detector: DeployedDetector) -> Reference:

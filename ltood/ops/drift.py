@@ -7,7 +7,8 @@ reference scores, so that memory does not grow with the rows.
 Sources: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of
 the Binomial", Biometrika 1934 (interval); Thatcher, "Relationships between Bayesian and Confidence
 Limits for Predictions", JRSS B 1964 (share); Hodges, "The Significance Probability of the Smirnov
-Two-Sample Test", Arkiv for Matematik 1958 (distribution).
+Two-Sample Test", Arkiv for Matematik 1958 (distribution); Phipson and Smyth, "Permutation P-values
+Should Never Be Zero", Statistical Applications in Genetics and Molecular Biology 2010 (class mix).
 """
 
 import warnings
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 
 #: Rows of either sample up to which the distribution of the Smirnov statistic is exact.
 EXACT_ROWS = 10_000
+#: Ways to deal rows out that are drawn for a p-value of class mixes.
+DRAWS = 1_999
+#: Counts that are drawn at a time.
+_BLOCK = 2**20
 
 
 def share_interval(hits: int, rows: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -33,6 +38,36 @@ def share_interval(hits: int, rows: int, confidence: float = 0.95) -> tuple[floa
     low = float(betaincinv(hits, rows - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, rows - hits, 1 - tail)) if hits < rows else 1.0
     return low, high
+
+
+def mix_p_value(new: NDArray[np.int64], known: NDArray[np.int64]) -> float:
+    """How likely the classes of new rows differ so much, or more, from those of reference rows.
+
+    The statistic is the chi-square of the two rows of counts. Its distribution is that of all ways
+    to deal the same rows out to the two sides, of which `DRAWS` are drawn, the same ones each
+    time: the p-value is exact at any number of rows, and at least 1 / (DRAWS + 1).
+
+    Args:
+        new: New rows of each class, [C].
+        known: Reference rows of each class, [C].
+
+    Returns:
+        The p-value, 1 where either side has no rows.
+    """
+    total = new + known
+    seen = total > 0
+    new, total = new[seen], total[seen]
+    if not new.sum() or new.sum() == total.sum():
+        return 1.0
+    random, hits = np.random.default_rng(0), 0
+    # With given totals the chi-square grows with this sum. Equal ones may round differently.
+    reached = (new**2 / total).sum() * (1 - 1e-12)
+    block = max(1, _BLOCK // len(total))
+    for start in range(0, DRAWS, block):
+        size = min(block, DRAWS - start)
+        dealt = random.multivariate_hypergeometric(total, new.sum(), size, method="marginals")
+        hits += int(((dealt**2 / total).sum(axis=1) >= reached).sum())
+    return (1 + hits) / (DRAWS + 1)
 
 
 def excess_p_value(hits: int, rows: int, known_hits: int, known_rows: int) -> float:

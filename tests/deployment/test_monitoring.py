@@ -71,6 +71,52 @@ def test_false_alarms_are_as_rare_as_promised(detector):
         assert number > 0
 
 
+def with_mix(known, new, **options):
+    """A comparison of rows of two classes, all of which have other scores."""
+    scores = np.arange(len(known), dtype=float) / 100
+    monitor = Monitor(options.pop("detector"), Reference(scores, "rows", tuple(known)), **options)
+    for number, name in enumerate(new):
+        monitor.add("ID", number / 100, name)
+    return monitor.found()
+
+
+def test_another_class_mix_is_told_from_other_scores(detector):
+    own = dataclasses.replace(detector, threshold=0.79)
+    usual, other = with_mix("ab" * 50, "ab" * 30, detector=own), None
+    assert usual.classes.p_value > 0.5
+    assert (usual.classes.rows, usual.classes.reference_rows) == (60, 79)  # below the threshold
+    other = with_mix("ab" * 50, "aab" + "a" * 57, detector=own)
+    assert other.p_scores == usual.p_scores  # It is no part of the alarm.
+    assert other.p_value == usual.p_value
+    assert other.classes.p_value <= other.level
+    assert other.classes.class_name in "ab"
+    assert "class mix differs" in other.line()
+    record = other.record()
+    assert json.loads(json.dumps(record)) == record
+    assert record["classes"]["largest"]["class"] == other.classes.class_name
+
+
+def test_class_mixes_differ_as_rarely_as_promised(detector):
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(200):
+        scores, labels = np.sort(rng.normal(size=40)), rng.integers(0, 3, 40)
+        own = dataclasses.replace(detector, threshold=float(scores[35]))
+        monitor = Monitor(own, Reference(scores, "rows", tuple("abc"[i] for i in labels)))
+        for score, label in zip(rng.normal(size=25), rng.integers(0, 3, 25), strict=True):
+            monitor.add("ID" if score <= own.threshold else "OOD", float(score), "abc"[label])
+        alarms += monitor.found().classes.p_value <= 0.1
+    assert stats.binomtest(alarms, 200, 0.1, alternative="greater").pvalue > 0.01
+    assert alarms > 0
+
+
+@pytest.mark.parametrize("names", [["a", None], ["a", "b"]])
+def test_without_classes_and_in_a_stream_nothing_is_said_of_them(detector, names):
+    found = with_mix("ab", names, detector=detector, is_stream=None not in names)
+    assert found.classes is None
+    assert "class mix" not in found.line()
+    assert found.record()["classes"] is None
+
+
 def test_rows_that_were_not_judged_are_counted_apart(detector):
     monitor = Monitor(detector, held_out(detector))
     monitor.add("error", None)

@@ -1,7 +1,9 @@
 """Tests of drift: equal to slow ones, and false alarms as often as they say."""
 
 import itertools
+import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ltood.ops import drift
-from ltood.ops.drift import Cells, excess_p_value, share_interval
+from ltood.ops.drift import DRAWS, Cells, excess_p_value, mix_p_value, share_interval
 
 #: Few different values, so that scores are often equal.
 some = st.lists(st.integers(0, 6), min_size=1, max_size=25)
@@ -84,3 +86,29 @@ def test_an_excess_of_more_rows_is_rarer(rows, known, data):
     found = [excess_p_value(hits, rows, beyond, known) for hits in range(rows + 1)]
     assert found[0] == 1.0
     assert all(0 <= b <= a <= 1 for a, b in itertools.pairwise(found))
+
+
+def dealt(totals, num):
+    """All ways to take `num` rows out of classes with these totals, each with its probability."""
+    whole = math.comb(sum(totals), num)
+    for counts in itertools.product(*(range(total + 1) for total in totals)):
+        if sum(counts) == num:
+            ways = math.prod(math.comb(t, n) for t, n in zip(totals, counts, strict=True))
+            yield counts, ways / whole
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=4))
+@settings(max_examples=15)
+def test_a_class_mix_is_compared_with_all_ways_to_deal_it(pairs):
+    new, known = (list(column) for column in zip(*pairs, strict=True))
+    found = mix_p_value(np.array(new), np.array(known))
+    totals = [a + b for a, b in pairs]
+
+    def chi_square(counts):
+        return sum(Fraction(n * n, t) for n, t in zip(counts, totals, strict=True) if t)
+
+    wanted = sum(
+        p for counts, p in dealt(totals, sum(new)) if chi_square(counts) >= chi_square(new)
+    )
+    assert found == mix_p_value(np.array(new), np.array(known))
+    assert abs(found - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / DRAWS) + 1 / DRAWS
