@@ -213,7 +213,11 @@ def _watch(
     from ltood.runtime.console import log
     from ltood.runtime.stopping import stop_on_signals
 
-    detector, bad, summary = opened.detector, BadInputs(call.on_error.value), Summary()
+    detector, bad, summary = (
+        opened.detector,
+        BadInputs(call.on_error.value),
+        Summary(has_pauses=True),
+    )
     refuse_joint(detector)
     columns = columns_of(detector)
     with ExitStack() as stack:

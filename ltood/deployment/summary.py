@@ -21,8 +21,14 @@ class Summary:
         skipped: Inputs without a verdict that were left out.
     """
 
-    def __init__(self) -> None:
-        """Begin to count, and to take the time."""
+    def __init__(self, *, has_pauses: bool = False) -> None:
+        """Begin to count, and to take the time.
+
+        Args:
+            has_pauses: Whether inputs are waited for, so that their number in the time says
+                nothing.
+        """
+        self._has_pauses = has_pauses
         self.counts: Counter[str] = Counter()
         self.classes: Counter[str] = Counter()
         self.skipped = 0
@@ -72,7 +78,8 @@ class Summary:
         if detector.rule is None:
             lines.append(_threshold(detector))
         seconds = time.monotonic() - self._start
-        rate = f", {_rate(total / seconds)} inputs a second" if seconds >= 1 and total else ""
+        is_told = seconds >= 1 and total and not self._has_pauses
+        rate = f", {_rate(total / seconds)} inputs a second" if is_told else ""
         lines.append(f"{seconds:,.1f} s{rate}")
         return lines
 
