@@ -33,6 +33,7 @@ def verify(
     """Read every chunk, compare its checksum, and name all that are damaged."""
     from ltood.core.errors import CorruptStoreError, IncompleteStoreError
     from ltood.store.head import read_head
+    from ltood.store.listed import damage, damaged_documents
     from ltood.store.verifying import faults_of, open_store
 
     opened = open_store(store)
@@ -43,11 +44,14 @@ def verify(
         for fault in faults:
             typer.echo(f"  rows {fault.rows[0]:,} to {fault.rows[1]:,}: {fault.error}", err=True)
             errors.append(fault.error)
+    for name in damaged_documents(opened.disk):
+        errors.append(CorruptStoreError(damage(opened.disk, name)))
+        typer.echo(f"{name}: {errors[-1]}", err=True)
     read_head(opened.disk, opened.attributes.get("head", {}))
     if errors:
         unwritten = all(isinstance(error, IncompleteStoreError) for error in errors)
         raise (IncompleteStoreError if unwritten else CorruptStoreError)(
-            f"{store} has {len(errors)} damaged or unwritten chunks; an extracted store is "
+            f"{store} has {len(errors)} damaged or unwritten parts; an extracted store is "
             f"repaired by `ltood store repair {store}`, any other by the command that wrote it."
         )
 

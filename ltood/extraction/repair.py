@@ -16,6 +16,7 @@ from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
 from ltood.store.features import FeatureStore
 from ltood.store.head import GROUP, read_head
+from ltood.store.listed import damaged_documents
 from ltood.store.verifying import Fault, faults_of
 from ltood.store.writer import SplitWriter
 
@@ -51,6 +52,8 @@ def repair(
     """
     opened = FeatureStore.open(path)
     found = [fault for _, _, faults in faults_of(opened) for fault in faults]
+    for name, content in damaged_documents(opened.disk).items():
+        opened.disk.write(opened.disk.folder / name, content)
     lost_head = _head_is_lost(opened)
     if not found and not lost_head:
         return []

@@ -20,6 +20,7 @@ from ltood.runtime.in_flight import REQUESTS, each_of
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
 from ltood.store.disks import make_way
 from ltood.store.head import GROUP
+from ltood.store.listed import listed_documents, says_otherwise
 from ltood.store.metadata import DOCUMENT
 from ltood.store.verifying import AnyStore, open_store
 
@@ -253,12 +254,6 @@ def _copy_rest(origin: Place, aim: Place, opened: AnyStore) -> None:
         if content is None or checksum(content) != entry["crc32c"]:
             raise CorruptStoreError(f"{name} of {origin.address} is missing or changed.")
         aim.write(name, content)
-    groups = {name: list(opened.files(name).spec.arrays) for name in opened.parts}
-    if head:
-        groups[GROUP] = list(head)
-    for group, arrays in groups.items():
-        for name in (f"{group}/{DOCUMENT}", *(f"{group}/{key}/{DOCUMENT}" for key in arrays)):
-            content = origin.read(name)
-            if content is None:
-                raise StoreError(f"{name} of {origin.address} is missing; write the store again.")
-            aim.write(name, content)
+    for name, listed in listed_documents(opened.disk).items():
+        content = origin.read(name)
+        aim.write(name, listed if content is None or says_otherwise(content, listed) else content)

@@ -43,7 +43,7 @@ def read_attributes(place: Path | str | Disk, kind: str) -> dict[str, Any]:
     """
     disk = disk_at(place) if isinstance(place, Path | str) else place
     path = disk.show(disk.folder)
-    content = _read_root(disk).get("attributes", {}).get(ATTRIBUTE)
+    content = read_root(disk).get("attributes", {}).get(ATTRIBUTE)
     if not isinstance(content, dict):
         raise StoreError(
             f"{path} is a Zarr group but not an ltood store; `ltood import` makes one from arrays."
@@ -70,7 +70,7 @@ def store_kind(place: Path | str) -> Literal["features", "scores", "other"]:
     Raises:
         StoreError: If there is no store.
     """
-    content = _read_root(disk_at(place)).get("attributes", {}).get(ATTRIBUTE)
+    content = read_root(disk_at(place)).get("attributes", {}).get(ATTRIBUTE)
     found = content.get("kind") if isinstance(content, dict) else None
     if found == "features":
         return "features"
@@ -129,8 +129,13 @@ def _check_names(disk: Disk, content: Mapping[str, Any]) -> None:
             )
 
 
-def _read_root(disk: Disk) -> dict[str, Any]:
-    """The root's Zarr metadata, compared with its checksum where it is ours."""
+def read_root(disk: Disk) -> dict[str, Any]:
+    """The root's Zarr metadata, compared with its checksum where it is ours.
+
+    Raises:
+        StoreError: If there is no store.
+        CorruptStoreError: If it is unreadable or was changed.
+    """
     path, file = disk.show(disk.folder), disk.show(disk.folder / DOCUMENT)
     try:
         document = read_document(disk, disk.folder / DOCUMENT, "write the store again")

@@ -9,6 +9,7 @@ from ltood.runtime.console import progress
 from ltood.store.chunks import SplitFiles, chunk_path
 from ltood.store.features import FeatureStore
 from ltood.store.head import GROUP, read_head
+from ltood.store.listed import refuse_damaged_documents
 from ltood.store.metadata import DOCUMENT, store_kind
 from ltood.store.scores import ScoreStore
 
@@ -93,6 +94,7 @@ def verify_store(path: Path | str) -> Iterator[tuple[str, int]]:
     """
     opened = open_store(path)
     read_head(opened.disk, opened.attributes.get("head", {}))
+    refuse_damaged_documents(opened.disk)
     for name, rows, faults in faults_of(opened):
         if faults:
             raise faults[0].error
