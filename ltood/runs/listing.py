@@ -16,6 +16,7 @@ from ltood.runs.groups import common_name, is_setting, meant, without
 from ltood.runs.revisions import Revision, experiments, workspace_of
 from ltood.runs.settings import differing, label
 from ltood.runtime.files import read_json
+from ltood.runtime.params import parse_params, section
 
 #: Figures of `results/summary.json` that are shown, with their headings.
 FIGURES = {
@@ -26,6 +27,7 @@ FIGURES = {
     "accuracy_few": "few",
 }
 _SUMMARY = "results/summary.json"
+_PARAMS = "params.yaml"
 #: Stages that the figures come from; settings of others change none of them.
 _STAGES = (
     *("prepare", "train", "extract", "adapt"),
@@ -100,7 +102,21 @@ def _line(state: Revision, scratch: Path) -> Listed | None:
     if not summary and state.commit is None:
         return None
     values = {key: (float(summary[key]),) for key in FIGURES if key in summary}
-    return Listed(state.name, state.date, state.settings(*_STAGES), values)
+    return Listed(state.name, state.date, {**state.settings(*_STAGES), **_start(state)}, values)
+
+
+def _start(state: Revision) -> dict[str, Any]:
+    """The weights that training started from, by the setting that names them.
+
+    DVC's lock has their content alone, so this comes from the settings of the state; nothing, where
+    there are no readable ones.
+    """
+    text = state.text(_PARAMS)
+    try:
+        training = section(parse_params(text or "", Path(_PARAMS)), "training")
+    except LtoodError:
+        return {}
+    return {"training.weights": training["weights"]} if "weights" in training else {}
 
 
 def _grouped(lines: Sequence[Listed], by: Sequence[str]) -> list[Listed]:

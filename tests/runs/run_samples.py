@@ -92,7 +92,7 @@ class Repository:
         }
         return json.dumps({"schema": "2.0", "stages": {"evaluate": stage}})
 
-    def experiment(self, name, method="energy", seed=0, **changes):
+    def experiment(self, name, method="energy", seed=0, settings="seed: 0\n", **changes):
         """An experiment with scores and a summary, and nothing of it in the workspace."""
         work = self.root.parent / f"made-{name}"
         scores = write_scores(work / "final.zarr", method, seed=seed, **changes)
@@ -104,7 +104,8 @@ class Repository:
         }
         params = {"seed": seed, "method": method, f"methods.{method}": {"temperature": 1.0}}
         (self.root / "dvc.lock").write_text(self.lock(outs, params))
-        git(self.root, "add", "dvc.lock")
+        (self.root / "params.yaml").write_text(settings)
+        git(self.root, "add", "dvc.lock", "params.yaml")
         git(self.root, "commit", "-qm", name)
         commit = git(self.root, "rev-parse", "HEAD").strip()
         git(self.root, "update-ref", f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}", commit)

@@ -27,6 +27,19 @@ def test_runs_are_told_apart_by_what_differs(root):
     assert "temperature" not in "\n".join(text)
 
 
+def test_what_training_started_from_tells_runs_apart(tmp_path):
+    repository = Repository(tmp_path / "repository")
+    for name, start in {"afresh": "null", "tuned": "data/weights/first"}.items():
+        repository.experiment(name, settings=f"training: {{weights: {start}}}\n")
+    repository.experiment("odd", settings="training: [1]\n")
+    rows = {
+        line.split()[0]: line.split("  ")[-1]
+        for line in as_text(listed(repository.root)).splitlines()
+    }
+    assert (rows["afresh"], rows["tuned"]) == ("weights=null", "weights=data/weights/first")
+    assert "weights" not in rows["odd"]
+
+
 def test_seeds_become_one_line(root):
     lines = {line.name: line for line in listed(root, ["seed"])}
     assert set(lines) == {"msp", "energy"}
