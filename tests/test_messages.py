@@ -20,7 +20,7 @@ def test_kinds_of_texts_are_found():
         "  - fit needs {need.value}",  # an error
         "  - Replace an existing score store.",  # help of an option
         "  - Compute AUROC, FPR95, AP, AUPR and accuracies; write JSON",  # help of a command
-        "  - {store}: {len(opened.class_names)} classes, fingerprint",  # a print
+        "  - {store}: {classes}, fingerprint",  # a print
     ):
         assert part.removeprefix("  ") in TEXT
     tree = ast.parse(

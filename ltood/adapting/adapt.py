@@ -19,6 +19,7 @@ from ltood.adapting.rows import TrainingRows, training_rows
 from ltood.adapting.steps import StepLearner
 from ltood.adapting.texts import TextEncoder, prompt_names, template_head
 from ltood.core.errors import ConfigError, DataError, MissingNeedError, StoreError
+from ltood.core.words import counted
 from ltood.networks.training_state import HistoryRow, history_csv, load_state
 from ltood.recipes import (
     HeadRecipe,
@@ -118,8 +119,8 @@ def adapt(
     else:
         plan = _from_text(store, recipe, _checked(store, encoder), inputs, seed, state, device)
     if plan.rows is not None:
-        where = f"{plan.rows.split.name} with {plan.rows.num_views} views each"
-        log(f"{recipe_name}: learning from {len(plan.rows)} rows of {where}")
+        where = f"{plan.rows.split.name} with {counted(plan.rows.num_views, 'view')} each"
+        log(f"{recipe_name}: learning from {counted(len(plan.rows), 'row')} of {where}")
     kept = _kept(out, state_folder, plan.inputs)
     if kept is not None:
         return kept

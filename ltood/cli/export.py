@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltood.cli.options import store_option
+from ltood.core.words import counted
 
 if TYPE_CHECKING:
     from ltood.exports.paths import Paths, PreparedPaths
@@ -79,10 +80,10 @@ def export(
     set_thresholds(table, threshold=threshold, tpr=share, split=threshold_split)
     if chosen is Format.PARQUET:
         columns = write_parquet(table, out)
-        typer.echo(f"{out}: {table.num_rows:,} rows, {', '.join(columns)}")
+        typer.echo(f"{out}: {counted(table.num_rows, 'row')}, {', '.join(columns)}")
     else:
         rows = write_fiftyone(table, out, prepared, overwrite=overwrite)
-        typer.echo(f"{out}: {rows:,} images of {', '.join(table.splits)}")
+        typer.echo(f"{out}: {counted(rows, 'image')} of {', '.join(table.splits)}")
 
 
 def _images(

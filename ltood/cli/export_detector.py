@@ -121,11 +121,14 @@ def _write(
     """Write the detector, with its network where that is given, and say what was written."""
     from ltood.deployment.files import detector_paths, network_folder, save_detector
     from ltood.deployment.packing import network_of
-    from ltood.deployment.wording import threshold_words
+    from ltood.deployment.wording import rows_note, threshold_words
 
     network = None if checkpoint is None else network_of(detector, checkpoint)
     save_detector(out, detector, overwrite=overwrite, network=network)
-    typer.echo(threshold_words(detector.description["threshold"]))
+    threshold = detector.description["threshold"]
+    typer.echo(threshold_words(threshold))
+    if note := rows_note(threshold):
+        typer.echo(note)
     tensors, sidecar = detector_paths(out)
     beside = "" if network is None else f", {network_folder(out).name}"
     typer.echo(f"{tensors} and {sidecar.name}{beside}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ltood.cli.options import store_option
+from ltood.core.words import counted
 
 
 def import_features(
@@ -30,4 +31,5 @@ def import_features(
     for name in opened.splits:
         split = opened.split(name)
         typer.echo(f"{name:<24}{len(split):>12,} rows x {split.dim} features")
-    typer.echo(f"{store}: {len(opened.class_names)} classes, fingerprint {opened.fingerprint[:12]}")
+    classes = counted(len(opened.class_names), "class", "classes")
+    typer.echo(f"{store}: {classes}, fingerprint {opened.fingerprint[:12]}")

@@ -20,8 +20,8 @@ def pull(
 ) -> None:
     """Fetch a store or detector and verify it; an interrupted run continues."""
     from ltood.core.errors import ConfigError
+    from ltood.core.words import counted
     from ltood.sharing.addresses import open_place
-    from ltood.sharing.card import counted
     from ltood.sharing.pulling import pull as fetch
 
     if to is not None and to.name in {"", ".."}:

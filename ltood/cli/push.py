@@ -28,8 +28,9 @@ def push(
     ] = False,
 ) -> None:
     """Send a store or detector with a card; an interrupted run continues."""
+    from ltood.core.words import counted
     from ltood.sharing.addresses import open_place
-    from ltood.sharing.card import Remarks, counted
+    from ltood.sharing.card import Remarks
     from ltood.sharing.pushing import push as send
     from ltood.sharing.subjects import open_subject
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltood.cli.options import Device, store_option
+from ltood.core.words import counted
 
 if TYPE_CHECKING:
     from ltood.extraction.config import ExtractionConfig
@@ -89,7 +90,7 @@ def copy(
     from ltood.sharing.copying import copy_store
 
     copied = copy_store(source, target, check=check)
-    typer.echo(f"{target}: {copied.sent:,} chunks copied, {copied.kept:,} there already")
+    typer.echo(f"{target}: {counted(copied.sent, 'chunk')} copied, {copied.kept:,} there already")
 
 
 @app.command("merge")

@@ -16,6 +16,8 @@ from ltood.core.errors import DataError
 
 Group = Literal["many", "medium", "few"]
 GROUPS: tuple[Group, ...] = ("many", "medium", "few")
+#: Classes that a message names.
+_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +26,11 @@ class ClassPrior:
 
     Attributes:
         counts: Training samples of each class, [C] int64, none negative.
+        names: Names of the classes, [C], for messages; empty where they are not known.
     """
 
     counts: NDArray[np.int64]
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check the counts and freeze them."""
@@ -35,7 +39,8 @@ class ClassPrior:
             raise DataError(f"class counts have shape {counts.shape}; they must be one list [C].")
         if (counts < 0).any():
             row = int(np.argmax(counts < 0))
-            raise DataError(f"class {row} has the count {counts[row]}; counts are 0 or more.")
+            called = self._called([row])
+            raise DataError(f"class {called} has the count {counts[row]}; counts are 0 or more.")
         if counts.sum() == 0:
             raise DataError("every class count is 0; a prior needs at least one training sample.")
         counts.flags.writeable = False
@@ -76,13 +81,19 @@ class ClassPrior:
                 would give infinite scores.
         """
         if (self.counts == 0).any():
-            empty = np.flatnonzero(self.counts == 0)[:10].tolist()
+            empty = np.flatnonzero(self.counts == 0).tolist()
+            more = f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else ""
             raise DataError(
-                f"classes {empty} have no training images, so their prior is 0 and nothing "
-                "can be divided by it; remove them from the class list or add images."
+                f"classes [{self._called(empty[:_SHOWN])}{more}] have no training images, so their "
+                "prior is 0 and nothing can be divided by it; remove them from the class list or "
+                "add images."
             )
         shares: NDArray[np.float64] = self.counts / self.counts.sum()
         return shares
+
+    def _called(self, rows: Sequence[int]) -> str:
+        """Classes as people know them: by name, by number where names are not known."""
+        return ", ".join(self.names[row] if row < len(self.names) else str(row) for row in rows)
 
     def log(self) -> NDArray[np.float64]:
         """Natural logarithm of `probabilities()`, [C]."""

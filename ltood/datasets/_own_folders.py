@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ltood.core.errors import DataError
+from ltood.core.words import counted
 from ltood.datasets._image_folders import class_folders
 from ltood.datasets._own_pictures import ALIASES, UNDIVIDED, Found
 from ltood.images.files import SUFFIXES, ImageFiles, OnError
@@ -116,9 +117,7 @@ def _notes(
     with os.scandir(where) as entries:
         loose = sum(entry.name.lower().endswith(SUFFIXES) for entry in entries)
     if loose:
-        notes.append(
-            f"{loose:,} images lie in {where.name} itself, in no class; they are not read."
-        )
+        notes.append(f"{counted(loose, 'image')} in {where.name} itself, in no class: not read.")
     aside = sorted(set(outliers) & set(folders_of(root)))
     if aside and not below:
         more = ", …" if len(aside) > _SHOWN else ""

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from ltood.core.words import counted
 from ltood.deployment.detector import DeployedDetector
 from ltood.deployment.verdicts import ERROR, ID, OOD, Verdict
 from ltood.runtime.console import one_line
@@ -71,7 +72,7 @@ class Summary:
         parts = [f"{self.counts[ID]:,} ID", f"{self.counts[OOD]:,} OOD{self._share()}"]
         if self.not_judged:
             parts.append(f"{self.not_judged:,} not judged")
-        lines = [f"{total:,} {'input' if total == 1 else 'inputs'}: {', '.join(parts)}"]
+        lines = [f"{counted(total, 'input')}: {', '.join(parts)}"]
         lines += [f"not judged, for example: {reason}" for reason in self._reasons]
         if self.classes:
             lines.append(f"classes of ID rows: {self._classes()}")
@@ -106,6 +107,6 @@ def _threshold(detector: DeployedDetector) -> str:
     if known.get("value") != detector.threshold:
         return f"{text}, as given"
     return (
-        f"{text} accepts {known['accepted']:.2%} of the {known['rows']:,} ID rows of "
+        f"{text} accepts {known['accepted']:.2%} of the {counted(known['rows'], 'ID row')} of "
         f"{known['split']} that set it"
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ltood.core.words import counted
 from ltood.deployment.promises import Promise
 from ltood.ops.guarantees import confident_level, rows_for_level
 
@@ -32,14 +33,14 @@ class Found:
     @property
     def source(self) -> str:
         """The rows in words."""
-        return f"{self.rows:,} calibration rows of {self.split}"
+        return f"{counted(self.rows, 'calibration row')} of {self.split}"
 
 
 def threshold_words(threshold: Mapping[str, Any]) -> str:
     """What a threshold accepts, from the description of a detector."""
     return (
         f"threshold {threshold['value']:.6g} accepts {threshold['accepted']:.2%} of the "
-        f"{threshold['rows']:,} rows of {threshold['split']} (score <= threshold is ID)"
+        f"{counted(threshold['rows'], 'row')} of {threshold['split']} (score <= threshold is ID)"
     )
 
 
@@ -59,12 +60,12 @@ def rows_note(threshold: Mapping[str, Any]) -> str | None:
         return None
     if 0 < wanted < 1 / (rows + 1):
         return (
-            f"{rows:,} rows are too few to flag only {100 * wanted:.4g}% of new ID rows: 1 in "
+            f"{counted(rows, 'row')} cannot flag only {100 * wanted:.4g}% of new ID rows: 1 in "
             f"{rows + 1:,} ({1 / (rows + 1):.1%}) is the least on average; "
-            f"{rows_for_level(wanted):,} rows of {split} would be enough"
+            f"{counted(rows_for_level(wanted), 'row')} of {split} would be enough"
         )
     return (
-        f"the threshold rests on the highest {rank:,} of {rows:,} rows: on average "
+        f"the threshold rests on the highest {rank:,} of {counted(rows, 'row')}: on average "
         f"{rank / (rows + 1):.1%} of new ID rows lie above it, and up to "
         f"{confident_level(rank, rows, SHOWN_CONFIDENCE):.1%} with confidence {SHOWN_CONFIDENCE:g}"
     )
@@ -99,7 +100,7 @@ def group_notes(
         for num, level, groups in parts[:_SHOWN_PARTS]:
             # The level in steps of 1 / (n + 1), which is what is reached.
             rank = int(level * (num + 1) * (1 + 1e-12))
-            where = f"{' + '.join(groups)} ({num:,} rows): " if promise.per_group else ""
+            where = f"{' + '.join(groups)} ({counted(num, 'row')}): " if promise.per_group else ""
             lines.append(
                 f"  {where}at most {rank / (num + 1):.4g} on average over calibration sets, and "
                 f"at most {confident_level(rank, num, confidence):.4g} with confidence "

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltood.metrics import columns_of
+from ltood.runtime.widths import padded, width
 
 
 def table_rows(metrics: Mapping[str, Any], columns: str = "pascl") -> list[list[str]]:
@@ -99,8 +100,15 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines for a terminal; all columns but the first are numbers."""
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return ["  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows]
+    first, *others = (max(map(width, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join([padded(name, first), *map(_to_the_right, cells, others)])
+        for name, *cells in rows
+    ]
+
+
+def _to_the_right(text: str, columns: int) -> str:
+    return " " * (columns - width(text)) + text
 
 
 def with_spread(value: float | None, deviation: float | None) -> str:

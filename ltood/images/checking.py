@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ltood.core.errors import DataError
+from ltood.core.words import counted
 from ltood.images.arrays import ImageSplit
 from ltood.images.decoding import (
     PIXEL_LIMIT,
@@ -52,11 +53,12 @@ class Checked(NamedTuple):
         for text in (*self.files.notes, *(f"skipped: {text}" for text in skipped[:_SHOWN])):
             log(f"{name}: {text}")
         if len(skipped) > _SHOWN:
-            log(f"{name}: {len(skipped):,} files are skipped in all.")
+            log(f"{name}: skipped in all: {counted(len(skipped), 'file')}.")
         if self.num_repeats:
             log(f"{name}: {_repeats(self.files)}")
         if self.num_animated:
-            log(f"{name}: {self.num_animated:,} files are animated; their first frame is taken.")
+            files = counted(self.num_animated, "animated file")
+            log(f"{name}: the first frame is taken of {files}.")
 
 
 def _repeats(files: ImageFiles) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltood.core.errors import DataError, quoted
+from ltood.core.words import counted
 from ltood.images.files import SUFFIXES
 
 #: Folders of thumbnails and resource forks, which no user has put there.
@@ -52,7 +53,7 @@ class Listing:
             num = self.endings.total()
             were = "was" if num == 1 else "were"
             notes.append(
-                f"{_counted(num, 'file')} with endings other than those of images {were} skipped "
+                f"{counted(num, 'file')} with endings other than those of images {were} skipped "
                 f"({shown}{more})."
             )
         for links, what in (
@@ -60,7 +61,7 @@ class Listing:
             (self.loops, "leading back to a folder above"),
         ):
             if links:
-                found = _counted(len(links), "link")
+                found = counted(len(links), "link")
                 notes.append(f"{found} {what} not followed, such as {links[0]}.")
         return tuple(notes)
 
@@ -168,7 +169,3 @@ def _walk(folder: str, below: str, above: frozenset[tuple[int, int]], found: Lis
 def _identity(folder: str) -> tuple[int, int]:
     state = os.stat(folder)  # noqa: PTH116 - text of a walk
     return state.st_dev, state.st_ino
-
-
-def _counted(num: int, what: str) -> str:
-    return f"{num:,} {what}{'' if num == 1 else 's'}"

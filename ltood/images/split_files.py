@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, quoted
+from ltood.core.words import counted
 from ltood.images.decoding import decoding_threads
 from ltood.images.files import ImageFiles
 from ltood.images.splitting import SPLITS, UNKNOWN, Rule, divide
@@ -82,7 +83,8 @@ def divided(
         num_new, counts = int((before == UNKNOWN).sum()), np.bincount(found, minlength=len(SPLITS))
         if num_new:
             parts = ", ".join(f"{name} {num:,}" for name, num in zip(SPLITS, counts, strict=True))
-            log(f"{where}: {num_new:,} new pictures divided; now {parts}. The file may be edited.")
+            pictures = counted(num_new, "new picture")
+            log(f"{where}: {pictures} divided; now {parts}. The file may be edited.")
     return found
 
 

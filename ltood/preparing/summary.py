@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.prior import GROUPS, ClassPrior
+from ltood.core.words import counted
+from ltood.runtime.widths import padded, shortened, width
 
 #: Classes that are shown one by one; of more the largest and the smallest half as many.
 _SHOWN = 20
+#: Columns of a class name.
+_WIDEST = 40
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,9 @@ class Summary:
         name, counts = self.name, self.counts["train"]
         most, least = int(counts.argmax()), int(counts.argmin())
         shares = ", ".join(f"{group} {self.groups.count(group):,}" for group in GROUPS)
-        noun = "class" if len(self.class_names) == 1 else "classes"
+        classes = counted(len(self.class_names), "class", "classes")
         lines = [
-            f"{name}: {len(self.class_names):,} {noun}; training images of a class: "
+            f"{name}: {classes}; training images of a class: "
             f"{counts[most]:,} ({self.class_names[most]}) to {counts[least]:,} "
             f"({self.class_names[least]}).",
             f"{name}: classes by group: {shares}.",
@@ -172,13 +176,12 @@ class Summary:
         half = _SHOWN // 2
         left_out = len(order) - _SHOWN if len(order) > _SHOWN else 0
         shown = [*order[:half], *order[-half:]] if left_out else order
-        wide = max(5, *(min(len(self.class_names[row]), 40) for row in shown))
+        wide = max(5, *(min(width(self.class_names[row]), _WIDEST) for row in shown))
         yield f"  {'class':<{wide}}" + "".join(f"{split:>8}" for split in self.counts) + "  group"
         groups = self.groups
         for place, row in enumerate(shown):
             if left_out and place == half:
                 yield f"  … {left_out:,} more classes, all of them in summary.json"
-            name = self.class_names[row]
-            name = name if len(name) <= wide else f"{name[: wide - 1]}…"
+            name = padded(shortened(self.class_names[row], wide), wide)
             numbers = "".join(f"{counts[row]:>8,}" for counts in self.counts.values())
-            yield f"  {name:<{wide}}{numbers}  {groups[row]}"
+            yield f"  {name}{numbers}  {groups[row]}"

@@ -54,7 +54,9 @@ def _sets(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Sheet:
         if values is metrics["mean"]:
             spread = intervals.get("mean", {})
         cells = [_with(values[key], spread.get(key)) for key in METRICS]
-        rows.append((name, [*cells, *(Value(values[count.key]) for count in COUNTS)]))
+        # The mean of a number of images says nothing.
+        counts = values if values is metrics["ood"].get(name) else {}
+        rows.append((name, [*cells, *(Value(counts.get(count.key)) for count in COUNTS)]))
     return Sheet("ood_sets", "Results per OOD set", "OOD set", columns, rows)
 
 

@@ -161,7 +161,9 @@ def set_rows(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) ->
                 rank = ranks[key].get(name, "") if values is sets.get(name) else ""
                 cells.append(Cell(percent(value, what), _interval(spread, key, what), rank))
             else:
-                cells.append(Cell(ABSENT if value is None else f"{_number(value, what):,.0f}"))
+                # The mean of a number of images says nothing.
+                is_shown = value is not None and values is sets.get(name)
+                cells.append(Cell(f"{_number(value, what):,.0f}" if is_shown else ABSENT))
         rows.append(_row(name, values, metrics, cells))
     return rows
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltood.core.errors import DataError
+from ltood.core.words import counted
 from ltood.reporting.drawing import ROLES, Drawing
 from ltood.reporting.panels import Panel
 
@@ -80,7 +81,7 @@ def training_panel(history: Mapping[str, Column]) -> TrainingPanel | None:
             "Loss over the epochs of the training.",
         )
     ]
-    lead = f"{len(epochs)} epoch{'' if len(epochs) == 1 else 's'}"
+    lead = counted(len(epochs), "epoch")
     reached = _measured(history.get(_VAL_ACCURACY, ()))
     if reached:
         shares = [None if value is None else 100 * value for value in history[_VAL_ACCURACY]]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ltood.core.prior import GROUPS
-from ltood.evaluation.intervals import RESAMPLED
+from ltood.evaluation.intervals import ACCURACIES, RESAMPLED
 from ltood.metrics import METRICS
 from ltood.reporting.sheets import Column, Sheet, Value
 from ltood.runs.comparing import Difference, RunComparison
@@ -70,13 +70,21 @@ def _is_among_best(found: RunComparison, group: Group, key: str, place: str | No
 
 
 def differences(found: RunComparison) -> Sheet:
-    """How much better each run is than the reference, by every metric."""
-    columns = [Column(key, _TITLES[key], "points") for key in found.keys]
-    rows = []
-    for group in found.groups:
-        if group.name != found.against:
-            gaps = [found.difference(group, key) for key in found.keys]
-            rows.append((group.name, [_gap(gap) for gap in gaps]))
+    """How much better each run is than the reference, by every metric.
+
+    Runs on one network have the same accuracies: a column without any difference is left out.
+    """
+    others = [group for group in found.groups if group.name != found.against]
+    gaps = {key: [found.difference(group, key) for group in others] for key in found.keys}
+    keys = [
+        key
+        for key in found.keys
+        if key == found.keys[0] or key not in ACCURACIES or any(g and g.value for g in gaps[key])
+    ]
+    columns = [Column(key, _TITLES[key], "points") for key in keys]
+    rows = [
+        (group.name, [_gap(gaps[key][place]) for key in keys]) for place, group in enumerate(others)
+    ]
     title = f"Better (+) or worse (-) than {found.against}, in points of percent"
     return Sheet("differences", title, _CORNER, columns, rows, [_pairing(found)])
 

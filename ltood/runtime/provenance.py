@@ -19,6 +19,7 @@ WITHOUT_EFFECT = {
     "ltood.core.holding": "names the members that an entry holds, and these count themselves",
     "ltood.core.own_entries": "finds entries of a repository, and the entry found counts itself",
     "ltood.core.registry": "finds entries by name, and the entry found counts itself",
+    "ltood.core.words": "words for people",
     "ltood.pipeline._code": "names modules for the digests",
     "ltood.pipeline._going_back": "a line for people under an error",
     "ltood.pipeline._lock": "keeps two runs of a stage apart",
@@ -46,6 +47,7 @@ WITHOUT_EFFECT = {
     "ltood.runtime.records": "when and where a result was made, from which nothing is computed",
     "ltood.runtime.shipped": "where files lie, and their content is recorded",
     "ltood.runtime.source": "reads source for the digests",
+    "ltood.runtime.widths": "columns of text in a terminal",
     "ltood.runtime.workspace": "where a file lies, and its content is recorded",
     "ltood.sets.downloads": "brings files, whose content is recorded",
     "ltood.store.cached": "keeps copies, which are compared with their checksum",
@@ -122,6 +124,10 @@ def library_versions() -> dict[str, str]:
     return {"ltood": __version__, **found}
 
 
+#: Signs of a value that are shown, and how many of them before the first that differs.
+_LONGEST, _BEFORE = 40, 12
+
+
 def differences(found: object, wanted: object, where: str = "") -> list[str]:
     """Say where two nested plain values differ, one clause each."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
@@ -130,9 +136,21 @@ def differences(found: object, wanted: object, where: str = "") -> list[str]:
             inner = f"{where}.{key}" if where else str(key)
             clauses += differences(found.get(key, "absent"), wanted.get(key, "absent"), inner)
         return clauses
-    return [] if found == wanted else [f"{where} was {_short(found)}, now {_short(wanted)}"]
+    if found == wanted:
+        return []
+    before, after = _said(found), _said(wanted)
+    # Long values are cut around the first place where they differ, which is what is asked for.
+    signs = enumerate(zip(before, after, strict=False))
+    shared = next((place for place, (one, other) in signs if one != other), len(before))
+    start = max(0, shared - _BEFORE) if max(len(before), len(after)) > _LONGEST else 0
+    return [f"{where} was {_cut(before, start)}, now {_cut(after, start)}"]
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _said(value: object) -> str:
+    return "absent" if value == "absent" else repr(value)
+
+
+def _cut(text: str, start: int) -> str:
+    """A part of a text from a place on, with marks where it is cut."""
+    end = start + _LONGEST
+    return f"{'…' * (start > 0)}{text[start:end]}{'…' * (end < len(text))}"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import CorruptStoreError
+from ltood.core.words import counted
 from ltood.runtime.files import read_regular, write_atomically
 
 #: Records of one stage that are kept.
@@ -95,7 +96,7 @@ def _place(folder: Path, result: Path) -> Path | None:
 def machine() -> str:
     """Processor, cores and accelerators in words, without the name of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{_processor()}, {cores} core{'' if cores == 1 else 's'}"]
+    parts = [f"{_processor()}, {counted(cores or 1, 'core')}"]
     torch = sys.modules.get("torch")
     # Whoever has not loaded torch by now has not used an accelerator.
     if torch is not None and torch.cuda.is_available():

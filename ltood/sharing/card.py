@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltood.core.errors import LtoodError
+from ltood.core.words import counted
 from ltood.evaluation.measures import Evaluation
 from ltood.evaluation.tables import markdown_table, percent, stream_note
 from ltood.metrics import columns_of
@@ -197,11 +198,6 @@ def _name_of(origin: Mapping[str, Any], key: str) -> str:
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heading, ["---"] * len(heading), *([_cell(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, such as "1 part" or "2 parts"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _cell(text: str) -> str:

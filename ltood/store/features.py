@@ -206,7 +206,8 @@ class FeatureStore(OpenedStore):
 
     def prior(self) -> ClassPrior:
         """Class counts of the training set."""
-        return ClassPrior(np.asarray(self.attributes["class_counts"], dtype=np.int64))
+        counts = np.asarray(self.attributes["class_counts"], dtype=np.int64)
+        return ClassPrior(counts, tuple(self.class_names))
 
     @cached_property
     def _head(self) -> dict[str, NDArray[Any]]:

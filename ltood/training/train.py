@@ -82,7 +82,7 @@ def train(
     ranks.check_gpu(device)
     with deterministic(device, enabled=plan.training.deterministic):
         torch.manual_seed(derive_seed(plan.seed, "init"))
-        prior = ClassPrior(data.class_counts)
+        prior = ClassPrior(data.class_counts, data.class_names)
         recipe = build_recipe(plan.recipe, plan.recipe_settings, prior)
         if not isinstance(recipe, TrainingRecipe):
             # Weights that are taken do not depend on the seed, and neither does a head beside them.

@@ -67,7 +67,7 @@ def test_a_learned_head_is_the_text_of_its_context(store, tmp_path, capsys):
     assert head.inputs["in_use"] == {"topk": 1}
     said = capsys.readouterr().err
     assert "locoop: topk in use 1 of 3 classes" in said
-    assert "learning from 11 rows of train with 1 views each" in said
+    assert "learning from 11 rows of train with 1 view each" in said
     assert "epoch 2 of 2: cross_entropy" in said
 
 

@@ -52,6 +52,14 @@ def test_an_empty_class_has_no_prior_to_divide_by():
         ClassPrior(np.array([3, 0])).probabilities()
 
 
+def test_an_empty_class_is_named():
+    with pytest.raises(DataError, match=r"classes \[eel\] "):
+        ClassPrior(np.array([3, 0]), ("barn", "eel")).probabilities()
+    many = ClassPrior(np.array([1, *[0] * 12]), [f"c{row}" for row in range(13)])
+    with pytest.raises(DataError, match=r"c10 and 2 more\]"):
+        many.probabilities()
+
+
 def test_counts_are_frozen():
     counts = np.array([3, 4])
     prior = ClassPrior(counts)

@@ -243,7 +243,7 @@ def test_animated_files_are_counted_and_told_once(tmp_path, capsys):
     moving[0].save(files.path(2), "GIF", save_all=True, append_images=moving[1:])
     load(files, Geometry((8, 8)), "train")
     told = capsys.readouterr().err
-    assert told.count("1 files are animated; their first frame is taken") == 1
+    assert told.count("the first frame is taken of 1 animated file") == 1
 
 
 def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
@@ -253,7 +253,7 @@ def test_many_damaged_files_are_told_with_their_number(tmp_path, capsys):
     check_files(files).report("train")
     told = capsys.readouterr().err
     assert told.count("train: skipped:") == 5
-    assert "train: 6 files are skipped in all" in told
+    assert "train: skipped in all: 6 files" in told
 
 
 def test_threads_leave_the_warnings_of_others_alone(tmp_path):

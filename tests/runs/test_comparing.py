@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltood.core.errors import ConfigError, DataError
-from ltood.evaluation.intervals import bootstrap
+from ltood.evaluation.intervals import ACCURACIES, bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.runs.comparing import compare_runs
 from ltood.runs.groups import KEYS, resampled
@@ -52,6 +52,15 @@ def test_intervals_are_those_of_the_report_of_each_run(stores):
         assert found.figure(group, "few").value is None
         far = wanted["ood"]["far"]["fpr95_ood_pos"]
         assert found.figure(group, "fpr95_ood_pos", "far").high == pytest.approx(far["high"])
+
+
+def test_a_table_of_differences_leaves_out_accuracies_of_one_network(stores):
+    def shown(*names):
+        sheets = {sheet.name: sheet for sheet in sheets_of(compared(stores, *names))}
+        return [column.key for column in sheets["differences"].columns]
+
+    assert shown("good", "bad") == list(FOUND)
+    assert shown("good", "same") == [key for key in FOUND if key not in ACCURACIES]
 
 
 def test_equal_runs_do_not_differ_at_all(stores):

@@ -1,6 +1,8 @@
 import importlib.metadata
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from ltood.runtime import provenance, source
 from ltood.runtime.provenance import (
@@ -132,10 +134,19 @@ def test_differences_name_the_place_and_both_values():
     found = {"same": 1, "inner": {"rate": 0.1}, "gone": "x" * 99}
     wanted = {"same": 1, "inner": {"rate": 0.2}, "new": [1]}
     assert differences(found, wanted) == [
-        f"gone was '{'x' * 36}..., now 'absent'",
+        f"gone was '{'x' * 39}…, now absent",
         "inner.rate was 0.1, now 0.2",
-        "new was 'absent', now [1]",
+        "new was absent, now [1]",
     ]
+
+
+@given(st.text("ab", max_size=90), st.text("ab", max_size=200), st.text("ab", max_size=200))
+def test_differences_of_long_values_show_where_they_differ(shared, one, other):
+    assume(one != other)
+    (clause,) = differences({"k": f"{shared}{one}"}, {"k": f"{shared}{other}"})
+    old, new = clause.removeprefix("k was ").split(", now ")
+    assert old != new
+    assert max(len(old), len(new)) <= 42
 
 
 def test_versions_are_those_of_the_libraries():

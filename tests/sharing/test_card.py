@@ -37,16 +37,20 @@ def test_scores_have_metrics(scores):
     assert re.search(r"\| method \| energy \(temperature 1\.0\) \|", card)
 
 
-def test_scores_that_cannot_be_compared_have_none(scores, tmp_path, features):
+def test_scores_of_id_rows_have_accuracies_and_others_nothing(scores, tmp_path, features):
     from ltood.core.building import EntrySpec
     from ltood.scoring.run import score_store
     from ltood.store.features import FeatureStore
 
-    path = tmp_path / "s.zarr"
-    score_store(
-        FeatureStore.open(features), path, EntrySpec("energy"), splits=["test"], device="cpu"
-    )
-    assert "## Metrics" not in card_of(open_subject(path))
+    opened = FeatureStore.open(features)
+    cards = {}
+    for name in ("test", "train"):
+        path = tmp_path / f"{name}.zarr"
+        score_store(opened, path, EntrySpec("energy"), splits=[name], device="cpu")
+        cards[name] = card_of(open_subject(path))
+    assert "## Metrics" not in cards["train"]
+    assert "accuracy" in cards["test"].partition("## Metrics")[2].partition("##")[0]
+    assert "auroc" not in cards["test"]
 
 
 def test_a_detector_has_its_threshold(detector):
