@@ -5,7 +5,7 @@ verdict depends on all rows, they wait on disk.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -23,8 +23,14 @@ from ltood.deployment.inputs import ArchiveInputs, ImageInputs, Inputs, find_inp
 from ltood.deployment.judging import BadInputs, Item, judge
 from ltood.deployment.rules import RateRule
 from ltood.deployment.verdicts import Verdict
+from ltood.images.decoding import decoding_threads
 from ltood.runtime.console import progress
 from ltood.store.archives import Archive
+
+#: Pixels of one image file, or why there are none.
+_Decoded = NDArray[np.uint8] | DataError
+#: Files of a batch, each with what comes of decoding it.
+_Waiting = list[tuple[Path, Future[_Decoded]]]
 
 
 def predict_files(
@@ -78,8 +84,7 @@ def judge_images(
     detector: DeployedDetector, files: Sequence[Path], embedder: Embedder, bad: BadInputs
 ) -> Iterator[Verdict]:
     """Verdicts on image files that go through the backbone at once, in their order."""
-    with ThreadPoolExecutor() as pool:
-        yield from _image_batch(detector, files, embedder, bad, pool)
+    yield from _image_batches(detector, files, embedder, len(files), bad)
 
 
 def _with_progress(rows: Iterator[Verdict], total: int) -> Iterator[Verdict]:
@@ -101,10 +106,7 @@ def _verdicts(
     for inputs in found:
         if isinstance(inputs, ImageInputs):
             assert embedder is not None
-            with ThreadPoolExecutor() as pool:
-                for start in range(0, len(inputs), batch_size):
-                    files = inputs.files[start : start + batch_size]
-                    yield from _image_batch(detector, files, embedder, bad, pool)
+            yield from _image_batches(detector, inputs.files, embedder, batch_size, bad)
         elif inputs.has_features:
             yield from _archived_features(detector, inputs, bad)
         else:
@@ -112,21 +114,42 @@ def _verdicts(
             yield from _archived_images(detector, inputs, embedder, batch_size, bad)
 
 
-def _image_batch(
+def _image_batches(
     detector: DeployedDetector,
     files: Sequence[Path],
     embedder: Embedder,
+    batch_size: int,
     bad: BadInputs,
-    pool: ThreadPoolExecutor,
 ) -> Iterator[Verdict]:
-    def decode(file: Path) -> NDArray[np.uint8] | DataError:
+    """Verdicts on image files; a batch is decoded while the one before it is judged."""
+
+    def decode(file: Path) -> _Decoded:
         try:
             return embedder.read(file)
         except DataError as error:
             return error
 
+    pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode")
+    try:
+        waiting: _Waiting = []
+        for start in range(0, len(files), max(1, batch_size)):
+            batch = files[start : start + batch_size]
+            following = [(file, pool.submit(decode, file)) for file in batch]
+            if waiting:
+                yield from _image_batch(detector, waiting, embedder, bad)
+            waiting = following
+        if waiting:
+            yield from _image_batch(detector, waiting, embedder, bad)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _image_batch(
+    detector: DeployedDetector, waiting: _Waiting, embedder: Embedder, bad: BadInputs
+) -> Iterator[Verdict]:
     items, images = [], []
-    for file, decoded in zip(files, pool.map(decode, files), strict=True):
+    for file, future in waiting:
+        decoded = future.result()
         if isinstance(decoded, DataError):
             bad.meet(decoded)
             items.append(Item(str(file), reason=str(decoded)))

@@ -1,6 +1,7 @@
 """Reading, fitting and embedding images that come one by one."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,22 @@ def test_unusual_modes(tmp_path):
     palette = Image.new("P", (8, 8))
     palette.save(tmp_path / "clear.png", transparency=bytes([0, 9]))
     assert read_image(tmp_path / "clear.png", SPEC).shape == (8, 8, 3)
+
+
+def test_a_batch_is_decoded_while_the_one_before_is_judged(samples, monkeypatch):
+    second, read, features = threading.Event(), Embedder.read, Embedder.features
+
+    def seen(own, path):
+        if path.name == "1.png":
+            second.set()
+        return read(own, path)
+
+    def judged(own, images):
+        assert second.wait(20)
+        return features(own, images)
+
+    monkeypatch.setattr(Embedder, "read", seen)
+    monkeypatch.setattr(Embedder, "features", judged)
+    given = samples.detector, [samples.folder]
+    rows = list(predict_files(*given, checkpoint=samples.checkpoint, batch_size=1))
+    assert [Path(row.path).name for row in rows] == ["0.png", "1.png", "2.png"]
