@@ -242,7 +242,7 @@ class PrefetchedImages:
         """Views [n, V, H, W, 3] of the images; n may be 0 on a rank without a share."""
         on_gpu = self._device.type == "cuda"
         shape = (len(decoded), num_views, *self._geometry.size, 3)
-        # Only from pinned memory does the copy run while the device does other work.
+        # Only from pinned memory does the host go on before the copy's turn has come.
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
         if decoded:
             np.stack(decoded, out=images.numpy())

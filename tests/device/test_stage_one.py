@@ -31,7 +31,7 @@ TRAINING = [
     name for name in available("recipes") if issubclass(load("recipes", name).Entry, TrainingRecipe)
 ]
 #: Recipes that are trained each time; the others where slow tests are.
-GATED = {"cross_entropy", "imood", "patt", "pascl_finetune"}
+GATED = {"cross_entropy", "patt"}
 #: Recipes that continue what another one began.
 CONTINUES = {"pascl_finetune": "pascl", "eat_finetune": "eat"}
 #: Waits of the host in one step, where rows are chosen by what the network says of them.
@@ -89,7 +89,9 @@ def test_recipes_train_there_as_on_a_cpu(name, begun, waits, monkeypatch, tmp_pa
     assert max(sum(step.values()) for step in waits[1:]) <= STEP_WAITS.get(name, 0), waits[1:]
 
 
-@pytest.mark.parametrize("kind", ["jitter", "autoaugment", "contrast"])
+@pytest.mark.parametrize(
+    "kind", ["jitter", "autoaugment", pytest.param("contrast", marks=pytest.mark.slow)]
+)
 def test_augmentation_does_not_wait(kind, waits, monkeypatch, tmp_path):
     plan = make_plan(epochs=1, batch_size=16, amp="off", augmentation=kind, crop_padding=2)
     with pretended_gpu() as gpu:
