@@ -61,6 +61,30 @@ class Config(Settings):
                 "for weights from elsewhere.",
             )
 
+    def look_up(self) -> None:
+        """Refuse a name that timm does not know, and weights that it does not have.
+
+        Raises:
+            ConfigError: If timm has no such model.
+            MissingPackageError: If timm is not installed.
+        """
+        require("timm", "backbone timm_model")
+        import timm
+
+        try:
+            known = timm.is_model(self.model.partition(".")[0])
+            timm.models.get_pretrained_cfg(self.model)
+        except RuntimeError as error:  # A tag that the model does not have.
+            raise _unknown(self.model) from error
+        if not known:
+            raise _unknown(self.model)
+        if self.pretrained and not timm.models.is_model_pretrained(self.model):
+            raise self.fault(
+                "model",
+                f"is {self.model!r}, of which timm has no weights; name a file of them in "
+                f"training.weights, with {_WHERE}.pretrained false, or choose another model.",
+            )
+
 
 class TimmNetwork(Protocol):
     """Interface of timm's classifiers."""
@@ -287,12 +311,19 @@ def _create(model: str, **settings: Any) -> nn.Module:  # noqa: ANN401
     except (RuntimeError, ValueError) as error:
         if timm.is_model(model.partition(".")[0]) and "pretrained tag" not in str(error):
             raise
-        near = difflib.get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], 3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigError(
-            f"{_WHERE}.model is {model!r}, which timm {timm.__version__} does not have.{hint}"
-        ) from error
+        raise _unknown(model) from error
     return net
+
+
+def _unknown(model: str) -> ConfigError:
+    """The error of a name that timm does not have, with those that are near."""
+    import timm
+
+    near = difflib.get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], 3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return ConfigError(
+        f"{_WHERE}.model is {model!r}, which timm {timm.__version__} does not have.{hint}"
+    )
 
 
 def _data_config(net: nn.Module) -> dict[str, Any]:

@@ -31,13 +31,15 @@ def settings_of(
         weights: File of its weights; None asks timm for them.
 
     Raises:
-        ConfigError: If a name of an OOD set is unusable or comes twice.
+        ConfigError: If timm has no such model, or a name of an OOD set is unusable or comes twice.
         DataError: If something that is named does not exist.
     """
     _must_exist("--pictures", pictures)
     if weights is not None:
         _must_exist("--weights", weights)
     own = {"model": model or MODEL, "pretrained": weights is None}
+    if model is not None:  # Asking timm takes seconds, and it has the other one.
+        _must_be_known(own)
     sets = [_ood_set(given, pictures) for given in ood]
     _must_differ([each.partition("=")[0] for each in sets])
     return {
@@ -92,6 +94,13 @@ def _name_of(path: Path) -> str:
     """Name of an OOD set after its folder or file, in letters that a split name may have."""
     plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
     return re.sub(r"\W+", "_", plain).strip("_") or "ood"
+
+
+def _must_be_known(own: Mapping[str, Any]) -> None:
+    from ltood.backbones.timm_model import Config
+    from ltood.core.settings import parse
+
+    parse(own, Config, Config.section).look_up()
 
 
 def _must_differ(names: Sequence[str]) -> None:

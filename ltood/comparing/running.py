@@ -31,7 +31,7 @@ from ltood.core.batches import FeatureBatch
 from ltood.core.building import check_settings
 from ltood.core.errors import StoreError
 from ltood.core.outcomes import Failed, attempt
-from ltood.evaluation.absence import where_to_add_sets
+from ltood.evaluation.absence import without_sets
 from ltood.evaluation.binding import bind
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.delong import AurocSpread
@@ -88,9 +88,10 @@ def compare(
     combinations = list(dict.fromkeys([*chosen, *include]))
     _check_settings(combinations, settings)
     if "test" not in store.splits or not store.ood_splits:
+        advice = "" if store.ood_splits else f" {without_sets(store.provenance)}"
         raise StoreError(
             f"{store.path} has the splits {', '.join(store.splits)}; comparing needs test and "
-            f"at least one {OOD_PREFIX}<name>; {where_to_add_sets(store.provenance)}."
+            f"at least one {OOD_PREFIX}<name>.{advice}"
         )
     groups = (groups or SetGroups()).checked(n.removeprefix(OOD_PREFIX) for n in store.ood_splits)
     session = ScoringSession.open(store, device)

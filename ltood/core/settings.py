@@ -64,6 +64,12 @@ class Settings:
     def check(self) -> None:
         """Refuse values that do not fit one another; raise `self.fault`."""
 
+    def look_up(self) -> None:
+        """Refuse names that only another package knows; raise `self.fault`.
+
+        That takes the seconds in which the package is loaded, so it is asked once, before the work.
+        """
+
     def fault(self, key: str, fault: str) -> SettingError:
         """The error that setting `key` raises, such as `fault("low", "is above high; ...")`."""
         return SettingError(self.section, key, fault)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def where_to_add_sets(provenance: Mapping[str, Any]) -> str:
+def _where_to_add_sets(provenance: Mapping[str, Any]) -> str:
     """What to do for an OOD set, as half a sentence.
 
     Args:
@@ -21,5 +21,5 @@ def without_sets(provenance: Mapping[str, Any]) -> str:
     """What cannot be said without OOD sets, and how to add one, as a sentence."""
     return (
         "There is no OOD set, so there is no AUROC, AUPR or FPR95, and no method is better than "
-        f"another: {where_to_add_sets(provenance)}."
+        f"another: {_where_to_add_sets(provenance)}."
     )

@@ -12,6 +12,7 @@ from typing import Any
 from ltood.core.errors import ConfigError
 from ltood.core.extras import groups_of
 from ltood.core.holding import held_stores
+from ltood.core.settings import Settings
 from ltood.pipeline._code import INPUTS, STAGES, code_of, compared, wanted_extras
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.pipeline._shell import (
@@ -83,7 +84,9 @@ def check(params: Params) -> None:
     params.section("report", ReportConfig)
     _ = params.seed, params.device
     for package, name in _entries(params):
-        params.entry(package, name)
+        config = params.entry(package, name).config
+        if isinstance(config, Settings):
+            config.look_up()
     check_validation(params)
     if not _is_normalised(params):
         return

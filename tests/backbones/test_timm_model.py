@@ -149,6 +149,21 @@ def test_other_models_are_refused_by_name(model, sentence):
         Entry(Config(model), spec(side=side))
 
 
+@pytest.mark.parametrize("model", ["resnet1818", "test_resnet.absent", "zzzz.a1_in1k"])
+def test_unknown_models_are_refused_before_they_are_built(model):
+    with pytest.raises(ConfigError, match=r"backbones\.timm_model\.model"):
+        Config(model).look_up()
+
+
+def test_models_without_published_weights_need_a_file_of_them():
+    names = {name.partition(".")[0] for name in timm.list_pretrained()}
+    bare = next(name for name in timm.list_models() if name not in names)
+    Config(bare).look_up()
+    Config("vit_small_patch16_224.dino", pretrained=True).look_up()
+    with pytest.raises(ConfigError, match=r"training\.weights"):
+        Config(bare, pretrained=True).look_up()
+
+
 def test_logits_that_are_no_linear_layer_are_refused(monkeypatch):
     net = timm.create_model(TINY, num_classes=5)
     forward_head = type(net).forward_head

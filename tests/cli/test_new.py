@@ -173,6 +173,8 @@ def test_without_weights_those_of_timm_are_taken(ltood, own):
     [
         (("--pictures", "none"), "--pictures"),
         (("--pictures", "my pictures", "--weights", "none.pth"), "--weights"),
+        (("--pictures", "my pictures", "--model", "resnet1818"), "Did you mean resnet18"),
+        (("--pictures", "my pictures", "--model", "a:b"), "backbones.timm_model.model"),
         (("--pictures", "my pictures", "--ood", "a=none"), "--ood"),
         (("--ood", "other things"), "--pictures"),
         (("--weights", "net.pth"), "--pictures"),

@@ -63,6 +63,14 @@ def test_settings_of_every_stage_are_checked(values, words, monkeypatch):
         inputs.check(with_values(values))
 
 
+def test_names_that_another_package_knows_are_looked_up(monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.chdir(ROOT)
+    values = {"backbone": "timm_model", "backbones.timm_model.model": "resnet1818"}
+    with pytest.raises(ConfigError, match="Did you mean resnet18"):
+        inputs.check(with_values(values))
+
+
 @pytest.mark.parametrize("values", [{}, {"compare.methods": ["msp"], "methods.knn.k": 0}])
 def test_settings_that_no_stage_uses_may_be_anything(values, monkeypatch):
     monkeypatch.chdir(ROOT)
