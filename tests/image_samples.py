@@ -20,6 +20,7 @@ from torch import nn
 
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.extract import extract
+from ltood.extraction.in_place import extract_to
 from ltood.images.arrays import ImageSplit
 from ltood.recipes import TrainingRecipe
 from ltood.training.loop import Run
@@ -191,6 +192,22 @@ def extract_tiny(checkpoint, out, config, images=None, ranks=None):
             Path(checkpoint),
             images or TinyImages(),
             Path(out),
+            ExtractionConfig(**config),
+            device_name="cpu",
+            ranks=ranks,
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def extract_tiny_to(checkpoint, address, config, images=None, ranks=None):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        extract_to(
+            Path(checkpoint),
+            images or TinyImages(),
+            address,
             ExtractionConfig(**config),
             device_name="cpu",
             ranks=ranks,

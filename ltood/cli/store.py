@@ -52,8 +52,9 @@ def verify(
     if errors:
         unwritten = all(isinstance(error, IncompleteStoreError) for error in errors)
         raise (IncompleteStoreError if unwritten else CorruptStoreError)(
-            f"{store} has {len(errors)} damaged or unwritten parts; an extracted store is "
-            f"repaired by `ltood store repair {store}`, any other by the command that wrote it."
+            f"{opened.path} has {len(errors)} damaged or unwritten parts; an extracted store is "
+            f"repaired by `ltood store repair {opened.path}`, any other by the command that "
+            "wrote it."
         )
 
 
@@ -71,11 +72,39 @@ def repair(
     """Compute damaged chunks again, and only these; refuses what would give other bytes."""
     from ltood.extraction.repair import repair as mend
     from ltood.images.prepared import open_prepared
+    from ltood.runtime.drivers import address_of
 
     found = mend(store, checkpoint, open_prepared(prepared), _extraction(), device_name=device)
     for fault in found:
         typer.echo(f"{fault.split:<24}rows {fault.rows[0]:,} to {fault.rows[1]:,}  repaired")
-    typer.echo(f"{store}: whole")
+    typer.echo(f"{address_of(store) or store}: whole")
+
+
+@app.command("extract")
+def extract(
+    out: Annotated[str, typer.Argument(metavar="TO", help="Where to: s3://..., a folder.")],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint of the backbone.")] = Path(
+        "data/work/checkpoint"
+    ),
+    prepared: Annotated[Path, typer.Option(help="Prepared images.")] = Path("data/work/prepared"),
+    device: Device = "auto",
+) -> None:
+    """Extract straight to an address; run it again after a kill, or share it with torchrun."""
+    from ltood.extraction.extract import extract as write
+    from ltood.extraction.in_place import extract_to
+    from ltood.images.prepared import open_prepared
+    from ltood.runtime.distributed import ranks_from_environment
+    from ltood.runtime.drivers import address_of, path_of
+
+    data, config = open_prepared(prepared), _extraction()
+    address = address_of(out)
+    with ranks_from_environment() as ranks:
+        if address is None:
+            write(checkpoint, data, path_of(out), config, device_name=device, ranks=ranks)
+        else:
+            extract_to(checkpoint, data, address, config, device_name=device, ranks=ranks)
+    if ranks.rank == 0:
+        typer.echo(f"{out}: whole")
 
 
 @app.command("copy")

@@ -23,7 +23,7 @@ from ltood.extraction.extras import Extra, check_precision, extra, is_held_by
 from ltood.extraction.gathering import Chunk
 from ltood.extraction.kept import keep_splits, kept_splits, prune
 from ltood.extraction.loading import load_ahead, on_device
-from ltood.extraction.missing import Task, missing_chunks
+from ltood.extraction.missing import Task, missing_chunks, report_kept
 from ltood.extraction.network import Network
 from ltood.extraction.parts import Part, batch_rows, part_of, training_views
 from ltood.extraction.sizing import Sizing, saying_what_fits
@@ -374,11 +374,4 @@ def _report(
     with suppress(StoreError):
         if out.exists() and (differing := what_differs(out, inputs)):
             log(f"{out} was made from other inputs ({'; '.join(differing[:3])}).")
-    left = dict.fromkeys(writers, 0)
-    for _, _, wanted in work:
-        for name, ranges in wanted.items():
-            left[name] += sum(stop - start for start, stop in ranges)
-    rows = {name: writer.files.spec.rows for name, writer in writers.items()}
-    if left != rows:
-        parts = [f"{name} ({left[name]:,} of {rows[name]:,} rows)" for name in left if left[name]]
-        log(f"kept from earlier runs: all but {', '.join(parts)}" if parts else "nothing is new")
+    report_kept(work, writers)

@@ -1,9 +1,10 @@
 """What is left to compute of a store, cut so that every image is read once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ltood.extraction.gathering import Range
 from ltood.extraction.parts import rows_at_once
+from ltood.runtime.console import log
 from ltood.store.layout import StoreSpec, owner_of
 from ltood.store.writer import SplitWriter
 
@@ -36,3 +37,15 @@ def missing_chunks(
     order = {name: place for place, name in enumerate(spec.splits)}
     places = sorted(tasks, key=lambda task: (order[task[0]], task[1]))
     return [(split, rows, tasks[split, rows]) for split, rows in places]
+
+
+def report_kept(work: Iterable[Task], writers: Mapping[str, SplitWriter]) -> None:
+    """Log what is computed, where earlier runs left something."""
+    left = dict.fromkeys(writers, 0)
+    for _, _, wanted in work:
+        for name, ranges in wanted.items():
+            left[name] += sum(stop - start for start, stop in ranges)
+    rows = {name: writer.files.spec.rows for name, writer in writers.items()}
+    if left != rows:
+        parts = [f"{name} ({left[name]:,} of {rows[name]:,} rows)" for name in left if left[name]]
+        log(f"kept from earlier runs: all but {', '.join(parts)}" if parts else "nothing is new")

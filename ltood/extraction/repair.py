@@ -60,8 +60,9 @@ def repair(
     recorded = opened.provenance
     if recorded.get("source") != "extraction":
         raise StoreError(
-            f"{path} was made by {recorded.get('source', 'something else')}, not by extraction; "
-            "only that can be repeated in part. Write the store again, or copy a whole one."
+            f"{opened.path} was made by {recorded.get('source', 'something else')}, not by "
+            "extraction; only that can be repeated in part. Write the store again, or copy a whole "
+            "one."
         )
     extras = tuple(recorded.get("extras", {}))
     same = replace(config, **_settings(recorded), extras=extras)

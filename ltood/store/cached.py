@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -81,9 +81,9 @@ class CachedDisk:
                 self._pool = self._pool or ThreadPoolExecutor(REQUESTS, "ltood-ahead")
                 self._coming[path] = self._pool.submit(self._fetch, path, size)
 
-    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
         """Some at a time: each waits for the address most of the time."""
-        return list(each_of(work, items))
+        return each_of(work, items)
 
     def drop(self, path: Path) -> bool:
         """Remove a copy; the file at the address may be another one."""

@@ -162,7 +162,8 @@ class SplitFiles:
 
     def read_markers(self) -> list[dict[str, str] | None]:
         """What `read_marker` gives for each chunk, with some requests at a time to an address."""
-        return self.disk.each(self.read_marker, range(-(-self.spec.rows // self.chunk_rows)))
+        count = -(-self.spec.rows // self.chunk_rows)
+        return list(self.disk.each(self.read_marker, range(count)))
 
     def verify(self, chunk: int) -> dict[str, str] | None:
         """Checksums of a chunk's arrays whose bytes have them, or None if it is not written.
@@ -172,6 +173,7 @@ class SplitFiles:
         """
         sums = self.read_marker(chunk)
         for array, crc in (sums or {}).items():
+            self.disk.drop(self.chunk_path(array, chunk))  # What is at an address counts.
             self.map(array, chunk, crc)
         return sums
 

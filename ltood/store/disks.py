@@ -4,7 +4,7 @@ The rest of the room names files by paths below a folder, and asks a disk for th
 address the folder is that of the copies which `cached` keeps here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -79,7 +79,7 @@ class Disk(Protocol):
     def ahead(self, paths: Sequence[Path], size: int) -> None:
         """Files that will be asked for next; a disk far away begins to bring them."""
 
-    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
         """What `work`, which asks this disk for something, gives for each item, in order."""
 
     def drop(self, path: Path) -> bool:
@@ -125,9 +125,9 @@ class LocalDisk:
     def ahead(self, paths: Sequence[Path], size: int) -> None:
         """Nothing: the system reads ahead by itself."""
 
-    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    def each(self, work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
         """One after the other."""
-        return [work(item) for item in items]
+        return map(work, items)
 
     def drop(self, path: Path) -> bool:
         """Nothing: the file is the only one."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ltood.core.errors import IncompleteStoreError, StoreError
@@ -54,28 +55,26 @@ def faults_of(opened: AnyStore) -> Iterator[tuple[str, int, list[Fault]]]:
         files = opened.files(name)
         found: list[Fault] = []
         with progress(f"verify {name}", files.spec.rows) as advance:
-            for chunk, rows in enumerate(files.ranges):
-                try:
-                    _read_chunk(files, chunk)
-                except StoreError as error:
+            errors = files.disk.each(partial(_error_of, files), range(len(files.ranges)))
+            for rows, error in zip(files.ranges, errors, strict=True):
+                if error is not None:
                     found.append(Fault(name, rows, error))
                 advance(rows[1] - rows[0])
         yield name, files.spec.rows, found
 
 
-def _read_chunk(files: SplitFiles, chunk: int) -> None:
-    """Read all arrays of one chunk.
-
-    Raises:
-        IncompleteStoreError: If it is not written.
-        CorruptStoreError: If its bytes are missing or changed.
-    """
-    if files.verify(chunk) is None:
-        start, stop = files.ranges[chunk]
-        raise IncompleteStoreError(
-            f"rows {start} to {stop} of split {files.name} in {files.place} are not "
-            "written; run the stage that writes it again, it resumes."
-        )
+def _error_of(files: SplitFiles, chunk: int) -> StoreError | None:
+    """Read all arrays of one chunk; what is wrong with it, or None."""
+    try:
+        if files.verify(chunk) is not None:
+            return None
+    except StoreError as error:
+        return error
+    start, stop = files.ranges[chunk]
+    return IncompleteStoreError(
+        f"rows {start} to {stop} of split {files.name} in {files.place} are not "
+        "written; run the stage that writes it again, it resumes."
+    )
 
 
 def verify_store(path: Path | str) -> Iterator[tuple[str, int]]:

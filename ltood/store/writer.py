@@ -267,7 +267,7 @@ def is_finished(path: Path, inputs: StoreInputs) -> bool:
     return not any(SplitWriter(files).unsound() for files in found)
 
 
-def what_differs(path: Path, inputs: StoreInputs) -> list[str]:
+def what_differs(path: Path | str, inputs: StoreInputs) -> list[str]:
     """In what the inputs of the store at `path` differ, one clause each; none where it is fine.
 
     Raises:

@@ -6,6 +6,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError, TransferError
 from ltood.sharing import copying
 from ltood.sharing.copying import copy_store
+from ltood.store.verifying import verify_store
 from tests.store.store_samples import create, make_spec, tree, write_store
 
 SPEC = make_spec(4, train=10, ood_a=3)
@@ -69,6 +70,26 @@ def test_a_copy_that_was_stopped_anywhere_goes_on(store, tmp_path, monkeypatch, 
     assert tree(tmp_path / "out") == tree(store)
 
 
+def test_half_a_copy_of_another_store_is_left_alone(store, tmp_path, monkeypatch):
+    other, out = write_store(tmp_path / "other", make_spec(2, train=4)), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "_copy_rest", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            copy_store(str(other), str(out))
+    before = tree(out)
+    with pytest.raises(StoreError, match="another store"):
+        copy_store(str(store), str(out))
+    assert tree(out) == before
+    copy_store(str(other), str(out))
+    assert tree(out) == tree(other)
+
+
+def test_folders_that_only_look_like_a_copy_are_left_alone(store, tmp_path):
+    (tmp_path / "mine/train/labels/c").mkdir(parents=True)
+    with pytest.raises(StoreError, match="other files"):
+        copy_store(str(store), str(tmp_path / "mine"))
+
+
 def test_what_is_not_copied(store, tmp_path):
     other = write_store(tmp_path / "other", make_spec(2, train=4))
     for target in (other, store):
@@ -107,6 +128,12 @@ def test_a_copy_in_an_object_store(store, tmp_path, monkeypatch):
         s3fs.S3FileSystem().mkdir("features")
         assert copy_store(str(store), "s3://features/toy").sent == 3
         assert copy_store(str(store), "s3://features/toy", check=True).kept == 3
+        monkeypatch.setenv("LTOOD_CACHE", str(tmp_path / "cache"))
+        assert list(verify_store("s3://features/toy")) == [("train", 10)]
+        s3fs.S3FileSystem().pipe_file("features/toy/train/ids/c/1", b"")
+        with pytest.raises(CorruptStoreError, match="s3://features/toy/train/ids/c/1"):
+            list(verify_store("s3://features/toy"))
+        assert copy_store(str(store), "s3://features/toy").sent == 1
         copy_store("s3://features/toy", str(tmp_path / "back"))
         assert tree(tmp_path / "back") == tree(store)
     finally:

@@ -102,8 +102,16 @@ def test_damage_at_the_address_is_named(system, content):
         system.rm(name)
     else:
         system.pipe_file(name, content)
-    with pytest.raises(CorruptStoreError, match="memory://bucket/a störe/train/features/c/2/0"):
-        read_all()
+    for read in (read_all, lambda: list(verify_store(ADDRESS))):
+        with pytest.raises(CorruptStoreError, match="memory://bucket/a störe/train/features/c/2/0"):
+            read()
+
+
+def test_verifying_looks_at_the_address_and_not_at_copies(system):
+    read_all()
+    system.pipe_file(f"{ADDRESS}/train/features/c/2/0", b"x" * 64)
+    with pytest.raises(CorruptStoreError):
+        list(verify_store(ADDRESS))
 
 
 def test_the_cache_stays_small(system, cache, monkeypatch, tmp_path):
