@@ -131,7 +131,7 @@ class Entry(Generic[C]):
         """Derive from the settings what `needs` and other attributes must be."""
 
     def __repr__(self) -> str:
-        """Class and settings, such as `KNN(k=50, normalise=True)`."""
+        """Class and settings, such as `GEN(gamma=0.1, k=100)`."""
         settings = ", ".join(f"{key}={value!r}" for key, value in to_section(self.config).items())
         return f"{type(self).__name__}({settings})"
 

@@ -18,8 +18,8 @@ def method(name: str, **settings: Any) -> Method:  # noqa: ANN401
         ConfigError: On an unknown setting, a wrong type or a value out of range.
 
     Example:
-        >>> method("knn", k=10)
-        KNN(k=10, normalise=True)
+        >>> method("gen", k=10)
+        GEN(gamma=0.1, k=10)
     """
     built: Method = load("methods", name).Entry(**settings)
     return built

@@ -78,7 +78,7 @@ def test_the_version_stands_in_one_place():
 
 
 def test_entries_come_by_name():
-    assert repr(ltood.method("knn", k=7)) == "KNN(k=7, normalise=True)"
+    assert repr(ltood.method("gen", k=7)) == "GEN(gamma=0.1, k=7)"
     assert isinstance(ltood.calibrator("patt"), ltood.PATT)
     assert ltood.normaliser("imood", base="energy", tau=2.0).get_params()["tau"] == 2.0
     with pytest.raises(ltood.LtoodError, match=r"No method 'ract'\. Did you mean react"):

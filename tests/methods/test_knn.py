@@ -79,3 +79,31 @@ def test_k_above_the_bank_is_refused():
 def test_k_must_be_a_rank():
     with pytest.raises(ConfigError, match=r"methods.knn.k is 0"):
         Config(0)
+
+
+def test_an_index_is_kept_with_its_recall(rng):
+    bank = rng.normal(size=(200, 6)).astype(np.float32)
+    rows = torch.tensor(rng.normal(size=(20, 6)).astype(np.float32))
+    detector = KNN(Config(5, index="ivf", lists=20, probes=3)).fit(inputs_of(bank))
+    got = detector.score(FeatureBatch.of(rows))
+    exact = KNN(Config(5)).fit(inputs_of(bank))
+    assert (got >= exact.score(FeatureBatch.of(rows)) - 1e-6).all()
+    assert 0 < detector.derived()["recall"] < 1
+    assert exact.derived() == {}
+    restored = KNN(detector.config).restore(detector.state())
+    assert torch.equal(restored.score(FeatureBatch.of(rows)), got)
+    assert restored.derived() == detector.derived()
+    both = KNN.score_many([exact, detector], FeatureBatch.of(rows))
+    assert torch.equal(both[1], got)
+    every = KNN(Config(5, index="ivf", lists=20, probes=20)).fit(inputs_of(bank))
+    assert every.derived() == {"recall": 1}
+
+
+def test_a_share_of_the_rows_is_searched(rng):
+    bank = rng.normal(size=(200, 6)).astype(np.float32)
+    rows = torch.tensor(rng.normal(size=(20, 6)).astype(np.float32))
+    got = KNN(Config(5, fraction=0.1)).fit(inputs_of(bank)).score(FeatureBatch.of(rows))
+    expected = [reference.knn(row.numpy(), bank[9::10], 5, True) for row in rows]
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"methods.knn.k"):
+        KNN(Config(50, fraction=0.1)).fit(inputs_of(bank))
