@@ -28,7 +28,7 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.blas import times_upper
+from ltood.ops.blas import inverse_lower, times_upper
 from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared
 
@@ -234,9 +234,7 @@ def _wide(covariance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     shrunk = (1 - share) * covariance
     shrunk.diagonal().add_(share)
     factor = torch.linalg.cholesky(shrunk)
-    identity = torch.eye(len(shrunk), dtype=shrunk.dtype, device=shrunk.device)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return inverse.T.triu(), 2 * factor.diagonal().log().sum()
+    return inverse_lower(factor).T, 2 * factor.diagonal().log().sum()
 
 
 def _narrow(scatter: Tensor, count: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

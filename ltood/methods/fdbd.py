@@ -24,7 +24,7 @@ from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.distances import pair_distances
 from ltood.ops.lengths import lengths
-from ltood.ops.statistics import class_statistics
+from ltood.ops.statistics import WIDE_ROWS, class_statistics
 
 #: Weights closer together than this share of the largest weight norm count as equal: their
 #: difference holds nothing but the rounding of float32.
@@ -75,13 +75,17 @@ class FDBD(Method[Config]):
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at most 0, without unit; higher means more OOD."""
-        top, predicted = batch.logits.max(dim=1)
-        inverse = self.learned("inverse_gaps_")[predicted]
-        distances = ((top[:, None] - batch.logits) * inverse).sum(dim=1)
-        boundaries = (inverse > 0).sum(dim=1).clamp(min=1)
-        spread = lengths(batch.features - self.learned("centre_"))
-        relative: Tensor = distances / boundaries / spread.clamp(min=SMALLEST_SPREAD)
-        return -relative
+        inverse_gaps, centre = self.learned("inverse_gaps_"), self.learned("centre_")
+        num_boundaries = (inverse_gaps > 0).sum(dim=1).clamp(min=1)
+        logits = torch.split(batch.logits, WIDE_ROWS)
+        scores = []
+        # Blocks of rows stay in a processor's cache.
+        for rows, outputs in zip(torch.split(batch.features, WIDE_ROWS), logits, strict=True):
+            top, predicted = outputs.max(dim=1)
+            distances = ((top[:, None] - outputs) * inverse_gaps[predicted]).sum(dim=1)
+            spread = lengths(rows - centre).clamp(min=SMALLEST_SPREAD)
+            scores.append(-(distances / num_boundaries[predicted] / spread))
+        return torch.cat(scores)
 
 
 def inverse_gaps(weight: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, Positive, Seed
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.blas import add_gram, symmetric
+from ltood.ops.blas import add_gram, symmetric, symmetric_eigen
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
 from ltood.ops.lengths import lengths, unit
 from ltood.ops.logits import energy, max_softmax
@@ -110,7 +110,7 @@ class KPCA(Method[Config]):
             mean, covariance = model.classes.mean, model.total_covariance
         else:
             mean, covariance = self._moments(inputs)
-        values, directions = torch.linalg.eigh(covariance)
+        values, directions = symmetric_eigen(covariance)
         values, directions = values.flip(0).clamp(min=0), directions.flip(1)
         # Mapped rows are of length 1 or so, therefore this is an absolute bound.
         if not values[0] > RELATIVE_FLOOR:

@@ -30,9 +30,9 @@ from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.blas import add_gram, symmetric
-from ltood.ops.gaussian import is_triangular, triangular_whitening, whitened
-from ltood.ops.statistics import prepared
+from ltood.ops.blas import add_gram, symmetric, times_upper
+from ltood.ops.gaussian import is_triangular, triangular_whitening
+from ltood.ops.statistics import WIDE_ROWS, prepared
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ class PNML(Method[Config]):
             raise DataError("the training split has no rows; a method cannot learn from it.")
         gram: Tensor | None = None
         for batch in source.batches(arrays=("features",)):
-            rows = with_constant(batch.features)
-            if gram is None:
-                gram = rows.new_zeros(rows.shape[1], rows.shape[1])
-            add_gram(gram, rows)
+            for part in torch.split(batch.features, WIDE_ROWS):
+                rows = with_constant(part)
+                if gram is None:
+                    gram = rows.new_zeros(rows.shape[1], rows.shape[1])
+                add_gram(gram, rows)
         assert gram is not None
         self.whitening_ = triangular_whitening(symmetric(gram))
         self.weight_, self.bias_ = head.weight, head.bias
@@ -68,11 +69,21 @@ class PNML(Method[Config]):
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in nats, 0 to log C; higher means more OOD."""
-        rows = with_constant(batch.features)
-        freedom = genie_freedom(rows, self.learned("whitening_"))
-        weight, bias = self.learned("weight_").double(), self.learned("bias_").double()
-        logits = torch.addmm(bias, rows[:, 1:], weight.T)
-        return regret(log_softmax(logits, dim=1), freedom).float()
+        whitening_map, triangular = self._map()
+        weight, bias = self.learned("weight_").T, self.learned("bias_")
+        scores = []
+        # Blocks of rows stay in a processor's cache.
+        for part in torch.split(batch.features, WIDE_ROWS):
+            rows = with_constant(part)
+            logits = torch.addmm(bias, rows[:, 1:].float(), weight).double()
+            freedom = genie_freedom(rows, whitening_map, triangular)
+            scores.append(regret(log_softmax(logits, dim=1), freedom).float())
+        return torch.cat(scores)
+
+    def _map(self) -> tuple[Tensor, bool]:
+        """The map, and whether it is triangular."""
+        whitening_map = self.learned("whitening_")
+        return whitening_map, is_triangular(whitening_map)
 
 
 def with_constant(features: Features) -> Tensor:
@@ -80,16 +91,17 @@ def with_constant(features: Features) -> Tensor:
     return pad(prepared(features, normalise=True), (1, 0), value=1.0)
 
 
-def genie_freedom(rows: Tensor, whitening_map: Tensor) -> Tensor:
+def genie_freedom(rows: Tensor, whitening_map: Tensor, triangular: bool) -> Tensor:
     """How far a genie can move its prediction for each row, [N] float64 in 0 to 1.
 
     Args:
         rows: Unit features with their constant, [N, D + 1] float64.
         whitening_map: From `triangular_whitening` of the training Gram matrix, [D + 1, r].
+        triangular: Whether it is triangular.
     """
-    squares = whitened(rows, whitening_map).square()
+    squares = (times_upper(rows, whitening_map) if triangular else rows @ whitening_map).square_()
     inside = squares.sum(dim=1)
-    if is_triangular(whitening_map):
+    if triangular:
         return inside / (1 + inside)  # the training rows span everything
     # The columns are orthogonal; divided by their lengths they are a basis of the span.
     outside = rows.square().sum(dim=1) - squares @ whitening_map.square().sum(dim=0).reciprocal()

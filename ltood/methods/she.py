@@ -23,7 +23,7 @@ from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.statistics import check_labels, class_statistics
+from ltood.ops.statistics import WIDE_ROWS, check_labels, class_statistics
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class SHE(Method[Config]):
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in squared units of features; higher means more OOD."""
-        patterns = self.learned("patterns_")[batch.logits.argmax(dim=1)]
-        return -torch.einsum("nd,nd->n", batch.features, patterns)
+        patterns = self.learned("patterns_")
+        predicted = torch.split(batch.logits.argmax(dim=1), WIDE_ROWS)
+        blocks = zip(torch.split(batch.features, WIDE_ROWS), predicted, strict=True)
+        products = [torch.einsum("nd,nd->n", rows, patterns[own]) for rows, own in blocks]
+        return -torch.cat(products)
 
 
 def class_patterns(inputs: FitInputs) -> Tensor:
@@ -71,7 +74,11 @@ def class_patterns(inputs: FitInputs) -> Tensor:
             counts = batch.labels.new_zeros(num + 1)
             sums = batch.features.new_zeros((num + 1, source.dim), dtype=torch.float64)
         counts += torch.bincount(own, minlength=num + 1)
-        sums.index_add_(0, own, batch.features.double())
+        blocks = zip(
+            torch.split(batch.features, WIDE_ROWS), torch.split(own, WIDE_ROWS), strict=True
+        )
+        for rows, places in blocks:
+            sums.index_add_(0, places, rows.double())
     if counts is None or sums is None:
         raise DataError("the training split has no rows; a method cannot learn from it.")
     counts, sums = counts[:num], sums[:num]

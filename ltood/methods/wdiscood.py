@@ -30,6 +30,7 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, NonNegative
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.blas import symmetric_eigen
 from ltood.ops.gaussian import min_squared_distance, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared
 
@@ -65,7 +66,7 @@ class WDiscOOD(Method[Config]):
         means = model.classes.means[model.classes.present] @ whiten
         centre = model.classes.mean @ whiten
         spread = means - centre
-        _, directions = torch.linalg.eigh(spread.T @ spread)
+        _, directions = symmetric_eigen(spread.T @ spread)
         directions = directions.flip(1)
         dim = self._dim(len(means), len(whiten), len(directions))
         self.map_ = whiten @ directions

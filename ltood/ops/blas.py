@@ -1,7 +1,8 @@
-"""Products of which half is known beforehand, by the BLAS routines that skip that half.
+"""Products, inverses and eigenvectors by the routines of BLAS and LAPACK that suit them.
 
-torch offers neither: its products compute both halves of a Gram matrix and multiply with the
-zeros of a triangular one. On a GPU, where that matters less, the plain products are taken.
+Where half is known beforehand they skip that half, which torch does not offer: its products
+compute both halves of a Gram matrix, multiply with the zeros of a triangular one, and solve for
+its inverse with those of the identity. On a GPU, where that matters less, torch does all.
 """
 
 import torch
@@ -60,3 +61,34 @@ def times_upper(rows: Tensor, upper: Tensor, *, overwrite: bool = False) -> Tens
     target = kept.numpy().T
     product = dtrmm(1.0, upper.contiguous().numpy().T, target, lower=1, overwrite_b=1)
     return torch.from_numpy(product.T)
+
+
+def inverse_lower(factor: Tensor) -> Tensor:
+    """Inverse of a lower triangular matrix without zeros on its diagonal, [D, D] float64."""
+    if factor.is_cuda:
+        identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        solved: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+        return solved
+    from scipy.linalg.lapack import dtrtri
+
+    # Transposed on both sides, as above.
+    inverse, failed = dtrtri(factor.contiguous().numpy().T, lower=0)
+    if failed:
+        raise DataError("a triangular matrix has a zero on its diagonal, so it has no inverse.")
+    return torch.from_numpy(inverse.T).tril()
+
+
+def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues in ascending order, [D], and eigenvectors as columns, [D, D].
+
+    Args:
+        matrix: Symmetric, [D, D] float64.
+    """
+    if matrix.is_cuda:
+        values, vectors = torch.linalg.eigh(matrix)
+        return values, vectors
+    from scipy.linalg import eigh
+
+    # A third faster than torch's at 2,048 columns.
+    found = eigh(matrix.numpy(), driver="evd")
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1].copy(order="C"))

@@ -17,7 +17,7 @@ from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
 from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
-from ltood.ops.blas import add_gram, symmetric, times_upper
+from ltood.ops.blas import add_gram, inverse_lower, symmetric, symmetric_eigen, times_upper
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics, prepared
 
 #: Eigenvalues below this share of the largest one count as zero. Well above the rounding
@@ -128,7 +128,7 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
         DataError: If no direction has any variance.
     """
     ridged = _ridged(covariance, ridge)
-    values, vectors = torch.linalg.eigh(ridged)
+    values, vectors = symmetric_eigen(ridged)
     kept = values > RELATIVE_FLOOR * values[-1]
     if not kept.any():
         raise DataError(
@@ -145,7 +145,7 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
         return plain
     # In units of each feature's own deviation a wide feature hides no other.
     units = torch.where(varies, variances, 1).rsqrt() * varies
-    values, vectors = torch.linalg.eigh(units[:, None] * ridged * units)
+    values, vectors = symmetric_eigen(units[:, None] * ridged * units)
     kept = values > RELATIVE_FLOOR * values[-1]
     scaled: Tensor = units[:, None] * vectors[:, kept] / values[kept].sqrt()
     return scaled if scaled.shape[1] > plain.shape[1] else plain
@@ -154,7 +154,7 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
 def triangular_whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
     """Like `whitening`, but upper triangular where the rank is full beyond doubt.
 
-    A Cholesky factor costs a fraction of the eigenvectors, and `whitened` skips the half
+    A Cholesky factor costs a fraction of the eigenvectors, and `times_upper` skips the half
     that is zero. Distances are the same.
 
     Args:
@@ -173,10 +173,7 @@ def triangular_whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
     if failed or not pivots.amin() > PIVOT_FLOOR * pivots.amax():
         return whitening(covariance, ridge)
     # Sigma = L L^T, so its inverse is A A^T with A = L^-T.
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    upper: Tensor = inverse.T.triu().contiguous()
-    return upper
+    return inverse_lower(factor).T.contiguous()
 
 
 def _ridged(covariance: Tensor, ridge: float) -> Tensor:
@@ -184,16 +181,10 @@ def _ridged(covariance: Tensor, ridge: float) -> Tensor:
     return covariance + ridge * identity
 
 
-def whitened(rows: Tensor, whitening_map: Tensor) -> Tensor:
-    """Rows times a whitening map, [N, r] float64.
-
-    Args:
-        rows: [N, D] float64.
-        whitening_map: From `whitening` or `triangular_whitening`, [D, r].
-    """
-    if is_triangular(whitening_map):
-        return times_upper(rows, whitening_map)
-    return rows @ whitening_map
+def _whitened_copy(rows: Features, whitening_map: Tensor, triangular: bool) -> Tensor:
+    """Rows of any type times a map that is known to be triangular or not, [n, r] float64."""
+    wide = rows.to(torch.float64, copy=True)
+    return times_upper(wide, whitening_map, overwrite=True) if triangular else wide @ whitening_map
 
 
 def is_triangular(whitening_map: Tensor) -> bool:
@@ -226,10 +217,10 @@ def mahalanobis(features: Features, whitening_map: Tensor, whitened_means: Tenso
         whitening_map: From `triangular_whitening`, [D, r].
         whitened_means: Class means times `whitening_map`, [K, r].
     """
-    product = times_upper if is_triangular(whitening_map) else torch.matmul
+    triangular = is_triangular(whitening_map)
     # Blocks that stay in the cache save the float64 copies a way to memory and back.
     distances = [
-        min_squared_distance(product(rows.double(), whitening_map), whitened_means)
+        min_squared_distance(_whitened_copy(rows, whitening_map, triangular), whitened_means)
         for rows in torch.split(features, WIDE_ROWS)
     ]
     return torch.cat(distances)
@@ -286,7 +277,7 @@ def relative_mahalanobis(
     shift = (directions @ whitened_mean.T)[:, 0]
     scores = []
     for rows in torch.split(features, WIDE_ROWS):
-        products = times_upper(rows.double(), whitening_map) @ joined.T
+        products = _whitened_copy(rows, whitening_map, True) @ joined.T
         nearest = torch.add(offset[:num], products[:, :num], alpha=-2).amin(dim=1)
         centre = offset[num] - 2 * products[:, num]
         along = (products[:, num + 1 :] - shift).square().sum(dim=1)

@@ -19,6 +19,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
 from ltood.core.limits import Count
+from ltood.ops.blas import symmetric_eigen
 from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian
 from ltood.ops.lengths import lengths
 from ltood.ops.statistics import WIDE_ROWS
@@ -60,9 +61,17 @@ def head_origin(head: ClassifierHead) -> Tensor:
     at the precision of float64, divides by rounding noise of its float32 weights.
     """
     relative_noise = max(head.weight.shape) * torch.finfo(torch.float32).eps
-    inverse = torch.linalg.pinv(head.weight.double(), rtol=relative_noise)
-    origin: Tensor = -inverse @ head.bias.double()
-    return origin
+    weight, bias = head.weight.double(), head.bias.double()
+    # The Gram matrix of the classes or of the features, whichever is smaller: its eigenvalues are
+    # the squares of the singular values, and float64 holds those above the cut-off to 8 digits.
+    is_wide = weight.shape[0] <= weight.shape[1]
+    gram = weight @ weight.T if is_wide else weight.T @ weight
+    values, vectors = symmetric_eigen(gram)
+    kept = values > relative_noise**2 * values[-1].clamp(min=0)
+    basis, values = vectors[:, kept], values[kept]
+    seen = bias if is_wide else weight.T @ bias
+    solved = basis @ ((basis.T @ seen) / values)
+    return -(weight.T @ solved if is_wide else solved)
 
 
 def eigenbasis(inputs: FitInputs) -> Eigenbasis:
@@ -81,7 +90,7 @@ def eigenbasis(inputs: FitInputs) -> Eigenbasis:
         model = tied_gaussian(inputs)
         origin = head_origin(head)
         shift = model.classes.mean - origin
-        values, directions = torch.linalg.eigh(
+        values, directions = symmetric_eigen(
             model.total_covariance + shift[:, None] * shift[None, :]
         )
         return Eigenbasis(origin, values.flip(0), directions.flip(1))
@@ -186,7 +195,7 @@ def standardised_basis(inputs: FitInputs) -> StandardisedBasis:
         variance = covariance.diagonal()
         is_constant = variance <= RELATIVE_FLOOR * mean.square()
         scale = torch.where(is_constant, torch.ones_like(mean), variance.clamp(min=0).sqrt())
-        values, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale[None, :]))
+        values, directions = symmetric_eigen(covariance / (scale[:, None] * scale[None, :]))
         return StandardisedBasis(mean, scale, values.flip(0), directions.flip(1))
 
     return inputs.cached("standardised_basis", compute)

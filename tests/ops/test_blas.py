@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltood.core.errors import DataError
-from ltood.ops.blas import add_gram, symmetric, times_upper
+from ltood.ops.blas import add_gram, inverse_lower, symmetric, symmetric_eigen, times_upper
 
 
 def normal(*shape, seed=0):
@@ -47,3 +49,22 @@ def test_gradients_pass_through_triangular_products():
 def test_rows_of_another_width_are_refused(width):
     with pytest.raises(DataError, match=rf"rows have {width} columns .* takes 4"):
         times_upper(torch.ones(6, width).double(), torch.eye(4).double())
+
+
+@given(dim=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_lapack_agrees_with_torch(dim, seed):
+    rows = torch.tensor(np.random.default_rng(seed).normal(size=(dim + 3, dim)))
+    matrix = rows.T @ rows + torch.eye(dim)
+    factor = torch.linalg.cholesky(matrix)
+    inverse = inverse_lower(factor)
+    assert torch.equal(inverse, inverse.tril())
+    torch.testing.assert_close(inverse @ factor, torch.eye(dim).double(), rtol=0, atol=1e-9)
+    values, vectors = symmetric_eigen(matrix)
+    assert (values.diff() >= 0).all()
+    torch.testing.assert_close(vectors * values @ vectors.T, matrix)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(dim).double())
+
+
+def test_a_factor_with_a_zero_has_no_inverse():
+    with pytest.raises(DataError):
+        inverse_lower(torch.tensor([[1.0, 0.0], [2.0, 0.0]], dtype=torch.float64))
