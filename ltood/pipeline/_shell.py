@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ltood.pipeline._code import INPUTS, SOURCES, STAGES, code_of, recorded
 from ltood.pipeline._going_back import telling_how_to_go_back
 from ltood.pipeline._lock import only_run
 from ltood.pipeline._params import FILE, Params
-from ltood.runtime.console import one_line_errors
+from ltood.runtime.console import duration, log, one_line_errors
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
 from ltood.runtime.records import Clock
@@ -63,6 +64,8 @@ RESULTS_OF = {
     "compare": LEADERBOARD,
     "examples": EXAMPLES / "examples.json",
 }
+#: Stages that say themselves what they have made; there may be nothing to draw.
+_SAYING = ("visualise", "export")
 #: Stages whose work several processes can share.
 _SHARED = ("train", "extract")
 
@@ -98,10 +101,22 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
                     refuse_changes(name, what, names)
                 if name in RESULTS_OF and os.environ.get("RANK", "0") == "0":
                     clock.note(RUNS / name, RESULTS_OF[name])
+                    tell(name, time.perf_counter() - clock.seconds)
 
         return run
 
     return wrap
+
+
+def tell(name: str, seconds: float) -> None:
+    """Say what a stage has made and what comes next, where it has not said so itself."""
+    result = RESULTS_OF[name]
+    if name in _SAYING or not result.exists():
+        return
+    place = result if result.parent == RESULTS else result.parent
+    names = list(STAGES)
+    following = names[names.index(name) + 1]
+    log(f"{name}: wrote {place} in {duration(seconds)}; next is the stage {following}.")
 
 
 def _shared(name: str) -> int | None:

@@ -59,6 +59,20 @@ def test_settings_that_change_while_a_stage_runs_are_refused(workspace, old, new
         run(command)
 
 
+@pytest.mark.parametrize("name", sorted({*_shell.RESULTS_OF} - {"visualise", "export"}))
+def test_a_stage_says_what_it_made_and_what_comes_next(workspace, capsys, name):
+    result = _shell.RESULTS_OF[name]
+    _shell.tell(name, 1.0)
+    assert capsys.readouterr().err == ""  # Nothing was made.
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    _shell.tell(name, 1.0)
+    (line,) = capsys.readouterr().err.splitlines()
+    names = list(_shell.STAGES)
+    assert str(result.parent) in line
+    assert line.endswith(f"{names[names.index(name) + 1]}.")
+
+
 @pytest.mark.parametrize(("old", "new"), [("msp: {}", "msp: {temperature: 2}"), ("auto", "cpu")])
 def test_settings_that_a_stage_does_not_use_may_change(workspace, old, new):
     path = workspace / "params.yaml"
