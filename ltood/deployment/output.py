@@ -12,6 +12,7 @@ from ltood.deployment.verdicts import SEPARATOR, Verdict
 from ltood.runtime.console import one_line
 from ltood.runtime.extras import require
 from ltood.runtime.files import writing
+from ltood.runtime.widths import padded, width
 
 Format = Literal["csv", "jsonl", "parquet", "table"]
 #: Formats by the ending of a file; CSV where there is none.
@@ -171,11 +172,11 @@ class ShownTable:
         if not rows:
             return
         for name in self._widths:
-            self._widths[name] = max(self._widths[name], *(len(row[name]) for row in rows))
+            self._widths[name] = max(self._widths[name], *(width(row[name]) for row in rows))
         for row in self._heading + rows:
             cells = [
-                row[name].rjust(width) if name in _NUMBERS else row[name].ljust(width)
-                for name, width in self._widths.items()
+                row[name].rjust(columns) if name in _NUMBERS else padded(row[name], columns)
+                for name, columns in self._widths.items()
             ]
             self._file.write("  ".join(cells).rstrip() + "\n")
         self._file.flush()

@@ -83,6 +83,10 @@ def _repeats(files: ImageFiles) -> str:
     )
 
 
+class UndecodableError(DataError):
+    """Files that cannot be decoded, of a split that may not do without."""
+
+
 class _Outcome(NamedTuple):
     """Result of reading one file.
 
@@ -108,7 +112,8 @@ def check_files(
         known: Remembers which contents can be decoded, so that they need not be read again.
 
     Raises:
-        DataError: If a file cannot be decoded and `files.on_error` is "raise", or if none can.
+        UndecodableError: If a file cannot be decoded and `files.on_error` is "raise".
+        DataError: If none can.
     """
     if known is None or isinstance(files, PackedFiles):
         return _judged(files, _read(files, range(len(files)), _nothing, workers))
@@ -191,9 +196,7 @@ def _judged(files: ImageFiles, outcomes: Sequence[_Outcome]) -> Checked:
     faults = tuple(each.fault for each in outcomes if each.fault)
     if faults and files.on_error == "raise":
         more = f" {len(faults) - 1} more are like it." if len(faults) > 1 else ""
-        raise DataError(
-            f"{faults[0]}{more} To leave such files out, set datasets.<name>.on_error to skip."
-        )
+        raise UndecodableError(f"{faults[0]}{more}")
     good = [each for each in outcomes if not each.fault]
     if not good:
         raise DataError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit
-from ltood.images.checking import check_files
+from ltood.images.checking import UndecodableError, check_files
 from ltood.images.files import ImageFiles
 from ltood.images.prepared import SCHEMA, SUMMARY
 from ltood.images.sources import PLACES, ImageDataset, ImageSource
@@ -114,7 +114,7 @@ def _write_splits(
     known: dict[str, tuple[KnownImages, ImageSource]] = {}
     with progress(f"prepare {name}", len(names), "splits") as advance:
         for split_name in names:
-            split = _checked(split_name, dataset.split(split_name), remembered)
+            split = _read(dataset, name, split_name, remembered)
             _check_shape(split_name, split, shapes)
             _check_rows(split_name, split, len(class_names))
             if split_name in _COUNTED:
@@ -176,6 +176,18 @@ def _called(split: ImageSource, row: int) -> str:
     return split.paths[row] if split.paths else f"row {row}"
 
 
+def _read(
+    dataset: ImageDataset, name: str, split_name: str, known: FileHashes | None
+) -> ImageSplit | ImageFiles:
+    """Images of one split without those that may be left out."""
+    try:
+        return _checked(split_name, dataset.split(split_name), known)
+    except UndecodableError as error:
+        raise DataError(
+            f"{split_name}: {error} To leave such files out, set datasets.{name}.on_error to skip."
+        ) from error
+
+
 def _checked(
     name: str, split: ImageSplit | ImageFiles, known: FileHashes | None
 ) -> ImageSplit | ImageFiles:
@@ -184,6 +196,8 @@ def _checked(
         return split
     try:
         checked = check_files(split, known=known)
+    except UndecodableError:
+        raise
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     checked.report(name)

@@ -17,6 +17,7 @@ from ltood.runs.revisions import Revision, experiments, workspace_of
 from ltood.runs.settings import differing, label
 from ltood.runtime.files import read_json
 from ltood.runtime.params import parse_params, section
+from ltood.runtime.widths import padded, width
 
 #: Figures of `results/summary.json` that are shown, with their headings.
 FIGURES = {
@@ -160,12 +161,12 @@ def as_text(lines: Sequence[Listed]) -> str:
         cells = [_cell(line, key) for key in shown]
         runs = f"; {len(line.by)} runs: {', '.join(line.by)}" if line.by else ""
         rows.append([line.name, line.date or "-", *cells, f"{label(line.settings, names)}{runs}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     text = []
     for row in rows:
         left, right = row[:2], row[2:-1]
-        parts = [cell.ljust(width) for cell, width in zip(left, widths, strict=False)]
-        parts += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=False)]
+        parts = [padded(cell, columns) for cell, columns in zip(left, widths, strict=False)]
+        parts += [cell.rjust(columns) for cell, columns in zip(right, widths[2:], strict=False)]
         text.append("  ".join([*parts, row[-1]]).rstrip())
     notes = ["percent, mean over the OOD sets; OOD+ and ID+: FPR95 with that side positive"]
     if shown and "auroc" not in shown:

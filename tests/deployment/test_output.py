@@ -24,6 +24,7 @@ from ltood.deployment.output import format_of, write_file, write_rows
 from ltood.deployment.predicting import predict_files
 from ltood.deployment.promises import Promise
 from ltood.deployment.verdicts import COLUMNS, Verdict, columns_of
+from ltood.runtime.widths import width
 
 
 def test_csv_and_json_lines_say_the_same(detector, folder, tmp_path):
@@ -139,3 +140,13 @@ def test_any_name_comes_back(names, is_error):
     assert len(records) == len(names)
     text.getvalue().encode()
     lines.getvalue().encode()
+
+
+def test_columns_behind_wide_names_stand_below_one_another():
+    text = io.StringIO()
+    rows = [
+        Verdict("é.png", None, "ID", 0.5, 1.0, name) for name in ("日本の庭", "cat", "Cafe\u0301")
+    ]
+    write_rows(text, rows, "table", COLUMNS)
+    ends = {width(line.partition("é.png")[0]) for line in text.getvalue().splitlines()[1:]}
+    assert len(ends) == 1

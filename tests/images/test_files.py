@@ -14,7 +14,7 @@ from torchvision import transforms
 from ltood.core.errors import ConfigError, DataError
 from ltood.images import checking
 from ltood.images.arrays import ImageSplit
-from ltood.images.checking import check_files, load
+from ltood.images.checking import UndecodableError, check_files, load
 from ltood.images.decoding import Geometry, as_image, decode, decode_image
 from ltood.images.files import ImageFiles
 from ltood.runtime.file_hashes import FileHashes
@@ -200,7 +200,7 @@ def test_damaged_files_are_refused_or_skipped(tmp_path):
     files = folder_of(tmp_path)
     for row in (1, 3):
         files.path(row).write_bytes(files.path(row).read_bytes()[:300])
-    with pytest.raises(DataError, match=r"1\.png cannot be decoded.*1 more are like it.*on_error"):
+    with pytest.raises(UndecodableError, match=r"1\.png cannot be decoded.*1 more are like it"):
         check_files(files)
     checked = check_files(folder_of_kept(files))
     assert checked.files.paths == ("set/0.png", "set/2.png", "set/4.png")

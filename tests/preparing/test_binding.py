@@ -274,6 +274,15 @@ def test_skipped_files_read_the_same_in_every_run(root, tmp_path, size):
     )
 
 
+@pytest.mark.parametrize("size", [None, 6])
+@pytest.mark.parametrize("name", ["train/a/0", "far/0"])
+def test_a_file_that_cannot_be_decoded_names_the_setting(root, tmp_path, size, name):
+    (root / f"{name}.jpg").write_bytes(b"<!DOCTYPE html>")
+    split = "train" if "train" in name else "ood_far"
+    with pytest.raises(DataError, match=rf"^{split}: .*0\.jpg .*datasets\.folder\.on_error"):
+        prepared_folder(root, tmp_path / "prepared", size=size)
+
+
 def test_what_is_remembered_changes_nothing_that_is_prepared(root, tmp_path):
     (root / "far/9.jpg").write_bytes(b"")
     plain = prepared_folder(root, tmp_path / "plain", on_error="skip")
