@@ -37,6 +37,8 @@ from ltood.ops.negatives import grouped, log_odds_by_group, negative_directions
 TRANSDUCTIVE = True
 #: Only where it is named: it is not comparable with methods that see one row at a time.
 NAMED_ONLY = True
+#: Reads a part that few heads have; the pipeline checks that early, without importing this.
+HEAD_PARTS = True
 #: Columns of a batch that need no stream: NegLabel's score, the label whose memory the row may
 #: enter, and its entropy there.
 SCORE, LABEL, ENTROPY = "neglabel", "nearest_label", "entropy"

@@ -18,6 +18,9 @@ from ltood.core.inputs import Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
+#: Reads a part that few heads have; the pipeline checks that early, without importing this.
+HEAD_PARTS = True
+
 
 @dataclass(frozen=True)
 class Config(Settings):

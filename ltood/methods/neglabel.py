@@ -31,6 +31,9 @@ from ltood.core.slots import Method
 from ltood.ops.cosines import class_directions
 from ltood.ops.negatives import grouped, negative_directions, negative_log_odds
 
+#: Reads a part that few heads have; the pipeline checks that early, without importing this.
+HEAD_PARTS = True
+
 
 @dataclass(frozen=True)
 class Config(Settings):

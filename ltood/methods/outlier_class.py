@@ -30,6 +30,9 @@ from ltood.core.limits import Limits
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 
+#: Reads a part that few heads have; the pipeline checks that early, without importing this.
+HEAD_PARTS = True
+
 
 @dataclass(frozen=True)
 class Config(Settings):

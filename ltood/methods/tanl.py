@@ -36,6 +36,8 @@ from ltood.ops.otsu import otsu_threshold
 TRANSDUCTIVE = True
 #: Only where it is named: it is not comparable with methods that see one row at a time.
 NAMED_ONLY = True
+#: Reads a part that few heads have; the pipeline checks that early, without importing this.
+HEAD_PARTS = True
 
 
 @dataclass(frozen=True)

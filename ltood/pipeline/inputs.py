@@ -14,6 +14,7 @@ from ltood.core.extras import groups_of
 from ltood.core.holding import held_stores
 from ltood.core.settings import Settings
 from ltood.pipeline._code import INPUTS, STAGES, code_of, compared, wanted_extras
+from ltood.pipeline._head_parts import check_head_parts, reads_parts
 from ltood.pipeline._params import PACKAGES, Params
 from ltood.pipeline._shell import (
     ADAPTING,
@@ -88,6 +89,7 @@ def check(params: Params) -> None:
         if isinstance(config, Settings):
             config.look_up()
     check_validation(params)
+    check_head_parts(params)
     if not _is_normalised(params):
         return
 
@@ -165,14 +167,16 @@ def decisive(params: Params, code: Mapping[str, Mapping[str, Any]]) -> dict[str,
     """Everything that decides the result of the check.
 
     A method that the leaderboard shows has been checked with it. So it does not count which of
-    them is chosen, and trying one after the other needs no torch here.
+    them is chosen, and trying one after the other needs no torch here; but for methods that must
+    fit the normaliser or the head.
     """
     content = {key: value for key, value in params.content.items() if key not in PACKAGES}
     merged: dict[str, dict[str, str]] = {}
     for parts in code.values():
         for kind, digests in parts.items():
             merged.setdefault(kind, {}).update(digests)
-    pair = [params.name(key) for key in _PAIR] if _is_normalised(params) else []
+    has_partner = _is_normalised(params) or reads_parts(params)
+    pair = [params.name(key) for key in _PAIR] if has_partner else []
     return {"params": content, "entries": _entries(params), "pair": pair, "code": merged}
 
 

@@ -27,6 +27,44 @@ def with_values(values: dict[str, object]) -> Params:
 
 
 @pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"method": "neglabel", "recipe": "zero_shot"}, r"negatives\.words"),
+        ({"method": "tanl", "recipe": "zero_shot"}, r"negatives\.words"),
+        ({"method": "outlier_class"}, "recipe cross_entropy"),
+        ({"method": "bin_disc"}, "recipe cross_entropy"),
+        # Its one output is the class of outliers, and no detector node.
+        ({"method": "bin_disc", "recipe": "cocl"}, "recipe cocl"),
+    ],
+)
+def test_parts_that_the_head_will_lack_are_refused_before_the_work(values, key, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=key):
+        inputs.check(with_values(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "neglabel", "recipe": "zero_shot", "negatives.words": "words.csv"},
+        {"method": "outlier_class", "recipe": "cocl"},
+        {"method": "outlier_class", "methods.outlier_class.outlier_classes": 1},
+        {"method": "outlier_class", "recipe": "imood", "recipes.imood.auxiliary": "cocl"},
+        {"method": "bin_disc", "recipe": "imood"},
+        {
+            "method": "outlier_class",
+            "recipe": "pretrained",
+            "recipes.pretrained.num_aux_outputs": 1,
+            "recipes.pretrained.outlier_classes": 1,
+        },
+    ],
+)
+def test_parts_that_the_head_will_have_are_not(values, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    inputs.check(with_values(values))
+
+
+@pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"training.epochs": -1}, r"training\.epochs"),
@@ -193,6 +231,7 @@ def test_what_was_checked_before_is_not_checked_again(workspace, monkeypatch):
         ({"method": "msp", "methods.msp.temperature": 2.0}, True),
         ({"calibrator": "patt"}, True),
         ({"normaliser": "imood"}, True),
+        ({"method": "outlier_class"}, True),
         ({"recipe": "locoop"}, True),
         ({"compare.methods": ["msp"]}, True),
         ({"extraction.dtype": "float16"}, True),
