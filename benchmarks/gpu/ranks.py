@@ -1,9 +1,9 @@
 """NCCL: with one rank what training sends, with two GPUs a whole training."""
 
-import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -11,6 +11,7 @@ from torch import nn
 
 from benchmarks.gpu.acceptance import CUDA, Acceptance, gap
 
+ROOT = Path(__file__).parents[2]
 #: Two trainings of two epochs, which differ by rounding only.
 TOLERANCE = 1e-2
 _TRAINING = """
@@ -75,7 +76,7 @@ def two_ranks(run: Acceptance) -> None:
         out = run.folder / f"ranks-{num}"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={num}", str(script), str(out)]
-        subprocess.run(command, check=True, timeout=180, env=os.environ)
+        subprocess.run(command, check=True, timeout=180, cwd=ROOT)
         found.append(load_file(out / "model.safetensors"))
     one, two = found
     far = max(gap(two[key], one[key]) for key in one if one[key].ndim > 1)
