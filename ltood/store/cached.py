@@ -9,6 +9,7 @@ damaged, are noticed. The chunks used longest ago go first.
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ FOLDER, SIZE = "LTOOD_CACHE", "LTOOD_CACHE_GIB"
 _DEFAULT_GIB = 10.0
 #: Share of the size that this process may add before it looks at what others have added.
 _UNSEEN = 1 / 20
+#: Age after which an unfinished copy is taken for one of a killed process.
+_LEFT_SECONDS = 3600
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -154,9 +157,13 @@ class _Cache:
         for path in self.folder.rglob("*"):
             with suppress(OSError):
                 state = path.lstat()
-                if path.is_file() and not is_temporary(path.name):
+                if not stat.S_ISREG(state.st_mode):
+                    continue
+                if not is_temporary(path.name):
                     used = self._used.get(path, state.st_mtime_ns)
                     found.append((used, state.st_size, path))
+                elif time.time() - state.st_mtime > _LEFT_SECONDS:
+                    path.unlink()  # Of a process that was killed while it wrote.
         held = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if held <= self.limit:

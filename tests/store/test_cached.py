@@ -9,6 +9,7 @@ import pytest
 from ltood.core.errors import ConfigError, CorruptStoreError, StoreError, TransferError
 from ltood.runtime.drivers import Driver, address_of
 from ltood.sharing.copying import copy_store
+from ltood.store.cached import _caches
 from ltood.store.features import FeatureStore
 from ltood.store.scores import ScoreWriter
 from ltood.store.verifying import verify_store
@@ -124,6 +125,18 @@ def test_the_cache_stays_small(system, cache, monkeypatch, tmp_path):
         np.testing.assert_array_equal(read_all()["train"]["features"], known["train"]["features"])
         assert 0 < held(cache) <= limit
     assert (tmp_path / "cache/mine.txt").exists()
+
+
+def test_what_a_killed_process_left_goes(system, cache):
+    read_all()
+    old, new = (cache / name for name in (".0.abc-1-0.tmp", ".1.abc-1-0.tmp"))
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    next(cache.rglob("features/c/1/0")).unlink()
+    _caches.clear()  # As in another process, which has not looked yet.
+    read_all()
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_what_was_used_last_stays(system, cache, monkeypatch):
