@@ -27,13 +27,14 @@ from torch import Tensor
 from ltood.core.batches import FeatureBatch, Features, Scores
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.inputs import FitInputs, Need
-from ltood.core.limits import Count, Limits
+from ltood.core.limits import Count, Limits, Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.distances import pair_distances
 from ltood.ops.lengths import SMALLEST_LENGTH
 from ltood.ops.neighbours import Neighbours
 from ltood.ops.pairs import SimilarityBank
+from ltood.ops.spaced import spaced
 from ltood.ops.statistics import WIDE_ROWS, class_statistics
 
 
@@ -47,11 +48,14 @@ class Config(Settings):
             authors'), or of the auxiliary outliers ("aux").
         lam: Weight of a row in its mixture, 0 to 1; 0.5 as in the authors' code.
         k: Rank of the neighbour whose distance is the score; 1 or more.
+        fraction: Share of the training rows whose gradients are kept, evenly spaced, above 0 and
+            at most 1.
     """
 
     prototype: Literal["mixup", "mean", "aux"] = "mixup"
     lam: Annotated[float, Limits(at_least=0, at_most=1)] = 0.5
     k: Count = 1
+    fraction: Share = 1.0
 
 
 class GROOD(Method[Config]):
@@ -80,11 +84,16 @@ class GROOD(Method[Config]):
         classes = class_statistics(inputs)
         self.means_ = classes.means[classes.present]
         self.prototype_ = self._prototype(inputs, classes.means)
-        rows = []
-        for batch in inputs.require_train().batches(arrays=("features", "logits", "labels")):
+        train = inputs.require_train()
+        source = spaced(train, max(1, round(self.config.fraction * len(train))))
+        # Filled in place: a list of parts and what joins them would take the memory twice.
+        bank, num = self.means_.new_empty((len(source), source.dim), dtype=torch.float32), 0
+        for batch in source.batches(arrays=("features", "logits", "labels")):
             is_right = batch.logits.argmax(dim=1) == batch.labels
-            rows.append(self._gradients(batch.features[is_right]))
-        bank = torch.cat(rows)
+            rows = self._gradients(batch.features[is_right])
+            bank[num : num + len(rows)] = rows
+            num += len(rows)
+        bank = bank[:num]
         if not len(bank):
             raise DataError(
                 "the head predicts no training row as its label, so grood has nothing to compare "

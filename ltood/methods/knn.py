@@ -42,7 +42,8 @@ class Config(Settings):
             nearest lists alone, so that a neighbour may be missed. The share that is found is
             measured while fitting and stands in the record of the run as `recall`.
         lists: Lists of "ivf", 1 or more; "auto" is the root of the number of rows.
-        probes: Lists of "ivf" that are looked at for each row; as many as `lists` is exact.
+        probes: Lists of "ivf" that are looked at for each row, and more until they hold 10 k
+            training rows; as many as `lists` is exact.
         seed: Draws the rows that "ivf" learns its lists from.
     """
 

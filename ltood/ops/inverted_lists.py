@@ -18,6 +18,9 @@ from ltood.ops.pairs import BANK_ROWS, bank_centre
 ROWS_PER_LIST = 64
 ROUNDS = 10
 
+#: Rows that a query is compared with at least, for each neighbour it looks for.
+ROWS_PER_RANK = 10
+
 #: Rows of a bank that a recall is measured with.
 RECALL_ROWS = 256
 
@@ -62,8 +65,9 @@ class InvertedLists:
 
         Args:
             queries: [N, D] float32.
-            k: Neighbours to find; where the lists that are looked at hold fewer, all are.
-            probes: Lists to look at.
+            k: Neighbours to find, at most M.
+            probes: Lists to look at; more where they hold fewer than `ROWS_PER_RANK` k rows, so
+                that no query is answered from a handful.
 
         Returns:
             Rows, [N, k] int64, and squared distances as products give them, [N, k].
@@ -72,28 +76,28 @@ class InvertedLists:
         queries = queries - centre
         best = queries.new_full((len(queries), k), -math.inf)
         found = torch.zeros((len(queries), k), dtype=torch.int64, device=queries.device)
-        chosen = _closeness(queries, self.centroids - centre).topk(min(probes, len(self.ends)))
+        starts = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])
+        ranked = _closeness(queries, self.centroids - centre).argsort(dim=1, descending=True)
+        # How many rows the lists before each one hold.
+        sizes = (self.ends - starts)[ranked]
+        before = sizes.cumsum(dim=1) - sizes
+        is_looked_at = before < ROWS_PER_RANK * k
+        is_looked_at[:, :probes] = True
+        asking, places = is_looked_at.nonzero(as_tuple=True)
         # Queries list by list, so that each list is one product.
-        flat = chosen.indices.flatten()
-        order = flat.argsort(stable=True)
-        sizes = torch.bincount(flat, minlength=len(self.ends)).tolist()
-        askers = torch.split(order // chosen.indices.shape[1], sizes)
-        for number, end in enumerate(self.ends.tolist()):
-            start, asking = int(self.ends[number - 1]) if number else 0, askers[number]
-            if start == end or not len(asking):
+        lists = ranked[asking, places]
+        order = lists.argsort(stable=True)
+        counts = torch.bincount(lists, minlength=len(self.ends)).tolist()
+        askers = torch.split(asking[order], counts)
+        for start, end, own in zip(starts.tolist(), self.ends.tolist(), askers, strict=True):
+            if start == end or not len(own):
                 continue
-            values = _closeness(queries[asking], self.rows[start:end] - centre)
-            places = torch.arange(start, end, device=found.device).expand(values.shape)
-            values = torch.cat([best[asking], values], dim=1)
-            best[asking], taken = values.topk(k, dim=1)
-            places = torch.cat([found[asking], places], dim=1)
-            found[asking] = places.gather(1, taken)
-        squared = queries.square().sum(dim=1, keepdim=True) - 2 * best
-        is_short = best[:, -1].isinf()
-        if is_short.any():
-            exact = search(queries[is_short] + centre, self.rows, k)
-            found[is_short], squared[is_short] = exact.indices, exact.distances.square()
-        return found, squared
+            values = _closeness(queries[own], self.rows[start:end] - centre)
+            numbers = torch.arange(start, end, device=found.device).expand(values.shape)
+            values = torch.cat([best[own], values], dim=1)
+            best[own], taken = values.topk(k, dim=1)
+            found[own] = torch.cat([found[own], numbers], dim=1).gather(1, taken)
+        return found, queries.square().sum(dim=1, keepdim=True) - 2 * best
 
     def distances(self, queries: Tensor, k: int, probes: int) -> Tensor:
         """Distance of each query to the k-th row that is found, [N] float32; see `search`."""

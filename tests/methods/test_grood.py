@@ -97,3 +97,13 @@ def test_it_asks_for_what_gives_predictions(rng):
     rows, labels = rng.normal(size=(9, 4)).astype(np.float32), np.arange(9) % 3
     with pytest.raises(MissingNeedError, match="head"):
         GROOD().fit(FitInputs.of(rows, labels))
+
+
+def test_a_share_of_the_rows_is_kept(rng):
+    case = made(rng)
+    detector = GROOD(Config(fraction=0.5)).fit(case.inputs())
+    whole = GROOD().fit(case.inputs())
+    kept, all_rows = len(detector.learned("bank_")), len(whole.learned("bank_"))
+    assert 0 < kept < all_rows
+    rows = torch.tensor(case.rows)
+    assert (detector.score(rows) >= whole.score(rows) - 1e-6).all()
