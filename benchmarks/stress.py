@@ -10,10 +10,14 @@ of signals. The page goes to docs/results/stress.md; the exit code is 1 where th
 """
 
 import argparse
+import multiprocessing
 import platform
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.stress_processes import load_everything
@@ -32,54 +36,74 @@ def main() -> None:
     parser.add_argument("--repairs", type=int, default=50, help="`ltood store repair`")
     parser.add_argument("--pairs", type=int, default=40, help="two writers; readers in a replace")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with seeds of their own")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no trial after these")
     parser.add_argument(
         "--folder", type=Path, help="where copies are made; a disk in memory is quick"
     )
     parser.add_argument("--page", type=Path, default=RESULT)
     given = parser.parse_args()
     load_everything()
-    begun = time.perf_counter()
+    begun, results = time.perf_counter(), Results()
+    with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("fork")) as pool:
+        for found in pool.map(trials, [given] * given.jobs, range(given.jobs)):
+            results.join(found)
+    given.page.write_text(page(results, given.seed, time.perf_counter() - begun))
+    sys.exit(1 if results.faults else 0)
+
+
+def trials(given: argparse.Namespace, job: int) -> Results:
+    """One process's share of the trials, in random order."""
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        stress = Stress(Path(folder), given.seed)
-        plan = [
-            *[stress.kill] * given.kills,
-            *[stress.corrupt] * given.corruptions,
-            *[stress.refuse] * given.refusals,
-            *[stress.repair] * given.repairs,
-            *[stress.two_writers] * given.pairs,
-            *[stress.read_during_replace] * given.pairs,
-        ]
+        stress = Stress(Path(folder), 1000 * given.seed + job)
+        wanted = {
+            stress.kill: given.kills,
+            stress.corrupt: given.corruptions,
+            stress.refuse: given.refusals,
+            stress.repair: given.repairs,
+            stress.two_writers: given.pairs,
+            stress.read_during_replace: given.pairs,
+        }
+        plan = [trial for trial, number in wanted.items() for _ in range(job, number, given.jobs)]
         stress.random.shuffle(plan)
         for number, trial in enumerate(plan, 1):
+            if time.monotonic() - begun > 60 * given.minutes:
+                break
             trial()
-            if number % 25 == 0 or number == len(plan):
-                seconds = time.perf_counter() - begun
-                given.page.write_text(page(stress.results, given, seconds))
-                print(f"{number} of {len(plan)}, {seconds:.0f} s", flush=True)
-    sys.exit(1 if stress.results.faults else 0)
+            if number % 25 == 0:
+                print(f"process {job}: {number} of {len(plan)}", flush=True)
+        return stress.results
 
 
-def page(results: Results, given: argparse.Namespace, seconds: float) -> str:
+def page(results: Results, seed: int, seconds: float) -> str:
     """The page of results as Markdown."""
-    ends = sorted({end for counts in results.counts.values() for end in counts} | set(BAD))
-    ends.sort(key=lambda end: (end in BAD, end))
     lines = [
         "# Kills, failing disks and corruptions",
         "",
         "Trials of [benchmarks/stress.py](../../benchmarks/stress.py), each compared byte for byte",
-        f"with an unbroken run; seed {given.seed}, Python {platform.python_version()}, "
+        f"with an unbroken run; seed {seed}, Python {platform.python_version()}, "
         f"{seconds / 60:.0f} minutes on a processor. What the ends mean stands in the script.",
         "",
-        "| trial | number | " + " | ".join(ends) + " |",
-        "|---|---:|" + "---:|" * len(ends),
+        *table("kind of trial", results.kinds),
+        "",
+        *table("stage or command that was hit", results.commands),
     ]
-    for title, counts in sorted(results.counts.items()):
-        cells = [f"{counts[end]:,}" for end in ends]
-        lines.append(f"| {title} | {counts.total():,} | " + " | ".join(cells) + " |")
-    totals = [f"{sum(c[end] for c in results.counts.values()):,}" for end in ends]
-    number = sum(counts.total() for counts in results.counts.values())
-    lines.append(f"| all | {number:,} | " + " | ".join(totals) + " |")
     return "\n".join(lines) + "\n"
+
+
+def table(title: str, rows: Mapping[str, Counter[str]]) -> list[str]:
+    """Ends by row, with all trials in the last one."""
+    whole = sum(rows.values(), Counter())
+    ends = sorted({*whole, *BAD}, key=lambda end: (end in BAD, end))
+    lines = [
+        f"| {title} | trials | " + " | ".join(ends) + " |",
+        "|---|" + "---:|" * (1 + len(ends)),
+    ]
+    for name, counts in [*sorted(rows.items()), ("all", whole)]:
+        cells = (f"{counts[end]:,}" for end in ends)
+        lines.append(f"| {name} | {counts.total():,} | " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

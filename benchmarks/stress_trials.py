@@ -50,22 +50,32 @@ _VERIFY = "ltood store verify"
 
 @dataclass
 class Results:
-    """Counts of ends by kind of trial, and what went wrong.
+    """Counts of ends, and what went wrong.
 
     Attributes:
-        counts: How often each end was met, by the title of the trial.
+        kinds: How often each end was met, by the kind of trial.
+        commands: The same by the stage or command that was hit.
         faults: One line for each end that must not be.
     """
 
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    kinds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    commands: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     faults: list[str] = field(default_factory=list)
 
-    def add(self, title: str, end: str, what: str) -> None:
+    def add(self, title: str, command: Command | str, end: str, what: str) -> None:
         """Count one trial."""
-        self.counts[title][end] += 1
+        self.kinds[title][end] += 1
+        self.commands[command if isinstance(command, str) else command.name][end] += 1
         if end in BAD:
             self.faults.append(f"{title}: {end}: {what}")
             print(self.faults[-1], flush=True)
+
+    def join(self, other: "Results") -> None:
+        """Add the trials of another process."""
+        for mine, theirs in ((self.kinds, other.kinds), (self.commands, other.commands)):
+            for name, counts in theirs.items():
+                mine[name] += counts
+        self.faults += other.faults
 
 
 class Stress:
@@ -109,7 +119,7 @@ class Stress:
             process.signal(number)
             first = process.wait()
         if first.kind in BAD:
-            self.results.add(title, first.kind, f"{what}: {first.text[-600:]}")
+            self.results.add(title, command, first.kind, f"{what}: {first.text[-600:]}")
             return
         self._rerun(title, command, what, self.wanted[command.name])
 
@@ -118,10 +128,14 @@ class Stress:
         if command.name not in self.ranked:
             self._prepare(command, over=False)
             ends = wait_ranks(start_ranks(self.place, command, (Fault(), Fault())))
-            self.results.add("two ranks, unbroken", _worst(ends), f"{command.name}: {ends}")
+            self.results.add(
+                "two ranks, unbroken", command, _worst(ends), f"{command.name}: {ends}"
+            )
             self.ranked[command.name] = content(self.place, command.outs)
             if command.name == "extract" and self.ranked["extract"] != self.wanted["extract"]:
-                self.results.add("two ranks, unbroken", "silent", "other bytes than of one rank")
+                self.results.add(
+                    "two ranks, unbroken", command, "silent", "other bytes than of one rank"
+                )
         self._prepare(command)
         victim, at = (
             self.random.randrange(2),
@@ -133,7 +147,7 @@ class Stress:
         title, what = "kill of one of two ranks", f"{command.name}, rank {victim}, change {at}"
         ends = wait_ranks(ranks)
         if any(end.kind == "hang" for end in ends):
-            self.results.add(title, "hang", what)
+            self.results.add(title, command, "hang", what)
             return
         if self.random.random() < 0.5:
             remove(*(self.place / out for out in command.outs))
@@ -141,8 +155,9 @@ class Stress:
         found = content(self.place, command.outs)
         same = found == self.ranked[command.name]
         end = _worst(ends)
-        end = ("held" if same else "silent") if end == "done" else end
-        self.results.add(title, end, f"{what}: {[e.text[-500:] for e in ends]}")
+        if end == "held" and not same:
+            end = "silent"
+        self.results.add(title, command, end, f"{what}: {[e.text[-500:] for e in ends]}")
 
     def refuse(self) -> None:
         """Let the system refuse changes from one on, or files above a size, and run again."""
@@ -162,10 +177,10 @@ class Stress:
             what = f"{command.name} from change {at}"
         first = run(self.place, command, fault)
         if first.kind in ("traceback", "hang"):
-            self.results.add(title, first.kind, f"{what}: {first.text[-900:]}")
+            self.results.add(title, command, first.kind, f"{what}: {first.text[-900:]}")
             return
         if first.kind == "done" and content(self.place, command.outs) != self.wanted[command.name]:
-            self.results.add(title, "silent", f"{what}: exit code 0 with another result")
+            self.results.add(title, command, "silent", f"{what}: exit code 0 with another result")
             return
         self._rerun(title, command, what, self.wanted[command.name])
 
@@ -177,7 +192,7 @@ class Stress:
         kind, name = self._damage(sorted(content(self.place, damaged)))
         if not name:
             return
-        title, what = f"{kind} in {producer.name}", f"{kind} {name}, read by {reader.name}"
+        title, what = kind, f"{kind} {name}, read by {reader.name}"
         remove(*(self.place / out for out in reader.outs if out not in damaged))
         first = run(self.place, reader)
         if first.kind != "refused":
@@ -185,14 +200,14 @@ class Stress:
             if reader.name == _VERIFY:
                 same = content(self.place, damaged) == content(self.whole, damaged)
             end = ("held" if same else "silent") if first.kind == "done" else first.kind
-            self.results.add(title, end, f"{what}: {first.text[-900:]}")
+            self.results.add(title, producer, end, f"{what}: {first.text[-900:]}")
             return
         remove(*(self.place / out for out in (*damaged, *reader.outs)))
         again = [run(self.place, each) for each in dict.fromkeys((producer, reader))]
         same = content(self.place, reader.outs) == self.wanted[reader.name]
         end = "refused, healed" if same and again[-1].kind == "done" else "lost"
         words = [each.text[-500:] for each in (first, *again)]
-        self.results.add(title, end, f"{what}: {words}")
+        self.results.add(title, producer, end, f"{what}: {words}")
 
     def repair(self) -> None:
         """Damage chunks of the features, kill a repair or not, and let it end."""
@@ -220,7 +235,9 @@ class Stress:
             end = "too much again"
         if end == "refused":
             end = "lost"
-        self.results.add(title, end, f"{what}: {again[:3]} {ended.text[-900:]}")
+        self.results.add(
+            title, "ltood store repair", end, f"{what}: {again[:3]} {ended.text[-900:]}"
+        )
 
     def _damage(self, files: list[str], *, alone: bool = False) -> tuple[str, str]:
         """Damage one of these files; what was done, and the file, empty where nothing changed."""
@@ -248,10 +265,10 @@ class Stress:
         title, what = "two writers at once", f"{command.name}: {[e.text[-700:] for e in ends]}"
         bad = [end.kind for end in ends if end.kind in BAD]
         if bad or all(end.kind != "done" for end in ends):
-            self.results.add(title, bad[0] if bad else "lost", what)
+            self.results.add(title, command, bad[0] if bad else "lost", what)
             return
         same = content(self.place, command.outs) == self.wanted[command.name]
-        self.results.add(title, "held" if same else "silent", what)
+        self.results.add(title, command, "held" if same else "silent", what)
 
     def read_during_replace(self) -> None:
         """Read a result while another one takes its place: the old, the new, or a sentence."""
@@ -274,7 +291,7 @@ class Stress:
             end = seen.kind
         if written.kind != "done":
             end = "lost"
-        self.results.add(title, end, f"{what}: {written.text[-500:]} {seen.text[-500:]}")
+        self.results.add(title, producer, end, f"{what}: {written.text[-500:]} {seen.text[-500:]}")
 
     def _command(self, names: tuple[str, ...] = ()) -> Command:
         return self.random.choice([c for c in self.commands if not names or c.name in names])
@@ -322,11 +339,13 @@ class Stress:
         ]
         if end == "held" and left:
             end = "held, leftovers"
-        self.results.add(title, end, f"{what}: {again.text[-900:]}")
+        self.results.add(title, command, end, f"{what}: {again.text[-900:]}")
 
 
 def _worst(ends: list[Outcome]) -> str:
-    return next((end.kind for end in ends if end.kind != "done"), "done")
+    """Whether all ranks ended as they should; what one refused or was ended for is lost."""
+    kinds = [end.kind for end in ends if end.kind != "done"]
+    return next((kind for kind in kinds if kind in BAD), "lost" if kinds else "held")
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

@@ -12,10 +12,10 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ltood.core.errors import DataError
 from ltood.runtime.console import progress
@@ -31,6 +31,9 @@ _TABLES = (
 _TICK = 2_000_000_000
 #: Files that are read before their digests are saved.
 _BLOCK = 512
+#: Bytes of a SHA-256.
+_DIGEST = 32
+_Found = TypeVar("_Found")
 
 
 class _State(NamedTuple):
@@ -75,30 +78,36 @@ class FileHashes:
         Raises:
             DataError: If one is missing, unreadable or no regular file, or changes meanwhile.
         """
-        found: list[bytes | None] = [None] * len(paths)
         base = os.path.abspath(root)  # noqa: PTH100 - many joins of plain text follow
+        return self._asked(lambda database: self._digests(database, base, paths))
+
+    def _digests(
+        self, database: sqlite3.Connection, base: str, paths: Sequence[str]
+    ) -> list[bytes]:
+        """What `digests` gives, with an open database."""
+        found: list[bytes | None] = [None] * len(paths)
         pending: list[tuple[int, str, str, _State]] = []
-        with self._opened() as database:
-            for folder, rows in _by_folder(paths).items():
-                where = f"{base}/{folder}" if folder else base
-                known = {
-                    name: (_State(*state), digest)
-                    for name, *state, digest in database.execute(
-                        "select name, size, modified, changed, inode, sha256 from files "
-                        "where folder = ?",
-                        (where,),
-                    )
-                }
-                for row in rows:
-                    name = paths[row][len(folder) + 1 :] if folder else paths[row]
-                    state = _state(f"{where}/{name}")
-                    before = known.get(name)
-                    if before is not None and before[0] == state:
-                        found[row] = before[1]
-                    else:
-                        pending.append((row, where, name, state))
-            for row, digest in self._read(database, pending):
-                found[row] = digest
+        for folder, rows in _by_folder(paths).items():
+            where = f"{base}/{folder}" if folder else base
+            known = {
+                name: (_State(*state), digest)
+                for name, *state, digest in database.execute(
+                    "select name, size, modified, changed, inode, sha256 from files "
+                    "where folder = ?",
+                    (where,),
+                )
+                if isinstance(digest, bytes) and len(digest) == _DIGEST
+            }
+            for row in rows:
+                name = paths[row][len(folder) + 1 :] if folder else paths[row]
+                state = _state(f"{where}/{name}")
+                before = known.get(name)
+                if before is not None and before[0] == state:
+                    found[row] = before[1]
+                else:
+                    pending.append((row, where, name, state))
+        for row, digest in self._read(database, pending):
+            found[row] = digest
         return [digest for digest in found if digest is not None]
 
     def digest(self, path: Path) -> str:
@@ -112,14 +121,17 @@ class FileHashes:
             about: What was found out, and by which code.
             digests: SHA-256 of the contents.
         """
-        found: dict[bytes, int] = {}
-        with self._opened() as database:
+
+        def ask(database: sqlite3.Connection) -> dict[bytes, int]:
+            found: dict[bytes, int] = {}
             for start in range(0, len(digests), _BLOCK):
                 block = digests[start : start + _BLOCK]
                 marks = ", ".join("?" * len(block))
                 query = f"select sha256, value from notes where about = ? and sha256 in ({marks})"
                 found.update(database.execute(query, (about, *block)))
-        return found
+            return found
+
+        return self._asked(ask)
 
     def remember(self, about: str, values: Mapping[bytes, int]) -> None:
         """Keep what was found out about contents.
@@ -129,7 +141,11 @@ class FileHashes:
             values: By SHA-256 of the contents.
         """
         rows: Iterable[tuple[str, bytes, int]] = ((about, *item) for item in values.items())
-        with self._opened() as database, contextlib.suppress(sqlite3.Error), database:
+        with (
+            contextlib.closing(self._connect()) as database,
+            contextlib.suppress(sqlite3.Error),
+            database,
+        ):
             database.executemany("insert or replace into notes values (?, ?, ?)", rows)
 
     def _read(
@@ -160,13 +176,21 @@ class FileHashes:
                 yield from zip((row for row, *_ in block), digests, strict=True)
                 advance(len(block))
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connect()
+    def _asked(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        """What `work` finds in the database, or in an empty one where this one is damaged."""
         try:
-            yield connection
-        finally:
-            connection.close()
+            with contextlib.closing(self._connect()) as database:
+                return work(database)
+        except sqlite3.DatabaseError as error:
+            # Locked, for instance. Text that is not UTF-8 has no code.
+            busy = isinstance(error, sqlite3.OperationalError) and hasattr(
+                error, "sqlite_errorcode"
+            )
+            fresh = ":memory:" if busy else str(self._database)
+            if not busy:
+                self._database.unlink(missing_ok=True)
+        with contextlib.closing(_with_table(fresh)) as database:
+            return work(database)
 
     def _connect(self) -> sqlite3.Connection:
         try:

@@ -59,11 +59,11 @@ def test_each_folder_is_looked_up_once_in_whatever_order_paths_come(root, tmp_pa
         connection.set_trace_callback(
             lambda query: asked.append(query) if query.startswith("select name") else None
         )
-        return contextlib.closing(connection)
+        return connection
 
     known = FileHashes(tmp_path / "known.sqlite")
     known.digests(root, NAMES)
-    monkeypatch.setattr(FileHashes, "_opened", lambda self: traced(self._database))
+    monkeypatch.setattr(FileHashes, "_connect", lambda self: traced(self._database))
     names = [*NAMES, *NAMES[::-1], *NAMES]
     assert known.digests(root, names) == wanted(root, names)
     assert len(asked) == 3
@@ -127,6 +127,24 @@ def test_a_damaged_database_is_replaced(root, tmp_path, content):
     assert FileHashes(known).digests(root, NAMES) == wanted(root)
     with sqlite3.connect(known) as database:
         assert database.execute("select count(*) from files").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("damage", ["pages", "text", "digests"])
+def test_damage_inside_of_a_database_costs_only_the_reading(root, tmp_path, reads, damage):
+    known = tmp_path / "known.sqlite"
+    FileHashes(known).digests(root, NAMES)
+    FileHashes(known).remember("size", {b"x" * 32: 7})
+    if damage == "pages":
+        raw = known.read_bytes()
+        known.write_bytes(raw[:4096] + bytes(byte ^ 0x5A for byte in raw[4096:]))
+    else:
+        with contextlib.closing(sqlite3.connect(known)) as database, database:
+            what = "name = cast(x'ff' as text)" if damage == "text" else "sha256 = 'short'"
+            database.execute(f"update files set {what} where name = 'c.bin'")
+    for _ in range(2):
+        assert FileHashes(known).digests(root, NAMES) == wanted(root)
+    assert FileHashes(known).notes("size", [b"x" * 32]) in ({}, {b"x" * 32: 7})
+    assert len(reads) < 4 * 3
 
 
 def test_a_place_that_cannot_be_written_costs_only_the_memory(root, tmp_path):
