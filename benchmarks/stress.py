@@ -26,6 +26,13 @@ from benchmarks.stress_trials import BAD, Results, Stress
 
 RESULT = HERE / "docs" / "results" / "stress.md"
 
+LEGEND = (
+    "Held: the same bytes after the command ran again. Refused: a sentence, while a result was",
+    "being replaced. Refused, healed: a sentence, and the same bytes once the damaged result was",
+    "made again. The others must be 0: hang, no end in 90 seconds; lost, not made whole by a",
+    "rerun; silent, other bytes without a word; too much again, a repair of more than the damage.",
+)
+
 
 def main() -> None:
     """Run the trials and write the page."""
@@ -83,7 +90,9 @@ def page(results: Results, seed: int, seconds: float) -> str:
         "",
         "Trials of [benchmarks/stress.py](../../benchmarks/stress.py), each compared byte for byte",
         f"with an unbroken run; seed {seed}, Python {platform.python_version()}, "
-        f"{seconds / 60:.0f} minutes on a processor. What the ends mean stands in the script.",
+        f"{seconds / 60:.0f} minutes on a processor.",
+        "",
+        *LEGEND,
         "",
         *table("kind of trial", results.kinds),
         "",
