@@ -64,7 +64,8 @@ class ClassGaussian(Method[Config]):
     All happens in coordinates in which the shared covariance is the identity. There a class
     of n rows differs from a multiple of it in fewer than n directions. A class with few keeps
     those, one with many a triangular factor of its inverse covariance, half of which no product
-    touches: what is learned is never larger than twice the training features.
+    touches: what is learned are never more than twice as many numbers as the training features,
+    each of 8 bytes. For ImageNet's 1.28 million rows of 2,048 features that is 34 GB.
     """
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
