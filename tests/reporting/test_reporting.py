@@ -24,6 +24,7 @@ from ltood.reporting.content import Pieces
 from ltood.reporting.threshold import Decision
 from ltood.reporting.write import write_report
 from ltood.showing.sheet import example_sheet
+from ltood.store.adapted import write_adapted
 from ltood.store.examples import write_examples
 from ltood.store.regions import RegionSheet, write_regions
 from ltood.store.scores import ScoreSplit, ScoreWriter
@@ -356,7 +357,10 @@ def workplace(store, tmp_path, monkeypatch):
     rows = {name: len(part) for name, part in store.parts.items()}
     path = tmp_path / "data" / "work" / "scores" / "final.zarr"
     path.parent.mkdir(parents=True)
-    with ScoreWriter(path, rows, store.attributes) as writer:
+    # No network was trained and no head learned here, so that there are no epochs to show.
+    provenance = {**store.attributes["provenance"], "checkpoint": {}}
+    write_adapted(tmp_path / "data" / "work" / "head", None)
+    with ScoreWriter(path, rows, {**store.attributes, "provenance": provenance}) as writer:
         for name, part in store.parts.items():
             writer.append(name, part)
     evaluation = Evaluation(store)
@@ -367,9 +371,6 @@ def workplace(store, tmp_path, monkeypatch):
     write_regions(tmp_path / "data" / "work" / "regions", "nothing to show")
     examples = example_sheet(evaluation)
     write_examples(tmp_path / "data" / "work" / "examples", examples)
-    history = tmp_path / "data" / "work" / "checkpoint" / "history.csv"
-    history.parent.mkdir()
-    history.write_text("epoch,learning_rate,loss,val_accuracy\n1,0.1,2.5,\n2,0.01,1.5,0.75\n")
     (tmp_path / "params.yaml").write_text("evaluation: {}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -383,7 +384,7 @@ def test_the_stage_writes_the_report(workplace):
     page = (workplace / "results" / "report.html").read_text(encoding="utf-8")
     assert "himplos" in page
     assert "All methods, percent" in page
-    assert "2 epochs; validation accuracy 75.00 % at the end." in page
+    assert 'id="training"' not in page
     assert "Missed: OOD images that look ID" in page
     assert "There is no detector: nothing sets a threshold." in page
     # The workplace has no records of stages, and none was made up.
