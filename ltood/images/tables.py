@@ -7,10 +7,13 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ltood.core.errors import DataError, quoted
 from ltood.runtime.extras import require
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 #: Endings of tables that are read.
 TABLES = (".csv", ".jsonl", ".parquet")
@@ -64,9 +67,16 @@ def column_names(path: Path) -> tuple[str, ...]:
             if path.suffix.lower() == ".jsonl":
                 first = json.loads(file.readline())
                 return tuple(first) if isinstance(first, dict) else ()
-            return tuple(name.strip() for name in next(csv.reader(file), []))
+            return tuple(name.strip() for name in next(_cells(file), []))
     except (OSError, ValueError, csv.Error, RecursionError):
         return ()
+
+
+def _cells(file: TextIO) -> "Reader":
+    """Rows of a table, parted by a comma, a semicolon or a tab: what the head has most."""
+    head = file.readline()
+    file.seek(0)
+    return csv.reader(file, delimiter=max(",;\t", key=head.count))
 
 
 def _csv(
@@ -74,7 +84,7 @@ def _csv(
 ) -> Iterator[tuple[int, list[str]]]:
     # Without the mark that editors of Windows put in front.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+        reader = _cells(file)
         head = [name.strip() for name in next(reader, [])]
         places = _places(path, head, columns, optional, remedy) if head else []
         for cells in reader:

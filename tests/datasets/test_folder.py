@@ -150,7 +150,7 @@ def test_a_list_names_classes_and_splits(root):
         (GOOD + "test/cat/9.png,tom,test\n", r"names 'test/cat/9\.png', but there is no"),
         (GOOD + "test/cat/0.png,tom,test\n", "twice"),
         (GOOD + "./test/cat/0.png,tom,test\n", "twice"),
-        (GOOD.replace(",", ";"), "first line of .* lacks the column path; .* 'path;label;split'"),
+        (GOOD.replace(",", ":"), "first line of .* lacks the column path; .* 'path:label:split'"),
         (GOOD.replace("label", "kind"), "lacks the column label"),
         ("path,file_name,label\na.png,a.png,x\n", "2 columns for path"),
         (GOOD.replace("train\n", "test\n"), "none, for no image is for training"),

@@ -215,6 +215,9 @@ def test_a_list_without_splits_is_divided_like_folders(root):
     text = "file_name,label,note\n" + "".join(f"{path}, {label},x\n" for path, label in rows)
     (root / "all.csv").write_text(text, encoding="utf-8")
     assert assigned(dataset(root / "all.csv")) == assigned(dataset(root))
+    for parted, mark in (("semicolons.csv", ";"), ("tabs.csv", "\t")):
+        (root / parted).write_text(text.replace(",", mark), encoding="utf-8")
+        assert assigned(dataset(root / parted)) == assigned(dataset(root))
     with (root / "half.csv").open("w", encoding="utf-8") as file:
         file.write("path,label,split\n")
         for number, (path, label) in enumerate(rows):
