@@ -304,6 +304,8 @@ def _paths(path: Path, rows: int) -> tuple[str, ...]:
 
 def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Map one array read-only and compare it with the manifest."""
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise CorruptStoreError(f"{path} is not a regular file; {_RERUN}.")
     try:
         mapped = np.lib.format.open_memmap(path, mode="r")
         trailing = path.stat().st_size - mapped.offset - mapped.nbytes

@@ -1,6 +1,7 @@
 """Prepared data are bound to their content: readers refuse anything else."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_a_flipped_bit_is_refused_on_first_touch(tmp_path, split, array):
             reader(split)
     for other in set(prepared.splits()) - {split}:
         prepared.split(other)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    prepared, file = run(Arrays(), tmp_path / "prepared"), "test/labels.npy"
+    (tmp_path / "prepared" / file).unlink()
+    os.mkfifo(tmp_path / "prepared" / file)
+    with pytest.raises(CorruptStoreError, match=file):
+        prepared.split("test")
 
 
 def test_a_split_is_compared_once(tmp_path, monkeypatch):
