@@ -88,7 +88,7 @@ def page(results: Results, seed: int, seconds: float) -> str:
     lines = [
         "# Kills, failing disks and corruptions",
         "",
-        "Trials of [benchmarks/stress.py](../../benchmarks/stress.py), each compared byte for byte",
+        "Trials of `python -m benchmarks.stress`, each compared byte for byte",
         f"with an unbroken run; seed {seed}, Python {platform.python_version()}, "
         f"{seconds / 60:.0f} minutes on a processor.",
         "",

@@ -40,12 +40,13 @@ def image_features(
         tokens = block(tokens)
     pooled, patches = _last_block(last, tokens, local=local)
     with _whole(tokens.device):
-        pooled = tower.ln_post(pooled.float()) @ tower.proj
-        return pooled, None if patches is None else tower.ln_post(patches.float()) @ tower.proj
+        number = tower.proj.dtype
+        pooled = tower.ln_post(pooled.to(number)) @ tower.proj
+        return pooled, None if patches is None else tower.ln_post(patches.to(number)) @ tower.proj
 
 
 def _whole(device: torch.device) -> torch.autocast:
-    """The last projection is computed in float32, whatever the tower computes in.
+    """The last projection is computed in the format of its weights, whatever the tower computes in.
 
     In a coarser format features have few values, and rows tie.
     """
@@ -97,8 +98,9 @@ def _pooled(pool: Any, maps: Tensor, *, local: bool) -> tuple[Tensor, Tensor | N
     mixed = _attend(query, key, value, pool.num_heads)
     values = pool.v_proj(patches) if local else None
     with _whole(maps.device):
-        pooled = pool.c_proj(mixed[:, 0].float())
-        return pooled, None if values is None else pool.c_proj(values.float())
+        number = pool.c_proj.weight.dtype
+        pooled = pool.c_proj(mixed[:, 0].to(number))
+        return pooled, None if values is None else pool.c_proj(values.to(number))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:

@@ -418,7 +418,7 @@ def test_both_sides_may_count(monkeypatch):
 def test_the_config_records_all_settings_of_members():
     config = Config(members=("knn", {"method": "energy", "normaliser": "imood", "name": "e"}))
     knn, energy = config.in_full()["members"]
-    assert knn == {"method": "knn", "settings": {"k": 50, "normalise": True}}
+    assert knn == {"method": "knn", "settings": dataclasses.asdict(ltood.KNN().config)}
     assert energy["settings"] == {"temperature": 1.0}
     assert energy["normaliser_settings"]["tau"] == 1.0
     assert Ensemble(**config.in_full()).config.in_full() == config.in_full()
