@@ -123,7 +123,7 @@ def _card(example: Example, group: ExampleGroup, names: Sequence[str]) -> Card:
     return Card(
         _shown(example.picture, own, f"{own}, taken for {prediction}"),
         prediction,
-        f"{example.score:#.4g}".rstrip("."),
+        f"{example.score:.6g}",  # As the threshold beside it.
         "" if example.share is None else f"{100 * example.share:.1f}",
         [
             (

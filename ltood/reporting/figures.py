@@ -67,6 +67,7 @@ def histogram(
         axes.set_xlabel("OOD score")
         axes.set_ylabel("images, % of their side")
         axes.set_xlim(bins[0], bins[-1])
+        axes.locator_params(axis="x", nbins=5)  # Scores of five figures have room beside others.
         axes.set_ylim(0, 104 * top)
         axes.grid(visible=False, axis="x")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7.5)
