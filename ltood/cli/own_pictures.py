@@ -32,11 +32,13 @@ def settings_of(
 
     Raises:
         ConfigError: If timm has no such model, or a name of an OOD set is unusable or comes twice.
-        DataError: If something that is named does not exist.
+        DataError: If something that is named does not exist, or a file of weights is cut off or
+            of another kind. Whether it fits the network, the stage train says.
     """
     _must_exist("--pictures", pictures)
     if weights is not None:
         _must_exist("--weights", weights)
+        _must_be_weights(weights)
     own = {"model": model or MODEL, "pretrained": weights is None}
     if model is not None:  # Asking timm takes seconds, and it has the other one.
         _must_be_known(own)
@@ -101,6 +103,12 @@ def _must_be_known(own: Mapping[str, Any]) -> None:
     from ltood.core.settings import parse
 
     parse(own, Config, Config.section).look_up()
+
+
+def _must_be_weights(path: Path) -> None:
+    from ltood.networks.weight_files import read_weights
+
+    read_weights(path)
 
 
 def _must_differ(names: Sequence[str]) -> None:

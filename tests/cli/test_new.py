@@ -1,6 +1,7 @@
 import subprocess
 
 import pytest
+from torch import save, zeros
 
 from ltood.cli.init import PACKAGES
 from ltood.cli.new import template
@@ -126,7 +127,9 @@ def own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("my pictures/Kätzchen", "my pictures/dog", "my pictures/strange", "other things"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "net.pth").write_bytes(b"weights")
+    save({"layer.weight": zeros(2, 2)}, tmp_path / "net.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "net.pth").read_bytes()[:-200])
+    (tmp_path / "page.pth").write_bytes(b"<html>")
     return tmp_path
 
 
@@ -173,6 +176,8 @@ def test_without_weights_those_of_timm_are_taken(ltood, own):
     [
         (("--pictures", "none"), "--pictures"),
         (("--pictures", "my pictures", "--weights", "none.pth"), "--weights"),
+        (("--pictures", "my pictures", "--weights", "cut.pth"), "cut.pth"),
+        (("--pictures", "my pictures", "--weights", "page.pth"), "a web page"),
         (("--pictures", "my pictures", "--model", "resnet1818"), "Did you mean resnet18"),
         (("--pictures", "my pictures", "--model", "a:b"), "backbones.timm_model.model"),
         (("--pictures", "my pictures", "--ood", "a=none"), "--ood"),
