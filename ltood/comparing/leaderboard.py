@@ -153,7 +153,7 @@ def _values(
 def table_notes(board: Mapping[str, Any], columns: str) -> list[str]:
     """Notes on the columns, the ID accuracy by calibrator, and missing rows with reasons."""
     if not (board["rows"] or board["left_out"]):
-        return ["nothing is compared, as there is no OOD set"]
+        return [board.get("note", "nothing is compared")]
     meaning = ", ".join(f"{title} is {key}" for title, key in columns_of(columns))
     notes = [
         f"percent; {meaning}; the columns of single OOD sets and of groups are AUROC",

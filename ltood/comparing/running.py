@@ -126,7 +126,8 @@ def nothing_compared(store: StoreReader, keeper: ScoreKeeper) -> dict[str, Any]:
         store: The features.
         keeper: Writes that there are no scores.
     """
-    board = bind(leaderboard({}, frozenset()), features=store.fingerprint)
+    note = without_sets(store.provenance)
+    board = bind({**leaderboard({}, frozenset()), "note": note}, features=store.fingerprint)
     keeper.write(board, store.fingerprint, store.prior().counts.tolist())
     return board
 

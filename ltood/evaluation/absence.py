@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def dataset_of(provenance: Mapping[str, Any]) -> str | None:
+    """Name of the dataset behind features or scores, as its settings have it; None if unknown."""
+    dataset = provenance.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
+    return name if isinstance(name, str) else None
+
+
 def _where_to_add_sets(provenance: Mapping[str, Any]) -> str:
     """What to do for an OOD set, as half a sentence.
 
     Args:
         provenance: Of features or scores; it may name their dataset.
     """
-    dataset = provenance.get("dataset")
-    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
-    if not isinstance(name, str):
+    name = dataset_of(provenance)
+    if name is None:
         return "score rows of none of the classes too, as a split ood_<name>"
     return f"name pictures of none of the classes in datasets.{name}.ood and run dvc repro"
 

@@ -50,7 +50,9 @@ def chosen(drawings: Mapping[str, Drawing], kinds: Sequence[str]) -> dict[str, D
         exact = {kind: drawings[kind]} if kind in drawings else {}
         of_kind = {n: made for n, made in drawings.items() if n.startswith(f"{kind}-")}
         if not exact and not of_kind:
-            raise ConfigError(f"--kind is {quoted(kind)}; there are {', '.join(drawings)}.")
+            # Of a run without OOD sets, the histogram of ID scores has no set in its name.
+            advice = " (others need an OOD set: datasets.<name>.ood)" * ("scores" in drawings)
+            raise ConfigError(f"--kind is {quoted(kind)}; there are {', '.join(drawings)}{advice}.")
         found |= exact or of_kind
     return found
 

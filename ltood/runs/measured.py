@@ -84,7 +84,10 @@ def shared_sets(runs: Sequence[Run]) -> list[str]:
         listed = "; ".join(
             f"{run.name}: {', '.join(own) or 'none'}" for run, own in zip(runs, names, strict=True)
         )
-        raise DataError(f"the runs have no OOD set in common ({listed}); compare others.")
+        raise DataError(
+            f"the runs have no OOD set in common ({listed}); name the same sets in the setting "
+            "datasets.<name>.ood of each and run it again, or compare others."
+        )
     return shared
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ltood.core.batches import FeatureSource
 from ltood.core.errors import ConfigError, DataError, StoreError
+from ltood.evaluation.absence import dataset_of
 from ltood.scoring.session import ScoringSession
 from ltood.store.exchange import import_folder
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_OOD_PREFIX, VAL_SPLIT
@@ -98,9 +99,13 @@ def open_validation(
     known = session.source(ID_SPLIT)
     if ood == AUX_SPLIT or (ood.startswith(VAL_OOD_PREFIX) and not Path(ood).is_file()):
         if ood not in session.store.splits:
+            dataset = dataset_of(session.store.provenance)
+            setting = "aux" if ood == AUX_SPLIT else "val_ood"
+            source = f"name images in datasets.{dataset}.{setting} and run dvc repro"
             raise StoreError(
-                f"{session.store.path} has no split {ood}; import {ood}.npz or name an archive of "
-                "outliers with --validation-ood."
+                f"{session.store.path} has no split {ood}, outliers to choose settings on; "
+                f"{source if dataset else f'import {ood}.npz'}, or give an archive of outliers "
+                "with --validation-ood."
             )
         _refuse_copies(session.store, session.store.split(ood), ood)
         yield Validation(known, session.source(ood), ID_SPLIT, ood)

@@ -7,7 +7,8 @@ import pytest
 
 from ltood.comparing.leaderboard import markdown_table, text_table, write_leaderboard
 from ltood.comparing.plan import Config
-from ltood.comparing.running import compare
+from ltood.comparing.running import compare, nothing_compared
+from ltood.comparing.scores import ScoreKeeper
 from ltood.core.errors import StoreError, UnknownNameError
 from tests.comparing.compare_samples import (
     SETTINGS,
@@ -89,6 +90,14 @@ def test_a_group_without_test_rows_is_a_dash(store):
     line = text_table(board, timings).splitlines()[1].split()
     assert line[0] == "energy"
     assert line[-3] == "-"
+
+
+def test_without_ood_sets_the_empty_board_says_what_adds_one(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(store), "provenance", {"dataset": {"name": "folder"}})
+    board = nothing_compared(store, ScoreKeeper(tmp_path / "compared"))
+    write_leaderboard(tmp_path, board, [])
+    assert "datasets.folder.ood" in (tmp_path / "leaderboard.md").read_text()
+    assert json.loads((tmp_path / "leaderboard.json").read_text()) == board
 
 
 def test_unknown_columns_are_refused(store):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from ltood.core.errors import ConfigError
 from ltood.reporting.sheets import write_sheets
 from ltood.runs.comparing import compare_runs
 from ltood.runs.figures import chosen
@@ -77,6 +78,8 @@ def test_figures_are_chosen_by_name_or_by_kind(found):
     drawings = figures_of(found)
     assert list(chosen(drawings, ["roc"])) == [f"roc-{name}" for name in found.sets]
     assert list(chosen(drawings, ["leaderboard"])) == ["leaderboard"]
+    with pytest.raises(ConfigError, match=r"datasets\.<name>\.ood"):  # as of a run without sets
+        chosen({"scores": drawings["leaderboard"]}, ["roc"])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser")

@@ -94,6 +94,17 @@ def test_missing_sides_are_named(tmp_path, missing, message):
         sweep(store, "energy", [{"temperature": 1.0}])
 
 
+@pytest.mark.parametrize(
+    ("split", "setting"),
+    [("aux", "datasets.folder.aux"), ("val_ood_far", "datasets.folder.val_ood")],
+)
+def test_missing_outliers_of_the_pipeline_name_their_setting(tmp_path, monkeypatch, split, setting):
+    store = make_store(tmp_path, leave_out=("aux",))
+    monkeypatch.setattr(type(store), "provenance", {"dataset": {"name": "folder"}})
+    with pytest.raises(StoreError, match=setting):
+        sweep(store, "energy", [{"temperature": 1.0}], validation_ood=split)
+
+
 def test_labelled_rows_of_outliers_count_as_known(store, tmp_path):
     rng = np.random.default_rng(5)
     features = np.abs(rng.normal(size=(20, 8))).astype(np.float32)
