@@ -24,6 +24,7 @@ from ltood.images.sources import images_digest
 from ltood.images.views import RandomViews
 from ltood.runtime.extras import require
 from ltood.runtime.files import write_atomically
+from ltood.runtime.provenance import recorded_of
 from ltood.store.features import FeatureStore
 from ltood.store.layout import VIEWS_SPLIT
 from ltood.store.reading import required_head
@@ -99,7 +100,7 @@ def find_regions(
     weight = np.asarray(head["weight"], dtype=np.float32)
     classes = len(weight)
     if topk is None:
-        used = store.provenance.get("head", {}).get("in_use", {}).get("topk")
+        used = recorded_of(store.provenance, "head", "in_use", "topk")
         chosen = max(1, round(_SHARE * classes)) if used is None else int(used)
     else:
         chosen = topk
@@ -138,7 +139,7 @@ def find_regions(
 
 def _grid(store: FeatureStore, split: str) -> tuple[int, int] | None:
     """Rows and columns of the patches that a split has features of; None where it has none."""
-    grid = store.provenance.get("preprocessing", {}).get("grid")
+    grid = recorded_of(store.provenance, "preprocessing", "grid")
     if not grid or "local" not in store.split(split).spec.arrays:
         return None
     return int(grid[0]), int(grid[1])
@@ -146,7 +147,7 @@ def _grid(store: FeatureStore, split: str) -> tuple[int, int] | None:
 
 def prompt_classes(store: FeatureStore) -> list[str]:
     """Class names as used in the prompts of the head; without prompts, those of the store."""
-    return list(store.provenance.get("head", {}).get("names") or store.class_names)
+    return list(recorded_of(store.provenance, "head", "names") or store.class_names)
 
 
 def spaced_rows(total: int, num: int) -> list[int]:
@@ -163,10 +164,9 @@ def original_images(
         StoreError: If the store was made from other data.
         DataError: If an image cannot be read.
     """
-    described = store.provenance.get("preprocessing", {})
-    recorded = described.get("geometry")
+    recorded = recorded_of(store.provenance, "preprocessing", "geometry")
     # Ids alone would not do: most data sets count their images from 0.
-    made_from = store.provenance.get("dataset", {}).get("sha256")
+    made_from = recorded_of(store.provenance, "dataset", "sha256")
     if recorded is None or made_from != images_digest(data):
         raise StoreError(
             f"{store.path} was not made from the images in {data.path}; give the prepared data "
@@ -178,7 +178,7 @@ def original_images(
     )
     if split != VIEWS_SPLIT:
         return decode(source, rows, geometry)
-    views = described["views"]
+    views = store.provenance["preprocessing"]["views"]
     ids = np.asarray(source.ids)
     made = RandomViews(views["num"], geometry.size[0], views["seed"], ids, geometry.interpolation)
     return np.stack([made.view(source.image(row), int(ids[row]), view) for row in rows])
@@ -273,7 +273,7 @@ def region_sheet(store: FeatureStore, data: PreparedData) -> RegionSheet | str:
         DataError: If an image cannot be read.
     """
     head = store.provenance.get("head")
-    if head is None or head.get("text") is False:
+    if head is None or recorded_of(head, "text") is False:
         return (
             "The head does not come from text, so patches have no class names to be compared with."
         )

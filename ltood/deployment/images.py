@@ -28,6 +28,7 @@ from ltood.networks.pixels import images_as_input, memory_layout
 from ltood.networks.taps import last_maps
 from ltood.runtime.devices import Precision, autocast, deterministic, upload
 from ltood.runtime.extras import require
+from ltood.runtime.provenance import recorded_of
 from ltood.store.pooled import PoolingConfig
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Embedder:
             DataError: If it is another network than the detector was fitted on.
         """
         provenance = detector.description["provenance"]
-        recorded = provenance.get("checkpoint", {}).get("weights_sha256")
+        recorded = recorded_of(provenance, "checkpoint", "weights_sha256")
         included = detector.description.get("network") or {}
         if checkpoint is None:
-            name = provenance.get("backbone", {}).get("name", "its network")
+            name = recorded_of(provenance, "backbone", "name") or "its network"
             weights = f" (weights {recorded[:12]}…)" if recorded else ""
             raise MissingNeedError(
                 f"images need the backbone that the detector was fitted on, {name}{weights}: copy "
@@ -123,12 +124,13 @@ class Embedder:
                 f"the backbone of {checkpoint} preprocesses images as {found}, the detector was "
                 f"fitted on {wanted}; extract the features and export the detector again."
             )
-        extracted = provenance.get("extraction", {})
-        dtype = torch.float16 if extracted.get("dtype") == "float16" else torch.float32
+        stored = recorded_of(provenance, "extraction", "dtype")
+        dtype = torch.float16 if stored == "float16" else torch.float32
         precision = provenance.get("precision", "float32")
         # Only datasets of image files have these settings.
-        dataset = provenance.get("dataset", {}).get("settings", {})
-        size, mode = dataset.get("size"), dataset.get("mode")
+        size, mode = (
+            recorded_of(provenance, "dataset", "settings", key) for key in ("size", "mode")
+        )
         return cls(
             backbone,
             detector.device,
@@ -137,7 +139,7 @@ class Embedder:
             from_files=mode is not None,
             prepared=Geometry((size, size), mode) if mode and size else None,
             pooling=recorded_pooling(provenance),
-            channels_last=extracted.get("channels_last"),
+            channels_last=recorded_of(provenance, "extraction", "channels_last"),
         )
 
     @property

@@ -18,6 +18,7 @@ from ltood.deployment.exporting import (
 )
 from ltood.deployment.training_images import with_training_images
 from ltood.networks.checkpoint_files import file_contents, read_files
+from ltood.runtime.provenance import recorded_of
 from ltood.scoring.session import ScoringSession
 from ltood.store.fitted import FittedEntry
 from ltood.store.reading import StoreReader
@@ -96,7 +97,7 @@ def network_of(detector: DeployedDetector, checkpoint: Path) -> dict[str, bytes]
         StoreError: If the folder holds no whole checkpoint.
     """
     files = read_files(checkpoint)
-    recorded = detector.description["provenance"].get("checkpoint", {}).get("weights_sha256")
+    recorded = recorded_of(detector.description, "provenance", "checkpoint", "weights_sha256")
     if recorded is None:  # Features from elsewhere: the heads are compared.
         from ltood.deployment.images import Embedder
 

@@ -28,6 +28,7 @@ from ltood.pipeline._shell import (
     stage,
 )
 from ltood.pipeline._watched import WATCHED
+from ltood.runtime.files import require_regular
 from ltood.runtime.provenance import digest
 from ltood.runtime.source import remember
 from ltood.runtime.workspace import locate
@@ -56,6 +57,7 @@ def run(params: Params) -> None:
         write(INPUTS / "code" / f"{name}.json", parts)
     keep_finished()
     remember(locate(SOURCES))
+    require_regular(CHECKED)
     CHECKED.write_text(state)
 
 
@@ -196,6 +198,11 @@ def keep_finished() -> None:
 
 
 def write(path: Path, content: Any) -> None:  # noqa: ANN401 - any plain value
-    """Write plain values, the same bytes for equal values."""
+    """Write plain values, the same bytes for equal values.
+
+    Raises:
+        StoreError: If something else than a file has that name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    require_regular(path)
     path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")

@@ -1,7 +1,6 @@
 """Write the report: one HTML file that opens offline."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltood.pipeline._shell import (
     CHECKPOINT,
@@ -53,7 +52,7 @@ def run(params: Params) -> None:
         pieces=Pieces(
             regions=read_regions(REGIONS),
             examples=read_examples(EXAMPLES),
-            history=read_history(_history(evaluation.scores.attributes.get("provenance", {}))),
+            history=read_history(_history(evaluation.scores.attributes.get("provenance"))),
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
             images=params.section("report", ReportConfig).images,
             decision=_decision(),
@@ -78,16 +77,17 @@ def _decision() -> "Decision":
     return Decision(found, (threshold_words(found["threshold"]), *([note] if note else [])))
 
 
-def _history(provenance: Mapping[str, Any]) -> str:
+def _history(provenance: object) -> str:
     """Epochs of the network or of the head behind the scores; empty where neither was learned.
 
     Raises:
         StoreError: If what lies here is damaged, or not what the scores were made with.
     """
     from ltood.networks import checkpoint_files
+    from ltood.runtime.provenance import recorded_of
     from ltood.store import adapted
 
-    recorded = provenance.get("checkpoint", {}).get("fingerprint")
-    of_head = adapted.read_history(HEAD, provenance.get("head"))
-    of_network = checkpoint_files.read_history(CHECKPOINT, recorded) if recorded else ""
+    recorded = recorded_of(provenance, "checkpoint", "fingerprint")
+    of_head = adapted.read_history(HEAD, recorded_of(provenance, "head"))
+    of_network = checkpoint_files.read_history(CHECKPOINT, str(recorded)) if recorded else ""
     return of_network or of_head

@@ -104,10 +104,7 @@ def replace_together(files: Mapping[Path, Content]) -> None:
         built = []
         for target, (path, data) in zip(targets, files.items(), strict=True):
             with _told(path):
-                if _is_stream(path):
-                    raise StoreError(
-                        f"{path} is a device or pipe; a result of several files needs a folder."
-                    )
+                require_regular(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 sweep_temporaries(target.parent)
                 built.append(stack.enter_context(_temporary(target)))
@@ -286,6 +283,13 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
     if limit is not None and len(content) > limit:
         raise CorruptStoreError(f"{path} has more than {limit:,} bytes, the limit for such a file.")
     return content
+
+
+def require_regular(path: Path) -> None:
+    """Refuse, with a StoreError, to write where a pipe, device or folder stands for a file."""
+    with _told(path):
+        if _is_stream(path):
+            raise StoreError(f"{path} is a device or pipe; remove it, or choose another path.")
 
 
 def read_json(path: Path, remedy: str, limit: int = JSON_LIMIT) -> Any:  # noqa: ANN401

@@ -66,6 +66,16 @@ LIBRARIES = {
 }
 
 
+def recorded_of(provenance: object, *keys: str) -> Any:  # noqa: ANN401 - any plain value
+    """A value within a provenance; None where it holds no such value.
+
+    Stores that others made may record anything, such as a checkpoint as the name of a file.
+    """
+    for key in keys:
+        provenance = provenance.get(key) if isinstance(provenance, Mapping) else None
+    return provenance
+
+
 def digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of plain values, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, allow_nan=False)

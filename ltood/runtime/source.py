@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ltood.core.errors import CorruptStoreError
 from ltood.core.own_entries import own_file
-from ltood.runtime.files import read_regular, to_json_bytes, write_atomically
+from ltood.runtime.files import read_regular, require_regular, to_json_bytes, write_atomically
 
 #: Folder that holds the packages below.
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +181,7 @@ def remember(path: Path) -> None:
         StoreError: If the file cannot be written.
     """
     if _found != _recalled:
+        require_regular(path)
         write_atomically(path, to_json_bytes({"rule": _rule(), "sources": _found}))
 
 

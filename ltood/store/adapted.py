@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.core.head_schema import HEAD_SHAPES
 from ltood.runtime.files import read_regular, write_folder
-from ltood.runtime.provenance import digest
+from ltood.runtime.provenance import digest, recorded_of
 from ltood.store.chunks import checksum, raw_bytes
 from ltood.store.documents import read_sealed, sealed_json
 from ltood.store.features import FeatureSplit, FeatureStore
@@ -230,7 +230,7 @@ class AdaptedStore(FeatureStore):
 
 def weights_digest(store: FeatureStore) -> str:
     """SHA-256 of the weights that the features were made with; empty where none is recorded."""
-    return str(store.provenance.get("checkpoint", {}).get("weights_sha256", ""))
+    return str(recorded_of(store.provenance, "checkpoint", "weights_sha256") or "")
 
 
 def _width(store: FeatureStore) -> int | None:

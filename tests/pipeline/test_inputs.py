@@ -1,5 +1,6 @@
 """The stage that looks at everything first: what it refuses, and what it writes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -288,3 +289,15 @@ def test_looking_again_needs_no_torch(workspace, method):
         [sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("place", ["sources.json", "checked", "inputs/code/score.json"])
+def test_a_pipe_in_the_place_of_what_it_writes_is_named(place, workspace, monkeypatch):
+    monkeypatch.setattr(inputs, "check", lambda params: None)
+    monkeypatch.setattr("ltood.runtime.source._recalled", {})
+    path = workspace / "data/work" / place
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 1
+    assert f"error: data/work/{place} is a device or pipe" in result.output

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ltood.evaluation.binding import bind, write_bound
 from ltood.evaluation.intervals import bootstrap
 from ltood.evaluation.measures import Evaluation
 from ltood.metrics import METRICS
+from ltood.networks.checkpoint_files import CheckpointFiles, write_files
 from ltood.reporting import content, tables, wording
 from ltood.reporting.content import Pieces
 from ltood.reporting.threshold import Decision
@@ -351,18 +353,24 @@ def test_a_place_that_cannot_be_written_is_named(evaluation, tmp_path):
         write_report(tmp_path, evaluation)
 
 
-@pytest.fixture
-def workplace(store, tmp_path, monkeypatch):
-    """A folder as the pipeline leaves it before the report stage."""
+SCORES = "data/work/scores/final.zarr"
+
+
+def write_scores(path, store, checkpoint):
     rows = {name: len(part) for name, part in store.parts.items()}
-    path = tmp_path / "data" / "work" / "scores" / "final.zarr"
-    path.parent.mkdir(parents=True)
-    # No network was trained and no head learned here, so that there are no epochs to show.
-    provenance = {**store.attributes["provenance"], "checkpoint": {}}
-    write_adapted(tmp_path / "data" / "work" / "head", None)
+    provenance = {**store.attributes["provenance"], "checkpoint": checkpoint}
     with ScoreWriter(path, rows, {**store.attributes, "provenance": provenance}) as writer:
         for name, part in store.parts.items():
             writer.append(name, part)
+
+
+@pytest.fixture
+def workplace(store, tmp_path, monkeypatch):
+    """A folder as the pipeline leaves it before the report stage."""
+    (tmp_path / SCORES).parent.mkdir(parents=True)
+    # No network was trained and no head learned here, so that there are no epochs to show.
+    write_scores(tmp_path / SCORES, store, {})
+    write_adapted(tmp_path / "data" / "work" / "head", None)
     evaluation = Evaluation(store)
     metrics = bind(evaluation.metrics, scores=evaluation.fingerprint)
     write_bound(tmp_path / "results" / "metrics.json", metrics)
@@ -393,6 +401,26 @@ def test_the_stage_writes_the_report(workplace):
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 1
     assert "error: results/metrics.json is missing; run the evaluate stage first." in result.output
+
+
+@pytest.mark.parametrize("checkpoint", [{"fingerprint": "ab" * 32}, "resnet.pth"])
+def test_the_stage_shows_the_epochs_of_the_network_behind_the_scores(
+    workplace, store, checkpoint, monkeypatch
+):
+    from stages.report import main
+
+    shutil.rmtree(workplace / SCORES)
+    write_scores(workplace / SCORES, store, checkpoint)
+    history = b"epoch,loss,val_accuracy\n1,2.0,0.5\n2,1.0,0.75\n"
+    folder = workplace / "data" / "work" / "checkpoint"
+    folder.mkdir()
+    write_files(folder, CheckpointFiles({"fingerprint": "ab" * 32}, b"weights", history=history))
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 0, result.output
+    page = (workplace / "results" / "report.html").read_text(encoding="utf-8")
+    assert ('id="training"' in page) == (checkpoint != "resnet.pth")
+    (folder / "history.csv").write_bytes(history.replace(b"0.75", b"0.95"))
+    assert CliRunner().invoke(main, []).exit_code == (checkpoint != "resnet.pth")
 
 
 def test_the_stage_refuses_metrics_of_other_scores_and_edited_ones(workplace, evaluation):
