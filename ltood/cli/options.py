@@ -148,8 +148,7 @@ def _check_named(param: typer.CallbackParam, path: Path | None) -> Path | None:
     from ltood.core.errors import ConfigError
     from ltood.runtime.drivers import refuse_address
 
-    if path is not None:
-        refuse_address(path)
+    path = None if path is None else refuse_address(path)
     if path is not None and path.name in {"", ".."}:
         raise ConfigError(f"--{param.name} is {str(path)!r}; name the file or folder to write.")
     return path
@@ -164,7 +163,8 @@ def _check_folder(param: typer.CallbackParam, path: Path | None) -> Path | None:
     """Like `_check_named`; also refuse a folder whose path is a file."""
     from ltood.core.errors import ConfigError
 
-    if _check_named(param, path) is not None and path is not None:
+    path = _check_named(param, path)
+    if path is not None:
         found = next(above for above in (path, *path.absolute().parents) if above.exists())
         if not found.is_dir():
             raise ConfigError(f"--{param.name} is {path}, but {found} is a file; name a folder.")

@@ -123,7 +123,7 @@ def resolve_precision(amp: Amp, device: torch.device, setting: str = "training.a
         if device.type != "cuda":
             raise ConfigError(
                 f"{setting} is 'fp16' but the device is {device.type}, where float16 is slow "
-                "and losses are not scaled; set it to auto, off or bf16."
+                "and losses are not scaled; set it to off or bf16."
             )
         return "float16"
     if amp == "auto":

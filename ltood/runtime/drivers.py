@@ -12,6 +12,8 @@ from ltood.runtime.extras import require
 
 #: A scheme has two letters or more: one is a drive of Windows. A `Path` has lost a slash.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=[^/])")
+#: Before a path from the root; what follows is its name, also with "?" and "#".
+_FILE = re.compile(r"file:/(/localhost(?=/)|/(?=/))?/?", re.IGNORECASE)
 #: Schemes whose folders come and go with their files; making one would make a bucket.
 _OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
@@ -36,9 +38,12 @@ def address_of(place: Path | str) -> str | None:
 
 
 def path_of(place: Path | str) -> Path:
-    """A path of this machine, which may be written as "file://..."."""
-    text = str(place)
-    return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(place)
+    """A path of this machine, which may be written as "file:///folder", or be a `Path` of that."""
+    text = place if isinstance(place, str) else place.as_posix()
+    found = _FILE.match(text)
+    if found is None or (isinstance(place, Path) and place.exists()):
+        return Path(place)
+    return Path("/" + unquote(text[found.end() :]))
 
 
 def refuse_address(place: Path | str) -> Path:

@@ -1,6 +1,6 @@
 """Addresses: which place one stands for.
 
-folder, file://folder     a folder of this machine
+folder, file:///folder    a folder of this machine
 hf://[datasets/]owner/name[@revision][/folder]   a repository of the Hugging Face hub
 remote://NAME[/folder]    a DVC remote by its name
 s3://..., ssh://...       whatever else fsspec opens
@@ -8,9 +8,9 @@ s3://..., ssh://...       whatever else fsspec opens
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from ltood.core.errors import TransferError
+from ltood.runtime.drivers import path_of
 from ltood.sharing.places import Folder, Place
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -34,7 +34,7 @@ def open_place(address: str, *, private: bool = False) -> Place:
             raise TransferError("the address is empty; give a folder, s3://, ssh:// or hf://.")
         return Folder(Path(address))
     if scheme[1] == "file":
-        return Folder(Path(unquote(urlsplit(address).path)))
+        return Folder(path_of(address))
     if scheme[1] == "hf":
         from ltood.sharing.hub import Hub
 

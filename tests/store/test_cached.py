@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import ConfigError, CorruptStoreError, StoreError, TransferError
-from ltood.runtime.drivers import Driver, address_of
+from ltood.runtime.drivers import Driver, address_of, path_of
 from ltood.sharing.copying import copy_store
 from ltood.store.cached import _caches
 from ltood.store.features import FeatureStore
@@ -182,6 +182,10 @@ def test_what_is_an_address(tmp_path, monkeypatch):
     assert address_of(Path("s3://bucket/a b")) == "s3://bucket/a b"
     for path in ("a/b", "/a", "C:/a", Path("C:/a"), "file:///a", Path("file:///a"), "s3:", "a:b/c"):
         assert address_of(path) is None
+    plain = Path("/a b/#1?")
+    for written in ("file:///a b/#1?", "file:///a%20b/%231%3F", "file://localhost/a b/#1?"):
+        assert path_of(written) == plain
+    assert path_of(Path("file:///a%20b/#1?")) == plain
     monkeypatch.chdir(tmp_path)
     os.makedirs("s3:/bucket")  # noqa: PTH103 - a folder of that very name
     assert address_of(Path("s3:/bucket")) is None
