@@ -18,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from ltood.core.errors import ConfigError, CorruptStoreError
+from ltood.core.errors import ConfigError, CorruptStoreError, StoreError
 from ltood.runtime.drivers import Driver
 from ltood.runtime.files import Content, is_temporary, write_atomically
 from ltood.runtime.in_flight import REQUESTS, each_of
+from ltood.store.disks import make_way
 
 #: Environment variables: folder of the cache, and its size.
 FOLDER, SIZE = "LTOOD_CACHE", "LTOOD_CACHE_GIB"
@@ -91,6 +92,7 @@ class CachedDisk:
     def drop(self, path: Path) -> bool:
         """Remove a copy; the file at the address may be another one."""
         with suppress(OSError):
+            make_way(path)
             path.unlink()
         return True
 
@@ -117,7 +119,14 @@ class CachedDisk:
         content = self._driver.read(self._name(path), size + 1)
         if content is None:
             raise FileNotFoundError(self.show(path))
-        write_atomically(path, content, sweep=False)
+        try:
+            make_way(path)
+            write_atomically(path, content, sweep=False)
+        except (OSError, StoreError) as error:
+            raise StoreError(
+                f"{str(error).rstrip('.')}. This is a copy in the cache; {FOLDER} takes another "
+                f"folder for it, and {SIZE} its size."
+            ) from error
         self._cache.added(path, len(content))
         return path
 

@@ -86,6 +86,31 @@ def test_a_damaged_copy_is_replaced(system, cache, monkeypatch):
     np.testing.assert_array_equal(after["train"]["features"], before["train"]["features"])
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_stands_in_the_place_of_a_copy_gives_way(system, cache, kind, tmp_path):
+    before = read_all()
+    victim, other = next(cache.rglob("features/c/1/0")), tmp_path / "other"
+    victim.unlink()
+    if kind == "folder":
+        (victim / "inside").mkdir(parents=True)
+    elif kind == "pipe":
+        os.mkfifo(victim)
+    else:
+        other.write_bytes(b"other")
+        victim.symlink_to(other)
+    after = read_all()
+    np.testing.assert_array_equal(after["train"]["features"], before["train"]["features"])
+    assert victim.is_file()
+    assert kind != "link" or other.read_bytes() == b"other"
+
+
+def test_a_cache_without_room_is_named(system, cache):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file")
+    with pytest.raises(StoreError, match="LTOOD_CACHE"):
+        read_all()
+
+
 def test_another_store_at_the_address_is_noticed(system, tmp_path):
     before = read_all()
     system.rm("/bucket", recursive=True)
