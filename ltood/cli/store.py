@@ -1,5 +1,6 @@
 """`ltood store`: look into a store, verify, repair, copy and join its bytes, pool its features."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,8 +54,8 @@ def verify(
         unwritten = all(isinstance(error, IncompleteStoreError) for error in errors)
         raise (IncompleteStoreError if unwritten else CorruptStoreError)(
             f"{opened.path} has {len(errors)} damaged or unwritten parts; an extracted store is "
-            f"repaired by `ltood store repair {opened.path}`, any other by the command that "
-            "wrote it."
+            f"repaired by `ltood store repair {shlex.quote(str(opened.path))}`, any other by "
+            "the command that wrote it."
         )
 
 
