@@ -41,6 +41,7 @@ METRICS = RESULTS / "metrics.json"
 SUMMARY = RESULTS / "summary.json"
 CHOICE = RESULTS / "choice.json"
 REPORT = RESULTS / "report.html"
+EPOCHS = RESULTS / "training.csv"
 DETECTOR = RESULTS / "detector.safetensors"
 PLOTS = RESULTS / "plots"
 #: Unfinished work of a stage; no output, so that DVC leaves it to a killed run.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ltood.pipeline._shell import (
     CHECKPOINT,
     DETECTOR,
+    EPOCHS,
     EXAMPLES,
     FINAL_SCORES,
     HEAD,
@@ -24,16 +25,17 @@ if TYPE_CHECKING:
 
 @stage("report")
 def run(params: Params) -> None:
-    """Read scores, metrics, leaderboard and what else there is to show, write report.html."""
+    """Read scores, metrics, leaderboard and what else there is; write report.html, training.csv."""
     from ltood.evaluation.config import EvaluationConfig
     from ltood.evaluation.intervals import uncertainty
     from ltood.evaluation.measures import Evaluation
     from ltood.reporting.config import ReportConfig
     from ltood.reporting.content import Pieces
     from ltood.reporting.inputs import read_leaderboard, read_metrics
-    from ltood.reporting.training import read_history
+    from ltood.reporting.training import epochs_csv, read_history
     from ltood.reporting.write import check_packages, write_report
     from ltood.runtime.console import log
+    from ltood.runtime.files import write_atomically
     from ltood.runtime.records import record_of
     from ltood.store.examples import read_examples
     from ltood.store.regions import read_regions
@@ -44,6 +46,7 @@ def run(params: Params) -> None:
         ScoreStore.open(FINAL_SCORES), params.section("evaluation", EvaluationConfig).groups
     )
     read_metrics(METRICS, evaluation)  # Refuses a file that is not of these scores.
+    history = read_history(_history(evaluation.scores.attributes.get("provenance")))
     write_report(
         REPORT,
         evaluation,
@@ -52,12 +55,13 @@ def run(params: Params) -> None:
         pieces=Pieces(
             regions=read_regions(REGIONS),
             examples=read_examples(EXAMPLES),
-            history=read_history(_history(evaluation.scores.attributes.get("provenance"))),
+            history=history,
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
             images=params.section("report", ReportConfig).images,
             decision=_decision(),
         ),
     )
+    write_atomically(EPOCHS, epochs_csv(history).encode())
     log(
         f"wrote {REPORT}; open it in a browser. `git add -A && git commit` keeps this run; after "
         "that `dvc exp run -S method=NAME` tries another method (`ltood list`)."

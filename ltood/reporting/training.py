@@ -59,6 +59,18 @@ def read_history(text: str) -> dict[str, Column]:
     return columns
 
 
+def epochs_csv(history: Mapping[str, Column]) -> str:
+    """What `dvc plots` draws of a history: the same columns whether or not anything was learned."""
+    names = (_X, _LOSS, _VAL_ACCURACY)
+    epochs = history.get(_X, ())
+    columns = [history.get(name) or [None] * len(epochs) for name in names]
+    rows = [
+        ["" if value is None else f"{value:.10g}" for value in row]
+        for row in zip(*columns, strict=True)
+    ]
+    return "".join(f"{','.join(row)}\n" for row in [list(names), *rows])
+
+
 def training_panel(history: Mapping[str, Column]) -> TrainingPanel | None:
     """The section, or None where nothing was trained.
 

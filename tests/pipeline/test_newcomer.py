@@ -79,6 +79,9 @@ def test_pictures_without_an_ood_set_reach_the_end(tmp_path, monkeypatch):
     for name, columns in drawn.items():
         (heading,) = Path(f"results/{name}.csv").read_text().splitlines()
         assert columns <= set(heading.split(","))
+    epochs = Path("results/training.csv").read_text().splitlines()  # the head's own
+    assert epochs[0] == "epoch,loss,val_accuracy"
+    assert epochs[1].startswith("1,")
     page = Path("results/report.html").read_text(encoding="utf-8")
     assert "datasets.folder.ood" in page
     assert 'id="known"' in page

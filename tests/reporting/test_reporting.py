@@ -393,6 +393,8 @@ def test_the_stage_writes_the_report(workplace):
     assert "himplos" in page
     assert "All methods, percent" in page
     assert 'id="training"' not in page
+    epochs = (workplace / "results" / "training.csv").read_text()
+    assert epochs == "epoch,loss,val_accuracy\n"  # nothing was learned, and DVC finds it
     assert "Missed: OOD images that look ID" in page
     assert "There is no detector: nothing sets a threshold." in page
     # The workplace has no records of stages, and none was made up.
