@@ -172,7 +172,10 @@ def notes(found: RunComparison) -> list[str]:
     """What a reader of the figures must know."""
     told = [f"Percent; mean over the OOD sets {', '.join(found.sets)}, each with the same weight."]
     if not found.sets:
-        told = ["Percent. The runs have no OOD sets, so that only their accuracies are compared."]
+        told = [
+            "Percent. The runs have no OOD sets (setting datasets.<name>.ood), so that only their "
+            "accuracies are compared."
+        ]
     if found.others:
         told.append(f"Left out, as some runs lack them: {', '.join(found.others)}.")
     if any(len(group.runs) > 1 for group in found.groups):
