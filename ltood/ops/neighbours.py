@@ -73,9 +73,11 @@ class Neighbours(Consumer[Nearest]):
             ConfigError: If the bank has fewer than `k` rows.
         """
         if k > len(bank):
-            remedy = f"set it to at most {len(bank)}" if len(bank) else "give training rows"
+            remedy = "give training rows"
+            if len(bank):
+                remedy = f"set it to at most {len(bank)}, or search a larger fraction of them"
             raise ConfigError(
-                f"{where} is {k} but there are only {len(bank)} training rows; {remedy}."
+                f"{where} is {k} but there are only {len(bank)} training rows to search; {remedy}."
             )
         super().__init__(bank)
         self.k = k
