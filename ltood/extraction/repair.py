@@ -12,6 +12,7 @@ from ltood.extraction.missing import missing_chunks
 from ltood.extraction.sizing import Sizing
 from ltood.images.sources import ImageData
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.files import sweep_temporaries
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
 from ltood.store.features import FeatureStore
@@ -51,6 +52,8 @@ def repair(
         StoreError: If it was not extracted, or its list of contents is damaged.
     """
     opened = FeatureStore.open(path)
+    if opened.disk.is_near:
+        sweep_temporaries(opened.disk.folder, below=True)
     found = [fault for _, _, faults in faults_of(opened) for fault in faults]
     for name, content in damaged_documents(opened.disk).items():
         opened.disk.write(opened.disk.folder / name, content)

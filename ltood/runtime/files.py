@@ -243,16 +243,16 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what killed writers on this machine left in a folder."""
+def sweep_temporaries(folder: Path, *, below: bool = False) -> None:
+    """Remove what killed writers on this machine left in a folder, or in those below it, too."""
     if os.name == "nt":  # where looking for a process could end it
         return
-    with os.scandir(folder) as entries:
-        found = [Path(entry.path) for entry in entries if _SIBLING.match(entry.name)]
-    for path in found:
-        match = _SIBLING.match(path.name)
-        if match and path not in _in_use and not _is_running(int(match[1])):
-            _remove(path)
+    for place in [each for each, _, _ in os.walk(folder)] if below else [folder]:
+        with os.scandir(place) as entries:
+            found = [(Path(each.path), _SIBLING.match(each.name)) for each in entries]
+        for path, match in found:
+            if match and path not in _in_use and not _is_running(int(match[1])):
+                _remove(path)
 
 
 def is_temporary(name: str) -> bool:

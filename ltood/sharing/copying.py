@@ -15,7 +15,7 @@ from typing import Protocol
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
 from ltood.runtime.console import progress
 from ltood.runtime.drivers import Driver, address_of, path_of
-from ltood.runtime.files import is_temporary, read_regular, write_atomically
+from ltood.runtime.files import is_temporary, read_regular, sweep_temporaries, write_atomically
 from ltood.runtime.in_flight import REQUESTS, each_of
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
 from ltood.store.disks import make_way
@@ -133,8 +133,10 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
         raise StoreError(
             f"{target} holds part of the copy of another store; remove it or give a free name."
         )
-    if found is None and begun is None and isinstance(aim, Here) and _holds_strangers(aim.path):
-        raise StoreError(f"{target} holds other files; give a free name.")
+    if isinstance(aim, Here):
+        if found is None and begun is None and _holds_strangers(aim.path):
+            raise StoreError(f"{target} holds other files; give a free name.")
+        sweep_temporaries(aim.path, below=True)
     with tempfile.TemporaryDirectory(prefix="ltood-copy-") as folder:
         lists = Path(folder)
         (lists / DOCUMENT).write_bytes(root)
