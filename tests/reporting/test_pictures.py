@@ -60,7 +60,7 @@ def test_examples_stand_in_the_page(evaluation, tmp_path):
     assert NASTY not in page
     text = " ".join(" ".join(elements.texts).split())
     assert "score 1.25; 87.5 % of ID images look more OOD" in text
-    assert "score 7.500; 25.0 % of OOD images look more ID" in text
+    assert "score 7.5; 25.0 % of OOD images look more ID" in text
     assert "c not <script>" in text  # The class itself, beside the one it is taken for.
     assert "; img-src data:" in page
     assert {"href": "#examples"} in elements.all("a")
