@@ -86,7 +86,7 @@ def test_another_class_mix_is_told_from_other_scores(detector):
     assert usual.classes.p_value > 0.5
     assert (usual.classes.rows, usual.classes.reference_rows) == (60, 79)  # below the threshold
     other = with_mix("ab" * 50, "aab" + "a" * 57, detector=own)
-    assert other.p_scores == usual.p_scores  # It is no part of the alarm.
+    assert other.p_scores == usual.p_scores  # The alarm does not ask it.
     assert other.p_value == usual.p_value
     assert other.classes.p_value <= other.level
     assert other.classes.class_name in "ab"
