@@ -141,22 +141,28 @@ def state_of(out):
     return Path(out).with_name(f"{Path(out).name}.training")
 
 
-def train_tiny(out, plan, images=None, ranks=None, weights_sha256=None):
-    # One thread: the number of threads decides the order of sums.
+@contextlib.contextmanager
+def one_thread():
+    """The number of threads decides the order of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(
-            plan,
-            images or TinyImages(),
-            Path(out),
-            "cpu",
-            state_folder=state_of(out),
-            weights_sha256=weights_sha256,
-            ranks=ranks,
-        )
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+@one_thread()
+def train_tiny(out, plan, images=None, ranks=None, weights_sha256=None):
+    return train(
+        plan,
+        images or TinyImages(),
+        Path(out),
+        "cpu",
+        state_folder=state_of(out),
+        weights_sha256=weights_sha256,
+        ranks=ranks,
+    )
 
 
 def resumed_to_the_bit(folder, plan, monkeypatch, stop_at=8, look_at=lambda run: None):
@@ -184,36 +190,27 @@ def _content(split):
     return hashlib.sha256(b"".join(values.tobytes() for values in arrays)).hexdigest()
 
 
+@one_thread()
 def extract_tiny(checkpoint, out, config, images=None, ranks=None):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        extract(
-            Path(checkpoint),
-            images or TinyImages(),
-            Path(out),
-            ExtractionConfig(**config),
-            device_name="cpu",
-            ranks=ranks,
-        )
-    finally:
-        torch.set_num_threads(before)
+    _extract(extract, checkpoint, Path(out), config, images, ranks)
 
 
-def extract_tiny_to(checkpoint, address, config, images=None, ranks=None):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        extract_to(
-            Path(checkpoint),
-            images or TinyImages(),
-            address,
-            ExtractionConfig(**config),
-            device_name="cpu",
-            ranks=ranks,
-        )
-    finally:
-        torch.set_num_threads(before)
+@one_thread()
+def extract_tiny_to(checkpoint, address, config, images=None):
+    _extract(extract_to, checkpoint, address, config, images, None)
+
+
+def _extract(run, checkpoint, out, config, images, ranks):
+    images = images or TinyImages()
+    settings = ExtractionConfig(**config)
+    run(Path(checkpoint), images, out, settings, device_name="cpu", ranks=ranks)
+
+
+def extracted_tiny(folder, config):
+    """A folder with a checkpoint and the features that it gives."""
+    train_tiny(folder / "checkpoint", make_plan(epochs=1))
+    extract_tiny(folder / "checkpoint", folder / "features.zarr", config)
+    return folder
 
 
 def child(target, *args):

@@ -1,8 +1,14 @@
 """Extraction to an address gives the bytes of extraction to a folder, however often interrupted."""
 
 import pytest
-import torch
-from image_samples import TinyImages, extract_tiny, extract_tiny_to, make_plan, train_tiny, tree
+from image_samples import (
+    TinyImages,
+    extract_tiny,
+    extract_tiny_to,
+    extracted_tiny,
+    one_thread,
+    tree,
+)
 
 from ltood.core.errors import StoreError
 from ltood.extraction.config import ExtractionConfig
@@ -33,10 +39,7 @@ class Images(TinyImages):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("in place")
-    train_tiny(folder / "checkpoint", make_plan(epochs=1))
-    extract_tiny(folder / "checkpoint", folder / "features.zarr", CONFIG)
-    return folder
+    return extracted_tiny(tmp_path_factory.mktemp("in place"), CONFIG)
 
 
 @pytest.fixture(autouse=True)
@@ -127,12 +130,10 @@ def test_lost_and_damaged_chunks_are_computed_again(made, system):
     assert there(system) == whole
     name = "test/features/c/0/0"
     system.pipe_file(f"{ADDRESS}/{name}", b"x" * len(whole[name]))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    found = repair(
-        ADDRESS, made / "checkpoint", TinyImages(), ExtractionConfig(), device_name="cpu"
-    )
-    torch.set_num_threads(threads)
+    with one_thread():
+        found = repair(
+            ADDRESS, made / "checkpoint", TinyImages(), ExtractionConfig(), device_name="cpu"
+        )
     assert [(fault.split, fault.rows[0]) for fault in found] == [("test", 0)]
     assert there(system) == whole
 

@@ -4,8 +4,12 @@ import os
 import shutil
 
 import pytest
-import torch
-from image_samples import TinyImages, extract_tiny, make_plan, train_tiny, tree
+from image_samples import (
+    TinyImages,
+    extracted_tiny,
+    one_thread,
+    tree,
+)
 
 from ltood.core.errors import FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
@@ -19,10 +23,7 @@ CONFIG = {"batch_size": 2, "rows_per_chunk": 3}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("repair")
-    train_tiny(folder / "checkpoint", make_plan(epochs=1))
-    extract_tiny(folder / "checkpoint", folder / "features.zarr", CONFIG)
-    return folder
+    return extracted_tiny(tmp_path_factory.mktemp("repair"), CONFIG)
 
 
 @pytest.fixture
@@ -33,13 +34,9 @@ def store(made, tmp_path):
 @pytest.fixture
 def mend(made):
     def run(path, images=None):
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            images = images or TinyImages()
+        images = images or TinyImages()
+        with one_thread():
             return repair(path, made / "checkpoint", images, ExtractionConfig(), device_name="cpu")
-        finally:
-            torch.set_num_threads(threads)
 
     return run
 
