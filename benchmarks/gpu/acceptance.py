@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,26 @@ class Acceptance:
     def check(self, name: str, found: str, bound: str, *, holds: bool) -> None:
         """A finding with a bound on results, which holds on any GPU."""
         self.say("pass" if holds else "fail", name, found, bound)
+
+    def agree(
+        self, what: str, gaps: Mapping[str, float], tolerance: float, wanted: int | None = None
+    ) -> None:
+        """A finding on relative differences from the CPU, by name.
+
+        Args:
+            what: What was compared.
+            gaps: The differences.
+            tolerance: The largest that may be.
+            wanted: How many there should be; one or more if not given.
+        """
+        far = {name: f"{value:.1e}" for name, value in gaps.items() if not value <= tolerance}
+        worst = max(gaps.values(), default=1.0)
+        self.check(
+            f"{what} agree with the CPU",
+            f"largest relative difference {worst:.1e}, beyond: {far or 'none'}",
+            f"{tolerance:g}",
+            holds=not far and (bool(gaps) if wanted is None else len(gaps) == wanted),
+        )
 
     def measure(self, name: str, found: str, bound: str, *, holds: bool) -> None:
         """A finding with a bound on time or memory, which a pretended GPU cannot judge."""

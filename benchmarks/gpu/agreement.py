@@ -39,14 +39,7 @@ def methods(run: Acceptance) -> None:
             gaps[name] = gap(first, expected)
             if not torch.equal(first, second):
                 unequal.append(name)
-    far = {name: f"{value:.1e}" for name, value in gaps.items() if not value <= TOLERANCE}
-    worst = max(gaps.values(), default=0.0)
-    run.check(
-        f"{len(gaps)} of {len(METHODS)} methods agree with the CPU",
-        f"largest relative difference {worst:.1e}{f', beyond: {far}' if far else ''}",
-        f"{TOLERANCE:g}",
-        holds=not far and len(gaps) == len(METHODS),
-    )
+    run.agree(f"{len(gaps)} of {len(METHODS)} methods", gaps, TOLERANCE, len(METHODS))
     run.check(
         "scores repeat", f"differ: {unequal or 'none'}", "equal bits twice", holds=not unequal
     )
@@ -79,14 +72,7 @@ def calibrators_and_normalisers(run: Acceptance) -> None:
                     normaliser = entry(base="energy").fit(moved_inputs(toy))
                     there = normaliser._normalise(energy(batch.logits), batch)
                 gaps[name] = gap(there, expected)
-    far = {name: f"{value:.1e}" for name, value in gaps.items() if not value <= TOLERANCE}
-    run.check(
-        f"{len(gaps)} calibrators and normalisers agree with the CPU",
-        f"largest relative difference {max(gaps.values(), default=1.0):.1e}, beyond: "
-        f"{far or 'none'}",
-        f"{TOLERANCE:g}",
-        holds=not far and bool(gaps),
-    )
+    run.agree(f"{len(gaps)} calibrators and normalisers", gaps, TOLERANCE)
 
 
 def comparing(run: Acceptance) -> None:

@@ -84,14 +84,8 @@ def losses(run: Acceptance) -> None:
             first, second = trained(run, "once", plan), trained(run, "twice", plan)
             if any(not torch.equal(first[key], second[key]) for key in first):
                 unequal.append(name)
-    far = {name: f"{value:.1e}" for name, value in gaps.items() if not value <= LOSS_TOLERANCE}
-    run.check(
-        f"losses of {len(gaps)} of {len(names)} recipes agree with the CPU",
-        f"largest relative difference {max(gaps.values(), default=1.0):.1e}, beyond: "
-        f"{far or 'none'}",
-        f"{LOSS_TOLERANCE:g}",
-        holds=not far and len(gaps) == len(names),
-    )
+    what = f"losses of {len(gaps)} of {len(names)} recipes"
+    run.agree(what, gaps, LOSS_TOLERANCE, len(names))
     run.check(
         "training repeats", f"differ: {unequal or 'none'}", "equal bytes twice", holds=not unequal
     )
