@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ltood.runtime.provenance import recorded_of
+
 
 def dataset_of(provenance: Mapping[str, Any]) -> str | None:
     """Name of the dataset behind features or scores, as its settings have it; None if unknown."""
-    dataset = provenance.get("dataset")
-    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
+    name = recorded_of(provenance, "dataset", "name") or provenance.get("dataset")
     return name if isinstance(name, str) else None
 
 
