@@ -5,7 +5,6 @@ of PyTorch, every metric of every set must be the recorded one within a toleranc
 what two rows of the smaller side of the set make up where that is more.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ltood.comparing.plan import Combination, Config
 from ltood.core.errors import DataError, StoreError
 from ltood.core.settings import parse
 from ltood.metrics import METRICS
+from ltood.runtime.scratch import scratch_folder
 from ltood.store.adapted import with_adapted_head
 from ltood.store.features import FeatureStore
 from ltood.store.pooled import PoolingConfig, with_pooling
@@ -96,8 +96,8 @@ def verify(
         if found is not None:
             yield _recomputed(record, run, found, device)
         elif fetch and run["address"]:
-            with tempfile.TemporaryDirectory() as folder:
-                fetched = _fetched(run, Path(folder))
+            with scratch_folder() as folder:
+                fetched = _fetched(run, folder)
                 yield _recomputed(record, run, fetched, device)
         else:
             where = f" (`ltood pull {run['address']}`)" if run["address"] else ""
@@ -188,15 +188,15 @@ def recompute(
         methods=(slots.method,), calibrators=(slots.calibrator,), normalisers=(slots.normaliser,)
     )
     evaluation = parse(settings.get("evaluation"), EvaluationConfig, "evaluation")
-    with tempfile.TemporaryDirectory() as folder:
-        keeper = ScoreKeeper(Path(folder) / "scores")
+    with scratch_folder() as folder:
+        keeper = ScoreKeeper(folder / "scores")
         board, _ = compare(
             store, config, settings, groups=evaluation.groups, keeper=keeper, device=device
         )
         (row,) = board["rows"]
         if row["status"] != "ok":
             raise DataError(f"{slots.title} cannot be scored from {store.path}: {row['reason']}")
-        digests = score_digests(ComparedScores.open(Path(folder) / "scores"), slots.title)
+        digests = score_digests(ComparedScores.open(folder / "scores"), slots.title)
     return {key: row[key] for key in SECTIONS if key in row}, digests
 
 

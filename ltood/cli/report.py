@@ -81,20 +81,20 @@ def report(
     from ltood.reporting.write import check_packages
 
     check_packages()
-    import tempfile
 
     from ltood.reporting.sheets import write_sheets
     from ltood.runs.comparing import compare_runs
     from ltood.runs.sources import count_runs
+    from ltood.runtime.scratch import scratch_folder
 
     groups = set_groups(group)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         if count_runs(given) > 1:
             from ltood.runs.page import write_page
             from ltood.runs.sheets import sheets_of as sheets_of_several
 
             found = compare_runs(
-                given, Path(scratch), by=by or (), against=against, groups=groups, samples=samples
+                given, scratch, by=by or (), against=against, groups=groups, samples=samples
             )
             sheets = sheets_of_several(found) if tables else []
             if out is not None:
@@ -105,7 +105,7 @@ def report(
             shown = partial(_examples, features=features, head=head, images=images, paths=paths)
             own = not any((features, images, paths))
             sheets = report_of(
-                given[0], Path(scratch), out, leaderboard, groups, title, shown, use_kept=own
+                given[0], scratch, out, leaderboard, groups, title, shown, use_kept=own
             )
     if tables is not None:
         write_sheets(tables, sheets)

@@ -1,6 +1,5 @@
 """Runs beside one another, as `ltood report RUN RUN ...` shows them."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ltood.runs.comparing import RunComparison
 from ltood.runs.comparing import compare_runs as compare
 from ltood.runs.sheets import sheets_of
 from ltood.runtime.extras import require
+from ltood.runtime.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,5 +124,5 @@ def compare_runs(
         raise ConfigError(f"runs is {str(runs)!r}; give a list of two or more.")
     given = [f"{k}={v}" for k, v in runs.items()] if isinstance(runs, Mapping) else map(str, runs)
     names = [by] if isinstance(by, str) else by
-    with tempfile.TemporaryDirectory() as scratch:
-        return Runs(compare([*given], Path(scratch), by=names, against=against, samples=samples))
+    with scratch_folder() as scratch:
+        return Runs(compare([*given], scratch, by=names, against=against, samples=samples))

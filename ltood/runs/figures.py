@@ -1,6 +1,5 @@
 """Figures of a run, or of several, written as files for papers."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ltood.runs.single import history_of
 from ltood.runs.sources import count_runs, open_runs
 from ltood.runtime.console import progress
 from ltood.runtime.files import replace_together
+from ltood.runtime.scratch import scratch_folder
 
 
 def drawings_of(given: Sequence[str], by: Sequence[str] = ()) -> dict[str, Drawing]:
@@ -28,8 +28,7 @@ def drawings_of(given: Sequence[str], by: Sequence[str] = ()) -> dict[str, Drawi
         DataError: If a run holds no scores.
         LtoodError: If a run cannot be read.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         if count_runs(given) > 1:
             return page.figures_of(compare_runs(given, folder, by=by))
         run = open_runs(given, folder)[0]

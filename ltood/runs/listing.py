@@ -1,7 +1,6 @@
 """Runs of a repository as a short table: names, when, main figures and what differs."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ltood.runs.revisions import Revision, experiments, workspace_of
 from ltood.runs.settings import differing, label
 from ltood.runtime.files import read_json
 from ltood.runtime.params import parse_params, section
+from ltood.runtime.scratch import scratch_folder
 from ltood.runtime.widths import padded, width
 
 #: Figures of `results/summary.json` that are shown, with their headings.
@@ -78,9 +78,9 @@ def listed(root: Path, by: Sequence[str] = (), sort: str | None = None) -> list[
     """
     if sort is not None and sort not in FIGURES:
         raise ConfigError(f"--sort is {quoted(sort)}; use {', '.join(FIGURES)}.")
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         states = [workspace_of(root), *reversed(experiments(root))]
-        found = [line for state in states if (line := _line(state, Path(scratch)))]
+        found = [line for state in states if (line := _line(state, scratch))]
     if by:
         found = _grouped(found, by)
     if sort is not None:

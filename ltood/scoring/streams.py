@@ -5,7 +5,6 @@ NumPy keeps the same on every machine and in every version. Features are spooled
 folder; in memory there is one number for each row, stream and order.
 """
 
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ltood.core.errors import ConfigError, StoreError
 from ltood.core.streams import Memory, StreamMethod, StreamSettings
 from ltood.runtime.console import progress
 from ltood.runtime.devices import scoring_on
+from ltood.runtime.scratch import scratch_folder
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession
 from ltood.scoring.spool import Spooled, spool, take
@@ -121,9 +121,9 @@ def play(
     settings = method.config
     streams = streams_of(splits, settings)
     columns: dict[str, list[NDArray[np.float32]]] = {split: [] for split in splits}
-    with tempfile.TemporaryDirectory(prefix="ltood-stream-") as folder:
-        rows = {split: spool(session, split, method, Path(folder)) for split in splits}
-        warm = _held_out(session, method, name, Path(folder))
+    with scratch_folder() as folder:
+        rows = {split: spool(session, split, method, folder) for split in splits}
+        warm = _held_out(session, method, name, folder)
         total = sum(len(rows[split]) for stream in streams for split in stream.splits)
         with (
             scoring_on(session.device),

@@ -6,7 +6,6 @@ marker is there already is kept. Every chunk is compared with its checksum on th
 end is behind an address, some chunks are on the way at a time.
 """
 
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ltood.runtime.console import progress
 from ltood.runtime.drivers import Driver, address_of, path_of
 from ltood.runtime.files import is_temporary, read_regular, sweep_temporaries, write_atomically
 from ltood.runtime.in_flight import REQUESTS, each_of
+from ltood.runtime.scratch import scratch_folder
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
 from ltood.store.disks import make_way
 from ltood.store.head import GROUP
@@ -137,8 +137,7 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
         if found is None and begun is None and _holds_strangers(aim.path):
             raise StoreError(f"{target} holds other files; give a free name.")
         sweep_temporaries(aim.path, below=True)
-    with tempfile.TemporaryDirectory(prefix="ltood-copy-") as folder:
-        lists = Path(folder)
+    with scratch_folder() as lists:
         (lists / DOCUMENT).write_bytes(root)
         opened = open_store(lists)
         if not opened.attributes.get("complete"):

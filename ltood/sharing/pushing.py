@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ltood import __version__
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.runtime.console import progress
 from ltood.runtime.files import JSON_LIMIT
+from ltood.runtime.scratch import scratch_folder
 from ltood.sharing.archive import Archive, Member
 from ltood.sharing.card import Remarks, write_card
 from ltood.sharing.manifest import (
@@ -70,10 +70,10 @@ def push(
     there = place.sizes()
     kept = 0
     with (
-        tempfile.TemporaryDirectory(prefix="ltood-push-") as folder,
+        scratch_folder() as folder,
         progress(f"push {subject.path.name}", manifest.archive.size, "B") as advance,
     ):
-        passing = Path(folder, "part")
+        passing = folder / "part"
         if there.get(MANIFEST, JSON_LIMIT) < JSON_LIMIT:
             _refuse_other_kind(place, passing, subject.kind)
         for number, part in enumerate(manifest.parts):

@@ -5,12 +5,11 @@ then there is no store. Whoever starts again finds what is there by its markers,
 split they belong to.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError
+from ltood.runtime.scratch import scratch_folder
 from ltood.store.chunks import SplitFiles
 from ltood.store.disks import Disk
 from ltood.store.head import read_head
@@ -113,11 +112,11 @@ def place(
                 f"split {name} of {disk.show(disk.folder)} still misses rows; run the same command "
                 "again, it resumes."
             )
-    with tempfile.TemporaryDirectory(prefix="ltood-documents-") as made:
-        fill_skeleton(Path(made), spec, attributes, inputs.head)
-        seal_root(Path(made), complete=True)
-        root = Path(made) / DOCUMENT
-        for file in sorted(Path(made).rglob("*")):
+    with scratch_folder() as made:
+        fill_skeleton(made, spec, attributes, inputs.head)
+        seal_root(made, complete=True)
+        root = made / DOCUMENT
+        for file in sorted(made.rglob("*")):
             if file.is_file() and file != root:
                 disk.write(disk.folder / file.relative_to(made), file.read_bytes())
         disk.write(disk.folder / DOCUMENT, root.read_bytes())

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from ltood.core.batches import FeatureSource
 from ltood.core.errors import ConfigError, DataError, StoreError
 from ltood.evaluation.absence import dataset_of
+from ltood.runtime.scratch import scratch_folder
 from ltood.scoring.session import ScoringSession
 from ltood.store.exchange import import_folder
 from ltood.store.layout import AUX_SPLIT, ID_SPLITS, OOD_PREFIX, VAL_OOD_PREFIX, VAL_SPLIT
@@ -123,8 +123,8 @@ def _opened(store: StoreReader, archive: Path) -> Iterator[SplitReader]:
             f"--validation-ood is {archive}, which is neither aux nor a file; give aux, "
             "val_ood_<name> or the path of an .npz archive of outliers."
         )
-    with TemporaryDirectory(prefix="ltood-") as name:
-        folder = Path(name) / "arrays"
+    with scratch_folder() as scratch:
+        folder = scratch / "arrays"
         folder.mkdir()
         # The head of the store as it is seen: --head may have put another in its place.
         head = required_head(store, f"--validation-ood {archive}")
@@ -133,7 +133,7 @@ def _opened(store: StoreReader, archive: Path) -> Iterator[SplitReader]:
         copy = folder / f"{AUX_SPLIT}.npz"
         shutil.copyfile(archive, copy)
         try:
-            imported = import_folder(folder, Path(name) / "features.zarr")
+            imported = import_folder(folder, scratch / "features.zarr")
         except DataError as error:
             raise DataError(str(error).replace(str(copy), str(archive))) from None
         yield imported.split(AUX_SPLIT)
