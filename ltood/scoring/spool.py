@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import FeatureBatch
 from ltood.core.streams import StreamMethod
+from ltood.runtime.mapped import map_new
 from ltood.scoring.session import ScoringSession
 
 
@@ -44,6 +45,9 @@ def spool(session: ScoringSession, split: str, method: StreamMethod[Any], folder
         split: Split to read.
         method: The method, fitted.
         folder: Where the files lie; whoever made it removes it.
+
+    Raises:
+        StoreError: If the disk has too little room.
     """
     source, files = session.source(split), dict[str, NDArray[Any]]()
     columns: dict[str, list[NDArray[np.int64]]] = {"labels": [], "ids": [], "predictions": []}
@@ -57,8 +61,8 @@ def spool(session: ScoringSession, split: str, method: StreamMethod[Any], folder
             rows = whole.column(name).cpu().numpy()
             if name not in files:
                 # Names may hold the path of another store; numbers never clash.
-                path, shape = folder / f"{split}-{number}.npy", (len(source), *rows.shape[1:])
-                files[name] = np.lib.format.open_memmap(path, "w+", rows.dtype, shape)
+                path, shape = folder / f"{split}-{number}", (len(source), *rows.shape[1:])
+                files[name] = map_new(path, rows.dtype, shape)
             files[name][done : done + len(batch)] = rows
         done += len(batch)
     return Spooled(files, **{name: np.concatenate(parts) for name, parts in columns.items()})
