@@ -73,9 +73,14 @@ def repair(
     """Compute damaged chunks again, and only these; refuses what would give other bytes."""
     from ltood.extraction.repair import repair as mend
     from ltood.images.prepared import open_prepared
+    from ltood.runtime.distributed import ranks_from_environment
     from ltood.runtime.drivers import address_of
 
-    found = mend(store, checkpoint, open_prepared(prepared), _extraction(), device_name=device)
+    data = open_prepared(prepared)
+    with ranks_from_environment() as ranks:
+        found = mend(store, checkpoint, data, _extraction(), device_name=device, ranks=ranks)
+    if ranks.rank != 0:
+        return
     for fault in found:
         typer.echo(f"{fault.split:<24}rows {fault.rows[0]:,} to {fault.rows[1]:,}  repaired")
     typer.echo(f"{address_of(store) or store}: whole")

@@ -1,6 +1,7 @@
 """Damaged chunks of an extracted store, computed again from the same checkpoint and images."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ltood.extraction.missing import missing_chunks
 from ltood.extraction.sizing import Sizing
 from ltood.images.sources import ImageData
 from ltood.runtime.distributed import Ranks
-from ltood.runtime.files import sweep_temporaries
+from ltood.runtime.files import read_regular, sweep_temporaries
 from ltood.runtime.provenance import differences
 from ltood.store.chunks import SplitFiles, checksum, chunk_path, raw_bytes
 from ltood.store.features import FeatureStore
@@ -33,6 +34,7 @@ def repair(
     config: ExtractionConfig,
     *,
     device_name: str = "auto",
+    ranks: Ranks | None = None,
 ) -> list[Fault]:
     """Compute damaged chunks of a store again, and nothing else; its bytes become what they were.
 
@@ -42,6 +44,7 @@ def repair(
         data: The prepared images that it was extracted from.
         config: Settings; those that the store records come from there.
         device_name: As `runtime.devices.choose_device` takes it.
+        ranks: This process among those that share the work; alone if not given.
 
     Returns:
         What was damaged and is whole now.
@@ -51,13 +54,10 @@ def repair(
             the device computes other bytes; damaged chunks are left as they are.
         StoreError: If it was not extracted, or its list of contents is damaged.
     """
+    ranks = ranks or Ranks()
     opened = FeatureStore.open(path)
-    if opened.disk.is_near:
-        sweep_temporaries(opened.disk.folder, below=True)
-    found = [fault for _, _, faults in faults_of(opened) for fault in faults]
-    for name, content in damaged_documents(opened.disk).items():
-        opened.disk.write(opened.disk.folder / name, content)
-    lost_head = _head_is_lost(opened)
+    # Seen by one for all: the others would see what it has mended in the meantime.
+    found, lost_head = ranks.on_rank_zero(lambda: _damage(opened))
     if not found and not lost_head:
         return []
     recorded = opened.provenance
@@ -70,13 +70,15 @@ def repair(
     extras = tuple(recorded.get("extras", {}))
     same = replace(config, **_settings(recorded), extras=extras)
     sizing = Sizing(path, Ranks())  # Not asked: the store records a number.
+    device_name = ranks.device_name(device_name)
     job = plan_extraction(checkpoint, data, same, device_name, extras, sizing)
     damaged = {fault.split for fault in found}
     _check_same(opened, job, damaged, lost_head=lost_head)
     writers = {name: _Again(opened.files(name)) for name in opened.parts if name in damaged}
-    work = missing_chunks(writers, job.inputs.spec, job.batches(data))
-    job.run("repair", data, work, writers)
-    if lost_head:
+    work = ranks.on_rank_zero(lambda: missing_chunks(writers, job.inputs.spec, job.batches(data)))
+    job.run("repair", data, work[ranks.rank :: ranks.world_size], writers)
+    ranks.barrier()
+    if lost_head and ranks.rank == 0:
         for name, values in job.inputs.head.items():
             file = chunk_path(opened.disk.folder / GROUP, name, 0, values.ndim)
             opened.disk.write(file, raw_bytes(values).data)
@@ -96,13 +98,39 @@ class _Again(SplitWriter):
             wanted = None
             files.disk.remove(files.marker_path(chunk))
         sums = {name: checksum(raw) for name, raw in files.encoded(chunk, arrays)}
-        if wanted not in (None, sums):
+        if wanted is not None and not self._only_marker_differs(chunk, wanted, sums):
             raise FingerprintError(
                 f"rows {start} on of split {files.name} have other bytes when computed again, and "
                 "are left as they were: the device or a library differs from that of the first "
                 "extraction. Repair where the store was made, or extract again."
             )
         super().write(start, arrays)
+
+    def _only_marker_differs(
+        self, chunk: int, wanted: Mapping[str, str], sums: Mapping[str, str]
+    ) -> bool:
+        """Whether the bytes are those of the marker, or those that lie there if it was edited."""
+        return set(wanted) == set(sums) and all(
+            crc in (wanted[name], self._lying(name, chunk)) for name, crc in sums.items()
+        )
+
+    def _lying(self, array: str, chunk: int) -> str | None:
+        """Checksum of the bytes of an array that are there."""
+        path, spec = self.files.chunk_path(array, chunk), self.files.spec.arrays[array]
+        size = self.files.chunk_rows * spec.row_bytes
+        with suppress(OSError, CorruptStoreError):
+            return checksum(read_regular(self.files.disk.bring(path, size), size))
+        return None
+
+
+def _damage(opened: FeatureStore) -> tuple[list[Fault], bool]:
+    """Damaged chunks, and whether the head is; documents are written again at once."""
+    if opened.disk.is_near:
+        sweep_temporaries(opened.disk.folder, below=True)
+    found = [fault for _, _, faults in faults_of(opened) for fault in faults]
+    for name, content in damaged_documents(opened.disk).items():
+        opened.disk.write(opened.disk.folder / name, content)
+    return found, _head_is_lost(opened)
 
 
 def _settings(recorded: Mapping[str, Any]) -> dict[str, Any]:

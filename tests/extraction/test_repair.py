@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from image_samples import (
     TinyImages,
@@ -14,7 +15,9 @@ from image_samples import (
 from ltood.core.errors import FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.repair import repair
+from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import _MACHINE
+from ltood.store.chunks import checksum
 from ltood.store.writer import SplitWriter
 from tests.store.store_samples import write_store
 
@@ -80,15 +83,68 @@ def test_what_is_not_a_file_makes_way_and_links_leave_their_target_alone(made, s
     assert other.read_bytes() == b"of another store"
 
 
-def test_other_images_and_other_bytes_are_refused(store, mend):
+def test_ranks_share_what_is_damaged(made, store, monkeypatch):
+    damage(store)
+    (store / "train/features/c/2/0").write_bytes(b"")
+    said, written, write = [], [], SplitWriter.write
+
+    class First(Ranks):
+        def on_rank_zero(self, make):
+            said.append(make())
+            return said[-1]
+
+        def barrier(self):
+            pass
+
+    class Second(First):
+        def on_rank_zero(self, make):
+            return said.pop(0)
+
+    def noting(writer, start, arrays):
+        written.append((rank, writer.files.name, start))
+        write(writer, start, arrays)
+
+    monkeypatch.setattr(SplitWriter, "write", noting)
+    for rank, kind in enumerate((First, Second)):
+        with one_thread():
+            repair(
+                store,
+                made / "checkpoint",
+                TinyImages(),
+                ExtractionConfig(),
+                device_name="cpu",
+                ranks=kind(rank, 2, rank),
+            )
+    assert len({chunk[1:] for chunk in written}) == len(written) == 4
+    assert {rank for rank, *_ in written} == {0, 1}
+    assert tree(store) == tree(made / "features.zarr")
+
+
+def test_an_edited_marker_gets_its_checksums_back(made, store, mend):
+    marker = store / "train/.done/000001.json"
+    marker.write_bytes(marker.read_bytes().replace(b'"labels": "', b'"labels": "0'))
+    (store / "train/features/c/1/0").write_bytes(b"")
+    assert len(mend(store)) == 1
+    assert tree(store) == tree(made / "features.zarr")
+
+
+def test_other_images_are_refused(store, mend):
     (store / "train/features/c/1/0").write_bytes(b"")
     before = tree(store)
     with pytest.raises(FingerprintError, match="train"):
         mend(store, TinyImages(seed=1))
     assert tree(store) == before
-    # A marker of other bytes, as another device would have written it.
-    marker = store / "train/.done/000001.json"
-    marker.write_bytes(marker.read_bytes().replace(b'"labels": "', b'"labels": "0'))
+
+
+def test_bytes_of_another_device_are_refused(store, mend):
+    file, marker = store / "test/features/c/1/0", store / "test/.done/000001.json"
+    raw = bytearray(file.read_bytes())
+    crc = checksum(np.frombuffer(raw, np.uint8)).encode()
+    raw[0] ^= 1
+    file.write_bytes(raw)
+    new = checksum(np.frombuffer(raw, np.uint8)).encode()
+    marker.write_bytes(marker.read_bytes().replace(crc, new))
+    (store / "test/labels/c/1").write_bytes(b"")
     before = tree(store)
     with pytest.raises(FingerprintError, match="other bytes"):
         mend(store)
