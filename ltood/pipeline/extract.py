@@ -12,6 +12,7 @@ def run(params: Params) -> None:
     """Read checkpoint and prepared images, write the feature store."""
     from ltood.extraction.config import ExtractionConfig
     from ltood.extraction.extract import extract
+    from ltood.extraction.trained import refuse_other_images
     from ltood.images.prepared import open_prepared
     from ltood.pipeline._code import wanted_extras
     from ltood.runtime.distributed import ranks_from_environment
@@ -20,6 +21,7 @@ def run(params: Params) -> None:
     keep_freed_memory()
     config = params.section("extraction", ExtractionConfig)
     data = open_prepared(PREPARED)
+    refuse_other_images(CHECKPOINT, data)
     with ranks_from_environment() as ranks:
         extract(
             CHECKPOINT,

@@ -26,10 +26,17 @@ from image_samples import (
 from rank_samples import run_ranks
 
 from ltood.backbones.cifar_resnet import CifarResNet
-from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreError
+from ltood.core.errors import (
+    ConfigError,
+    CorruptStoreError,
+    DataError,
+    FingerprintError,
+    StoreError,
+)
 from ltood.core.settings import parse
 from ltood.extraction import extract as extract_module
 from ltood.extraction.config import ExtractionConfig
+from ltood.extraction.trained import refuse_other_images
 from ltood.networks.checkpoint import load_checkpoint, write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
 from ltood.runtime.distributed import Ranks
@@ -103,6 +110,14 @@ def test_head_gives_the_stored_logits(undisturbed):
     logits = rows["features"] @ head["weight"].T + head["bias"]
     np.testing.assert_allclose(rows["logits"], logits, rtol=1e-4, atol=1e-5)
     assert head["bn_weight"].shape == head["bn_bias"].shape == (128,)
+
+
+def test_a_checkpoint_of_other_images_is_refused(checkpoint):
+    refuse_other_images(checkpoint, TinyImages())
+    with pytest.raises(FingerprintError, match="train"):
+        refuse_other_images(checkpoint, TinyImages(seed=1))
+    with pytest.raises(FingerprintError):
+        refuse_other_images(checkpoint, TinyImages(splits_held=("train", "test")))
 
 
 def test_provenance_names_every_input_and_neither_host_nor_time(checkpoint, undisturbed):
