@@ -62,8 +62,11 @@ class Clock:
             }
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(found, indent=1, sort_keys=True).encode())
-            kept = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime)
-            for old in kept[:-_KEPT]:
+            others = sorted(
+                (one for one in folder.glob("*.json") if one != path),
+                key=lambda one: one.stat().st_mtime,
+            )
+            for old in others[: 1 - _KEPT]:
                 old.unlink()
 
 

@@ -69,7 +69,7 @@ def held_elsewhere(path: Path) -> bool:
         age = probe.stat().st_mtime - path.stat().st_mtime
     finally:
         probe.unlink()
-    return age < STALE_SECONDS
+    return abs(age) < STALE_SECONDS  # It is negative where the clock was put back.
 
 
 def _claimed(file: IO[bytes]) -> bool:

@@ -1,6 +1,7 @@
 """Records of the making of results: found by content, kept the first time, never a failure."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -49,6 +50,17 @@ def test_old_records_go(result, tmp_path, monkeypatch):
         Clock.start().note(tmp_path / "runs", result)
     assert len(list((tmp_path / "runs").iterdir())) == 3
     assert record_of(tmp_path / "runs", result) is not None
+
+
+def test_a_record_stays_where_the_clock_was_put_back(result, tmp_path, monkeypatch):
+    monkeypatch.setattr("ltood.runtime.records._KEPT", 2)
+    for number in range(4):
+        result.write_text(str(number))
+        Clock.start().note(tmp_path / "runs", result)
+        for path in (tmp_path / "runs").iterdir():
+            os.utime(path, (2**32, 2**32))
+    assert record_of(tmp_path / "runs", result) is not None
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_what_cannot_be_recorded_or_read_is_no_failure(result, tmp_path):

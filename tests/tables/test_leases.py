@@ -49,6 +49,16 @@ def test_another_machine_holds_it_as_long_as_it_touches_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_clock_that_was_put_back_does_not_hold_it_for_ever(tmp_path):
+    path = tmp_path / "cell"
+    path.write_text("another-host 17\n")
+    later = path.stat().st_mtime + leases.STALE_SECONDS + 100
+    os.utime(path, (later, later))
+    assert not is_held(path)
+    with lease(path) as ours:
+        assert ours
+
+
 def test_the_holder_touches_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
     path = tmp_path / "cell"
