@@ -6,7 +6,7 @@ or the system refuses, right before its n-th change of a folder.
 
 import contextlib
 import importlib
-import itertools
+import mmap
 import os
 import resource
 import signal
@@ -23,7 +23,6 @@ from benchmarks.stress_repository import HERE, RECORDS, Command, remove
 
 _SECONDS = 90.0
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink")
-_numbers = itertools.count()
 
 
 class Outcome(NamedTuple):
@@ -98,21 +97,21 @@ def start(
     folder: Path, command: Command, fault: Fault | None = None, environment: Mapping[str, str] = {}
 ) -> "Running":
     """Fork a process that runs a command in a folder."""
-    log = folder.parent / f"{next(_numbers)}.log"
-    counts = log.with_suffix(".changes")
+    # In memory, since disks of trials are full or read-only.
+    log, changes = os.memfd_create("log"), mmap.mmap(-1, 8)
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
-        _child(folder, command, fault or Fault(), log, counts, environment)
-    return Running(process, log, counts)
+        _child(folder, command, fault or Fault(), log, changes, environment)
+    return Running(process, log, changes)
 
 
 def _child(
     folder: Path,
     command: Command,
     fault: Fault,
-    log: Path,
-    counts: Path,
+    log: int,
+    changes: mmap.mmap,
     environment: Mapping[str, str],
 ) -> None:
     """What the forked process does; it never returns."""
@@ -120,17 +119,16 @@ def _child(
     try:
         os.chdir(folder)
         os.environ.update(environment)
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        remove(folder / RECORDS)
-        changes = _watch(folder, fault)
+        with contextlib.suppress(OSError):  # On a disk that takes no changes there are none.
+            remove(folder / RECORDS)
+        _watch(folder, fault, changes)
         signal.setitimer(signal.ITIMER_REAL, _SECONDS)
         fault.prepare()
         code = _run(command)
         file_limit(resource.RLIM_INFINITY)()  # What was printed is written now.
-        counts.write_text(str(changes[0]))
     except BaseException:
         file_limit(resource.RLIM_INFINITY)()
         traceback.print_exc()
@@ -141,9 +139,9 @@ def _child(
         os._exit(code)
 
 
-def _watch(folder: Path, fault: Fault) -> list[int]:
+def _watch(folder: Path, fault: Fault, changes: mmap.mmap) -> None:
     """Count the changes below a folder, and let the fault act."""
-    changes, inside = [0], f"{folder}{os.sep}"
+    inside = f"{folder}{os.sep}"
 
     def hook(event: str, details: tuple[Any, ...]) -> None:
         if event == "open":
@@ -157,12 +155,12 @@ def _watch(folder: Path, fault: Fault) -> list[int]:
             return
         path = os.path.normpath(Path.cwd() / os.fsdecode(details[0]))
         if path.startswith(inside):
-            changes[0] += 1
-            if fault.at and changes[0] >= fault.at:
+            number = int.from_bytes(changes[:], "little") + 1
+            changes[:] = number.to_bytes(8, "little")
+            if fault.at and number >= fault.at:
                 fault.act(path)
 
     sys.addaudithook(hook)
-    return changes
 
 
 def _run(command: Command) -> int:
@@ -183,9 +181,9 @@ def _run(command: Command) -> int:
 class Running:
     """A forked process."""
 
-    def __init__(self, process: int, log: Path, counts: Path) -> None:
+    def __init__(self, process: int, log: int, changes: mmap.mmap) -> None:
         """Take what `start` made."""
-        self.process, self._log, self._counts = process, log, counts
+        self.process, self._log, self._changes = process, log, changes
         self._code: int | None = None
 
     def poll(self) -> int | None:
@@ -211,10 +209,11 @@ class Running:
             while self.poll() is None:
                 time.sleep(0.002)
             code = -signal.SIGALRM
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
-        changes = int(self._counts.read_text()) if self._counts.exists() else 0
-        remove(self._log, self._counts)
-        return Outcome(code, text, changes)
+        with os.fdopen(self._log, "rb") as log:
+            log.seek(0)
+            text = log.read().decode(errors="replace")
+        with self._changes as changes:
+            return Outcome(code, text, int.from_bytes(changes[:], "little"))
 
 
 def run(folder: Path, command: Command, fault: Fault | None = None) -> Outcome:
