@@ -18,10 +18,10 @@ from ltood.deployment.sidecar import (
     detector_paths,
     network_folder,
     read_description,
-    read_tensors,
     refuse_existing,
     write_detector_files,
 )
+from ltood.deployment.tensor_files import read_tensors, tensor_writer
 from ltood.runtime.devices import choose_device
 
 __all__ = [
@@ -53,10 +53,8 @@ def save_detector(
         StoreError: If the path ends otherwise, a file exists and `overwrite` is off, or the
             files cannot be written.
     """
-    from safetensors.torch import save
-
     refuse_existing(path, overwrite=overwrite)
-    write_detector_files(path, save(_tensors(detector)), detector.description, network)
+    write_detector_files(path, tensor_writer(_tensors(detector)), detector.description, network)
 
 
 def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
@@ -73,7 +71,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
     """
     tensors_path, sidecar_path = detector_paths(Path(path))
     description = read_description(sidecar_path)
-    tensors = _tensors_of(tensors_path, description["sha256"])
+    tensors = read_tensors(tensors_path, description["sha256"])
     chosen = choose_device(device)
     tensors = {name: tensor.to(chosen) for name, tensor in tensors.items()}
     try:
@@ -118,7 +116,7 @@ def load_detector(path: Path | str, device: str = "auto") -> DeployedDetector:
 
 
 def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
-    """All learned tensors by slot and name, without shared memory."""
+    """All learned tensors by slot and name."""
     groups = {
         "method": detector.method.state(),
         "calibrator": _state(detector.calibrator),
@@ -129,7 +127,7 @@ def _tensors(detector: DeployedDetector) -> dict[str, Tensor]:
         "examples": {} if detector.examples is None else detector.examples.tensors(),
     }
     return {
-        f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
+        f"{group}.{name}": tensor
         for group, members in groups.items()
         for name, tensor in members.items()
     }
@@ -147,14 +145,3 @@ def _under(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _tensors_of(path: Path, recorded: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    raw = read_tensors(path, recorded)
-    try:
-        return load(raw)
-    except SafetensorError as error:
-        raise CorruptStoreError(f"{path} is unreadable ({error}); {EXPORT_AGAIN}.") from error

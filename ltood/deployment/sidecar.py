@@ -11,13 +11,19 @@ hand, are refused. A description may also say why there is no detector.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.networks.checkpoint_files import WEIGHTS
-from ltood.runtime.files import flush_folder, replace_together, to_json_bytes, write_folder
+from ltood.runtime.files import (
+    Content,
+    flush_folder,
+    replace_together,
+    to_json_bytes,
+    write_folder,
+)
 from ltood.runtime.provenance import digest
 
 KIND = "ltood detector"
@@ -28,6 +34,9 @@ TENSORS = ".safetensors"
 SIDECAR = ".json"
 NETWORK = ".network"
 EXPORT_AGAIN = "export the detector again"
+
+#: Takes the next bytes of a file.
+Put = Callable[[Content], object]
 
 _OWN_DIGEST = "description_sha256"
 _MISSING = "missing"
@@ -79,17 +88,20 @@ def save_absence(path: Path, reason: str) -> None:
     Raises:
         StoreError: If the path ends otherwise or the files cannot be written.
     """
-    write_detector_files(path, _NO_TENSORS, {_MISSING: reason}, {})
+    write_detector_files(path, lambda put: put(_NO_TENSORS), {_MISSING: reason}, {})
 
 
 def write_detector_files(
-    path: Path, tensors: bytes, content: Mapping[str, Any], network: Mapping[str, bytes] | None
+    path: Path,
+    tensors: Callable[[Put], object],
+    content: Mapping[str, Any],
+    network: Mapping[str, bytes] | None,
 ) -> None:
     """Replace all files of a detector; no description ever stands beside files of another one.
 
     Args:
         path: Either of the two files.
-        tensors: Bytes of a safetensors file.
+        tensors: What gives the bytes of a safetensors file, part by part.
         content: The description, without what this function adds to it.
         network: Content of the network's folder by name; None leaves the folder as it is.
 
@@ -98,15 +110,28 @@ def write_detector_files(
     """
     tensors_path, sidecar_path = detector_paths(path)
     description = {**content, "kind": KIND, "schema": SCHEMA, "network": _digests(network or {})}
-    description["sha256"] = hashlib.sha256(tensors).hexdigest()
-    description.pop(_OWN_DIGEST, None)  # a detector that was read and is written again
-    description[_OWN_DIGEST] = digest(description)
     if network is not None:
         if sidecar_path.is_file():
             sidecar_path.unlink()
             flush_folder(sidecar_path.parent)
         write_folder(network_folder(path), network)
-    replace_together({tensors_path: tensors, sidecar_path: to_json_bytes(description)})
+    found = hashlib.sha256()
+
+    def write_tensors(file: IO[bytes]) -> None:
+        def put(part: Content) -> None:
+            found.update(part)
+            file.write(part)
+
+        tensors(put)
+
+    def write_description(file: IO[bytes]) -> None:
+        # The tensors may be larger than memory: their digest is known once they are written.
+        description["sha256"] = found.hexdigest()
+        description.pop(_OWN_DIGEST, None)  # a detector that was read and is written again
+        description[_OWN_DIGEST] = digest(description)
+        file.write(to_json_bytes(description))
+
+    replace_together({tensors_path: write_tensors, sidecar_path: write_description})
 
 
 def _digests(network: Mapping[str, bytes]) -> dict[str, str] | None:
@@ -185,26 +210,3 @@ def _is_whole(description: Mapping[str, Any]) -> bool:
         return description.get(_OWN_DIGEST) == digest(content)
     except ValueError:  # a number that is not finite, which is never written
         return False
-
-
-def read_tensors(path: Path, recorded: str) -> bytes:
-    """Bytes of a detector's file of tensors.
-
-    Args:
-        path: The `.safetensors` file.
-        recorded: Their SHA-256, as the description has it.
-
-    Raises:
-        StoreError: If it is missing.
-        CorruptStoreError: If it was changed.
-    """
-    if not path.is_file():
-        raise StoreError(f"{path} does not exist; copy it next to its description.")
-    raw = path.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != recorded:
-        raise CorruptStoreError(
-            f"{path} has SHA-256 {found[:12]}… but its description records {recorded[:12]}…: one "
-            f"of the two files was changed or replaced; {EXPORT_AGAIN}."
-        )
-    return raw

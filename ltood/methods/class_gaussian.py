@@ -14,8 +14,9 @@ Formula:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, Self
 
 import torch
@@ -23,17 +24,24 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
-from ltood.core.batches import FeatureBatch, FeatureSource, Scores
+from ltood.core.batches import FeatureBatch, Features, FeatureSource, Scores
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Share
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
 from ltood.ops.blas import inverse_lower, times_upper
-from ltood.ops.gaussian import CHUNK_VALUES, RELATIVE_FLOOR, tied_gaussian, whitening
+from ltood.ops.gaussian import RELATIVE_FLOOR, tied_gaussian, whitening
 from ltood.ops.statistics import WIDE_ROWS, prepared
+from ltood.runtime.large import room_for
 
 #: Most values of class scatters gathered in one pass over the training rows (1 GiB).
 FIT_VALUES = 2**27
+
+#: Blocks of rows that are scored in one pass over the classes (16 MiB each at 2,048 features).
+BLOCKS = 8
+
+#: Most axes of the classes without a factor that are multiplied with at once.
+GROUP_AXES = 4096
 
 #: Least share of the shared covariance with which a class may have a triangular factor: with
 #: less, its inverse covariance spans more than float64 can add up.
@@ -65,7 +73,8 @@ class ClassGaussian(Method[Config]):
     of n rows differs from a multiple of it in fewer than n directions. A class with few keeps
     those, one with many a triangular factor of its inverse covariance, half of which no product
     touches: what is learned are never more than twice as many numbers as the training features,
-    each of 8 bytes. For ImageNet's 1.28 million rows of 2,048 features that is 34 GB.
+    each of 8 bytes. For ImageNet's 1.28 million rows of 2,048 features that is 34 GB, which lie
+    in a temporary file where they would fill the memory, and which a GPU refuses that has less.
     """
 
     needs: frozenset[Need] = frozenset({Need.TRAIN})
@@ -86,27 +95,39 @@ class ClassGaussian(Method[Config]):
             self.shrinkage_ = torch.full_like(counts, self.config.shrinkage)
 
         whitened = Whitened(inputs.require_train(), self.whitening_, self.config.normalise)
-        is_wide = (2 * counts > rank) & (self.shrinkage_ >= LEAST_WIDE_SHARE)
-        wide = is_wide.tolist()
+        self._learn_classes(whitened.scatters(present, counts, self.means_), counts)
+        return self
+
+    def _learn_classes(self, scatters: Iterator[Tensor], counts: Tensor) -> None:
+        """Learn the directions of the classes from their `scatters` and rows, [K]."""
+        rank, device = self.whitening_.shape[1], self.means_.device
+        self.is_wide_ = (2 * counts > rank) & (self.shrinkage_ >= LEAST_WIDE_SHARE)
+        wide = self.is_wide_.tolist()
         # In place, because a list of them and their stack would take the memory twice.
-        self.factors_ = self.means_.new_empty((sum(wide), rank, rank))
+        shape = (sum(wide), rank, rank)
+        self.factors_ = room_for(shape, torch.float64, device, "the factors of the classes")
+        what, most = "the directions of the classes", counts[~self.is_wide_].clamp(max=rank).sum()
+        axes = room_for((rank, int(most)), torch.float64, device, what)
         rest = iter(self.factors_)
-        narrow, sizes, log_determinants = [], [], []
-        for i, scatter in enumerate(whitened.scatters(present, counts, self.means_)):
+        sizes: list[int] = []
+        log_determinants = []
+        for i, scatter in enumerate(scatters):
             share = self.shrinkage_[i]
             if wide[i]:
                 moment = scatter if counts[i] > rank else scatter.T @ scatter
                 factor, log_determinant = _wide(moment / counts[i], share)
                 next(rest).copy_(factor)
             else:
-                axes, log_determinant = _narrow(scatter, counts[i], share)
-                narrow.append(axes)
-                sizes.append(axes.shape[1])
+                own, log_determinant = _narrow(scatter, counts[i], share)
+                done = sum(sizes)
+                axes[:, done : done + own.shape[1]] = own
+                sizes.append(own.shape[1])
             log_determinants.append(log_determinant)
-        self.is_wide_, self.sizes_ = is_wide, torch.tensor(sizes, dtype=torch.int64)
-        self.axes_ = torch.cat(narrow, dim=1) if narrow else self.means_.new_empty((rank, 0))
+        self.sizes_ = torch.tensor(sizes, dtype=torch.int64)
+        # Most classes have fewer directions than rows; what is learned has no gaps.
+        self.axes_ = room_for((rank, sum(sizes)), torch.float64, device, what)
+        self.axes_.copy_(axes[:, : sum(sizes)])
         self.log_determinants_ = torch.stack(log_determinants)
-        return self
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, of either sign; higher means more OOD.
@@ -114,47 +135,104 @@ class ClassGaussian(Method[Config]):
         Twice the negative log likelihood of the likeliest class, less a constant that is
         the same for all rows and classes.
         """
-        whitening_map = self.learned("whitening_")
-        nearest = []
-        for rows in torch.split(batch.features, WIDE_ROWS):
-            points = prepared(rows, self.config.normalise) @ whitening_map
-            nearest.append(torch.minimum(self._of_wide(points), self._of_narrow(points)))
-        return torch.cat(nearest).float() if nearest else batch.features.new_zeros(0)
+        blocks = torch.split(batch.features, WIDE_ROWS)
+        found = [batch.features.new_zeros(0)]
+        for start in range(0, len(blocks), BLOCKS):
+            found += self._of_blocks(blocks[start : start + BLOCKS])
+        return torch.cat(found)
 
-    def _of_wide(self, points: Tensor) -> Tensor:
-        """Least distance plus log determinant over classes with a factor, [n] float64."""
-        wide, constants = self._classes(wide=True), self.learned("log_determinants_")
-        means, constants = self.learned("means_")[wide], constants[wide]
-        nearest = torch.full_like(points[:, 0], math.inf)
-        for factor, mean, constant in zip(self.learned("factors_"), means, constants, strict=True):
-            along = times_upper(points - mean, factor, overwrite=True)
-            nearest = torch.minimum(nearest, vector_norm(along, dim=1).square() + constant)
-        return nearest
+    def _of_blocks(self, blocks: Sequence[Features]) -> list[Scores]:
+        """Scores of some blocks of rows.
+
+        Classes outside, blocks inside: what the classes have learned may lie on a disk, and is
+        read once.
+        """
+        whitening_map = self.learned("whitening_")
+        points = [prepared(rows, self.config.normalise) @ whitening_map for rows in blocks]
+        least = [torch.full_like(rows[:, 0], math.inf) for rows in points]
+        classes: Iterable[WideClass | NarrowClasses] = chain(self._wide(), self._narrow())
+        for some in classes:
+            pairs = zip(least, points, strict=True)
+            least = [torch.minimum(before, some.nearest(rows)) for before, rows in pairs]
+        return [block.float() for block in least]
 
     def _classes(self, *, wide: bool) -> list[int]:
         """Which classes have a factor of their own, or have none."""
         flags: list[bool] = self.learned("is_wide_").tolist()
         return [number for number, is_wide in enumerate(flags) if is_wide == wide]
 
-    def _of_narrow(self, points: Tensor) -> Tensor:
-        """Least distance plus log determinant over the other classes, [n] float64."""
-        others = self._classes(wide=False)
-        if not others:
-            return torch.full_like(points[:, 0], math.inf)
-        means, axes = self.learned("means_")[others], self.learned("axes_")
-        shares, constants = self.learned("shrinkage_")[others], self.learned("log_determinants_")
+    def _wide(self) -> "Iterator[WideClass]":
+        """Each class with a factor."""
+        classes = self._classes(wide=True)
+        means, constants = self.learned("means_"), self.learned("log_determinants_")
+        factors = self.learned("factors_")
+        return map(WideClass, factors, means[classes], constants[classes])
+
+    def _narrow(self) -> "Iterator[NarrowClasses]":
+        """The other classes, some of them at a time."""
+        classes = self._classes(wide=False)
+        names = ("means_", "shrinkage_", "log_determinants_")
+        means, shares, constants = (self.learned(name)[classes] for name in names)
         sizes: list[int] = self.learned("sizes_").tolist()
+        start = 0
+        for first, last in _groups([size + 1 for size in sizes], GROUP_AXES):
+            some, stop = slice(first, last), start + sum(sizes[first:last])
+            axes = self.learned("axes_")[:, start:stop]
+            yield NarrowClasses(axes, sizes[some], means[some], shares[some], constants[some])
+            start = stop
+
+
+@dataclass(frozen=True)
+class WideClass:
+    """A class with a factor of its inverse covariance.
+
+    Attributes:
+        factor: Upper triangular R with R R^T = S^-1, [r, r] float64.
+        mean: [r] float64.
+        constant: Log determinant of S, 0-d.
+    """
+
+    factor: Tensor
+    mean: Tensor
+    constant: Tensor
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """Distance plus constant of whitened rows, [n] float64."""
+        along = times_upper(points - self.mean, self.factor, overwrite=True)
+        distances: Tensor = vector_norm(along, dim=1).square() + self.constant
+        return distances
+
+
+class NarrowClasses:
+    """Classes with few directions in which they differ from a multiple of the identity."""
+
+    def __init__(
+        self, axes: Tensor, sizes: list[int], means: Tensor, shares: Tensor, constants: Tensor
+    ) -> None:
+        """Prepare their distances.
+
+        Args:
+            axes: Axes A of each class with S^-1 = I / share - A A^T, side by side, [r, s] float64.
+            sizes: How many axes each class has, K.
+            means: [K, r] float64.
+            shares: [K] float64.
+            constants: Log determinants of S, [K].
+        """
         own = zip(means, torch.split(axes, sizes, dim=1), strict=True)
-        shifts = torch.cat([mean @ of_class for mean, of_class in own])
-        nearest = []
-        for rows in torch.split(points, max(1, CHUNK_VALUES // max(1, axes.shape[1]))):
-            plain = rows.square().sum(dim=1)[:, None] - 2 * (rows @ means.T)
-            plain = plain + means.square().sum(dim=1)
-            saved = (rows @ axes).sub_(shifts).square_()
-            sums = [part.sum(dim=1) for part in torch.split(saved, sizes, dim=1)]
-            distances = (plain / shares - torch.stack(sums, dim=1)).clamp(min=0)
-            nearest.append((distances + constants[others]).amin(dim=1))
-        return torch.cat(nearest)
+        self._shifts = torch.cat([mean @ of_class for mean, of_class in own])
+        self._axes, self._sizes = axes, sizes
+        self._means, self._shares, self._constants = means, shares, constants
+        self._squares = means.square().sum(dim=1)
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """Least distance plus constant of whitened rows over these classes, [n] float64."""
+        plain = points.square().sum(dim=1)[:, None] - 2 * (points @ self._means.T)
+        plain = plain + self._squares
+        saved = (points @ self._axes).sub_(self._shifts).square_()
+        sums = [part.sum(dim=1) for part in torch.split(saved, self._sizes, dim=1)]
+        distances = (plain / self._shares - torch.stack(sums, dim=1)).clamp(min=0)
+        least: Tensor = (distances + self._constants).amin(dim=1)
+        return least
 
 
 @dataclass(frozen=True)
@@ -180,7 +258,7 @@ class Whitened:
             means: Their whitened means, [K, r] float64.
         """
         rank = self.whitening_map.shape[1]
-        for first, last in _groups((counts.clamp(max=rank) * rank).tolist()):
+        for first, last in _groups((counts.clamp(max=rank) * rank).tolist(), FIT_VALUES):
             yield from self._scatters(classes[first:last], counts[first:last], means[first:last])
 
     def _scatters(self, classes: Tensor, counts: Tensor, means: Tensor) -> list[Tensor]:
@@ -211,15 +289,16 @@ class Whitened:
         return found
 
 
-def _groups(sizes: list[float]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of neighbouring classes, each of at most `FIT_VALUES` or one class."""
+def _groups(sizes: Sequence[float], most: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of neighbouring classes, each of at most `most` in size or one class."""
     first, total = 0, 0.0
     for i, size in enumerate(sizes):
-        if i > first and total + size > FIT_VALUES:
+        if i > first and total + size > most:
             yield first, i
             first, total = i, 0.0
         total += size
-    yield first, len(sizes)
+    if sizes:
+        yield first, len(sizes)
 
 
 def _wide(covariance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

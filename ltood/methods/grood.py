@@ -36,6 +36,7 @@ from ltood.ops.neighbours import Neighbours
 from ltood.ops.pairs import SimilarityBank
 from ltood.ops.spaced import spaced
 from ltood.ops.statistics import WIDE_ROWS, class_statistics
+from ltood.runtime.large import room_for
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class GROOD(Method[Config]):
         train = inputs.require_train()
         source = spaced(train, max(1, round(self.config.fraction * len(train))))
         # Filled in place: a list of parts and what joins them would take the memory twice.
-        bank, num = self.means_.new_empty((len(source), source.dim), dtype=torch.float32), 0
+        shape, what = (len(source), source.dim), "the gradients of the training rows"
+        bank, num = room_for(shape, torch.float32, self.means_.device, what), 0
         for batch in source.batches(arrays=("features", "logits", "labels")):
             is_right = batch.logits.argmax(dim=1) == batch.labels
             rows = self._gradients(batch.features[is_right])

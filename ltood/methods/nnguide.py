@@ -23,7 +23,7 @@ from ltood.core.errors import ConfigError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Share
 from ltood.core.settings import Settings
-from ltood.ops.banks import training_bank
+from ltood.ops.banks import training_confidence, training_features
 from ltood.ops.logits import energy
 from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank, largest
 
@@ -57,16 +57,17 @@ class NNGuide(PairMethod[Config]):
         Raises:
             ConfigError: If the bank has fewer than `k` rows.
         """
-        bank = training_bank(inputs, self.config.fraction)
-        if self.config.k > len(bank.logits):
-            raise ConfigError(
-                f"methods.nnguide.k is {self.config.k} but the bank has only "
-                f"{len(bank.logits)} rows; set it to at most {len(bank.logits)}, or raise "
-                "methods.nnguide.fraction."
-            )
         # Kept apart, not multiplied: the directions are shared with other methods.
-        self.bank_, self.confidence_ = bank.features.rows, -energy(bank.logits)
-        self._consumer = Similarities(bank.features, self.confidence_, self.config.k)
+        self.confidence_ = training_confidence(inputs, self.config.fraction)
+        num_rows = len(self.confidence_)
+        if self.config.k > num_rows:
+            raise ConfigError(
+                f"methods.nnguide.k is {self.config.k} but the bank has only {num_rows} rows; "
+                f"set it to at most {num_rows}, or raise methods.nnguide.fraction."
+            )
+        bank = training_features(inputs, normalise=True, fraction=self.config.fraction)
+        self.bank_ = bank.rows
+        self._consumer = Similarities(bank, self.confidence_, self.config.k)
         return self
 
     def consumer(self) -> "Similarities":

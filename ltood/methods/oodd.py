@@ -31,6 +31,7 @@ from ltood.core.streams import Memory, StreamMethod, StreamSettings
 from ltood.ops.lengths import unit
 from ltood.ops.neighbours import Neighbours
 from ltood.ops.pairs import SimilarityBank
+from ltood.runtime.large import room_for
 
 #: Column of a batch: cosine to the k_train-th nearest training row, [N] float32.
 NEARNESS = "nearness"
@@ -81,14 +82,16 @@ class OODD(StreamMethod[Config]):
         source = inputs.require_train()
         inputs.require_head()
         places = _places(inputs, self.config.share)
-        bank = torch.empty((int((places >= 0).sum()), source.dim))
-        done = 0
+        shape, what = (int((places >= 0).sum()), source.dim), "the most certain training rows"
+        bank, done = None, 0
         for batch in source.batches(arrays=("features",)):
             own = places[done : done + len(batch)]
             kept = own >= 0
-            bank = bank.to(batch.features.device)
+            if bank is None:
+                bank = room_for(shape, torch.float32, batch.features.device, what)
             bank[own[kept]] = unit(batch.features[kept.to(bank.device)])
             done += len(batch)
+        assert bank is not None  # `_places` refuses a split without rows.
         self.bank_ = bank
         self.searcher()  # It refuses a bank that is too small.
         return self

@@ -24,7 +24,7 @@ from ltood.core.batches import FeatureBatch, Scores
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Decay, Positive, Share
 from ltood.core.settings import Settings
-from ltood.ops.banks import training_bank
+from ltood.ops.banks import training_features, training_probabilities
 from ltood.ops.pairs import Consumer, Cosines, PairMethod, Queries, SimilarityBank
 
 #: Edges of this strength and less are rounding errors of the cosines in float32.
@@ -59,9 +59,11 @@ class Relation(PairMethod[Config]):
 
     def _fit(self, inputs: FitInputs) -> Self:
         """Keep directions and class probabilities of the training rows."""
-        bank = training_bank(inputs, self.config.fraction)
-        self.bank_, self.probabilities_ = bank.features.rows, torch.softmax(bank.logits, dim=1)
-        self._consumer = Edges(bank.features, self.probabilities_, self.config)
+        share = self.config.fraction
+        self.probabilities_ = training_probabilities(inputs, share)
+        bank = training_features(inputs, normalise=True, fraction=share)
+        self.bank_ = bank.rows
+        self._consumer = Edges(bank, self.probabilities_, self.config)
         return self
 
     def consumer(self) -> "Edges":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ltood.ops.neighbours import search
 from ltood.ops.pairs import BANK_ROWS, bank_centre
+from ltood.runtime.large import room_for
 
 #: Rows of each list that its centroid is learned from, and rounds of learning.
 ROWS_PER_LIST = 64
@@ -58,7 +59,12 @@ class InvertedLists:
             centroids = torch.where(counts > 0, (sums / counts.clamp(min=1)).float(), centroids)
         own = nearest_list(rows, centroids)
         ends = torch.bincount(own, minlength=lists).cumsum(0)
-        return cls(rows[own.argsort(stable=True)], centroids, ends)
+        # In its own room, part by part: all rows at once would take memory that may not be there.
+        listed = room_for(rows.shape, rows.dtype, rows.device, "the rows list by list")
+        parts = torch.split(own.argsort(stable=True), BANK_ROWS)
+        for part, target in zip(parts, torch.split(listed, BANK_ROWS), strict=True):
+            target.copy_(rows[part])
+        return cls(listed, centroids, ends)
 
     def search(self, queries: Tensor, k: int, probes: int) -> tuple[Tensor, Tensor]:
         """Rows that are close to each query, nearest first, and their squared distances.

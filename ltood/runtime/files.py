@@ -16,7 +16,7 @@ import shutil
 import socket
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -87,14 +87,14 @@ def writing(path: Path, *, sweep: bool = True) -> Iterator[IO[bytes]]:
             flush_folder(target.parent)
 
 
-def replace_together(files: Mapping[Path, Content]) -> None:
+def replace_together(files: Mapping[Path, Content | Callable[[IO[bytes]], object]]) -> None:
     """Replace several files that make one result, so that old and new ones never stand together.
 
     All new files are written first. Then the old ones are removed in reverse order and the new
     ones appear in order: give the file last that readers take as the sign of a whole result.
 
     Args:
-        files: Content by path, each as `writing` takes it; all of them regular or absent.
+        files: Content, or what writes it, by path as `writing` takes it; regular or absent.
 
     Raises:
         StoreError: If one is not a regular file, or cannot be written.
@@ -109,7 +109,7 @@ def replace_together(files: Mapping[Path, Content]) -> None:
                 sweep_temporaries(target.parent)
                 built.append(stack.enter_context(_temporary(target)))
                 with built[-1].open("wb") as file:
-                    file.write(data)
+                    data(file) if callable(data) else file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
         for target in reversed(targets):

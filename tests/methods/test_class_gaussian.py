@@ -67,7 +67,9 @@ def test_groups_and_chunks_do_not_matter(rng, monkeypatch):
     train, labels, rows = made(rng, (30, 0, 10, 1, 5), 8)
     expected = scored(train, labels, rows, 5)
     monkeypatch.setattr(class_gaussian, "FIT_VALUES", 100)
-    monkeypatch.setattr(class_gaussian, "CHUNK_VALUES", 50)
+    monkeypatch.setattr(class_gaussian, "GROUP_AXES", 6)
+    monkeypatch.setattr(class_gaussian, "WIDE_ROWS", 5)
+    monkeypatch.setattr(class_gaussian, "BLOCKS", 2)
     np.testing.assert_allclose(scored(train, labels, rows, 5), expected, rtol=1e-6)
 
 

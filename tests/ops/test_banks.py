@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.inputs import FitInputs
-from ltood.ops.banks import training_bank, training_features
+from ltood.ops.banks import training_confidence, training_features, training_probabilities
 
 
 def inputs_of(num, small=False):
@@ -21,11 +21,15 @@ def inputs_of(num, small=False):
 
 def test_the_whole_bank_is_shared():
     inputs = inputs_of(5)
-    bank = training_bank(inputs)
-    assert bank is training_bank(inputs)
-    assert bank.features is training_features(inputs, normalise=True)
-    torch.testing.assert_close(bank.features.rows, torch.tensor([[0.6, 0.8]]).expand(5, 2))
-    assert bank.logits[:, 0].tolist() == [3, 6, 9, 12, 15]
+    bank = training_features(inputs, normalise=True)
+    assert training_features(inputs, normalise=True, fraction=1.0) is bank
+    torch.testing.assert_close(bank.rows, torch.tensor([[0.6, 0.8]]).expand(5, 2))
+    probabilities = training_probabilities(inputs)
+    assert training_probabilities(inputs, 1.0) is probabilities
+    confidence = training_confidence(inputs)
+    logits = torch.arange(1.0, 6)[:, None] * torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(probabilities, torch.softmax(logits, dim=1))
+    torch.testing.assert_close(confidence, torch.logsumexp(logits, dim=1))
 
 
 def test_all_training_rows_become_one_bank(rng):
@@ -45,11 +49,16 @@ def test_all_training_rows_become_one_bank(rng):
     [(0.5, [2, 4, 6, 8, 10]), (0.3, [4, 7, 10]), (0.01, [10]), (0.9, [2, 3, 4, 5, 6, 7, 8, 9, 10])],
 )
 def test_rows_are_spread_evenly(fraction, kept, small):
-    bank = training_bank(inputs_of(10, small), fraction)
-    assert (bank.logits[:, 0] / 3).tolist() == kept
-    assert len(bank.features) == len(kept)
+    inputs = inputs_of(10, small)
+    logits = torch.tensor([[3.0, 4.0]]) * torch.tensor(kept)[:, None]
+    expected = torch.softmax(logits, dim=1)
+    torch.testing.assert_close(training_probabilities(inputs, fraction), expected)
+    bank = training_features(inputs, normalise=False, fraction=fraction)
+    torch.testing.assert_close(bank.rows, logits)
+    assert len(training_confidence(inputs, fraction)) == len(kept)
 
 
-def test_no_rows_are_refused():
+@pytest.mark.parametrize("of_logits", [training_confidence, training_probabilities])
+def test_no_rows_are_refused(of_logits):
     with pytest.raises(DataError, match="the training split has no rows"):
-        training_bank(inputs_of(0))
+        of_logits(inputs_of(0))
