@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ltood.cli.init import PACKAGES
 from ltood.cli.options import file_option
+from ltood.cli.sections import PACKAGES, sections
 
 #: File name that the first line of params.yaml refers to.
 FILE = "params.schema.json"
@@ -32,17 +32,9 @@ def schema(
 
 def params_schema() -> dict[str, Any]:
     """Schema of all of params.yaml; loads every entry."""
-    from ltood.comparing.plan import Config as CompareConfig
     from ltood.core.json_schema import DRAFT, section_schema, type_schema
     from ltood.core.limits import Seed
     from ltood.core.registry import KINDS, available
-    from ltood.deployment.config import ExportConfig
-    from ltood.evaluation.config import EvaluationConfig
-    from ltood.extraction.config import ExtractionConfig
-    from ltood.negatives.settings import NegativesConfig
-    from ltood.reporting.config import ReportConfig
-    from ltood.store.pooled import PoolingConfig
-    from ltood.training.plan import TrainingConfig
 
     names: dict[str, Any] = {
         KINDS[package]: {
@@ -58,15 +50,10 @@ def params_schema() -> dict[str, Any]:
             "type": "string",
             "pattern": r"^(auto|(cpu|cuda)(:\d+)?)$",
         },
-        "training": section_schema(TrainingConfig, "Settings of the training loop."),
-        "extraction": section_schema(ExtractionConfig, "Settings of feature extraction."),
-        "evaluation": section_schema(EvaluationConfig, "Settings of the metrics."),
-        "negatives": section_schema(NegativesConfig, "Settings of negative labels of a text head."),
-        "pooling": section_schema(PoolingConfig, "How the last feature map becomes features."),
-        "export": section_schema(ExportConfig, "Settings of the detector for new images."),
-        "report": section_schema(ReportConfig, "Settings of the report."),
-        "compare": _with_names(section_schema(CompareConfig, "Entries of the leaderboard.")),
     }
+    for name, (config, meaning) in sections().items():
+        others[name] = section_schema(config, meaning)
+    others["compare"] = _with_names(others["compare"])
     entries = {package: _entries(package) for package in PACKAGES}
     return {
         "$schema": DRAFT,

@@ -6,7 +6,7 @@ within limits that no real settings reach: a short text cannot keep the reader b
 
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,25 +89,6 @@ def section(content: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     return content
 
 
-def with_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Text of a parameter file with sections added; its other lines and comments stay.
-
-    Args:
-        path: The file; empty or absent counts as one without sections.
-        sections: Sections by name, by top-level key.
-
-    Raises:
-        ConfigError: As `read_params`.
-    """
-
-    def add(content: dict[str, Any]) -> None:
-        for key, added in sections.items():
-            content[key] = content.get(key) or {}
-            content[key].update(added)
-
-    return _changed(path, add)
-
-
 def with_settings(path: Path, settings: Mapping[str, Any]) -> str:
     """Text of a parameter file with settings replaced or added; the rest and its comments stay.
 
@@ -118,7 +99,19 @@ def with_settings(path: Path, settings: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: As `read_params`.
     """
-    return _changed(path, lambda content: _merge(content, settings))
+    from ruamel.yaml import YAML
+
+    text = params_text(path) if path.exists() else ""
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    # The reader that keeps comments has no limits.
+    content = yaml.load(text) if parse_params(text, path) else {}
+    kept = "" if content else text  # Comments alone belong to nothing that is written below.
+    _merge(content, settings)
+    written = io.StringIO(kept)
+    written.seek(0, io.SEEK_END)
+    yaml.dump(content, written)
+    return written.getvalue()
 
 
 def _merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
@@ -131,23 +124,6 @@ def _merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
         if not isinstance(content.get(key), dict):
             content[key] = {}
         _merge(content[key], value)
-
-
-def _changed(path: Path, change: Callable[[dict[str, Any]], None]) -> str:
-    """Text of a parameter file after a change of its values, with its comments."""
-    from ruamel.yaml import YAML
-
-    text = params_text(path) if path.exists() else ""
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    # The reader that keeps comments has no limits.
-    content = yaml.load(text) if parse_params(text, path) else {}
-    kept = "" if content else text  # Comments alone belong to nothing that is written below.
-    change(content)
-    written = io.StringIO(kept)
-    written.seek(0, io.SEEK_END)
-    yaml.dump(content, written)
-    return written.getvalue()
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain value

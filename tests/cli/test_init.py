@@ -3,7 +3,9 @@ import os
 import pytest
 
 from ltood.core.registry import available
+from ltood.core.settings import to_section
 from ltood.runtime.params import read_params
+from ltood.training.plan import TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -16,9 +18,10 @@ def test_what_is_empty_is_filled(ltood, content, tmp_path):
     ltood("init", "--params", path)
     assert set(read_params(path)["methods"]) == set(available("methods"))
     assert "nothing is missing" in ltood("init", "--params", path, "--check").stdout
-    assert path.read_text().count("#") == (content or "").count("#")
+    assert "# Mine." not in (content or "") or "# Mine." in path.read_text()
 
 
+OLD = {"steps": 2, "lists": "auto"}
 MINE = "method: energy  # mine\nmethods:\n  energy:\n    temperature: 2.0\n"
 
 
@@ -28,6 +31,34 @@ def test_what_is_there_stays(ltood, tmp_path):
     ltood("init", "--params", path)
     assert path.read_text().startswith(MINE)
     assert "himplos" in read_params(path)["methods"]
+
+
+def test_a_setting_of_a_newer_version_is_added_to_a_section(ltood, tmp_path):
+    path = tmp_path / "params.yaml"
+    ltood("init", "--params", path)
+    whole, written = read_params(path), path.read_text()
+    lines = written.splitlines(keepends=True)
+    # What a reader of an older version has: no index, no ranks of policies, no section report.
+    gone = [lines.index(f"    {key}: {value}\n") for key, value in OLD.items()]
+    report = lines.index("report:\n")
+    old = [line for n, line in enumerate(lines) if n not in (*gone, report, report + 1)]
+    path.write_text("".join(old).replace("    k: 50\n", "    k: 7  # mine\n\n    # Later.\n"))
+    said = ltood("init", "--params", path).stdout
+    assert said == f"{path}: added training.policies.steps, report, methods.knn.lists\n"
+    whole["methods"]["knn"]["k"] = 7
+    assert read_params(path) == whole
+    assert "    k: 7  # mine\n\n    # Later.\n    normalise: true\n" in path.read_text()
+
+
+def test_a_comment_comes_with_its_setting(ltood, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("training:\n  epochs: 7\n")
+    ltood("init", "--params", path)
+    text = path.read_text()
+    assert text.startswith("training:\n  epochs: 7\n  batch_size:")
+    assert "  amp: auto  # auto, off, bf16, fp16\n" in text
+    # Values of the demo's file are its own; what a section lacks takes the default.
+    assert read_params(path)["training"] == {**to_section(TrainingConfig()), "epochs": 7}
 
 
 def test_check_only_lists(ltood, tmp_path):

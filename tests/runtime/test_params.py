@@ -5,7 +5,7 @@ import pytest
 
 from ltood.core.errors import ConfigError
 from ltood.runtime.console import one_line
-from ltood.runtime.params import parse_assignments, parse_value, read_params, with_sections
+from ltood.runtime.params import parse_assignments, parse_value, read_params, with_settings
 
 
 def test_numbers_in_scientific_notation_are_numbers_as_for_dvc(tmp_path: Path):
@@ -106,7 +106,7 @@ def test_anchors_aliases_and_merge_keys_are_refused(text, tmp_path):
         parse_value(text)
     path = tmp_path / "params.yaml"
     path.write_text(f"a: {text}" if text is not BOMB else BOMB)
-    for read in (read_params, lambda path: with_sections(path, {})):
+    for read in (read_params, lambda path: with_settings(path, {})):
         with pytest.raises(ConfigError, match=r"anchor|merge key"):
             read(path)
 
@@ -150,27 +150,3 @@ def test_only_regular_files_of_text_are_read(tmp_path):
 def parse_file_of(folder: Path, text: str):
     (folder / "params.yaml").write_text(text)
     return read_params(folder / "params.yaml")
-
-
-def test_sections_are_added_and_the_rest_stays(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_text("# Mine.\nmethod: knn  # best\nmethods:\n  knn:\n    k: 3\n")
-    text = with_sections(path, {"methods": {"msp": {}}, "recipes": {"x": {"sizes": [1, 2]}}})
-    path.write_text(text)
-    assert text.startswith("# Mine.\nmethod: knn  # best\n")
-    assert read_params(path) == {
-        "method": "knn",
-        "methods": {"knn": {"k": 3}, "msp": {}},
-        "recipes": {"x": {"sizes": [1, 2]}},
-    }
-
-
-@pytest.mark.parametrize("content", [None, "", "# Only this.\n", "methods:\n"])
-def test_sections_are_added_to_what_is_empty(content, tmp_path):
-    path = tmp_path / "params.yaml"
-    if content is not None:
-        path.write_text(content)
-    text = with_sections(path, {"methods": {"msp": {}}})
-    assert ("# Only this." in text) == ("#" in (content or ""))
-    path.write_text(text)
-    assert read_params(path) == {"methods": {"msp": {}}}
