@@ -25,6 +25,7 @@ from ltood.networks.scaled import ScaledBackbone
 from ltood.networks.transformers import from_torchvision
 from ltood.networks.weights import HeadPolicy, assign_weights
 from ltood.runtime.extras import require
+from ltood.runtime.reaching import hub_or_cache
 
 _WHERE = "backbones.timm_model"
 
@@ -340,14 +341,16 @@ def _published(model: str) -> dict[str, Tensor]:
     Raises:
         DataError: If there are none, or they can neither be found nor downloaded.
     """
-    try:
-        net = _create(model, pretrained=True)
-    except Exception as error:  # every kind of network failure, by whichever client timm uses
-        raise DataError(
-            f"timm cannot provide the weights of {model!r} ({' '.join(str(error).split())[:200]}); "
-            f"without a network, fetch them elsewhere and name the file in "
-            f"training.weights, with {_WHERE}.pretrained false."
-        ) from error
+    with hub_or_cache() as unreached:
+        try:
+            net = _create(model, pretrained=True)
+        except Exception as error:  # every kind of network failure, by whichever client timm uses
+            reason = unreached or " ".join(str(error).split())[:200]
+            raise DataError(
+                f"timm cannot provide the weights of {model!r} ({reason}); without a network, "
+                "fetch them elsewhere and name the file in training.weights, with "
+                f"{_WHERE}.pretrained false."
+            ) from error
     return net.state_dict()
 
 

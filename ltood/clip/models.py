@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ltood.clip.hugging_face import from_hugging_face
 from ltood.core.errors import ConfigError, DataError
 from ltood.runtime.extras import require
+from ltood.runtime.reaching import hub_or_cache
 from ltood.runtime.workspace import locate
 
 WHERE = "backbones.clip"
@@ -296,17 +297,19 @@ def published_file(model: str, pretrained: str) -> Path:
     about = _tag(model, pretrained)
     from open_clip.pretrained import download_pretrained
 
-    try:
-        return Path(download_pretrained(about))
-    except Exception as error:  # every kind of network failure, by whichever client it uses
-        place = about.get("hf_hub", "").rstrip("/") or about.get("url", "")
-        raise DataError(
-            f"open_clip cannot provide the weights {pretrained!r} of {model} "
-            f"({' '.join(str(error).split())[:160]}); without a network, fetch "
-            f"open_clip_model.safetensors of {place} elsewhere and name the file in "
-            f"training.weights, with {WHERE}.pretrained null and {WHERE}.quick_gelu "
-            f"{str(clip_spec(model, pretrained=pretrained).quick_gelu).lower()}."
-        ) from error
+    with hub_or_cache() as unreached:
+        try:
+            return Path(download_pretrained(about))
+        except Exception as error:  # every kind of network failure, by whichever client it uses
+            place = about.get("hf_hub", "").rstrip("/") or about.get("url", "")
+            reason = unreached or " ".join(str(error).split())[:160]
+            raise DataError(
+                f"open_clip cannot provide the weights {pretrained!r} of {model} ({reason}); "
+                f"without a network, fetch open_clip_model.safetensors of {place} elsewhere and "
+                f"name the file in training.weights, with {WHERE}.pretrained null and "
+                f"{WHERE}.quick_gelu "
+                f"{str(clip_spec(model, pretrained=pretrained).quick_gelu).lower()}."
+            ) from error
 
 
 def _open_clip() -> Any:  # noqa: ANN401

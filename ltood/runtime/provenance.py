@@ -44,6 +44,7 @@ WITHOUT_EFFECT = {
     "ltood.runtime.params": "reads params.yaml, whose values are recorded one by one",
     "ltood.runtime.process": "how threads wait and freed memory is kept; the same bits either way",
     "ltood.runtime.provenance": "digests; a new rule gives new digests by itself",
+    "ltood.runtime.reaching": "asks whether a host answers before files are fetched from it",
     "ltood.runtime.records": "when and where a result was made, from which nothing is computed",
     "ltood.runtime.shipped": "where files lie, and their content is recorded",
     "ltood.runtime.source": "reads source for the digests",

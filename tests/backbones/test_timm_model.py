@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from torch import nn
 
@@ -128,6 +129,7 @@ def test_weights_that_cannot_be_had_are_explained(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"the weights of 'test_resnet' \(no route to host\)"):
         timm_model._published(TINY)
 

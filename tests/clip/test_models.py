@@ -194,6 +194,7 @@ def test_offline_it_says_which_file_to_put_where(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("open_clip.pretrained.download_pretrained", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
         DataError,
         match=r"'openai' of ViT-B-16 \(no route to host\).*open_clip_model.safetensors of "
@@ -208,6 +209,7 @@ def test_online_the_file_is_where_open_clip_puts_it(monkeypatch):
     monkeypatch.setattr(
         "open_clip.pretrained.download_pretrained", lambda about: asked.append(about) or "/x/y"
     )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert published_file("ViT-B-16", "openai") == Path("/x/y")
     assert asked == [open_clip.get_pretrained_cfg("ViT-B-16", "openai")]
 
