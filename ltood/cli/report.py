@@ -101,11 +101,20 @@ def report(
                 write_page(out, found, title)
         else:
             from ltood.runs.single import report_of
+            from ltood.showing.decision import read_decision
 
             shown = partial(_examples, features=features, head=head, images=images, paths=paths)
             own = not any((features, images, paths))
             sheets = report_of(
-                given[0], scratch, out, leaderboard, groups, title, shown, use_kept=own
+                given[0],
+                scratch,
+                out,
+                leaderboard,
+                groups,
+                title,
+                shown,
+                use_kept=own,
+                decision_of=read_decision,
             )
     if tables is not None:
         write_sheets(tables, sheets)

@@ -1,7 +1,5 @@
 """Write the report: one HTML file that opens offline."""
 
-from typing import TYPE_CHECKING
-
 from ltood.pipeline._shell import (
     CHECKPOINT,
     DETECTOR,
@@ -19,9 +17,6 @@ from ltood.pipeline._shell import (
     stage,
 )
 
-if TYPE_CHECKING:
-    from ltood.reporting.threshold import Decision
-
 
 @stage("report")
 def run(params: Params) -> None:
@@ -37,6 +32,7 @@ def run(params: Params) -> None:
     from ltood.runtime.console import log
     from ltood.runtime.files import write_atomically
     from ltood.runtime.records import record_of
+    from ltood.showing.decision import read_decision
     from ltood.store.examples import read_examples
     from ltood.store.regions import read_regions
     from ltood.store.scores import ScoreStore
@@ -58,7 +54,7 @@ def run(params: Params) -> None:
             history=history,
             records={name: record_of(RUNS / name, file) for name, file in RESULTS_OF.items()},
             images=params.section("report", ReportConfig).images,
-            decision=_decision(),
+            decision=read_decision(DETECTOR.with_suffix(".json")),
         ),
     )
     write_atomically(EPOCHS, epochs_csv(history).encode())
@@ -66,19 +62,6 @@ def run(params: Params) -> None:
         f"wrote {REPORT}; open it in a browser. `git add -A && git commit` keeps this run; after "
         "that `dvc exp run -S method=NAME` tries another method (`ltood list`)."
     )
-
-
-def _decision() -> "Decision":
-    """What the threshold of the detector accepts, or why there is no detector."""
-    from ltood.deployment.sidecar import description_or_reason
-    from ltood.deployment.wording import rows_note, threshold_words
-    from ltood.reporting.threshold import Decision
-
-    found = description_or_reason(DETECTOR.with_suffix(".json"))
-    if isinstance(found, str):
-        return Decision(None, (f"there is no detector: {found}",))
-    note = rows_note(found["threshold"])
-    return Decision(found, (threshold_words(found["threshold"]), *([note] if note else [])))
 
 
 def _history(provenance: object) -> str:

@@ -35,7 +35,7 @@ class TrainingPanel:
 
 
 def read_history(text: str) -> dict[str, Column]:
-    """Columns of a history.csv.
+    """Columns of a table of epochs, such as history.csv of a checkpoint.
 
     Raises:
         DataError: If it is not one.
@@ -50,11 +50,13 @@ def read_history(text: str) -> dict[str, Column]:
         }
     except ValueError as error:
         raise DataError(
-            f"history.csv of the checkpoint is damaged ({error}); run the train stage again."
+            f"the table of the training's epochs is damaged ({error}); run the stage again that "
+            "trained: train, or adapt for a head."
         ) from None
     if _X not in columns:
         raise DataError(
-            f"history.csv of the checkpoint has no column {_X}; run the train stage again."
+            f"the table of the training's epochs has no column {_X}; run the stage again that "
+            "trained: train, or adapt for a head."
         )
     return columns
 

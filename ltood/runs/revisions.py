@@ -88,7 +88,7 @@ class Revision:
             folder: Where it is copied to, if it does not lie in the workspace.
 
         Returns:
-            Where it lies now; None where no stage has made it.
+            Where it lies now; None where no stage has made it, or not this file of a folder.
 
         Raises:
             DataError: If DVC's cache does not hold it.
@@ -108,8 +108,8 @@ class Revision:
                 if "md5" in out:
                     yield str(out["path"]), str(out["md5"])
 
-    def _copied(self, name: str, inner: str, target: Path) -> Path:
-        """What the cache holds under a hash, or a part of it, copied once."""
+    def _copied(self, name: str, inner: str, target: Path) -> Path | None:
+        """What the cache holds under a hash, or a part of it, copied once; None without it."""
         if target.exists():
             return target
         if not name.endswith(".dir"):
@@ -126,7 +126,7 @@ class Revision:
             place = target / file.removeprefix(f"{inner}/") if file != inner else target
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._cached(key), place)
-        return target
+        return target if wanted else None
 
     def _cached(self, name: str) -> Path:
         """File of the cache; refuses one that is not there."""

@@ -10,14 +10,17 @@ from ltood.evaluation.intervals import uncertainty
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting.content import Pieces
 from ltood.reporting.inputs import read_leaderboard
+from ltood.reporting.leaderboard import SLOTS
 from ltood.reporting.run_sheets import sheets_of
 from ltood.reporting.sheets import Sheet
+from ltood.reporting.threshold import Decision
 from ltood.reporting.training import Column, read_history
 from ltood.reporting.write import write_report
 from ltood.runs.sources import Run, open_runs
 from ltood.store.examples import read_examples
 
 PiecesOf = Callable[[Evaluation], Pieces]
+DecisionOf = Callable[[Path], Decision]
 
 
 def report_of(
@@ -30,6 +33,7 @@ def report_of(
     pieces_of: PiecesOf | None = None,
     *,
     use_kept: bool = True,
+    decision_of: DecisionOf | None = None,
 ) -> list[Sheet]:
     """Write the report of a run, and give its tables.
 
@@ -42,6 +46,7 @@ def report_of(
         title: Heading of the page.
         pieces_of: Gives what else the page shows of these scores.
         use_kept: Whether errors that the run's own stages chose are shown instead.
+        decision_of: Reads what is told of a detector; its section is left out by default.
 
     Raises:
         DataError: If the run has no scores, or the leaderboard belongs to other features.
@@ -54,13 +59,14 @@ def report_of(
     board = None if path is None else read_leaderboard(path, run.evaluation)
     intervals = uncertainty(run.evaluation)
     if out is not None:
+        pieces = _pieces(run, pieces_of, use_kept=use_kept)
         write_report(
             out,
             run.evaluation,
             intervals=intervals,
             leaderboard=board,
             title=title,
-            pieces=_pieces(run, pieces_of, use_kept=use_kept),
+            pieces=replace(pieces, decision=decision_for(run, decision_of)),
         )
     return sheets_of(run.evaluation, intervals, board)
 
@@ -83,3 +89,23 @@ def _pieces(run: Run, pieces_of: PiecesOf | None, *, use_kept: bool) -> Pieces:
     else:
         found = Pieces() if pieces_of is None else pieces_of(run.evaluation)
     return replace(found, history=history_of(run), images=run.images)
+
+
+def decision_for(run: Run, decision_of: DecisionOf | None) -> Decision | None:
+    """What is told of the run's detector, where it was made of these features by these slots.
+
+    Args:
+        run: A run with scores.
+        decision_of: Reads it; None tells nothing.
+    """
+    if run.detector is None or decision_of is None:
+        return None
+    assert run.evaluation is not None
+    found, scored = decision_of(run.detector), run.evaluation.scores.attributes
+    made = found.description
+    if made is None:
+        return found
+    is_of_these = made["features_fingerprint"] == scored.get("features_fingerprint") and all(
+        made[slot][key] == scored[slot][key] for slot in SLOTS for key in ("name", "settings")
+    )
+    return found if is_of_these else None

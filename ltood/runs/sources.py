@@ -22,7 +22,13 @@ SCORES = "data/work/scores/final.zarr"
 COMPARED = "data/work/scores/compared"
 LEADERBOARD = "results/leaderboard.json"
 METRICS = "results/metrics.json"
-HISTORY = "data/work/checkpoint/history.csv"
+#: Course of the training of the network, else of the head, else what the report kept of either.
+HISTORIES = (
+    "data/work/checkpoint/history.csv",
+    "data/work/head/history.csv",
+    "results/training.csv",
+)
+DETECTOR = "results/detector.json"
 EXAMPLES = "data/work/examples"
 #: Splits rows of a comparison from where it lies.
 ROW = "#"
@@ -40,9 +46,10 @@ class Run:
         evaluation: Its scores; None where there are metrics alone.
         metrics: Content of metrics.json, where there are no scores.
         board: Its leaderboard.json, where there is one.
-        history: Its course of training (history.csv), where there is one.
+        history: Its course of training, where there is one.
         examples: Folder of its clearest errors, where there is one.
         images: What its images are called, where it says so.
+        detector: Description of the detector that it made, where there is one.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Run:
     history: Path | None = None
     examples: Path | None = None
     images: str | None = None
+    detector: Path | None = None
 
     @property
     def sets(self) -> list[str]:
@@ -174,6 +182,7 @@ class _Found:
     settings: Mapping[str, Any]
     history: Path | None = None
     examples: Path | None = None
+    detector: Path | None = None
 
     @classmethod
     def of_revision(cls, state: Revision, scratch: Path, *, rows: bool) -> "_Found":
@@ -186,8 +195,9 @@ class _Found:
             state.fetch(LEADERBOARD, scratch),
             state.fetch(METRICS, scratch),
             state.settings(),
-            state.fetch(HISTORY, scratch),
+            next((path for name in HISTORIES if (path := state.fetch(name, scratch))), None),
             state.fetch(EXAMPLES, scratch),
+            state.fetch(DETECTOR, scratch),
         )
 
     def runs(self, name: str, rows: Sequence[str], groups: SetGroups) -> list[Run]:
@@ -198,7 +208,7 @@ class _Found:
             found = _of_scores(name, self.words, self.date, ScoreStore.open(self.scores), groups)
             found = replace(found, history=self.history, examples=self.examples)
             images = self.settings.get("report.images")
-            return [replace(found, board=self.board, images=images)]
+            return [replace(found, board=self.board, images=images, detector=self.detector)]
         if self.metrics is not None:
             metrics = read_bound(self.metrics, "evaluate")
             return [Run(name, self.words, self.date, self.settings, None, metrics)]
@@ -278,8 +288,9 @@ def _of_folder(path: Path) -> _Found:
         there(LEADERBOARD, "leaderboard.json"),
         there(METRICS, "metrics.json"),
         workspace_of(path).settings() if (path / "dvc.lock").exists() else {},
-        there(HISTORY),
+        there(*HISTORIES, "training.csv"),
         there(EXAMPLES),
+        there(DETECTOR, "detector.json"),
     )
 
 

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 
@@ -48,3 +50,15 @@ def test_errors_are_shown_with_what_there_is(ltood, scores, store, tmp_path):
     assert "--images and --paths" in ltood("report", scores, *both, "--out", out, code=1).stderr
     two = (scores, scores, "--features", store)
     assert "of one run" in ltood("report", *two, "--out", out, code=1).stderr
+
+
+def test_the_detector_of_a_folder_is_told_of(ltood, scores, store, tmp_path):
+    results, out = tmp_path / "my results", tmp_path / "report.html"
+    shutil.copytree(scores, results / "final.zarr")
+    given = ("--store", store, "--method", "energy", "--out", results / "detector.safetensors")
+    ltood("export-detector", *given)
+    ltood("report", results, "--out", out)
+    assert 'id="threshold"' in out.read_text()
+    ltood("export-detector", *given, "--set", "temperature=2", "--overwrite")
+    ltood("report", results, "--out", out)
+    assert 'id="threshold"' not in out.read_text()

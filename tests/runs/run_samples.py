@@ -92,16 +92,34 @@ class Repository:
         }
         return json.dumps({"schema": "2.0", "stages": {"evaluate": stage}})
 
-    def experiment(self, name, method="energy", seed=0, settings="seed: 0\n", **changes):
-        """An experiment with scores and a summary, and nothing of it in the workspace."""
+    def experiment(
+        self, name, method="energy", seed=0, settings="seed: 0\n", auroc=0.5, made=(), **changes
+    ):
+        """An experiment with scores and a summary, and nothing of it in the workspace.
+
+        Args:
+            name: Of the experiment.
+            method: Its method.
+            seed: Its seed.
+            settings: Text of params.yaml.
+            auroc: Added to what the seed gives; None for a run without OOD sets.
+            made: Further results, each a path in the repository and a function that writes it.
+            changes: Of `write_scores`.
+        """
         work = self.root.parent / f"made-{name}"
         scores = write_scores(work / "final.zarr", method, seed=seed, **changes)
         summary = work / "summary.json"
-        summary.write_text(json.dumps({"auroc": 0.5 + 0.1 * seed, "accuracy": 0.75}))
+        figures = {} if auroc is None else {"auroc": auroc + 0.1 * seed}
+        summary.write_text(json.dumps({**figures, "accuracy": 0.75}))
         outs = {
             "data/work/scores/final.zarr": self.keep(scores),
             "results/summary.json": self.keep(summary),
         }
+        for place, write in dict(made).items():
+            path = work / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+            outs[place] = self.keep(path)
         params = {"seed": seed, "method": method, f"methods.{method}": {"temperature": 1.0}}
         (self.root / "dvc.lock").write_text(self.lock(outs, params))
         (self.root / "params.yaml").write_text(settings)
