@@ -47,16 +47,13 @@ def score(
         published=published,
     )
 
-    from ltood.choosing.words import lines
     from ltood.scoring.run import score_store
+    from ltood.scoring.wording import said_of
 
     scores = score_store(
         open_features(store, head), out, *slots, splits=split, device=device, overwrite=overwrite
     )
     for slot in ("calibrator", "method", "normaliser"):
-        for key, number in scores.attributes[slot]["in_use"].items():
-            typer.echo(f"{scores.attributes[slot]['name']}: {key} in use {number:.6g}")
-    found = scores.attributes["method"].get("findings", {}).get("choice")
-    for line in lines(found) if found else ():
-        typer.echo(f"{scores.attributes['method']['name']}: {line}")
+        for line in said_of(scores.attributes[slot]):
+            typer.echo(line)
     typer.echo(f"{out}: {', '.join(scores.splits)}")

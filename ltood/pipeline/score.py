@@ -11,10 +11,10 @@ def run(params: Params) -> None:
 
     method = params.chosen("method")
 
-    from ltood.choosing.words import lines
     from ltood.core.building import EntrySpec, build_method
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
+    from ltood.scoring.wording import said_of
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
@@ -22,8 +22,5 @@ def run(params: Params) -> None:
     session = restore_calibrator(session, calibration)
     chosen = build_method(EntrySpec(method.name, method.settings))
     scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
-    for key, number in scores.attributes["method"]["in_use"].items():
-        log(f"{method.name}: {key} in use {number:.6g}")
-    found = scores.attributes["method"].get("findings", {}).get("choice")
-    for line in lines(found) if found else ():
-        log(f"{method.name}: {line}")
+    for line in said_of(scores.attributes["method"]):
+        log(line)
