@@ -114,7 +114,7 @@ def _interval(intervals: Mapping[str, Any] | None, key: str, name: str) -> str:
 
 
 def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> list[Tile]:
-    """Headline figures: means over the OOD sets if there are any, then the accuracies.
+    """Headline figures: means over the OOD sets if there are any, then the accuracies there are.
 
     Raises:
         DataError: If a value is not a finite number.
@@ -127,6 +127,8 @@ def tiles(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> li
         arrow = "higher is better" if METRICS[key].higher_is_better else "lower is better"
         made.append(Tile(title, cell, f"{words}; {arrow}"))
     for key, title, words in ACCURACY_TILES:
+        if metrics["id"][key] is None:
+            continue  # No test image is of such a class.
         what = f"the accuracy ({key})"
         cell = Cell(percent(metrics["id"][key], what), _interval(spread.get("id"), key, what))
         made.append(Tile(title, cell, words))

@@ -50,7 +50,8 @@ class RunComparison:
 
     Attributes:
         groups: Runs, or groups of them, in the order in which they were named.
-        sets: OOD sets that all of them have; empty where none has any, which leaves accuracies.
+        sets: OOD sets that all have which have any; empty where none has any, which leaves
+            accuracies.
         others: OOD sets that only some have, and which are left out.
         differing: Names of the settings that differ between groups.
         against: Name of the group that the others are held against.
@@ -68,8 +69,19 @@ class RunComparison:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What runs are compared by, first the one that orders them."""
+        """What runs are compared by: main metrics first, and accuracies."""
         return keys_of(self.sets)
+
+    @property
+    def main(self) -> str:
+        """What orders them: the first of `keys` that two of them have."""
+        return next((key for key in self.keys if self.best(key) is not None), self.keys[0])
+
+    @property
+    def without_sets(self) -> list[str]:
+        """Names of the runs that have none of the sets."""
+        runs = [run for group in self.groups for run in group.runs]
+        return [run.name for run in runs if not run.metrics.get("ood", {}).keys() >= {*self.sets}]
 
     @property
     def reference(self) -> Group:
@@ -137,8 +149,8 @@ def compare_runs(
         given: What `open_runs` takes, two or more.
         scratch: Folder for what is read from DVC's cache.
         by: Settings that runs of a group may differ in, such as "seed".
-        against: Group that the others are held against; the best mean AUROC by default, without
-            OOD sets the best accuracy.
+        against: Group that the others are held against; the best mean AUROC by default, or the
+            best accuracy where fewer than two have OOD sets.
         groups: OOD sets over which further means are taken.
         samples: Draws of each interval, at least 2.
 
@@ -169,7 +181,7 @@ def compare_runs(
 def _held_against(found: RunComparison, against: str | None) -> RunComparison:
     names = [group.name for group in found.groups]
     if against is None:
-        best = found.best(found.keys[0])
+        best = found.best(found.main)
         return found if best is None else replace(found, against=best.name)
     if against not in names:
         raise ConfigError(f"--against is {quoted(against)}; the runs are {', '.join(names)}.")

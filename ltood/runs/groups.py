@@ -86,6 +86,8 @@ class Group:
                 found.append(run.draws.id[:, ACCURACIES.index(key)])
                 continue
             column = RESAMPLED.index(key)
+            if not run.draws.ood.keys() >= set(sets):
+                return None
             found.append(np.mean([run.draws.ood[name][:, column] for name in sets], axis=0))
         return np.array(found)
 
@@ -130,7 +132,8 @@ def _value(metrics: Mapping[str, Any], key: str, sets: Sequence[str]) -> float |
     if key in ACCURACIES:
         found = metrics["id"][key]
         return None if found is None else float(found)
-    return float(np.mean([metrics["ood"][name][key] for name in sets]))
+    own = metrics.get("ood", {})
+    return float(np.mean([own[name][key] for name in sets])) if own.keys() >= set(sets) else None
 
 
 def grouped(runs: Sequence[Measured], by: Sequence[str]) -> list[Group]:

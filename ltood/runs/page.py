@@ -173,7 +173,7 @@ def _cell(value: Value, column: Column) -> Cell:
 
 
 def _overview(found: RunComparison) -> Panel | None:
-    rows, key = {}, found.keys[0]
+    rows, key = {}, found.main
     for group in found.groups:
         figure = found.figure(group, key)
         if figure.value is not None:
@@ -181,7 +181,7 @@ def _overview(found: RunComparison) -> Panel | None:
     if not rows:
         return None
     ordered = dict(sorted(rows.items(), key=lambda item: -item[1][0]))
-    name = f"mean {METRICS[key].name}" if found.sets else key
+    name = f"mean {METRICS[key].name}" if key in METRICS else key
     said = f"{name[0].upper()}{name[1:]}"
     label = f"{said} of each run with its 95 percent interval"
     drawing = with_intervals(ordered, f"{name}, %", label)

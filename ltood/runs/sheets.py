@@ -28,7 +28,7 @@ def sheets_of(found: RunComparison) -> list[Sheet]:
     return [
         summary(found),
         differences(found),
-        pairs(found, found.keys[0]),
+        pairs(found, found.main),
         *(by_set(found, key) for key in BY_SET if found.sets),
         *([alarms(found)] if found.sets else []),
         settings(found),
@@ -37,11 +37,15 @@ def sheets_of(found: RunComparison) -> list[Sheet]:
 
 
 def summary(found: RunComparison) -> Sheet:
-    """Means over the shared OOD sets, and accuracies."""
-    columns = [Column(key, _TITLES[key]) for key in found.keys]
-    rows = [
-        (group.name, [_value(found, group, key) for key in found.keys]) for group in found.groups
+    """Means over the shared OOD sets, and accuracies of the class groups that there are."""
+    keys = [
+        key
+        for key in found.keys
+        if key not in GROUPS
+        or any(found.figure(group, key).value is not None for group in found.groups)
     ]
+    columns = [Column(key, _TITLES[key]) for key in keys]
+    rows = [(group.name, [_value(found, group, key) for key in keys]) for group in found.groups]
     return Sheet("summary", _over(found), _CORNER, columns, rows, notes(found))
 
 
@@ -72,14 +76,17 @@ def _is_among_best(found: RunComparison, group: Group, key: str, place: str | No
 def differences(found: RunComparison) -> Sheet:
     """How much better each run is than the reference, by every metric.
 
-    Runs on one network have the same accuracies: a column without any difference is left out.
+    Runs on one network have the same accuracies: a column without any difference is left out, and
+    so is one that only one run has.
     """
     others = [group for group in found.groups if group.name != found.against]
     gaps = {key: [found.difference(group, key) for group in others] for key in found.keys}
     keys = [
         key
         for key in found.keys
-        if key == found.keys[0] or key not in ACCURACIES or any(g and g.value for g in gaps[key])
+        if key == found.main
+        or (key not in ACCURACIES and any(gaps[key]))
+        or any(gap and gap.value for gap in gaps[key])
     ]
     columns = [Column(key, _TITLES[key], "points") for key in keys]
     rows = [
@@ -105,7 +112,7 @@ def pairs(found: RunComparison, key: str = "auroc") -> Sheet:
             for other in found.groups
         ]
         rows.append((group.name, gaps))
-    what = f"Mean {_TITLES[key]}" if found.sets else _TITLES[key]
+    what = _TITLES[key] if key in ACCURACIES else f"Mean {_TITLES[key]}"
     title = f"{what}: row better (+) or worse (-) than column, in points of percent"
     return Sheet("pairs", title, _CORNER, columns, rows, [_pairing(found)])
 
@@ -159,7 +166,7 @@ def sources(found: RunComparison) -> Sheet:
         Column("date", "Committed", "text"),
         Column("rows", "Images", "text"),
     ]
-    kinds: dict[str | None, str] = {None: "unknown (no scores)"}
+    kinds: dict[int | None, str] = {None: "unknown (no scores)"}
     rows = []
     for run in (run for group in found.groups for run in group.runs):
         kind = kinds.setdefault(run.rows, f"set {len(kinds)}")
@@ -176,6 +183,11 @@ def notes(found: RunComparison) -> list[str]:
             "Percent. The runs have no OOD sets (setting datasets.<name>.ood), so that only their "
             "accuracies are compared."
         ]
+    if found.sets and (names := found.without_sets):
+        told.append(
+            f"Without these OOD sets: {', '.join(names)} (setting datasets.<name>.ood); only "
+            "accuracies are there to be compared with."
+        )
     if found.others:
         told.append(f"Left out, as some runs lack them: {', '.join(found.others)}.")
     if any(len(group.runs) > 1 for group in found.groups):

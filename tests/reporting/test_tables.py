@@ -43,6 +43,14 @@ def test_no_value_is_a_dash():
     assert tables.percent(None, "few") == tables.ABSENT
 
 
+def test_a_class_group_without_images_has_no_card(metrics):
+    found = copy.deepcopy(metrics)
+    found["id"] |= {"medium": 0.0, "few": None}
+    titles = [tile.title for tile in tables.tiles(found, None)]
+    assert "Accuracy, medium" in titles
+    assert "Accuracy, few" not in titles
+
+
 def test_relabelled_images_have_a_column_where_there_are_any(metrics):
     for count in (0, 3):
         found = copy.deepcopy(metrics)

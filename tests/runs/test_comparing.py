@@ -30,6 +30,7 @@ def stores(tmp_path_factory):
         "short": write_scores(folder / "short.zarr", "energy", rows=90),
         "one_set": write_scores(folder / "one_set.zarr", "energy", sets=("far",)),
         "others": write_scores(folder / "others.zarr", "energy", sets=("else",)),
+        "plain": write_scores(folder / "plain.zarr", "msp", sets=()),
     }
     made |= {f"seed{n}": write_scores(folder / f"s{n}.zarr", "msp", seed=n) for n in (1, 2, 3)}
     return {name: f"{name}={path}" for name, path in made.items()}
@@ -102,6 +103,43 @@ def test_only_shared_sets_are_compared(stores):
     assert found.others == ("near",)
     with pytest.raises(DataError, match="others"):
         compared(stores, "good", "others")
+
+
+def test_runs_without_sets_stand_beside_those_that_have_some(stores):
+    found = compared(stores, "plain", "good", "bad", "one_set")
+    plain, good = found.groups[:2]
+    assert found.sets == ("far",)
+    assert found.without_sets == ["plain"]
+    assert found.against in ("good", "one_set")
+    for key in KEYS:
+        known = found.figure(plain, key)
+        assert (known.value is None) == (key not in ACCURACIES or key == "few")
+        assert (found.difference(plain, key, to=good) is None) == (known.value is None)
+    assert found.figure(plain, "auroc", "far").value is None
+    sheets = {sheet.name: sheet for sheet in sheets_of(found)}
+    rows = {name: [value.value for value in values] for name, values in sheets["summary"].rows}
+    keys = [column.key for column in sheets["summary"].columns]
+    assert keys == list(FOUND)
+    assert rows["plain"][keys.index("auroc")] is None
+    assert rows["plain"][keys.index("accuracy")] is not None
+    assert "plain" in " ".join(sheets["summary"].notes)
+
+
+@pytest.mark.parametrize("names", [("plain", "bad"), ("bad", "plain")])
+def test_what_is_paired_with_a_run_without_sets_is_its_accuracy(stores, names):
+    found = compared(stores, *names)
+    one, other = found.groups
+    assert found.is_paired
+    assert found.main == "accuracy"
+    gap = found.difference(one, "accuracy", to=other)
+    # The same rows in the same draws: what both get right is no difference in any of them.
+    assert gap.is_paired
+    wanted = np.array(one.draws("accuracy", ())) - np.array(other.draws("accuracy", ()))
+    assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(wanted, [0.025, 0.975])))
+    sheets = {sheet.name: sheet for sheet in sheets_of(found)}
+    assert "auroc" not in [column.key for column in sheets["differences"].columns]
+    short = compared(stores, names[0], "short")
+    assert not short.difference(short.groups[0], "accuracy", to=short.groups[1]).is_paired
 
 
 def test_seeds_are_one_group_with_mean_and_deviation(stores):

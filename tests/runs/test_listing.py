@@ -40,6 +40,18 @@ def test_what_training_started_from_tells_runs_apart(tmp_path):
     assert "weights" not in rows["odd"]
 
 
+def test_a_run_without_sets_is_listed_beside_others(tmp_path):
+    repository = Repository(tmp_path / "repository")
+    repository.experiment("with")
+    repository.experiment("without", auroc=None)
+    lines = listed(repository.root, sort="auroc")
+    assert [line.name for line in lines] == ["with", "without"]
+    rows = {line.split()[0]: line.split() for line in as_text(lines).splitlines()}
+    assert rows["with"][3] == "50.00"
+    assert rows["without"][3:5] == [rows["without"][3], "75.00"]
+    assert not rows["without"][3][0].isdigit()
+
+
 def test_seeds_become_one_line(root):
     lines = {line.name: line for line in listed(root, ["seed"])}
     assert set(lines) == {"msp", "energy"}

@@ -57,6 +57,16 @@ def test_figures_and_sets_are_there(page, found):
     assert len(set(ids)) == len(ids)
 
 
+def test_a_run_without_sets_has_dashes_and_its_accuracies(tmp_path):
+    given = [str(write_scores(tmp_path / "a.zarr", "energy"))]
+    given.append(str(write_scores(tmp_path / "plain.zarr", "energy", sets=())))
+    found = compare_runs(given, tmp_path, samples=SAMPLES)
+    content = content_of(found)
+    cells = {row.heading: [cell.text for cell in row.cells] for row in content.summary.rows}
+    assert ("-" in cells["plain"], "-" in cells["a"]) == (True, False)
+    assert render(content).count("<svg") == 1 + len(found.sets) * 2
+
+
 def test_the_same_runs_give_the_same_bytes(page, found, tmp_path):
     write_page(tmp_path / "page.html", found)
     assert (tmp_path / "page.html").read_text() == page
