@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchmarks.stress_processes import Fault, Outcome, run
@@ -30,10 +30,13 @@ class World:
         place: The copy.
     """
 
-    def __init__(self, folder: Path, seed: int, results: Results) -> None:
-        """Run all stages and commands once in both."""
+    def __init__(
+        self, folder: Path, seed: int, results: Results, names: Collection[str] = ()
+    ) -> None:
+        """Run all stages and commands once in both, or those of these names alone."""
         self.folder, self.random, self.results = folder, random.Random(seed), results
-        self.commands, self.changes = commands(), dict[str, int]()
+        self.commands = [each for each in commands() if not names or each.name in names]
+        self.changes = dict[str, int]()
         self.seconds, self.ranked = dict[str, float](), dict[str, dict[str, bytes]]()
         self.whole, self.other, self.place = folder / "whole", folder / "other", folder / "place"
         for number, target in enumerate((self.whole, self.other)):
