@@ -65,9 +65,13 @@ def compare(
 
     refuse_store(out)
     from ltood.comparing.running import compare as run
+    from ltood.runtime.distributed import ranks_from_environment
 
     features = open_features(store, head)
-    board, timings = run(features, config, chosen, groups=groups, device=device)
+    with ranks_from_environment() as ranks:
+        board, timings = run(features, config, chosen, groups=groups, device=device, ranks=ranks)
+        if ranks.rank:
+            return
     write_leaderboard(out, board, timings, columns)
     check_any(board)
     typer.echo(text_table(board, timings, columns))

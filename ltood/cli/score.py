@@ -47,12 +47,17 @@ def score(
         published=published,
     )
 
+    from ltood.runtime.distributed import ranks_from_environment
     from ltood.scoring.run import score_store
     from ltood.scoring.wording import said_of
 
-    scores = score_store(
-        open_features(store, head), out, *slots, splits=split, device=device, overwrite=overwrite
-    )
+    features = open_features(store, head)
+    with ranks_from_environment() as ranks:
+        scores = score_store(
+            features, out, *slots, splits=split, device=device, overwrite=overwrite, ranks=ranks
+        )
+        if ranks.rank:
+            return
     for slot in ("calibrator", "method", "normaliser"):
         for line in said_of(scores.attributes[slot]):
             typer.echo(line)

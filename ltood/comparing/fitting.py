@@ -212,6 +212,6 @@ def _fit_row(
 
 def _fitted(entry: str, slot: D, inputs: FitInputs, session: ScoringSession) -> D:
     session.check_needs(entry, slot)
-    fitted = slot._fit(inputs)
+    fitted = inputs.crew.agreed(lambda: slot._fit(inputs))
     offer_fitted(fitted, inputs)
     return fitted

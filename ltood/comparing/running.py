@@ -6,18 +6,13 @@ the same way. Only the scores of the ID rows and of one OOD set are held at a ti
 An entry that fails ends the rows it takes part in, which say why; the others continue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from ltood.comparing.finding import Found
 from ltood.comparing.fitting import (
     Failures,
-    FittedMethod,
-    FittedRow,
     View,
     fit_view,
     spec_of,
@@ -25,29 +20,22 @@ from ltood.comparing.fitting import (
 from ltood.comparing.outcomes import Ok, Outcome, leaderboard, timings, with_intervals
 from ltood.comparing.plan import Combination, Config, Sections
 from ltood.comparing.scores import ScoreKeeper
+from ltood.comparing.splits import score_split
 from ltood.comparing.streaming import apart, play_all
-from ltood.comparing.timing import TimedBatch, Timer
-from ltood.core.batches import FeatureBatch
+from ltood.comparing.timing import Timer
 from ltood.core.building import check_settings
 from ltood.core.errors import StoreError
-from ltood.core.outcomes import Failed, attempt
+from ltood.core.prior import ClassPrior
 from ltood.evaluation.absence import without_sets
 from ltood.evaluation.binding import bind
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.delong import AurocSpread
-from ltood.ops.calibrated import calibrated
-from ltood.ops.held_methods import offer_scores
-from ltood.ops.pairs import PairMethod, read_together
-from ltood.runtime.console import progress
 from ltood.runtime.devices import scoring_on
-from ltood.scoring.checks import checked_scores
+from ltood.runtime.distributed import Ranks
 from ltood.scoring.session import ScoringSession
 from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
 from ltood.store.reading import StoreReader
 from ltood.store.scores import ScoreSplit
-
-#: Scores of one row, [N].
-Scores = NDArray[np.float32]
 
 
 def compare(
@@ -59,6 +47,7 @@ def compare(
     groups: SetGroups | None = None,
     keeper: ScoreKeeper | None = None,
     device: str = "auto",
+    ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
     """Score the store with every combination.
 
@@ -70,6 +59,8 @@ def compare(
         groups: OOD sets over which further means are taken.
         keeper: Keeps the scores of all rows in files; memory then holds them until the end.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        ranks: This process among those that share the rows; alone if not given. The first one
+            evaluates and keeps the scores, and all return what it has found.
 
     Returns:
         The leaderboard, in fractions and the same on every run, best mean AUROC first:
@@ -94,7 +85,7 @@ def compare(
             f"at least one {OOD_PREFIX}<name>.{advice}"
         )
     groups = (groups or SetGroups()).checked(n.removeprefix(OOD_PREFIX) for n in store.ood_splits)
-    session = ScoringSession.open(store, device)
+    session = ScoringSession.open(store, device, ranks)
     timer = Timer(session.device)
     views: list[View] = []
     failures: Failures = {}
@@ -104,19 +95,24 @@ def compare(
             view, failed = fit_view(session, rows, settings, timer)
             views += [view] if view else []
             failures |= failed
+        for view in views:
+            view.session.meet()
         views, streams = apart(views)
         spread = AurocSpread[Combination]()
-        done, failed = _read(session, views, groups, timer, keeper, spread)
-        done = with_intervals(done, spread)
-        played, fallen = play_all(streams, groups, timer)
-    done, failed = done | played, failed | fallen
-    outcomes: dict[Combination, Outcome] = {
-        row: done.get(row) or (failures | failed)[row] for row in combinations
-    }
-    board = bind(leaderboard(outcomes, named), features=store.fingerprint)
-    if keeper is not None:
-        keeper.write(board, store.fingerprint, store.prior().counts.tolist())
-    return board, timings(outcomes)
+        read, failed = _read(session, views, groups, timer, keeper, spread)
+
+        def judged() -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
+            played, fallen = play_all(streams, groups, timer)
+            done = with_intervals(read, spread) | played
+            outcomes: dict[Combination, Outcome] = {
+                row: done.get(row) or (failures | failed | fallen)[row] for row in combinations
+            }
+            board = bind(leaderboard(outcomes, named), features=store.fingerprint)
+            if keeper is not None:
+                keeper.write(board, store.fingerprint, store.prior().counts.tolist())
+            return board, timings(outcomes)
+
+        return session.crew.on_first(judged)
 
 
 def nothing_compared(store: StoreReader, keeper: ScoreKeeper) -> dict[str, Any]:
@@ -139,6 +135,21 @@ def _check_settings(combinations: Sequence[Combination], settings: Sections) -> 
             check_settings(package, spec_of(settings, package, name))
 
 
+def _evaluate(
+    split: str,
+    scores: Mapping[Combination, ScoreSplit],
+    known: Mapping[str, Mapping[Combination, ScoreSplit]],
+    found: dict[Combination, Found],
+    prior: ClassPrior,
+    spread: AurocSpread[Combination],
+) -> None:
+    """Add what an OOD set says of each row to what was found."""
+    spread.add(split, known["test"], scores)
+    for combination, rows in scores.items():
+        known_rows = {name: of[combination] for name, of in known.items()}
+        found.setdefault(combination, Found(known_rows, prior)).add(split, rows)
+
+
 def _read(
     session: ScoringSession,
     views: list[View],
@@ -155,20 +166,18 @@ def _read(
     found: dict[Combination, Found] = {}
     shifted = [name for name in store.splits if name.startswith(CSID_PREFIX)]
     for split in ("test", *shifted, *store.ood_splits) if views else ():
-        scores, failed_here = _score_split(session, views, split, timer)
+        scores, failed_here = score_split(session, views, split, timer)
         failed |= failed_here
+        views = [kept for view in views if (kept := view.without(failed)).methods]
         if keeper is not None:
             keeper.add(split, scores)
-        views = [kept for view in views if (kept := view.without(failed)).methods]
         if split == "test" or split in shifted:
             known[split] = scores
             continue
-        spread.add(split, known["test"], scores)
-        for combination, rows in scores.items():
-            known_rows = {name: of[combination] for name, of in known.items()}
-            found.setdefault(combination, Found(known_rows, prior)).add(split, rows)
+        evaluate = partial(_evaluate, split, scores, known, found, prior, spread)
+        session.crew.on_first(evaluate)
     done: dict[Combination, Ok] = {}
-    for view in views:
+    for view in views if session.crew.is_first else ():
         for method in view.methods:
             for row in method.rows:
                 done[row.combination] = Ok(
@@ -182,113 +191,3 @@ def _read(
                     row.time,
                 )
     return done, failed
-
-
-def _score_split(
-    session: ScoringSession, views: Sequence[View], split: str, timer: Timer
-) -> tuple[dict[Combination, ScoreSplit], Failures]:
-    """Scores of one split for all rows that have not failed, and those that failed on it."""
-    source = session.source(split)
-    labels: list[NDArray[np.int64]] = []
-    ids: list[NDArray[np.int64]] = []
-    predictions: dict[str, list[NDArray[np.int64]]] = {}
-    parts: dict[Combination, list[Scores]] = {}
-    failures: Failures = {}
-    views = list(views)
-    with progress(f"score {split}", len(source)) as advance:
-        for raw in source.batches(arrays=_arrays(views)):
-            labels.append(raw.labels.cpu().numpy())
-            ids.append(raw.ids.cpu().numpy())
-            for view in views:
-                predicted, scores = _score_batch(view, raw, split, timer)
-                predictions.setdefault(view.calibrator, []).append(predicted)
-                for row, outcome in scores.items():
-                    if isinstance(outcome, Failed):
-                        failures[row] = outcome
-                    else:
-                        parts.setdefault(row, []).append(outcome)
-            views = [kept for view in views if (kept := view.without(failures)).methods]
-            advance(len(raw))
-    columns = np.concatenate(labels), np.concatenate(ids)
-    seen = {view.calibrator: np.concatenate(predictions[view.calibrator]) for view in views}
-    done = {
-        row: ScoreSplit(np.concatenate(scores), seen[row.calibrator], *columns)
-        for row, scores in parts.items()
-        if row not in failures
-    }
-    return done, failures
-
-
-def _arrays(views: Sequence[View]) -> list[str]:
-    """Arrays read by the methods, normalisers and calibrators that have not failed."""
-    arrays = {"labels", "ids"}
-    for view in views:
-        session = view.session
-        # Behind a calibrator, the head makes logits of the features.
-        arrays.add("features" if session.calibrator is not None else session.predicts_from)
-        for method in view.methods:
-            arrays |= set(method.slot.entry.arrays)
-            for row in method.rows:
-                arrays |= set(row.slot.entry.arrays)
-    return sorted(arrays)
-
-
-@torch.inference_mode()
-def _score_batch(
-    view: View, raw: FeatureBatch, split: str, timer: Timer
-) -> tuple[NDArray[np.int64], dict[Combination, Scores | Failed]]:
-    """Predictions of one batch, and what all methods behind one calibrator make of it."""
-    prepared = attempt((), _prepare, view, raw, timer)
-    if isinstance(prepared, Failed):
-        return np.empty(0, dtype=np.int64), dict.fromkeys(view.combinations, prepared)
-    batch, predictions = prepared
-    readers = [method for method in view.methods if isinstance(method.slot.entry, PairMethod)]
-    if len(readers) > 1:
-        with timer.add_to(readers[0].score):
-            # Where one of them fails, each reads alone below, and the one at fault fails alone.
-            attempt((), read_together, [method.slot.entry for method in readers], batch)
-    scores: dict[Combination, Scores | Failed] = {}
-    for method in view.methods:
-        scores |= _score_method(method, batch, split, timer)
-    return predictions, scores
-
-
-def _prepare(view: View, raw: FeatureBatch, timer: Timer) -> tuple[TimedBatch, NDArray[np.int64]]:
-    """Rows as the calibrator shows them, and the classes that are predicted for them."""
-    session = view.session
-    batch = TimedBatch.of_batch(calibrated(raw, session.calibrator, session.own_head), timer)
-    return batch, session.predict(batch).cpu().numpy()
-
-
-def _score_method(
-    method: FittedMethod, batch: TimedBatch, split: str, timer: Timer
-) -> dict[Combination, Scores | Failed]:
-    """Scores of one batch for all rows of a method."""
-
-    def score() -> tuple[torch.Tensor, Scores]:
-        scores = method.slot.entry._score(batch)
-        offer_scores(method.slot.entry, batch, scores)
-        return scores, checked_scores(scores, batch, f"method {method.slot.name}", split)
-
-    with timer.add_to(method.score):
-        found = attempt((), score)
-    if isinstance(found, Failed):
-        return dict.fromkeys([row.combination for row in method.rows], found)
-    scores, checked = found
-    return {
-        row.combination: checked
-        if row.slot.is_none
-        else _normalise(row, scores.float(), batch, split, timer)
-        for row in method.rows
-    }
-
-
-def _normalise(
-    row: FittedRow, scores: torch.Tensor, batch: TimedBatch, split: str, timer: Timer
-) -> Scores | Failed:
-    def normalise() -> Scores:
-        normalised = row.slot.entry._normalise(scores, batch)
-        return checked_scores(normalised, batch, f"normaliser {row.slot.name}", split)
-
-    with timer.add_to(row.time):
-        return attempt((), normalise)

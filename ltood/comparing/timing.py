@@ -87,7 +87,7 @@ class TimedInputs(FitInputs):
     def of_inputs(cls, inputs: FitInputs, timer: Timer) -> "TimedInputs":
         """The same inputs, of which nothing is computed yet."""
         parts = (inputs.train, inputs.aux, inputs.head, inputs.prior, inputs.val)
-        return cls(*parts, beside=inputs.beside, timer=timer)
+        return cls(*parts, beside=inputs.beside, crew=inputs.crew, timer=timer)
 
     def cached(self, key: object, compute: Callable[[], T]) -> T:
         """See `FitInputs.cached`."""

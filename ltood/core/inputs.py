@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltood.core.arrays import Rows, as_labels, as_rows, check_classes
 from ltood.core.batches import FeatureBatch, FeatureSource, TensorSource
+from ltood.core.crew import ALONE, Crew
 from ltood.core.errors import DataError, MissingNeedError
 from ltood.core.head import ClassifierHead, Head
 from ltood.core.prior import ClassPrior, Counts
@@ -46,6 +47,7 @@ class FitInputs:
         prior: Training class counts.
         val: Rows of the ID classes held out of training; ids tell them apart.
         beside: Gives the inputs of another feature store by its path; None outside of stores.
+        crew: Processes that share the rows.
     """
 
     train: FeatureSource | None = None
@@ -54,6 +56,7 @@ class FitInputs:
     prior: ClassPrior | None = None
     val: FeatureSource | None = None
     beside: "Callable[[str], FitInputs] | None" = None
+    crew: Crew = ALONE
     _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod

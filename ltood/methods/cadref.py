@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ltood.core.batches import FeatureBatch, Logits, Scores
+from ltood.core.crew import Seen
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
@@ -83,8 +84,15 @@ class CADRef(Method[Config]):
     def _mean_level(self, inputs: FitInputs) -> Tensor:
         """Mean level of the training rows, 0-d float64."""
         source = inputs.require_train()
-        levels = [self._level(b.logits).sum() for b in source.batches(arrays=("logits",))]
-        return torch.stack(levels).sum() / len(source)
+
+        def of_own() -> Seen:
+            batches = inputs.crew.batches(source, ("logits",))
+            levels = [self._level(batch.logits).sum() for batch in batches]
+            return (torch.stack(levels).sum(),) if levels else None
+
+        seen = inputs.crew.summed(of_own)
+        assert seen is not None  # The class means have refused a split without rows.
+        return seen[0] / len(source)
 
     def _level(self, logits: Logits) -> Tensor:
         return level(logits.double(), self.config.logit, signed=self.config.official_level)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.crew import Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
@@ -60,21 +61,36 @@ class Gram(Method[Config]):
             DataError: If there are no rows, or the array has another form.
         """
         self.lowest_, self.highest_ = self._ranges(inputs)
-        total: Tensor | None = None
-        rows = 0
-        for batch in inputs.require_val().batches(arrays=self.arrays):
-            deviations = self._deviations(batch).sum(dim=0)
-            total, rows = deviations if total is None else total + deviations, rows + len(batch)
-        if total is None:
+        held_out = inputs.require_val()
+
+        def of_own() -> Seen:
+            batches = inputs.crew.batches(held_out, self.arrays)
+            sums = [self._deviations(batch).sum(dim=0) for batch in batches]
+            return (torch.stack(sums).sum(dim=0),) if sums else None
+
+        seen = inputs.crew.summed(of_own)
+        if seen is None:
             raise DataError("the held-out split has no rows; a method cannot learn from it.")
-        self.unit_ = total / rows + _UNIT
+        self.unit_ = seen[0] / len(held_out) + _UNIT
         return self
 
     def _ranges(self, inputs: FitInputs) -> tuple[Tensor, Tensor]:
         """Smallest and largest row sums of each predicted class, each [C, L, P, W]."""
+        seen = inputs.crew.joined(lambda: self._own_ranges(inputs))
+        if seen is None:
+            raise DataError("the training split has no rows; a method cannot learn from it.")
+        lowest, highest = seen[0].amin(dim=0), seen[1].amax(dim=0)
+        absent = torch.isinf(lowest)
+        return (
+            torch.where(absent, lowest.amin(dim=0), lowest),
+            torch.where(absent, highest.amax(dim=0), highest),
+        )
+
+    def _own_ranges(self, inputs: FitInputs) -> Seen:
+        """The same of the rows that this process reads, infinite without a row, [1, C, ...]."""
         lowest: Tensor | None = None
         highest: Tensor | None = None
-        for batch in inputs.require_train().batches(arrays=self.arrays):
+        for batch in inputs.crew.batches(inputs.require_train(), self.arrays):
             if batch.extra(_SUMS).ndim != 4:
                 raise DataError(
                     f"{_SUMS} have the shape {list(batch.extra(_SUMS).shape)}; they must be "
@@ -87,13 +103,7 @@ class Gram(Method[Config]):
                 places = logits.argmax(dim=1).view(-1, 1, 1, 1).expand_as(sums)
                 lowest.scatter_reduce_(0, places, sums, "amin")
                 highest.scatter_reduce_(0, places, sums, "amax")
-        if lowest is None or highest is None:
-            raise DataError("the training split has no rows; a method cannot learn from it.")
-        absent = torch.isinf(lowest)
-        return (
-            torch.where(absent, lowest.amin(dim=0), lowest),
-            torch.where(absent, highest.amax(dim=0), highest),
-        )
+        return None if lowest is None or highest is None else (lowest[None], highest[None])
 
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32, at least 0, without unit; higher means more OOD."""

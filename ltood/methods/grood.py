@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Features, Scores
+from ltood.core.crew import Seen
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Limits, Share
@@ -113,9 +114,15 @@ class GROOD(Method[Config]):
             outliers = inputs.require_aux()
             if not len(outliers):
                 raise DataError("there is no auxiliary outlier; give some, or another prototype.")
-            batches = outliers.batches(arrays=("features",))
-            sums = [batch.features.sum(dim=0, dtype=torch.float64) for batch in batches]
-            return torch.stack(sums).sum(dim=0) / len(outliers)
+
+            def of_own() -> Seen:
+                batches = inputs.crew.batches(outliers, ("features",))
+                sums = [batch.features.sum(dim=0, dtype=torch.float64) for batch in batches]
+                return (torch.stack(sums).sum(dim=0),) if sums else None
+
+            seen = inputs.crew.summed(of_own)
+            assert seen is not None
+            return seen[0] / len(outliers)
         if means.shape[0] < 2:
             raise ConfigError(
                 "methods.grood.prototype is 'mixup', but there is one class, so none is second; "
@@ -127,12 +134,17 @@ class GROOD(Method[Config]):
         """Mean of the mixed rows, [D] float64; needs no mixture of any single row."""
         source = inputs.require_train()
         present = class_statistics(inputs).present
-        counts = means.new_zeros(len(means))
-        for batch in source.batches(arrays=("features", "logits")):
-            # A class without training rows has no mean to mix with.
-            logits = batch.logits.masked_fill(~present, -torch.inf)
-            second = logits.topk(min(2, int(present.sum())), dim=1).indices[:, -1]
-            counts += torch.bincount(second, minlength=len(means))
+
+        def of_own() -> Tensor:
+            counts = means.new_zeros(len(means))
+            for batch in inputs.crew.batches(source, ("features", "logits")):
+                # A class without training rows has no mean to mix with.
+                logits = batch.logits.masked_fill(~present, -torch.inf)
+                second = logits.topk(min(2, int(present.sum())), dim=1).indices[:, -1]
+                counts += torch.bincount(second, minlength=len(means))
+            return counts
+
+        counts = inputs.crew.total(of_own)
         overall = class_statistics(inputs).mean
         return self.config.lam * overall + (1 - self.config.lam) * (counts @ means) / len(source)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, Logits, Scores
+from ltood.core.crew import ALONE, Crew, Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
@@ -37,20 +38,31 @@ class Config(Settings):
     group_by: Literal["predicted", "label"] = "predicted"
 
 
-def mean_softmax(source: FeatureSource, group_by: str) -> Tensor:
+def mean_softmax(source: FeatureSource, group_by: str, crew: Crew = ALONE) -> Tensor:
     """Mean softmax of each class that has rows, [K, C] float64 with K at most C.
 
     Args:
         source: Rows with logits, and with labels where they group.
         group_by: "predicted" or "label".
+        crew: Processes that share the rows.
 
     Raises:
         DataError: If a label is not a valid class or there are no rows.
     """
+    seen = crew.summed(lambda: _softmax_sums(source, group_by, crew))
+    if seen is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    counts, sums = seen
+    present = counts > 0
+    return sums[present] / counts[present, None]
+
+
+def _softmax_sums(source: FeatureSource, group_by: str, crew: Crew) -> Seen:
+    """Rows of each class and the sums of their softmax, of what this process reads."""
     num = source.num_classes
     counts = sums = None
     arrays = ("logits", "labels") if group_by == "label" else ("logits",)
-    for batch in source.batches(arrays=arrays):
+    for batch in crew.batches(source, arrays):
         logits = batch.logits.double()
         groups = logits.argmax(dim=1)
         if group_by == "label":
@@ -60,11 +72,7 @@ def mean_softmax(source: FeatureSource, group_by: str) -> Tensor:
             counts, sums = groups.new_zeros(num), logits.new_zeros((num, logits.shape[1]))
         counts += torch.bincount(groups, minlength=num)
         sums.index_add_(0, groups, torch.softmax(logits, dim=1))
-    if counts is None or sums is None:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    present = counts > 0
-    means: Tensor = sums[present] / counts[present, None]
-    return means
+    return None if counts is None or sums is None else (counts, sums)
 
 
 def smallest_divergence(logits: Logits, log_means: Tensor) -> Scores:
@@ -94,7 +102,7 @@ class KLMatching(Method[Config]):
         Raises:
             DataError: If there is no training row, or a label that is not a valid class.
         """
-        means = mean_softmax(inputs.require_train(), self.config.group_by)
+        means = mean_softmax(inputs.require_train(), self.config.group_by, inputs.crew)
         # A mean can underflow to 0; its log must stay finite where the row's p is 0 too.
         self.log_means_ = means.clamp(min=torch.finfo(means.dtype).tiny).log()
         return self

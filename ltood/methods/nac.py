@@ -85,10 +85,15 @@ class NAC(Method[Config]):
             raise DataError("the training split has no rows; a method cannot learn from it.")
         self.edges_ = inner_edges(self.config).to(weight.device)
         size = source.dim * self.config.bins
-        counts = torch.zeros(size, dtype=torch.int64, device=weight.device)
-        for batch in source.batches(arrays=("features", "logits")):
-            cells = self._cells(batch.features, batch.logits, weight)
-            counts += torch.bincount(cells.flatten(), minlength=size)
+
+        def of_own() -> Tensor:
+            counts = torch.zeros(size, dtype=torch.int64, device=weight.device)
+            for batch in inputs.crew.batches(source, ("features", "logits")):
+                cells = self._cells(batch.features, batch.logits, weight)
+                counts += torch.bincount(cells.flatten(), minlength=size)
+            return counts
+
+        counts = inputs.crew.total(of_own)
         covered = counts.double() / (self.config.o_star * len(source))
         self.coverage_ = covered.clamp(max=1).float()
         self.weight_ = weight

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, Scores
+from ltood.core.crew import ALONE, Crew, Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Count, Limits, Share
@@ -54,11 +55,12 @@ class Config(Settings):
     alpha: Count = 10
 
 
-def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:
+def mean_activations(source: FeatureSource, crew: Crew = ALONE) -> tuple[Tensor, Tensor]:
     """Mean logits of the correctly classified rows of each class.
 
     Args:
         source: Rows with logits and labels.
+        crew: Processes that share the rows.
 
     Returns:
         Means, [C, C] float64, of all rows of the class where none is correct, and
@@ -67,9 +69,19 @@ def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: If a label is not a valid class or there are no rows.
     """
+    seen = crew.summed(lambda: _activation_sums(source, crew))
+    if seen is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    counts, sums = seen
+    means = sums / counts.clamp(min=1)[:, :, None]
+    return torch.where((counts[0] > 0)[:, None], means[0], means[1]), counts[1] > 0
+
+
+def _activation_sums(source: FeatureSource, crew: Crew) -> Seen:
+    """Counts [2, C] and sums [2, C, C] of correct and of all rows that this process reads."""
     num = source.num_classes
     counts = sums = None
-    for batch in source.batches(arrays=("logits", "labels")):
+    for batch in crew.batches(source, ("logits", "labels")):
         logits, labels = batch.logits.double(), batch.labels
         check_labels(labels, num)
         if counts is None or sums is None:
@@ -79,14 +91,15 @@ def mean_activations(source: FeatureSource) -> tuple[Tensor, Tensor]:
         for i, rows in enumerate((correct, torch.ones_like(correct))):
             counts[i] += torch.bincount(labels[rows], minlength=num)
             sums[i].index_add_(0, labels[rows], logits[rows])
-    if counts is None or sums is None:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    means = sums / counts.clamp(min=1)[:, :, None]
-    return torch.where((counts[0] > 0)[:, None], means[0], means[1]), counts[1] > 0
+    return None if counts is None or sums is None else (counts, sums)
 
 
 def distance_tails(
-    source: FeatureSource, means: Tensor, tail_size: int, tail_share: float
+    source: FeatureSource,
+    means: Tensor,
+    tail_size: int,
+    tail_share: float,
+    crew: Crew = ALONE,
 ) -> Tensor:
     """Largest distances of correctly classified rows to their own mean.
 
@@ -95,19 +108,24 @@ def distance_tails(
         means: Mean logits of each class, [C, C] float64.
         tail_size: Most distances to keep of each class.
         tail_share: Largest share of its rows to keep, but never less than `MIN_VALUES`.
+        crew: Processes that share the rows.
 
     Returns:
         Distances in descending order, [C, tail_size] float64, padded with zeros.
     """
-    tails = means.new_zeros((len(means), tail_size))
-    counts = means.new_zeros(len(means))
-    for batch in source.batches(arrays=("logits", "labels")):
+    counts, tails = means.new_zeros(len(means)), means.new_zeros((len(means), tail_size))
+    for batch in crew.batches(source, ("logits", "labels")):
         logits = batch.logits.double()
         correct = logits.argmax(dim=1) == batch.labels
         labels = batch.labels[correct]
         distances = torch.linalg.vector_norm(logits[correct] - means[labels], dim=1)
         counts += torch.bincount(labels, minlength=len(means))
         tails = merged_tails(tails, labels, distances)
+    seen = crew.joined(lambda: (counts[None], tails[None]))
+    assert seen is not None
+    counts = seen[0].sum(dim=0)
+    # Each has kept the largest of its own rows.
+    tails = torch.cat(list(seen[1]), dim=1).topk(tail_size, dim=1).values
     lengths = (tail_share * counts).floor().clamp(min=MIN_VALUES)
     ranks = torch.arange(tail_size, device=means.device)
     return torch.where(ranks < lengths[:, None], tails, 0.0)
@@ -148,8 +166,9 @@ class OpenMax(Method[Config]):
             DataError: If there is no training row, or a label that is not a valid class.
         """
         source = inputs.require_train()
-        means, is_present = mean_activations(source)
-        tails = distance_tails(source, means, self.config.tail_size, self.config.tail_share)
+        config, crew = self.config, inputs.crew
+        means, is_present = mean_activations(source, crew)
+        tails = distance_tails(source, means, config.tail_size, config.tail_share, crew)
         shape, scale = fit_weibull(tails)
         is_fitted = scale.isfinite()
         if is_fitted.any():

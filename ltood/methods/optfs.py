@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ltood.core.batches import FeatureBatch, Features, Scores
+from ltood.core.batches import FeatureBatch, Features, FeatureSource, Scores
+from ltood.core.crew import Crew
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, Positive
@@ -78,9 +79,14 @@ class OptFS(Method[Config]):
 
     def _contributions(self, inputs: FitInputs) -> Tensor:
         """Mean contribution of each bin to the largest logit, [bins] float64."""
-        source, weight = inputs.require_train(), self.weight_
+        source = inputs.require_train()
+        return inputs.crew.total(lambda: self._total(inputs.crew, source)) / len(source)
+
+    def _total(self, crew: Crew, source: FeatureSource) -> Tensor:
+        """Contributions of each bin of the rows that this process reads, [bins] float64."""
+        weight = self.weight_
         total = weight.new_zeros(self.config.bins, dtype=torch.float64)
-        for batch in source.batches(arrays=("features", "logits")):
+        for batch in crew.batches(source, ("features", "logits")):
             predictions = batch.logits.argmax(dim=1)
             blocks = zip(
                 torch.split(batch.features, WIDE_ROWS),
@@ -92,7 +98,7 @@ class OptFS(Method[Config]):
                 parts = (weight[classes] * rows).double()[is_inside]
                 # bincount with weights adds in any order on a GPU, which torch refuses.
                 total += torch.zeros_like(total).index_add_(0, bins[is_inside], parts)
-        return total / len(source)
+        return total
 
     def _bins(self, rows: Features) -> tuple[Tensor, Tensor]:
         """Bin of each activation, and whether it is within the range, [n, D] each."""

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
-from ltood.core.batches import FeatureBatch, Features, Scores
+from ltood.core.batches import FeatureBatch, Features, FeatureSource, Scores
+from ltood.core.crew import Crew, Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
@@ -55,15 +56,9 @@ class PNML(Method[Config]):
         source, head = inputs.require_train(), inputs.require_head()
         if len(source) == 0:
             raise DataError("the training split has no rows; a method cannot learn from it.")
-        gram: Tensor | None = None
-        for batch in source.batches(arrays=("features",)):
-            for part in torch.split(batch.features, WIDE_ROWS):
-                rows = with_constant(part)
-                if gram is None:
-                    gram = rows.new_zeros(rows.shape[1], rows.shape[1])
-                add_gram(gram, rows)
-        assert gram is not None
-        self.whitening_ = triangular_whitening(symmetric(gram))
+        seen = inputs.crew.summed(lambda: _gram(inputs.crew, source))
+        assert seen is not None
+        self.whitening_ = triangular_whitening(symmetric(seen[0]))
         self.weight_, self.bias_ = head.weight, head.bias
         return self
 
@@ -123,6 +118,18 @@ def regret(log_probabilities: Tensor, freedom: Tensor) -> Tensor:
     gained = -others * torch.expm1(exponent * log_probabilities)
     added = gained / (1 + others * torch.exp((exponent - 1) * log_probabilities))
     return torch.log1p(added.sum(dim=1))
+
+
+def _gram(crew: Crew, source: FeatureSource) -> Seen:
+    """X'X of the rows that this process reads, [D + 1, D + 1] float64."""
+    gram: Tensor | None = None
+    for batch in crew.batches(source, ("features",)):
+        for part in torch.split(batch.features, WIDE_ROWS):
+            rows = with_constant(part)
+            if gram is None:
+                gram = rows.new_zeros(rows.shape[1], rows.shape[1])
+            add_gram(gram, rows)
+    return None if gram is None else (gram,)
 
 
 Entry = PNML

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, Scores
+from ltood.core.crew import Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
@@ -63,10 +64,24 @@ def class_patterns(inputs: FitInputs) -> Tensor:
         MissingNeedError: If there are no training rows.
         DataError: If a training label is not a valid class or there are no rows.
     """
+    num = inputs.require_train().num_classes
+    seen = inputs.crew.summed(lambda: _right_sums(inputs))
+    if seen is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    counts, sums = seen[0][:num], seen[1][:num]
+    if bool((counts > 0).all()):
+        return sums / counts[:, None]
+    classes = class_statistics(inputs)
+    known = torch.where(classes.present[:, None], classes.means, classes.mean)
+    return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], known)
+
+
+def _right_sums(inputs: FitInputs) -> Seen:
+    """Counts and sums of the rows of each class that this process reads, the wrong ones last."""
     source = inputs.require_train()
     num = source.num_classes
     counts = sums = None
-    for batch in source.batches(arrays=("features", "logits", "labels")):
+    for batch in inputs.crew.batches(source, ("features", "logits", "labels")):
         check_labels(batch.labels, num)
         # Rows that are wrong go to a row of their own behind the classes.
         own = torch.where(batch.logits.argmax(dim=1) == batch.labels, batch.labels, num)
@@ -79,14 +94,7 @@ def class_patterns(inputs: FitInputs) -> Tensor:
         )
         for rows, places in blocks:
             sums.index_add_(0, places, rows.double())
-    if counts is None or sums is None:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    counts, sums = counts[:num], sums[:num]
-    if bool((counts > 0).all()):
-        return sums / counts[:, None]
-    classes = class_statistics(inputs)
-    known = torch.where(classes.present[:, None], classes.means, classes.mean)
-    return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], known)
+    return None if counts is None or sums is None else (counts, sums)
 
 
 Entry = SHE

@@ -16,9 +16,11 @@ Formula:
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource, Scores
+from ltood.core.crew import ALONE, Crew
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
@@ -60,7 +62,7 @@ class ViM(Method[Config]):
         self.residual_basis_ = basis.directions[:, dim:].contiguous()
         self.scale_ = inputs.cached(
             ("virtual_logit_scale", dim),
-            lambda: virtual_logit_scale(inputs.require_train(), basis, dim),
+            lambda: virtual_logit_scale(inputs.require_train(), basis, dim, inputs.crew),
         )
         return self
 
@@ -77,13 +79,16 @@ class ViM(Method[Config]):
         return {"dim": width - left_out, "scale": float(self.learned("scale_"))}
 
 
-def virtual_logit_scale(train: FeatureSource, basis: Eigenbasis, dim: int) -> Tensor:
+def virtual_logit_scale(
+    train: FeatureSource, basis: Eigenbasis, dim: int, crew: Crew = ALONE
+) -> Tensor:
     """Sum of the largest logits over sum of the residual norms of the rows, 0-d float64.
 
     Args:
         train: Training rows with logits.
         basis: Their principal directions.
         dim: Number of principal directions.
+        crew: Processes that share the rows.
 
     Raises:
         DataError: If the training rows have no part in the residual space.
@@ -95,11 +100,16 @@ def virtual_logit_scale(train: FeatureSource, basis: Eigenbasis, dim: int) -> Te
             "more training rows."
         )
     residual_basis = basis.directions[:, dim:].contiguous()
-    largest = norms = basis.values.new_zeros(())
-    for batch in train.batches(arrays=("features", "logits")):
-        largest = largest + batch.logits.amax(dim=1).double().sum()
-        norms = norms + residual_norm(batch.features, basis.origin, residual_basis).sum()
-    return largest / norms
+
+    def of_own() -> Tensor:
+        largest = norms = basis.values.new_zeros(())
+        for batch in crew.batches(train, ("features", "logits")):
+            largest = largest + batch.logits.amax(dim=1).double().sum()
+            norms = norms + residual_norm(batch.features, basis.origin, residual_basis).sum()
+        return torch.stack([largest, norms])
+
+    total = crew.total(of_own)
+    return total[0] / total[1]
 
 
 Entry = ViM

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
+from ltood.core.crew import Part, numbered_batches
 from ltood.core.extras import parted_extra
 from ltood.core.head import ClassifierHead
 from ltood.core.inputs import FitInputs
@@ -79,11 +80,26 @@ class CalibratedSource(WrappedSource):
         self, rows: int = BATCH_ROWS, arrays: Sequence[str] = ("features", "logits", "labels")
     ) -> Iterator[FeatureBatch]:
         """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
-        wanted = set(arrays)
-        outputs = bool(wanted & set(_OUTPUTS))
-        read = (wanted - set(_OUTPUTS)) | ({"features"} if outputs else set())
-        for batch in self._source.batches(rows, sorted(read)):
-            yield calibrated(batch, self._calibrator, self._head, logits=outputs)
+        for batch in self._source.batches(rows, _read(arrays)):
+            yield self._shown(batch, arrays)
+
+    def numbered(
+        self, part: Part, rows: int, arrays: Sequence[str]
+    ) -> Iterator[tuple[int, FeatureBatch]]:
+        """Yield the batches of a part, each with its first row; see `PartedSource`."""
+        for start, batch in numbered_batches(self._source, part, _read(arrays), rows):
+            yield start, self._shown(batch, arrays)
+
+    def _shown(self, batch: FeatureBatch, arrays: Sequence[str]) -> FeatureBatch:
+        outputs = bool(set(arrays) & set(_OUTPUTS))
+        return calibrated(batch, self._calibrator, self._head, logits=outputs)
+
+
+def _read(arrays: Sequence[str]) -> list[str]:
+    """Arrays of raw rows that some arrays of calibrated ones are made of."""
+    wanted = set(arrays)
+    outputs = bool(wanted & set(_OUTPUTS))
+    return sorted((wanted - set(_OUTPUTS)) | ({"features"} if outputs else set()))
 
 
 def calibrated_inputs(inputs: FitInputs, calibrator: Calibrator) -> FitInputs:
@@ -98,4 +114,5 @@ def calibrated_inputs(inputs: FitInputs, calibrator: Calibrator) -> FitInputs:
     def seen(source: FeatureSource | None) -> FeatureSource | None:
         return None if source is None else CalibratedSource(source, calibrator, head)
 
-    return FitInputs(seen(inputs.train), seen(inputs.aux), head, inputs.prior, seen(inputs.val))
+    sources = (seen(inputs.train), seen(inputs.aux), head, inputs.prior, seen(inputs.val))
+    return FitInputs(*sources, crew=inputs.crew)

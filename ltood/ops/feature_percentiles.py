@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.batches import FeatureSource
+from ltood.core.crew import Crew, Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
 from ltood.ops.statistics import EXACT_VALUES
@@ -36,10 +37,11 @@ def feature_percentiles(inputs: FitInputs, percents: tuple[float, ...]) -> Tenso
         DataError: If there is not one row.
     """
     source = inputs.require_train()
-    return inputs.cached(("feature_percentiles", percents), lambda: _found(source, percents))
+    key = ("feature_percentiles", percents)
+    return inputs.cached(key, lambda: _found(inputs.crew, source, percents))
 
 
-def _found(source: FeatureSource, percents: tuple[float, ...]) -> Tensor:
+def _found(crew: Crew, source: FeatureSource, percents: tuple[float, ...]) -> Tensor:
     total = len(source)
     if total == 0:
         raise DataError("the training split has no rows; a method cannot learn from it.")
@@ -47,7 +49,7 @@ def _found(source: FeatureSource, percents: tuple[float, ...]) -> Tensor:
     lows = [int(place) for place in places]
     ranks = sorted({*lows, *(min(low + 1, total - 1) for low in lows)})
     is_small = total * source.dim <= EXACT_VALUES
-    values = (_sorted_ranks if is_small else _counted_ranks)(source, ranks)
+    values = (_sorted_ranks if is_small else _counted_ranks)(crew, source, ranks)
     by_rank = {rank: values[place].double() for place, rank in enumerate(ranks)}
     found = []
     for place, low in zip(places, lows, strict=True):
@@ -56,8 +58,19 @@ def _found(source: FeatureSource, percents: tuple[float, ...]) -> Tensor:
     return torch.stack(found).float()
 
 
-def _sorted_ranks(source: FeatureSource, ranks: list[int]) -> Tensor:
+def _sorted_ranks(crew: Crew, source: FeatureSource, ranks: list[int]) -> Tensor:
     """Values of some ranks of each feature, [R, D] float32, from all rows in memory."""
+    columns = _columns(source) if crew.is_alone else _joined_columns(crew, source)
+    if columns.device.type == "cpu":
+        # NumPy's vectorised sort takes a tenth of torch's time, which also sorts indices.
+        columns.numpy().sort(axis=1)
+    else:
+        columns = columns.sort(dim=1).values
+    return columns[:, ranks].T.contiguous()
+
+
+def _columns(source: FeatureSource) -> Tensor:
+    """All rows as columns, [D, N] float32."""
     columns: Tensor | None = None
     start = 0
     for batch in source.batches(arrays=("features",)):
@@ -67,15 +80,22 @@ def _sorted_ranks(source: FeatureSource, ranks: list[int]) -> Tensor:
         columns[:, start : start + len(rows)] = rows.T
         start += len(rows)
     assert columns is not None
-    if columns.device.type == "cpu":
-        # NumPy's vectorised sort takes a tenth of torch's time, which also sorts indices.
-        columns.numpy().sort(axis=1)
-    else:
-        columns = columns.sort(dim=1).values
-    return columns[:, ranks].T.contiguous()
+    return columns
 
 
-def _counted_ranks(source: FeatureSource, ranks: list[int]) -> Tensor:
+def _joined_columns(crew: Crew, source: FeatureSource) -> Tensor:
+    """The same of rows that several processes read."""
+
+    def own() -> Seen:
+        parts = [batch.features for batch in crew.batches(source, ("features",))]
+        return (torch.cat(parts),) if parts else None
+
+    seen = crew.joined(own)
+    assert seen is not None
+    return seen[0].T.contiguous()
+
+
+def _counted_ranks(crew: Crew, source: FeatureSource, ranks: list[int]) -> Tensor:
     """The same from counts of bits, with one pass over the rows for each of `PASSES`."""
     dim = source.dim
     device = torch.device("cpu")
@@ -86,11 +106,13 @@ def _counted_ranks(source: FeatureSource, ranks: list[int]) -> Tensor:
         below -= bits
         # Ranks whose values agree so far in every feature share their counts.
         counters = {prefix.tobytes(): _Counter(prefix, below, bits) for prefix in known}
-        for batch in source.batches(arrays=("features",)):
+        for batch in crew.batches(source, ("features",)):
             device = batch.features.device
             for keys in _keys(batch.features):
                 for counter in counters.values():
                     counter.add(keys)
+        for counter in counters.values():
+            device = counter.merge(crew) or device
         for place, prefix in enumerate(known):
             chosen, left[place] = counters[prefix.tobytes()].find(left[place])
             known[place] = (prefix << bits) | chosen
@@ -125,6 +147,14 @@ class _Counter:
         leading = keys >> self._below
         cells = (leading & ((1 << self._bits) - 1)) + (np.arange(keys.shape[1]) << self._bits)
         np.add.at(self._counts, cells[leading >> self._bits == self._prefix], 1)
+
+    def merge(self, crew: Crew) -> torch.device | None:
+        """Add what other processes have counted; says where these compute, if there are any."""
+        if crew.is_alone:
+            return None
+        total = crew.total(lambda: torch.from_numpy(self._counts))
+        self._counts = total.cpu().numpy()
+        return total.device
 
     def find(self, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Bits of the value of a rank among those counted, and its rank among its equals.

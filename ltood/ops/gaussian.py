@@ -94,10 +94,15 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
     def compute() -> TiedGaussian:
         classes = class_statistics(inputs, normalise=normalise)
         centre = classes.mean
-        scatter = centre.new_zeros((source.dim, source.dim))
-        for batch in source.batches(arrays=("features",)):
-            for rows in torch.split(batch.features, GRAM_ROWS):
-                add_gram(scatter, prepared(rows, normalise) - centre)
+
+        def of_own() -> Tensor:
+            own = centre.new_zeros((source.dim, source.dim))
+            for batch in inputs.crew.batches(source, ("features",)):
+                for rows in torch.split(batch.features, GRAM_ROWS):
+                    add_gram(own, prepared(rows, normalise) - centre)
+            return own
+
+        scatter = inputs.crew.total(of_own)
         between = (classes.means - centre) * classes.counts.double().sqrt()[:, None]
         # Whether a product X^T X comes out symmetric to the last bit depends on the processor.
         within = symmetric(scatter - between.T @ between)

@@ -61,11 +61,11 @@ def map_percentile(inputs: FitInputs, percent: float) -> float:
     source = inputs.require_val()
 
     def values() -> Iterator[Tensor]:
-        for batch in source.batches(arrays=(MAPS,)):
+        for batch in inputs.crew.batches(source, (MAPS,)):
             for block in map_blocks(batch):
                 yield block.flatten()
 
-    found = inputs.cached("map_activations", lambda: distribution(values(), "val"))
+    found = inputs.cached("map_activations", lambda: distribution(values(), "val", inputs.crew))
     return found.percentile(percent)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ltood.core.crew import Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
 from ltood.ops.statistics import WIDE_ROWS, ClassStatistics, class_statistics
@@ -23,11 +24,11 @@ def predicted_statistics(inputs: FitInputs) -> ClassStatistics:
         MissingNeedError: If there are no training rows, or neither logits nor a head.
         DataError: If there is not one row.
     """
-    source = inputs.require_train()
+    source, crew = inputs.require_train(), inputs.crew
 
-    def compute() -> ClassStatistics:
+    def of_own() -> Seen:
         counts = sums = None
-        for batch in source.batches(arrays=("features", "logits")):
+        for batch in crew.batches(source, ("features", "logits")):
             features, predictions = batch.features, batch.logits.argmax(dim=1)
             num_classes = batch.logits.shape[1]
             if counts is None or sums is None:
@@ -39,9 +40,13 @@ def predicted_statistics(inputs: FitInputs) -> ClassStatistics:
             )
             for rows, classes in blocks:
                 sums.index_add_(0, classes, rows.double())
-        if counts is None or sums is None:
+        return None if counts is None or sums is None else (counts, sums)
+
+    def compute() -> ClassStatistics:
+        seen = crew.summed(of_own)
+        if seen is None:
             raise DataError("the training split has no rows; a method cannot learn from it.")
-        return ClassStatistics(counts, sums)
+        return ClassStatistics(*seen)
 
     return inputs.cached("predicted_statistics", compute)
 

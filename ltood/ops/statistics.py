@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ltood.core.batches import Features, FeatureSource, Labels
+from ltood.core.crew import ALONE, Crew, Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs
 from ltood.ops.graphs import is_written
@@ -72,15 +73,21 @@ def class_statistics(inputs: FitInputs, *, normalise: bool = False) -> ClassStat
         MissingNeedError: If there are no training rows.
         DataError: If a training label is not a valid class or there are no rows.
     """
-    source = inputs.require_train()
-    return inputs.cached(
-        ("class_statistics", normalise), lambda: _class_statistics(source, normalise)
-    )
+    source, crew = inputs.require_train(), inputs.crew
+
+    def compute() -> ClassStatistics:
+        seen = crew.summed(lambda: _class_statistics(crew, source, normalise))
+        if seen is None:
+            raise DataError("the training split has no rows; a method cannot learn from it.")
+        return ClassStatistics(*seen)
+
+    return inputs.cached(("class_statistics", normalise), compute)
 
 
-def _class_statistics(source: FeatureSource, normalise: bool) -> ClassStatistics:
+def _class_statistics(crew: Crew, source: FeatureSource, normalise: bool) -> Seen:
+    """Counts and sums of the rows that this process reads."""
     counts = sums = None
-    for batch in source.batches(arrays=("features", "labels")):
+    for batch in crew.batches(source, ("features", "labels")):
         features, labels = batch.features, batch.labels
         check_labels(labels, source.num_classes)
         if counts is None or sums is None:
@@ -90,9 +97,7 @@ def _class_statistics(source: FeatureSource, normalise: bool) -> ClassStatistics
         blocks = zip(torch.split(features, WIDE_ROWS), torch.split(labels, WIDE_ROWS), strict=True)
         for rows, classes in blocks:
             sums.index_add_(0, classes, prepared(rows, normalise))
-    if counts is None or sums is None:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    return ClassStatistics(counts, sums)
+    return None if counts is None or sums is None else (counts, sums)
 
 
 def prepared(features: Features, normalise: bool) -> Tensor:
@@ -170,21 +175,24 @@ def activations(inputs: FitInputs) -> Activations:
         MissingNeedError: If there are no training rows.
         DataError: If there is not one row.
     """
-    source = inputs.require_train()
-    return inputs.cached("activations", lambda: _activations(source))
+    source, crew = inputs.require_train(), inputs.crew
+
+    def compute() -> Activations:
+        batches = crew.batches(source, ("features",))
+        return distribution((batch.features.flatten() for batch in batches), crew=crew)
+
+    return inputs.cached("activations", compute)
 
 
-def _activations(source: FeatureSource) -> Activations:
-    arrays = ("features",)
-    return distribution(batch.features.flatten() for batch in source.batches(arrays=arrays))
-
-
-def distribution(blocks: Iterable[Tensor], split: str = "training") -> Activations:
+def distribution(
+    blocks: Iterable[Tensor], split: str = "training", crew: Crew = ALONE
+) -> Activations:
     """Distribution of values that come in blocks, in bounded memory; see `activations`.
 
     Args:
-        blocks: Values, [n] float32 each.
+        blocks: Values, [n] float32 each, of the rows that this process reads.
         split: Where they come from, for messages.
+        crew: Processes that share the rows.
 
     Raises:
         DataError: If there is not one value.
@@ -195,15 +203,26 @@ def distribution(blocks: Iterable[Tensor], split: str = "training") -> Activatio
         held.append(values)
         num_values += len(values)
         if num_values > EXACT_VALUES:
-            for counted in held:
-                counts = torch.bincount(_bins(counted), minlength=1 << SKETCH_BITS)
-                histogram = counts if histogram is None else histogram + counts
+            histogram = _counted(held, histogram)
             held.clear()
-    if num_values == 0:
+    total = sum(crew.told(num_values))
+    if total > EXACT_VALUES:
+        histogram = _counted(held, histogram)
+        seen = crew.summed(lambda: None if histogram is None else (histogram,))
+        assert seen is not None
+        return Activations(histogram=seen[0])
+    seen = crew.joined(lambda: (torch.cat(held),) if held else None)
+    if seen is None or total == 0:
         raise DataError(f"the {split} split has no rows; a method cannot learn from it.")
-    if histogram is not None:
-        return Activations(histogram=histogram)
-    return Activations(sorted_values=_sorted(torch.cat(held)))
+    return Activations(sorted_values=_sorted(seen[0]))
+
+
+def _counted(held: list[Tensor], histogram: Tensor | None) -> Tensor | None:
+    """The histogram with some values more."""
+    for values in held:
+        counts = torch.bincount(_bins(values), minlength=1 << SKETCH_BITS)
+        histogram = counts if histogram is None else histogram + counts
+    return histogram
 
 
 def _sorted(values: Tensor) -> Tensor:

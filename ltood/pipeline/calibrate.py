@@ -7,16 +7,21 @@ from ltood.pipeline._shell import CALIBRATION, Params, stage
 @stage("calibrate")
 def run(params: Params) -> None:
     """Fit the calibrator on features and write it."""
+    from ltood.runtime.distributed import is_first, ranks_from_environment
     from ltood.store.fitted import FittedEntry, write_fitted
 
     store = features(params)
     if params.name("calibrator") == "none":  # Nothing to learn: no torch, no waiting.
-        write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
+        if is_first():
+            write_fitted(CALIBRATION, FittedEntry("none", {}, store.fingerprint))
         return
     from ltood.core.building import EntrySpec, build_calibrator
     from ltood.scoring.session import ScoringSession, fit_calibrator
 
     chosen = params.chosen("calibrator")
-    session = ScoringSession.open(store, params.device)
-    slot = build_calibrator(EntrySpec(chosen.name, chosen.settings))
-    write_fitted(CALIBRATION, fit_calibrator(session, slot))
+    with ranks_from_environment() as ranks:
+        session = ScoringSession.open(store, params.device, ranks)
+        slot = build_calibrator(EntrySpec(chosen.name, chosen.settings))
+        fitted = fit_calibrator(session, slot)
+        if ranks.rank == 0:
+            write_fitted(CALIBRATION, fitted)

@@ -21,21 +21,27 @@ def run(params: Params) -> None:
     from ltood.comparing.leaderboard import check_any, write_leaderboard
     from ltood.comparing.running import compare, nothing_compared
     from ltood.comparing.scores import ScoreKeeper
+    from ltood.runtime.distributed import ranks_from_environment
 
-    store, keeper = features(params), ScoreKeeper(COMPARED)
-    if not store.ood_splits:
-        write_leaderboard(RESULTS, nothing_compared(store, keeper), [])
-        return
     # The row of the pipeline's own path is always there, for the report to point at.
     own = Combination(*(params.name(slot) for slot in SLOTS))
-    board, timings = compare(
-        store,
-        config,
-        params.content,
-        include=[] if own in config.combinations() else [own],
-        groups=evaluation.groups,
-        keeper=keeper,
-        device=params.device,
-    )
+    with ranks_from_environment() as ranks:
+        store, keeper = features(params), ScoreKeeper(COMPARED)
+        if not store.ood_splits:
+            if ranks.rank == 0:
+                write_leaderboard(RESULTS, nothing_compared(store, keeper), [])
+            return
+        board, timings = compare(
+            store,
+            config,
+            params.content,
+            include=[] if own in config.combinations() else [own],
+            groups=evaluation.groups,
+            keeper=keeper,
+            device=params.device,
+            ranks=ranks,
+        )
+        if ranks.rank:
+            return
     write_leaderboard(RESULTS, board, timings)
     check_any(board)

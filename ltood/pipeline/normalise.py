@@ -7,11 +7,13 @@ from ltood.pipeline._shell import CALIBRATION, FINAL_SCORES, RAW_SCORES, Params,
 @stage("normalise")
 def run(params: Params) -> None:
     """Read raw scores and features, write final scores."""
+    from ltood.runtime.distributed import is_first, ranks_from_environment
     from ltood.store.scores import ScoreStore, copy_scores
 
     raw = ScoreStore.open(RAW_SCORES)
     if params.name("normaliser") == "none":  # Nothing to compute: no torch, no waiting.
-        copy_scores(raw, FINAL_SCORES, overwrite=True)
+        if is_first():
+            copy_scores(raw, FINAL_SCORES, overwrite=True)
         return
     chosen = params.chosen("normaliser")
 
@@ -20,7 +22,8 @@ def run(params: Params) -> None:
     from ltood.scoring.session import ScoringSession, restore_calibrator
     from ltood.store.fitted import read_fitted
 
-    session = ScoringSession.open(features(params), params.device)
-    session = restore_calibrator(session, read_fitted(CALIBRATION))
-    slot = build_normaliser(EntrySpec(chosen.name, chosen.settings), base_of(raw))
-    normalise_scores(session, raw, slot, FINAL_SCORES, overwrite=True)
+    with ranks_from_environment() as ranks:
+        session = ScoringSession.open(features(params), params.device, ranks)
+        session = restore_calibrator(session, read_fitted(CALIBRATION))
+        slot = build_normaliser(EntrySpec(chosen.name, chosen.settings), base_of(raw))
+        normalise_scores(session, raw, slot, FINAL_SCORES, overwrite=True)

@@ -12,15 +12,19 @@ def run(params: Params) -> None:
     method = params.chosen("method")
 
     from ltood.core.building import EntrySpec, build_method
+    from ltood.runtime.distributed import ranks_from_environment
     from ltood.scoring.run import write_scores
     from ltood.scoring.session import ScoringSession, restore_calibrator
     from ltood.scoring.wording import said_of
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
-    session = ScoringSession.open(features(params), params.device)
-    session = restore_calibrator(session, calibration)
-    chosen = build_method(EntrySpec(method.name, method.settings))
-    scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
+    with ranks_from_environment() as ranks:
+        session = ScoringSession.open(features(params), params.device, ranks)
+        session = restore_calibrator(session, calibration)
+        chosen = build_method(EntrySpec(method.name, method.settings))
+        scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)
+        if ranks.rank:
+            return
     for line in said_of(scores.attributes["method"]):
         log(line)

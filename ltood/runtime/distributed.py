@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _Plain = TypeVar("_Plain")
 
 
+class LostRankError(BaseException):
+    """Another process has ended or went another way; whatever this one does is in vain.
+
+    No entry may catch it: `ranks_from_environment` makes a sentence of it.
+    """
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among all that share the work.
@@ -101,12 +108,18 @@ class Ranks:
         return name
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes, told without the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def ranks_from_environment() -> Iterator[Ranks]:
     """Join the other processes that `torchrun` started, for as long as the block runs.
 
     Raises:
         ConfigError: If the environment names ranks but is not that of `torchrun`.
+        LtoodError: If another process has ended before the work was done.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Ranks()
@@ -130,5 +143,14 @@ def ranks_from_environment() -> Iterator[Ranks]:
     torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
     try:
         yield ranks
+    except LostRankError as lost:
+        raise LtoodError(
+            f"process {ranks.rank} of {ranks.world_size} cannot go on: {lost}. What that one said, "
+            "or the report of torchrun, names the cause; run the same command again, with as many "
+            "processes as you like."
+        ) from None
+    except LtoodError as error:
+        error.add_note(f"(said by process {ranks.rank} of {ranks.world_size})")
+        raise
     finally:
         torch.distributed.destroy_process_group()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
 from ltood.core.beside import beside, parted
+from ltood.core.crew import Part, numbered_batches
 from ltood.core.errors import StoreError
 from ltood.store.features import FeatureSplit
 from ltood.store.layout import SplitSpec
@@ -48,11 +49,16 @@ class ReorderedSplit:
         return self._split.arrays
 
     def batches(
-        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+        self,
+        rows: int,
+        arrays: Sequence[str] = ("features", "logits", "labels"),
+        first: int = 0,
+        end: int | None = None,
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
-        for start in range(0, len(self), rows):
-            chosen = self._positions[start : start + rows]
+        """Yield rows from `first` to `end` in order, at most `rows` at once, only `arrays`."""
+        last = len(self) if end is None else end
+        for start in range(first, last, rows):
+            chosen = self._positions[start : min(start + rows, last)]
             yield {name: self._taken(name, chosen) for name in arrays}
 
     def _taken(self, array: str, chosen: NDArray[np.int64]) -> NDArray[Any]:
@@ -143,6 +149,22 @@ class JoinedSource(WrappedSource):
                 others = reader.next(len(batch)).arrays
                 found |= {beside(name, store): tensor for name, tensor in others.items()}
             yield FeatureBatch(found)
+
+    def numbered(
+        self, part: Part, rows: int, arrays: Sequence[str]
+    ) -> Iterator[tuple[int, FeatureBatch]]:
+        """Yield the batches of a part, each with its first row; see `PartedSource`.
+
+        Arrays of other stores are read row by row, so all are read where some are wanted.
+        """
+        if any(parted(name)[1] for name in arrays):
+            start = 0
+            for batch in self.batches(rows, arrays):
+                if part.holds(start, len(self)):
+                    yield start, batch
+                start += len(batch)
+        else:
+            yield from numbered_batches(self._source, part, arrays, rows)
 
 
 class Others:

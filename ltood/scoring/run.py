@@ -4,7 +4,9 @@ Rows stream through in batches, on the CPU or a GPU; nothing here grows with the
 number of rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from ltood.core.building import (
     build_method,
     build_normaliser,
 )
+from ltood.core.crew import numbered_batches
 from ltood.core.errors import DataError, StoreError
 from ltood.core.slots import Method, Normaliser
 from ltood.core.streams import StreamMethod
-from ltood.runtime.console import progress
+from ltood.runtime.console import Advance, progress
 from ltood.runtime.devices import scoring_on
+from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import temporary_folder
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
@@ -56,6 +60,7 @@ def score_store(
     splits: Sequence[str] | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    ranks: Ranks | None = None,
 ) -> ScoreStore:
     """Run all three slots on a feature store; what `ltood score` does.
 
@@ -69,6 +74,8 @@ def score_store(
             extra arrays may be there for rows that are tested alone.
         device: "auto", "cpu", "cuda" or "cuda:1".
         overwrite: Replace an existing score store.
+        ranks: This process among those that share the rows; alone if not given. The first one
+            writes, where all can read.
 
     Returns:
         The final score store.
@@ -81,10 +88,13 @@ def score_store(
     # All settings are checked before the work starts.
     base, view = build_method(method), build_calibrator(calibrator)
     correction = build_normaliser(normaliser, base)
-    session, calibration = calibrate(ScoringSession.open(store, device), view)
+    opened = ScoringSession.open(store, device, ranks)
+    crew = opened.crew
+    session, calibration = calibrate(opened, view)
     if correction.is_none:
         return write_scores(session, calibration, base, out, splits=splits, overwrite=overwrite)
-    with temporary_folder(out) as folder:
+    with temporary_folder(out) if crew.is_first else nullcontext(out) as own:
+        folder = crew.told(own)[0]
         raw = write_scores(session, calibration, base, folder / "raw.zarr", splits=splits)
         return normalise_scores(session, raw, correction, out, overwrite=overwrite)
 
@@ -126,20 +136,66 @@ def write_scores(
         "features_fingerprint": session.store.fingerprint,
         "provenance": session.store.provenance,
     }
-    if isinstance(detector, StreamMethod):
-        played = play(session, detector, method.name, names)
-        columns = {name: split.columns for name, split in played.splits.items()}
-        attributes["stream"] = played.record
-        with ScoreWriter(out, rows, attributes, columns=columns, overwrite=overwrite) as writer:
-            for name in names:
-                writer.append(name, played.splits[name])
-        return ScoreStore.open(out)
-    with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
-        for name in names:
-            with progress(f"score {name}", rows[name]) as advance:
-                for part in score_batches(detector, method.name, session, name):
+    session.meet()
+    if not isinstance(detector, StreamMethod):
+        parts = partial(score_batches, detector, method.name, session)
+        return _write(session, out, rows, attributes, parts, overwrite=overwrite)
+    # Rows of a stream follow one another, so one process plays them.
+    first = session.crew.is_first
+    played = session.crew.agreed(
+        lambda: play(session, detector, method.name, names) if first else None
+    )
+    found = {} if played is None else played.splits
+    columns = {name: split.columns for name, split in found.items()}
+    attributes["stream"] = None if played is None else played.record
+
+    def whole(name: str) -> Iterator[ScoreSplit]:
+        yield from [found[name]] if name in found else []
+
+    return _write(session, out, rows, attributes, whole, columns, overwrite=overwrite)
+
+
+def _write(
+    session: ScoringSession,
+    out: Path,
+    rows: Mapping[str, int],
+    attributes: Mapping[str, Any],
+    parts: Callable[[str], Iterator[ScoreSplit]],
+    columns: Mapping[str, int] | None = None,
+    *,
+    verb: str = "score",
+    overwrite: bool,
+) -> ScoreStore:
+    """Write a score store from what this process makes of its rows, and others of theirs.
+
+    Args:
+        session: The feature store.
+        out: Score store to write.
+        rows: Rows of each split.
+        attributes: What the store says of itself.
+        parts: Gives the scores of consecutive rows of a split, those of this process.
+        columns: As `ScoreWriter` takes it.
+        verb: What the progress bar calls it.
+        overwrite: Replace an existing score store.
+    """
+    crew = session.crew
+
+    def counted(name: str, advance: Advance) -> Iterator[ScoreSplit]:
+        for part in parts(name):
+            advance(len(part))
+            yield part
+
+    with ExitStack() as stack:
+        writer: ScoreWriter | None = None
+        if crew.is_first:
+            new = ScoreWriter(out, rows, attributes, columns=columns, overwrite=overwrite)
+            writer = stack.enter_context(new)
+        for name, count in rows.items():
+            with progress(f"{verb} {name}", count) as advance:
+                for part in crew.collected(counted(name, advance)):
+                    assert writer is not None  # The first process alone gets any.
                     writer.append(name, part)
-                    advance(len(part))
+    crew.told(None)  # Now it is there for all.
     return ScoreStore.open(out)
 
 
@@ -163,13 +219,13 @@ def score_batches(
         split: Split to score.
 
     Yields:
-        Scores and predictions of consecutive rows.
+        Scores and predictions of consecutive rows, those of this process.
 
     Raises:
         LtoodError: If a score is not finite.
     """
     arrays = sorted({*detector.arrays, session.predicts_from, "labels", "ids"})
-    for batch in session.source(split).batches(arrays=arrays):
+    for batch in session.crew.batches(session.source(split), arrays):
         with scoring_on(session.device), torch.inference_mode():
             scores = detector._score(batch)
         predictions = session.predict(batch).cpu().numpy()
@@ -229,23 +285,20 @@ def normalise_scores(
         "normaliser": slot.record(),
     }
     rows = {name: len(session.split(name)) for name in raw.splits}
-    with ScoreWriter(out, rows, attributes, overwrite=overwrite) as writer:
-        for name in raw.splits:
-            split, done = raw.split(name), 0
-            if len(split) != rows[name]:
-                raise DataError(
-                    f"split {name} has {len(split)} scores and {rows[name]} feature rows; "
-                    "run the score stage again."
-                )
-            with progress(f"normalise {name}", rows[name]) as advance:
-                for batch in session.source(name).batches(arrays=arrays):
-                    stop = done + len(batch)
-                    scores = to_tensor(split.scores[done:stop], session.device)
-                    with scoring_on(session.device), torch.inference_mode():
-                        scores = normaliser._normalise(scores, batch)
-                    predictions = np.asarray(split.predictions[done:stop])
-                    entry = f"normaliser {slot.name}"
-                    writer.append(name, pack_scores(scores, predictions, batch, entry, name))
-                    done = stop
-                    advance(len(batch))
-    return ScoreStore.open(out)
+
+    def normalised(name: str) -> Iterator[ScoreSplit]:
+        split = raw.split(name)
+        if len(split) != rows[name]:
+            raise DataError(
+                f"split {name} has {len(split)} scores and {rows[name]} feature rows; "
+                "run the score stage again."
+            )
+        for start, batch in numbered_batches(session.source(name), session.crew.part, arrays):
+            own = slice(start, start + len(batch))
+            scores = to_tensor(split.scores[own], session.device)
+            with scoring_on(session.device), torch.inference_mode():
+                scores = normaliser._normalise(scores, batch)
+            predictions = np.asarray(split.predictions[own])
+            yield pack_scores(scores, predictions, batch, f"normaliser {slot.name}", name)
+
+    return _write(session, out, rows, attributes, normalised, verb="normalise", overwrite=overwrite)

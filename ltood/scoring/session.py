@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ltood.core.batches import FeatureBatch, FeatureSource
 from ltood.core.building import NONE, EntrySpec, Slot, build_calibrator
+from ltood.core.crew import ALONE, Crew
 from ltood.core.entry import Entry
 from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.extras import extra_arrays, missing_extra, parted_extra
@@ -17,7 +18,9 @@ from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
+from ltood.runtime.crew import crew_of
 from ltood.runtime.devices import choose_device, scoring_on
+from ltood.runtime.distributed import Ranks
 from ltood.runtime.workspace import locate
 from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
@@ -40,6 +43,7 @@ class ScoringSession:
         calibrator: Fitted calibrator, or None.
         own_head: Classifier head, with its bias as the calibrator adjusts it; None where the
             store has none.
+        crew: Processes that share the rows.
     """
 
     def __init__(
@@ -48,9 +52,10 @@ class ScoringSession:
         stored_head: ClassifierHead | None,
         device: torch.device,
         calibrator: Calibrator | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         """See `store` through `calibrator`; use `open`."""
-        self.store, self.device, self.calibrator = store, device, calibrator
+        self.store, self.device, self.calibrator, self.crew = store, device, calibrator, crew
         self.own_head = self._stored_head = stored_head
         if calibrator is not None and stored_head is not None:
             self.own_head = calibrated_head(stored_head, calibrator)
@@ -59,13 +64,27 @@ class ScoringSession:
         self._others: dict[str, ScoringSession] = {}
 
     @classmethod
-    def open(cls, store: StoreReader, device: str = "auto") -> "ScoringSession":
+    def open(
+        cls,
+        store: StoreReader,
+        device: str = "auto",
+        ranks: Ranks | None = None,
+        *,
+        shares_banks: bool = False,
+    ) -> "ScoringSession":
         """Open the head on `device` ("auto", "cpu", "cuda", "cuda:1").
+
+        Args:
+            store: Feature store.
+            device: Where to compute; ranks spread over the GPUs.
+            ranks: This process among those that share the rows; alone if not given.
+            shares_banks: Whether each of several holds a part of a bank of training rows.
 
         Raises:
             MissingNeedError: If neither a head nor training rows say what the classes are.
         """
-        chosen = choose_device(device)
+        ranks = ranks or Ranks()
+        chosen = choose_device(ranks.device_name(device))
         head = store.head_arrays()
         if not head and "train" not in store.splits:
             raise MissingNeedError(
@@ -73,11 +92,13 @@ class ScoringSession:
                 f"{', '.join(store.splits)}), and classes are predicted by the head or by the "
                 "nearest class mean; extract or import one of the two."
             )
-        return cls(store, ClassifierHead.from_arrays(head, chosen) if head else None, chosen)
+        stored = ClassifierHead.from_arrays(head, chosen) if head else None
+        crew = crew_of(ranks, chosen, shares_banks=shares_banks)
+        return cls(store, stored, chosen, crew=crew)
 
     def with_calibrator(self, calibrator: Calibrator | None) -> "ScoringSession":
         """The same store and its own head, seen through this calibrator alone."""
-        seen = ScoringSession(self.store, self._stored_head, self.device, calibrator)
+        seen = ScoringSession(self.store, self._stored_head, self.device, calibrator, self.crew)
         seen._splits, seen._others = self._splits, self._others
         return seen
 
@@ -92,6 +113,11 @@ class ScoringSession:
         names = [name for name in self.store.splits if name != VIEWS_SPLIT]
         stored = all("logits" in self.store.split_spec(name)[0].arrays for name in names)
         return self.own_head is not None or (self.calibrator is None and stored)
+
+    def meet(self) -> None:
+        """Make what all processes make together, before each predicts rows of its own."""
+        if not self.has_logits:
+            self.crew.agreed(lambda: self.head)
 
     @property
     def predicts_from(self) -> str:
@@ -148,7 +174,9 @@ class ScoringSession:
                     f"{path} has other class names than {self.store.path}, or another order of "
                     "them; rows are joined by ids of the same data set."
                 )
-            self._others[path] = ScoringSession.open(store, str(self.device))
+            other = ScoringSession.open(store, str(self.device))
+            other.crew = self.crew
+            self._others[path] = other
         return self._others[path]
 
     def _source_beside(self, path: str, own: SplitReader) -> FeatureSource:
@@ -172,7 +200,9 @@ class ScoringSession:
             )
             prior = self.store.prior()
             own = (train, aux, self.own_head, prior, val)
-            self._inputs[train_split] = FitInputs(*own, lambda path: self.beside(path).inputs())
+            self._inputs[train_split] = FitInputs(
+                *own, lambda path: self.beside(path).inputs(), self.crew
+            )
         return self._inputs[train_split]
 
     def check_needs(self, what: str, entry: Entry, train_split: str = "train") -> None:
@@ -255,7 +285,7 @@ def fit_calibrator(session: ScoringSession, slot: Slot[Calibrator]) -> FittedEnt
     inputs = session.inputs(calibrator.train_split)
     session.check_needs(f"calibrator {slot.name}", calibrator, calibrator.train_split)
     with scoring_on(session.device):
-        calibrator._fit(inputs)
+        session.crew.agreed(lambda: calibrator._fit(inputs))
     state = {name: tensor.detach().cpu().numpy() for name, tensor in calibrator.state().items()}
     fingerprint = session.store.fingerprint
     return FittedEntry(slot.name, slot.settings, fingerprint, calibrator.derived(), state)
@@ -301,7 +331,7 @@ def fit_method(session: ScoringSession, slot: Slot[Method]) -> Method:
     """
     session.check_needs(f"method {slot.name}", slot.entry)
     with scoring_on(session.device), progress(f"fit {slot.name}", None):
-        return slot.entry._fit(session.inputs())
+        return session.crew.agreed(lambda: slot.entry._fit(session.inputs()))
 
 
 def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normaliser:
@@ -312,4 +342,4 @@ def fit_normaliser(session: ScoringSession, slot: Slot[Normaliser]) -> Normalise
     """
     session.check_needs(f"normaliser {slot.name}", slot.entry)
     with scoring_on(session.device):
-        return slot.entry._fit(session.inputs())
+        return session.crew.agreed(lambda: slot.entry._fit(session.inputs()))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch
+from ltood.core.crew import Part
 from ltood.store.reading import SplitReader
 
 #: Most bytes of one batch on the device; wide rows (local features) get fewer rows.
@@ -61,16 +62,27 @@ class StoredSource:
         self, rows: int = BATCH_ROWS, arrays: Sequence[str] = ("features", "logits", "labels")
     ) -> Iterator[FeatureBatch]:
         """Yield all rows in order, at most `rows` at a time, holding only `arrays`."""
+        for _, batch in self.numbered(Part(), rows, arrays):
+            yield batch
+
+    def numbered(
+        self, part: Part, rows: int, arrays: Sequence[str]
+    ) -> Iterator[tuple[int, FeatureBatch]]:
+        """Yield the batches of a part, each with its first row; see `PartedSource`."""
         read = set(arrays) - {"logits", "aux_outputs"}
         if len(read) < len(set(arrays)) and "logits" in self._split.arrays:
             read.add("logits")
         widest = sum(self._split.spec.arrays[name].row_bytes for name in read)
         rows = max(1, min(rows, BATCH_BYTES // max(1, widest)))
-        for block in self._split.batches(rows, sorted(read)):
+        start, end = part.bounds(len(self), rows)
+        limits = () if part.count == 1 else (start, end)
+        for block in self._split.batches(rows, sorted(read), *limits):
             tensors = {name: to_tensor(values, self._device) for name, values in block.items()}
             outputs = tensors.get("logits")
             if outputs is not None:
                 tensors["logits"] = outputs[:, : self.num_classes]
                 if outputs.shape[1] > self.num_classes:
                     tensors["aux_outputs"] = outputs[:, self.num_classes :]
-            yield FeatureBatch(tensors)
+            batch = FeatureBatch(tensors)
+            yield start, batch
+            start += len(batch)

@@ -122,9 +122,13 @@ class FeatureSplit:
         return logits
 
     def batches(
-        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+        self,
+        rows: int,
+        arrays: Sequence[str] = ("features", "logits", "labels"),
+        first: int = 0,
+        end: int | None = None,
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield all rows in order, at most `rows` at a time, reading only `arrays`.
+        """Yield rows from `first` to `end` in order, at most `rows` at once, only `arrays`.
 
         Raises:
             StoreError: If `rows` is below 1 or the split lacks one of `arrays`.
@@ -132,8 +136,9 @@ class FeatureSplit:
         """
         if rows < 1:
             raise StoreError(f"batches of {rows} rows were asked for; a batch holds at least 1.")
-        for start in range(0, len(self), rows):
-            stop = min(start + rows, len(self))
+        last = len(self) if end is None else end
+        for start in range(first, last, rows):
+            stop = min(start + rows, last)
             yield {name: self.read(name, start, stop) for name in arrays}
 
     def load(self, arrays: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -130,11 +130,16 @@ class MemorySplit:
         return sorted(self.spec.arrays)
 
     def batches(
-        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+        self,
+        rows: int,
+        arrays: Sequence[str] = ("features", "logits", "labels"),
+        first: int = 0,
+        end: int | None = None,
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
-        for start in range(0, len(self), rows):
-            stop = min(start + rows, len(self))
+        """Yield rows from `first` to `end` in order, at most `rows` at once, only `arrays`."""
+        last = len(self) if end is None else end
+        for start in range(first, last, rows):
+            stop = min(start + rows, last)
             yield {name: self._read(name, start, stop) for name in arrays}
 
     def _read(self, array: str, start: int, stop: int) -> NDArray[Any]:

@@ -37,9 +37,13 @@ class SplitReader(Protocol):
         """Number of rows."""
 
     def batches(
-        self, rows: int, arrays: Sequence[str] = ("features", "logits", "labels")
+        self,
+        rows: int,
+        arrays: Sequence[str] = ("features", "logits", "labels"),
+        first: int = 0,
+        end: int | None = None,
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield all rows in order, at most `rows` at a time, reading only `arrays`."""
+        """Yield rows from `first` to `end` in order, at most `rows` at once, only `arrays`."""
 
 
 class StoreReader(Protocol):
