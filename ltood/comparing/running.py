@@ -32,7 +32,7 @@ from ltood.evaluation.config import SetGroups
 from ltood.evaluation.delong import AurocSpread
 from ltood.runtime.devices import scoring_on
 from ltood.runtime.distributed import Ranks
-from ltood.scoring.session import ScoringSession
+from ltood.scoring.session import ScoringSession, shares_banks
 from ltood.store.layout import CSID_PREFIX, OOD_PREFIX
 from ltood.store.reading import StoreReader
 from ltood.store.scores import ScoreSplit
@@ -85,7 +85,8 @@ def compare(
             f"at least one {OOD_PREFIX}<name>.{advice}"
         )
     groups = (groups or SetGroups()).checked(n.removeprefix(OOD_PREFIX) for n in store.ood_splits)
-    session = ScoringSession.open(store, device, ranks)
+    shares = shares_banks(row.method for row in combinations)
+    session = ScoringSession.open(store, device, ranks, shares_banks=shares)
     timer = Timer(session.device)
     views: list[View] = []
     failures: Failures = {}

@@ -1,7 +1,8 @@
 """Scores of all rows of a comparison on one split, which is read once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,13 +10,15 @@ from numpy.typing import NDArray
 
 from ltood.comparing.fitting import Failures, FittedMethod, FittedRow, View
 from ltood.comparing.plan import Combination
-from ltood.comparing.timing import TimedBatch, Timer
+from ltood.comparing.timing import TimedBatch, Timer, Timing
 from ltood.core.batches import FeatureBatch
 from ltood.core.crew import Crew
 from ltood.core.outcomes import Failed, attempt
+from ltood.core.slots import Method
 from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
-from ltood.ops.pairs import PairMethod, read_together
+from ltood.ops.pairs import Consumer, PairMethod, read_together
+from ltood.ops.shared_banks import read_shared, shared_consumers
 from ltood.runtime.console import progress
 from ltood.scoring.checks import checked_scores
 from ltood.scoring.session import ScoringSession
@@ -23,6 +26,8 @@ from ltood.store.scores import ScoreSplit
 
 #: Scores of one row, [N].
 Scores = NDArray[np.float32]
+#: Rows as a calibrator shows them, and the classes that are predicted for them.
+_Rows = tuple[TimedBatch, NDArray[np.int64]]
 
 
 @dataclass
@@ -43,9 +48,9 @@ class _Scored:
     scores: dict[Combination, list[Scores]] = field(default_factory=dict)
     failures: Failures = field(default_factory=dict)
 
-    def add(self, view: View, raw: FeatureBatch, split: str, timer: Timer) -> None:
+    def add(self, view: View, rows: _Rows | Failed, split: str, timer: Timer) -> None:
         """Score a batch with what looks through one calibrator."""
-        predicted, scores = _score_batch(view, raw, split, timer)
+        predicted, scores = _score_batch(view, rows, split, timer)
         self.predictions.setdefault(view.calibrator, []).append(predicted)
         for row, outcome in scores.items():
             if isinstance(outcome, Failed):
@@ -85,16 +90,53 @@ def score_split(
     """
     source, crew = session.source(split), session.crew
     own = _Scored()
+    # Fixed for the split: whoever fails here still reads in step with the others.
+    shared = [shared_consumers(_readers(view)) for view in views]
     kept = list(views)
+    batches: Iterator[FeatureBatch | None] = crew.batches(source, _arrays(views))
+    if any(shared):
+        batches = crew.in_step(batches)
     with progress(f"score {split}", len(source)) as advance:
-        for raw in crew.batches(source, _arrays(views)):
-            own.labels.append(raw.labels.cpu().numpy())
-            own.ids.append(raw.ids.cpu().numpy())
-            for view in kept:
-                own.add(view, raw, split, timer)
-            kept = [left for view in kept if (left := view.without(own.failures)).methods]
-            advance(len(raw))
+        for raw in batches:
+            for view, consumers in zip(kept, shared, strict=True):
+                found = attempt((), _prepare, view, raw, timer)
+                batch = None if found is None or isinstance(found, Failed) else found[0]
+                _read(view, batch, consumers, timer)
+                if found is not None:
+                    own.add(view, found, split, timer)
+            if raw is not None:
+                own.labels.append(raw.labels.cpu().numpy())
+                own.ids.append(raw.ids.cpu().numpy())
+                advance(len(raw))
+            kept = [view.without(own.failures) for view in kept]
     return _together(crew, own)
+
+
+def _readers(view: View) -> list[Method]:
+    """Methods behind one calibrator that compare rows with training rows."""
+    entries = [method.slot.entry for method in view.methods]
+    return [entry for entry in entries if isinstance(entry, PairMethod)]
+
+
+@torch.inference_mode()
+def _read(
+    view: View, batch: TimedBatch | None, shared: Sequence[Consumer[Any]], timer: Timer
+) -> None:
+    """Take the products of a batch with each bank once for all methods behind one calibrator.
+
+    Args:
+        view: What has not failed yet.
+        batch: Rows; None to help other processes alone.
+        shared: What reads in step with these.
+        timer: Where seconds are counted.
+    """
+    readers = [method for method in view.methods if isinstance(method.slot.entry, PairMethod)]
+    with timer.add_to(readers[0].score if readers else Timing()):
+        # Where one of them fails, each reads alone later, and the one at fault fails alone.
+        if shared:
+            attempt((), read_shared, shared, batch)
+        if batch is not None and len(readers) > 1:
+            attempt((), read_together, [method.slot.entry for method in readers], batch)
 
 
 def _together(crew: Crew, own: _Scored) -> tuple[dict[Combination, ScoreSplit], Failures]:
@@ -126,26 +168,23 @@ def _arrays(views: Sequence[View]) -> list[str]:
 
 @torch.inference_mode()
 def _score_batch(
-    view: View, raw: FeatureBatch, split: str, timer: Timer
+    view: View, rows: _Rows | Failed, split: str, timer: Timer
 ) -> tuple[NDArray[np.int64], dict[Combination, Scores | Failed]]:
     """Predictions of one batch, and what all methods behind one calibrator make of it."""
-    prepared = attempt((), _prepare, view, raw, timer)
-    if isinstance(prepared, Failed):
-        return np.empty(0, dtype=np.int64), dict.fromkeys(view.combinations, prepared)
-    batch, predictions = prepared
-    readers = [method for method in view.methods if isinstance(method.slot.entry, PairMethod)]
-    if len(readers) > 1:
-        with timer.add_to(readers[0].score):
-            # Where one of them fails, each reads alone below, and the one at fault fails alone.
-            attempt((), read_together, [method.slot.entry for method in readers], batch)
+    if isinstance(rows, Failed):
+        return np.empty(0, dtype=np.int64), dict.fromkeys(view.combinations, rows)
+    batch, predictions = rows
     scores: dict[Combination, Scores | Failed] = {}
     for method in view.methods:
         scores |= _score_method(method, batch, split, timer)
     return predictions, scores
 
 
-def _prepare(view: View, raw: FeatureBatch, timer: Timer) -> tuple[TimedBatch, NDArray[np.int64]]:
-    """Rows as the calibrator shows them, and the classes that are predicted for them."""
+@torch.inference_mode()
+def _prepare(view: View, raw: FeatureBatch | None, timer: Timer) -> _Rows | None:
+    """Rows as the calibrator shows them, and the classes that are predicted for them, if any."""
+    if raw is None or not view.methods:
+        return None
     session = view.session
     batch = TimedBatch.of_batch(calibrated(raw, session.calibrator, session.own_head), timer)
     return batch, session.predict(batch).cpu().numpy()

@@ -41,9 +41,35 @@ class Part:
         first, end = (-(-total * number // self.count) for number in (self.number, self.number + 1))
         return min(total, -(-first // step) * step), min(total, -(-end // step) * step)
 
-    def holds(self, start: int, total: int) -> bool:
-        """Whether the batch that begins at row `start` of `total` rows is of this part."""
-        return start * self.count // total == self.number
+    def cut(self, batch: FeatureBatch, start: int, total: int) -> FeatureBatch | None:
+        """The rows of this part in a batch that begins at row `start` of `total`, if any."""
+        return batch if start * self.count // total == self.number else None
+
+
+@dataclass(frozen=True)
+class Span(Part):
+    """Rows `first` to `end`, wherever batches are cut.
+
+    Attributes:
+        first: First row.
+        end: Row behind the last.
+    """
+
+    first: int = 0
+    end: int = 0
+
+    def bounds(self, total: int, step: int) -> tuple[int, int]:
+        """The rows themselves."""
+        del total, step
+        return self.first, self.end
+
+    def cut(self, batch: FeatureBatch, start: int, total: int) -> FeatureBatch | None:
+        """The rows of a batch that lie between."""
+        del total
+        low, high = max(self.first - start, 0), min(self.end - start, len(batch))
+        if (low, high) == (0, len(batch)):
+            return batch
+        return batch.slice(low, high) if low < high else None
 
 
 @runtime_checkable
@@ -72,10 +98,24 @@ def numbered_batches(
     if isinstance(source, PartedSource):
         yield from source.numbered(part, rows, arrays)
         return
-    start, total = 0, len(source)
-    for batch in source.batches(rows, arrays):
-        if part.count == 1 or part.holds(start, total):
-            yield start, batch
+    yield from cut_batches(source.batches(rows, arrays), part, len(source))
+
+
+def cut_batches(
+    batches: Iterable[FeatureBatch], part: Part, total: int
+) -> Iterator[tuple[int, FeatureBatch]]:
+    """Yield those of all batches of a source that are of a part, each with its first row.
+
+    Args:
+        batches: All batches in order.
+        part: Which to yield.
+        total: Rows of all.
+    """
+    start = 0
+    for batch in batches:
+        own = part.cut(batch, start, total)
+        if own is not None:
+            yield start, own
         start += len(batch)
 
 
@@ -144,6 +184,20 @@ class Crew:
     def on_first(self, make: Callable[[], T]) -> T:
         """The plain value that `make` gives on the first process, where alone it is called."""
         return make()
+
+    def in_step(self, items: Iterable[T]) -> Iterator[T | None]:
+        """Yield the items of this process, and None from then on until all others have no more."""
+        yield from items
+
+    def swapped(self, parts: Sequence[Tensor], rows: int) -> list[Tensor]:
+        """What each process has made for this one.
+
+        Args:
+            parts: What this one has made for each; they differ in their number of rows alone.
+            rows: Rows that each gives to this one.
+        """
+        del rows
+        return list(parts)
 
     def told(self, brings: T) -> list[T]:
         """What each process brings, in their order; small plain values."""

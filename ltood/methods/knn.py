@@ -71,7 +71,12 @@ class KNN(PairMethod[Config]):
             ConfigError: If there are fewer than `k` training rows.
         """
         config = self.config
-        bank = training_features(inputs, normalise=config.normalise, fraction=config.fraction)
+        bank = training_features(
+            inputs,
+            normalise=config.normalise,
+            fraction=config.fraction,
+            shared=config.index == "exact",
+        )
         self._consumer = Neighbours(bank, config.k, "methods.knn.k")
         self.bank_ = bank.rows
         if config.index == "ivf":

@@ -12,6 +12,7 @@ Formula:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,14 +59,14 @@ class NNGuide(PairMethod[Config]):
             ConfigError: If the bank has fewer than `k` rows.
         """
         # Kept apart, not multiplied: the directions are shared with other methods.
-        self.confidence_ = training_confidence(inputs, self.config.fraction)
-        num_rows = len(self.confidence_)
-        if self.config.k > num_rows:
+        share = self.config.fraction
+        self.confidence_ = training_confidence(inputs, share, shared=True)
+        bank = training_features(inputs, normalise=True, fraction=share, shared=True)
+        if self.config.k > bank.total:
             raise ConfigError(
-                f"methods.nnguide.k is {self.config.k} but the bank has only {num_rows} rows; "
-                f"set it to at most {num_rows}, or raise methods.nnguide.fraction."
+                f"methods.nnguide.k is {self.config.k} but the bank has only {bank.total} rows; "
+                f"set it to at most {bank.total}, or raise methods.nnguide.fraction."
             )
-        bank = training_features(inputs, normalise=True, fraction=self.config.fraction)
         self.bank_ = bank.rows
         self._consumer = Similarities(bank, self.confidence_, self.config.k)
         return self
@@ -116,6 +117,15 @@ class LargestProducts:
             found, _ = largest(cosines.mul_(self._factors[part]), best.shape[1])
             best = torch.cat([best, found], dim=1).topk(best.shape[1], dim=1).values
         self._best[rows] = best
+
+    def held(self) -> tuple[Tensor, ...]:
+        """See `SharedAccumulator`."""
+        return (self._best,)
+
+    def take(self, parts: Sequence[tuple[Tensor, ...]]) -> None:
+        """See `SharedAccumulator`."""
+        found = torch.cat([best for (best,) in parts], dim=1)
+        self._best = found.topk(self._best.shape[1], dim=1).values
 
     def result(self) -> Tensor:
         """Means, [N] float32."""

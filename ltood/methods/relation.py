@@ -14,6 +14,7 @@ Formula:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -60,8 +61,8 @@ class Relation(PairMethod[Config]):
     def _fit(self, inputs: FitInputs) -> Self:
         """Keep directions and class probabilities of the training rows."""
         share = self.config.fraction
-        self.probabilities_ = training_probabilities(inputs, share)
-        bank = training_features(inputs, normalise=True, fraction=share)
+        self.probabilities_ = training_probabilities(inputs, share, shared=True)
+        bank = training_features(inputs, normalise=True, fraction=share, shared=True)
         self.bank_ = bank.rows
         self._consumer = Edges(bank, self.probabilities_, self.config)
         return self
@@ -85,6 +86,8 @@ class Edges(Consumer[Tensor]):
         probabilities: Class probabilities of the bank's rows, [M, C] float32.
         config: Settings of the kernel.
     """
+
+    reads = ("logits",)
 
     def __init__(self, bank: SimilarityBank, probabilities: Tensor, config: Config) -> None:
         """Keep what `start` needs."""
@@ -116,9 +119,17 @@ class EdgeSums:
             edges = torch.threshold_(edges, least, 0)
             self._sums[rows] += raised(edges, power).sum(dim=1)
 
+    def held(self) -> tuple[Tensor, ...]:
+        """See `SharedAccumulator`."""
+        return (self._sums,)
+
+    def take(self, parts: Sequence[tuple[Tensor, ...]]) -> None:
+        """See `SharedAccumulator`."""
+        self._sums = torch.stack([sums for (sums,) in parts]).sum(dim=0)
+
     def result(self) -> Tensor:
         """Mean strengths, [N] float64."""
-        return self._sums / len(self._whose.probabilities)
+        return self._sums / self._whose.bank.total
 
 
 def raised(values: Tensor, power: float) -> Tensor:

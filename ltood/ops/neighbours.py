@@ -6,7 +6,8 @@ the same neighbours.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ltood.core.errors import ConfigError
 from ltood.ops.graphs import is_written
 from ltood.ops.pairs import (
     QUERY_ROWS,
+    Accumulator,
     Consumer,
     Queries,
     SimilarityBank,
@@ -25,6 +27,7 @@ from ltood.ops.pairs import (
     largest,
     similarities,
 )
+from ltood.ops.shared_banks import SharedBank
 from ltood.runtime.extras import is_there
 
 if TYPE_CHECKING:
@@ -47,10 +50,13 @@ class Nearest:
     Attributes:
         distances: Euclidean distances, [N, K] float32.
         indices: Rows of the bank, [N, K] int64.
+        last: Distances to the farthest of them, taken from the rows themselves, [N] float32; None
+            where one process holds the bank and can take that of any.
     """
 
     distances: Tensor
     indices: Tensor
+    last: Tensor | None = None
 
 
 class Neighbours(Consumer[Nearest]):
@@ -72,12 +78,13 @@ class Neighbours(Consumer[Nearest]):
         Raises:
             ConfigError: If the bank has fewer than `k` rows.
         """
-        if k > len(bank):
+        total = bank.total
+        if k > total:
             remedy = "give training rows"
-            if len(bank):
-                remedy = f"set it to at most {len(bank)}, or search a larger fraction of them"
+            if total:
+                remedy = f"set it to at most {total}, or search a larger fraction of them"
             raise ConfigError(
-                f"{where} is {k} but there are only {len(bank)} training rows to search; {remedy}."
+                f"{where} is {k} but there are only {total} training rows to search; {remedy}."
             )
         super().__init__(bank)
         self.k = k
@@ -85,6 +92,8 @@ class Neighbours(Consumer[Nearest]):
     @property
     def asks_faiss(self) -> bool:
         """Whether FAISS searches, which takes products of its own."""
+        if self.bank.is_shared:
+            return False
         return self.bank.rows.is_cuda and self.k <= FAISS_GPU_MAX_K and _faiss_has_gpus()
 
     def search(self, batch: FeatureBatch) -> Nearest:
@@ -95,7 +104,27 @@ class Neighbours(Consumer[Nearest]):
 
     def start(self, queries: Queries) -> "NearestRows":
         """Begin one search; see `Consumer`."""
-        return NearestRows(queries.rows, self.bank.centre, self.k)
+        first = self.bank.first if isinstance(self.bank, SharedBank) else 0
+        return NearestRows(queries.rows, self.bank.centre, self.k, first)
+
+    def settle(
+        self, merged: Accumulator[Nearest] | None, queries: Queries, counts: Sequence[int]
+    ) -> None:
+        """Measure the distance to the k-th neighbour where that row lies; see `Consumer`."""
+        bank, nearest = self.bank, merged
+        assert isinstance(bank, SharedBank)
+        assert nearest is None or isinstance(nearest, NearestRows)
+        seen = bank.crew.joined(lambda: None if nearest is None else (nearest.farthest,))
+        assert seen is not None
+        places = seen[0] - bank.first
+        is_own = (places >= 0) & (places < len(bank))
+        distances = queries.rows.new_zeros(len(places))
+        gaps = queries.rows[is_own] - bank.rows[places[is_own]]
+        distances[is_own] = gaps.square().sum(dim=1).sqrt()
+        rows = 0 if nearest is None else len(nearest.farthest)
+        parts = bank.crew.swapped(torch.split(distances, list(counts)), rows)
+        if nearest is not None:
+            nearest.last = torch.stack(parts).sum(dim=0)
 
     def _written(self, queries: Tensor, k: int) -> Tensor:
         """Bank row of the k-th neighbour, [N] int64, by operations that a graph can hold.
@@ -118,7 +147,13 @@ class Neighbours(Consumer[Nearest]):
             batch: Rows to measure.
             k: Rank of the neighbour, at most the searcher's k, which is the default.
         """
-        rank, queries = k or self.k, self.bank.prepare(batch)
+        rank = k or self.k
+        if self.bank.is_shared:
+            last = self.search(batch).last
+            assert last is not None
+            assert rank == self.k
+            return last
+        queries = self.bank.prepare(batch)
         if is_written():
             indices = self._written(queries, rank)
         else:
@@ -154,9 +189,17 @@ class Neighbours(Consumer[Nearest]):
 class NearestRows:
     """Nearest bank rows of each query, from the blocks of `similarities`."""
 
-    def __init__(self, queries: Tensor, centre: Tensor, k: int) -> None:
-        """Begin with none; see `search`."""
-        self._queries, self._centre = queries, centre
+    def __init__(self, queries: Tensor, centre: Tensor, k: int, first: int = 0) -> None:
+        """Begin with none; see `search`.
+
+        Args:
+            queries: [N, D] float32.
+            centre: Mean of the bank.
+            k: Neighbours of each.
+            first: Number of the bank row that the blocks count as 0.
+        """
+        self._queries, self._centre, self._first = queries, centre, first
+        self.last: Tensor | None = None
         self._best = queries.new_full((len(queries), k), -math.inf)
         self._rows = torch.zeros((len(queries), k), dtype=torch.int64, device=queries.device)
 
@@ -165,9 +208,24 @@ class NearestRows:
         k = self._best.shape[1]
         values, found = largest(similarity, k)
         values = torch.cat([self._best[rows], values], dim=1)
-        found = torch.cat([self._rows[rows], found + columns.start], dim=1)
+        found = torch.cat([self._rows[rows], found + (columns.start + self._first)], dim=1)
         self._best[rows], chosen = values.topk(k, dim=1)
         self._rows[rows] = found.gather(1, chosen)
+
+    @property
+    def farthest(self) -> Tensor:
+        """Bank row of the k-th neighbour, [N] int64."""
+        return self._rows[:, -1]
+
+    def held(self) -> tuple[Tensor, ...]:
+        """See `SharedAccumulator`."""
+        return self._best, self._rows
+
+    def take(self, parts: Sequence[tuple[Tensor, ...]]) -> None:
+        """See `SharedAccumulator`."""
+        values, found = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
+        self._best, chosen = values.topk(self._best.shape[1], dim=1)
+        self._rows = found.gather(1, chosen)
 
     def result(self) -> Nearest:
         """Neighbours, nearest first."""
@@ -176,7 +234,7 @@ class NearestRows:
             for block in torch.split(self._queries, QUERY_ROWS)
         ]
         squared = torch.cat(own)[:, None] - 2 * self._best if own else self._best
-        return _nearest(squared, self._rows)
+        return replace(_nearest(squared, self._rows), last=self.last)
 
 
 @cache

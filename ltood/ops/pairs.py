@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from ltood.core.batches import FeatureBatch, Features
 from ltood.core.entry import C
+from ltood.core.errors import LtoodError
 from ltood.core.slots import ManyScores, Method
 from ltood.ops.graphs import is_written
 from ltood.ops.lengths import unit
@@ -39,7 +40,10 @@ class SimilarityBank:
     Attributes:
         rows: [M, D] float32, unit length (or zero) if `normalise`.
         normalise: Whether queries are divided by their L2 norm first.
+        is_shared: Whether other processes hold more rows; see `ops/shared_banks.py`.
     """
+
+    is_shared = False
 
     def __init__(self, rows: Tensor, *, normalise: bool) -> None:
         """Wrap rows; with `normalise` they must be unit vectors already."""
@@ -53,6 +57,11 @@ class SimilarityBank:
     def __getstate__(self) -> dict[str, Any]:
         """State for copies and pickles, without values that can be recomputed."""
         return {"rows": self.rows, "normalise": self.normalise}
+
+    @property
+    def total(self) -> int:
+        """Number of rows that are searched, with those of other processes."""
+        return len(self)
 
     @cached_property
     def centre(self) -> Tensor:
@@ -82,9 +91,12 @@ class Queries:
         bank: The bank.
     """
 
-    def __init__(self, batch: FeatureBatch, bank: SimilarityBank) -> None:
-        """Prepare the features of `batch`."""
-        self.batch, self.rows, self.bank = batch, bank.prepare(batch), bank
+    def __init__(
+        self, batch: FeatureBatch, bank: SimilarityBank, rows: Features | None = None
+    ) -> None:
+        """Prepare the features of `batch`, or take them as `rows` where they are prepared."""
+        self.batch, self.bank = batch, bank
+        self.rows = bank.prepare(batch) if rows is None else rows
         self._scratch = self.rows.new_empty(0)
 
     def scratch(self, size: int) -> Tensor:
@@ -109,7 +121,10 @@ class Consumer(ABC, Generic[T]):
 
     Attributes:
         bank: The bank it reads.
+        reads: Arrays of a batch that it reads beside the features.
     """
+
+    reads: tuple[str, ...] = ()
 
     def __init__(self, bank: SimilarityBank) -> None:
         """Keep the bank; consumers of the same object can share its products."""
@@ -119,10 +134,27 @@ class Consumer(ABC, Generic[T]):
     def start(self, queries: Queries) -> Accumulator[T]:
         """Begin to read the similarities of a batch."""
 
+    def settle(
+        self, merged: Accumulator[T] | None, queries: Queries, counts: Sequence[int]
+    ) -> None:
+        """Exchange what is left once the parts of a shared bank have been merged; nothing here.
+
+        Args:
+            merged: Accumulator of this process's rows; None where it has none.
+            queries: Rows of all processes.
+            counts: Rows of each process.
+        """
+        del merged, queries, counts
+
     def read(self, batch: FeatureBatch) -> T:
         """The result for `batch`: what `read_all` left there, else computed for this one alone."""
 
         def compute() -> T:
+            if self.bank.is_shared:
+                raise LtoodError(
+                    "rows cannot be compared with a part of the bank alone; reading them together "
+                    "has failed, or was left out."
+                )
             (result,) = _read(batch, self.bank, [self])
             alone: T = result
             return alone
@@ -170,7 +202,7 @@ def read_all(batch: FeatureBatch, consumers: Iterable[Consumer[Any]]) -> None:
         return
     groups: dict[SimilarityBank, list[Consumer[Any]]] = {}
     for consumer in consumers:
-        if not batch.knows(consumer):
+        if not (batch.knows(consumer) or consumer.bank.is_shared):
             groups.setdefault(consumer.bank, []).append(consumer)
     for bank, group in groups.items():
         _leave(batch, bank, tuple(group))
@@ -267,10 +299,15 @@ def similarities(
 
 def bank_centre(bank: Tensor) -> Tensor:
     """Mean of the rows, [D] float32, summed in float64 block by block."""
+    return (bank_sum(bank) / max(1, len(bank))).float()
+
+
+def bank_sum(bank: Tensor) -> Tensor:
+    """Sum of the rows, [D] float64, block by block."""
     total = bank.new_zeros(bank.shape[1], dtype=torch.float64)
     for part in torch.split(bank, BANK_ROWS):
         total += part.sum(dim=0, dtype=torch.float64)
-    return (total / max(1, len(bank))).float()
+    return total
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -14,13 +14,14 @@ def run(params: Params) -> None:
     from ltood.core.building import EntrySpec, build_method
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.scoring.run import write_scores
-    from ltood.scoring.session import ScoringSession, restore_calibrator
+    from ltood.scoring.session import ScoringSession, restore_calibrator, shares_banks
     from ltood.scoring.wording import said_of
     from ltood.store.fitted import read_fitted
 
     calibration = read_fitted(CALIBRATION)
     with ranks_from_environment() as ranks:
-        session = ScoringSession.open(features(params), params.device, ranks)
+        shares = shares_banks([method.name])
+        session = ScoringSession.open(features(params), params.device, ranks, shares_banks=shares)
         session = restore_calibrator(session, calibration)
         chosen = build_method(EntrySpec(method.name, method.settings))
         scores = write_scores(session, calibration, chosen, RAW_SCORES, overwrite=True)

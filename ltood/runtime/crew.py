@@ -4,11 +4,12 @@ Whenever they meet, each says first what it is about to do, how it went, and wha
 that failed is heard by all, and none waits for what does not come.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
 
 from ltood.core.crew import ALONE, Crew, Part, Seen
 from ltood.core.errors import LtoodError
@@ -90,6 +91,22 @@ class RankCrew(Crew):
         """
         made = self.agreed(make if self.is_first else lambda: None)
         return cast("T", self.told(made)[0])
+
+    def in_step(self, items: Iterable[T]) -> Iterator[T | None]:
+        """See `Crew`."""
+        left = iter(items)
+        while True:
+            item = next(left, None)
+            if not any(self.told(item is not None)):
+                return
+            yield item
+
+    def swapped(self, parts: Sequence[Tensor], rows: int) -> list[Tensor]:
+        """See `Crew`."""
+        self._meet(_Word("swap"))
+        counts = [rows] * self.part.count
+        found = self._wire.swap([part.cpu() for part in parts], counts)
+        return [part.to(self._device) for part in found]
 
     def told(self, brings: T) -> list[T]:
         """See `Crew`."""

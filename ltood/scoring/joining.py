@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, WrappedSource
 from ltood.core.beside import beside, parted
-from ltood.core.crew import Part, numbered_batches
+from ltood.core.crew import Part, cut_batches, numbered_batches
 from ltood.core.errors import StoreError
 from ltood.store.features import FeatureSplit
 from ltood.store.layout import SplitSpec
@@ -158,11 +158,7 @@ class JoinedSource(WrappedSource):
         Arrays of other stores are read row by row, so all are read where some are wanted.
         """
         if any(parted(name)[1] for name in arrays):
-            start = 0
-            for batch in self.batches(rows, arrays):
-                if part.holds(start, len(self)):
-                    yield start, batch
-                start += len(batch)
+            yield from cut_batches(self.batches(rows, arrays), part, len(self))
         else:
             yield from numbered_batches(self._source, part, arrays, rows)
 

@@ -28,12 +28,19 @@ from ltood.core.crew import numbered_batches
 from ltood.core.errors import DataError, StoreError
 from ltood.core.slots import Method, Normaliser
 from ltood.core.streams import StreamMethod
+from ltood.ops.shared_banks import read_shared, shared_consumers
 from ltood.runtime.console import Advance, progress
 from ltood.runtime.devices import scoring_on
 from ltood.runtime.distributed import Ranks
 from ltood.runtime.files import temporary_folder
 from ltood.scoring.checks import checked_scores
-from ltood.scoring.session import ScoringSession, calibrate, fit_method, fit_normaliser
+from ltood.scoring.session import (
+    ScoringSession,
+    calibrate,
+    fit_method,
+    fit_normaliser,
+    shares_banks,
+)
 from ltood.scoring.sources import to_tensor
 from ltood.scoring.streams import play
 from ltood.store.features import FeatureStore
@@ -88,7 +95,8 @@ def score_store(
     # All settings are checked before the work starts.
     base, view = build_method(method), build_calibrator(calibrator)
     correction = build_normaliser(normaliser, base)
-    opened = ScoringSession.open(store, device, ranks)
+    shares = shares_banks([method.name])
+    opened = ScoringSession.open(store, device, ranks, shares_banks=shares)
     crew = opened.crew
     session, calibration = calibrate(opened, view)
     if correction.is_none:
@@ -225,8 +233,16 @@ def score_batches(
         LtoodError: If a score is not finite.
     """
     arrays = sorted({*detector.arrays, session.predicts_from, "labels", "ids"})
-    for batch in session.crew.batches(session.source(split), arrays):
+    batches: Iterator[FeatureBatch | None] = session.crew.batches(session.source(split), arrays)
+    shared = shared_consumers([detector])
+    if shared:
+        batches = session.crew.in_step(batches)
+    for batch in batches:
         with scoring_on(session.device), torch.inference_mode():
+            if shared:
+                read_shared(shared, batch)
+            if batch is None:
+                continue
             scores = detector._score(batch)
         predictions = session.predict(batch).cpu().numpy()
         yield pack_scores(scores, predictions, batch, f"method {method}", split)

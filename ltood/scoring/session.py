@@ -1,5 +1,6 @@
 """A feature store opened for stage two: what is fitted on it, and its rows as batches."""
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import torch
@@ -12,8 +13,10 @@ from ltood.core.entry import Entry
 from ltood.core.errors import MissingNeedError, StoreError
 from ltood.core.extras import extra_arrays, missing_extra, parted_extra
 from ltood.core.head import ClassifierHead
+from ltood.core.holding import HOLDS
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.other_stores import parts_of
+from ltood.core.registry import constant
 from ltood.core.slots import Calibrator, Method, Normaliser, check_needs
 from ltood.ops.calibrated import CalibratedSource, calibrated_head
 from ltood.ops.statistics import class_statistics
@@ -253,6 +256,14 @@ class ScoringSession:
         """Whether every split holds local features."""
         specs = (self.store.split_spec(name)[0] for name in self.store.image_splits)
         return all("local" in spec.arrays for spec in specs)
+
+
+def shares_banks(methods: Iterable[str]) -> bool:
+    """Whether each of several processes may hold a part of the banks that methods compare with.
+
+    A method that holds others scores them when it likes, and not in step with other processes.
+    """
+    return all(constant("methods", name, HOLDS) is None for name in methods)
 
 
 def reads_logits(entry: Entry) -> bool:

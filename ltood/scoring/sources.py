@@ -75,7 +75,7 @@ class StoredSource:
         widest = sum(self._split.spec.arrays[name].row_bytes for name in read)
         rows = max(1, min(rows, BATCH_BYTES // max(1, widest)))
         start, end = part.bounds(len(self), rows)
-        limits = () if part.count == 1 else (start, end)
+        limits = () if (start, end) == (0, len(self)) else (start, end)
         for block in self._split.batches(rows, sorted(read), *limits):
             tensors = {name: to_tensor(values, self._device) for name, values in block.items()}
             outputs = tensors.get("logits")

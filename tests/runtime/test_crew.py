@@ -11,6 +11,8 @@ from ltood.core.errors import DataError, LtoodError
 from ltood.runtime.distributed import LostRankError
 from tests.crew_samples import run_crew
 
+ROW = FeatureBatch.of([[0.0]])
+
 
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 7))
 def test_parts_hold_every_batch_once_and_in_order(total, step, count):
@@ -19,7 +21,7 @@ def test_parts_hold_every_batch_once_and_in_order(total, step, count):
     for part in parts:
         first, end = part.bounds(total, step)
         own = list(range(first, end, step))
-        assert own == [start for start in range(0, total, step) if part.holds(start, total)]
+        assert own == [start for start in range(0, total, step) if part.cut(ROW, start, total)]
         starts += own
     assert starts == list(range(0, total, step))
 
