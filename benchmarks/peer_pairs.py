@@ -31,7 +31,7 @@ PEER_ROWS = {
 }
 
 #: Methods whose fit reads training logits beside features; the time has their computation in it.
-_FIT_ON_BOTH = ("vim", "she", "nnguide")
+_FIT_ON_BOTH = ("vim", "she", "nnguide", "relation")
 #: Methods fitted on nothing but logits, of which both get the finished arrays.
 _LOGITS = ("kl_matching", "temperature_scaling", "openmax")
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -44,6 +44,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "nci": {"alpha": 1e-4},
     "gen": {"k": 1000},
 }
+#: Methods that read nothing but logits and are not fitted.
+ON_LOGITS = ("maxlogit", "msp", "energy", "entropy", "gen")
 #: The peer's definition is another one, so the scores may rank rows in another order.
 OTHER_DEFINITION = {
     "openmax": "its distances and tails are others",
@@ -90,15 +92,15 @@ class Data:
 Runner = tuple[Callable[[], Any], Callable[[Any, int], Any]]
 
 
-def ours(method: str, data: Data) -> Runner:
-    """Our entry with the settings that the peer's has."""
+def ours(method: str, data: Data, given_settings: dict[str, Any] | None = None) -> Runner:
+    """Our entry with the settings that the peer's has; by default those for pytorch-ood."""
     import torch
 
     from ltood.core import registry
     from ltood.core.batches import BATCH_ROWS, FeatureBatch
     from ltood.core.inputs import FitInputs, Need
 
-    settings = dict(_SETTINGS.get(method, {}))
+    settings = dict(_SETTINGS.get(method, {}) if given_settings is None else given_settings)
     if method == "vim":
         settings["dim"] = data.shape.principal
     if method == "gen":
@@ -126,6 +128,28 @@ def ours(method: str, data: Data) -> Runner:
         return torch.cat([detector.score(FeatureBatch.of(part, head=wanted)) for part in parts])
 
     return fit, score
+
+
+def ours_from_features(
+    method: str, data: Data, given_settings: dict[str, Any] | None = None
+) -> Runner:
+    """Our entry, which computes the logits that it scores within the time.
+
+    For peers that take a network and cannot start from logits.
+    """
+    import torch
+
+    from ltood.core.batches import BATCH_ROWS, FeatureBatch
+
+    fit, score = ours(method, data, given_settings)
+    if method not in ON_LOGITS:
+        return fit, score
+
+    def score_features(detector: Any, rows: int) -> Any:
+        parts = torch.split(data.test[:rows], BATCH_ROWS)
+        return torch.cat([detector.score(FeatureBatch.of(part, head=data.head)) for part in parts])
+
+    return fit, score_features
 
 
 def theirs(method: str, data: Data) -> Runner:

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peer_pairs import SETS, TEST_ROWS, Data, Runner, ours
+from peer_pairs import ON_LOGITS, SETS, TEST_ROWS, Data, Runner, ours_from_features
 from peers import REPEATS, SLOW_SECONDS, compare, repeat
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peers-oodeel.md"
@@ -33,7 +33,6 @@ SET = "A"
 BATCH = 2048
 #: They square the batch for each class; 16 to 128 rows cost alike, more cost more.
 SMALL_BATCH = {"mahalanobis": 128, "relative_mahalanobis": 128}
-ON_LOGITS = ("maxlogit", "msp", "energy", "entropy", "gen")
 METHODS = (
     "mahalanobis",
     "relative_mahalanobis",
@@ -45,23 +44,6 @@ METHODS = (
     "scale",
     *ON_LOGITS,
 )
-
-
-def ours_from_features(method: str, data: Data) -> Runner:
-    """Our entry, which computes the logits that it scores within the time."""
-    import torch
-
-    from ltood.core.batches import BATCH_ROWS, FeatureBatch
-
-    fit, score = ours(method, data)
-    if method not in ON_LOGITS:
-        return fit, score
-
-    def score_features(detector: Any, rows: int) -> Any:
-        parts = torch.split(data.test[:rows], BATCH_ROWS)
-        return torch.cat([detector.score(FeatureBatch.of(part, head=data.head)) for part in parts])
-
-    return fit, score_features
 
 
 def theirs(method: str, data: Data) -> Runner:
