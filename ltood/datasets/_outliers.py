@@ -142,6 +142,7 @@ def open_outliers(
     on_error: OnError = "raise",
     class_names: Sequence[str] = (),
     mode: Mode = "squash",
+    jpeg_side: int | None = None,
 ) -> ImageSplit | ImageFiles:
     """Images of the split `name`, which come from elsewhere.
 
@@ -152,6 +153,7 @@ def open_outliers(
         on_error: What is done about files that cannot be decoded.
         class_names: Names of the ID classes, [C], for folders of a csid split.
         mode: How images of another size are brought to the shape.
+        jpeg_side: As `images.decoding.decode_image` takes it.
 
     Returns:
         Their images, with labels of -1 but where a row shows an ID class; in a csid split every
@@ -166,6 +168,8 @@ def open_outliers(
     source = _read_classes(place, class_names, on_error) if is_csid else _read(place, on_error)
     if first is not None:
         source = source.take(np.arange(min(first, len(source))))
+    if isinstance(source, ImageFiles):
+        source = replace(source, jpeg_side=jpeg_side)
     relabelled = int((source.labels >= 0).sum())
     if is_csid and relabelled < len(source):
         raise DataError(

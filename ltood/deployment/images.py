@@ -24,6 +24,7 @@ from ltood.deployment.sidecar import NETWORK
 from ltood.images.decoding import Geometry, as_image, decoded_image, open_image
 from ltood.networks.backbone import Backbone, ImageSpec
 from ltood.networks.checkpoint import load_checkpoint
+from ltood.networks.folding import folded
 from ltood.networks.pixels import images_as_input, memory_layout
 from ltood.networks.taps import last_maps
 from ltood.runtime.devices import Precision, autocast, deterministic, upload
@@ -62,6 +63,8 @@ class Embedder:
         prepared: Geometry | None = None,
         pooling: PoolingConfig = _AVERAGE,
         channels_last: bool | None = None,
+        fold_batch_norm: bool = False,
+        jpeg_side: int | None = None,
     ) -> None:
         """Wrap a loaded backbone; use `open`.
 
@@ -74,11 +77,16 @@ class Embedder:
             prepared: How those were brought to one size while preparing; None if they were not.
             pooling: How the last feature map becomes features.
             channels_last: Memory layout, as the settings of extraction had it.
+            fold_batch_norm: Whether batch norms are part of convolutions, as there.
+            jpeg_side: As the settings of the training images had it, if they were files.
         """
         self._layout = memory_layout(channels_last, device)
         self.backbone, self._device = backbone.to(memory_format=self._layout), device
+        self._body = self.backbone
+        if fold_batch_norm:
+            self._body = folded(backbone).to(memory_format=self._layout)
         self.precision, self.dtype, self.pooling = precision, dtype, pooling
-        self._from_files, self._prepared = from_files, prepared
+        self._from_files, self._prepared, self._jpeg_side = from_files, prepared, jpeg_side
 
     @classmethod
     def open(cls, checkpoint: Path | None, detector: DeployedDetector) -> "Embedder":
@@ -128,8 +136,9 @@ class Embedder:
         dtype = torch.float16 if stored == "float16" else torch.float32
         precision = provenance.get("precision", "float32")
         # Only datasets of image files have these settings.
-        size, mode = (
-            recorded_of(provenance, "dataset", "settings", key) for key in ("size", "mode")
+        size, mode, jpeg_side = (
+            recorded_of(provenance, "dataset", "settings", key)
+            for key in ("size", "mode", "jpeg_side")
         )
         return cls(
             backbone,
@@ -140,6 +149,8 @@ class Embedder:
             prepared=Geometry((size, size), mode) if mode and size else None,
             pooling=recorded_pooling(provenance),
             channels_last=recorded_of(provenance, "extraction", "channels_last"),
+            fold_batch_norm=bool(recorded_of(provenance, "extraction", "fold_batch_norm")),
+            jpeg_side=jpeg_side,
         )
 
     @property
@@ -174,9 +185,12 @@ class Embedder:
     def steps(self) -> list[dict[str, Any]]:
         """How an upright RGB or grey image is brought to that size, as plain values in order."""
         geometries = [step for step in (self._prepared, self.geometry) if step is not None]
-        if geometries:
-            return [json.loads(json.dumps(step.describe())) for step in geometries]
-        return [{"mode": "fit", "size": list(self.input_shape[:2]), "interpolation": "bilinear"}]
+        steps = [json.loads(json.dumps(step.describe())) for step in geometries]
+        if not steps:
+            size = list(self.input_shape[:2])
+            steps = [{"mode": "fit", "size": size, "interpolation": "bilinear"}]
+        decoding = {"mode": "jpeg_side", "size": self._jpeg_side}
+        return [decoding, *steps] if self._jpeg_side else steps
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Pixels of one image file as the backbone is fed them, [H, W, C] uint8.
@@ -195,7 +209,7 @@ class Embedder:
         """
         if not self._from_files:
             return decoded(content, name, self.spec, self.geometry)
-        with decoded_image(content, name) as image:
+        with decoded_image(content, name, self._jpeg_side) as image:
             if self._prepared is not None:
                 return fit_image(as_image(self._prepared(image, 0)), self.spec, self.geometry)
             if self.geometry is not None:
@@ -219,7 +233,7 @@ class Embedder:
             torch.inference_mode(),
             autocast(self._device, self.precision),
         ):
-            means, local = self.backbone.embed(scaled)
+            means, local = self._body.embed(scaled)
             # Rounded as the stored features were, so that equal images get equal scores.
             pooled = as_stored(
                 means,

@@ -21,6 +21,10 @@ class ExtractionConfig(Settings):
         amp: "bf16" computes the network in bfloat16, "fp16" in float16, on a GPU alone; "auto"
             takes bfloat16 on GPUs that can; "off" is float32 throughout, never TF32.
         channels_last: Memory layout; null takes it on GPUs, where it is faster.
+        compile: Let torch compile the network, on a GPU with CUDA graphs; the first batch takes
+            longer. Extra arrays are computed without.
+        fold_batch_norm: Make batch norms part of the convolutions before them, where torch can
+            follow the network. Extra arrays are computed without.
         extras: Groups of extra arrays to compute; "auto" takes those that the chosen method and
             the methods that `compare` names read.
         odin_temperature: Divides the logits whose gradient moves the images of odin. Unitless.
@@ -39,6 +43,8 @@ class ExtractionConfig(Settings):
     rows_per_chunk: Annotated[int, Limits(at_least=1, at_most=10**8)] | None = None
     amp: Literal["auto", "off", "bf16", "fp16"] = "off"
     channels_last: bool | None = None
+    compile: bool = False
+    fold_batch_norm: bool = False
     extras: Literal["auto"] | tuple[str, ...] = "auto"
     odin_temperature: Positive = 1000.0
     odin_magnitude: NonNegative = 0.0014

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _FROM_CHECKPOINT = ("backbone", "recipe", "training", "seed")
 #: Settings that decide the arrays of every store; those of extra arrays decide these alone.
 _SETTINGS = ("batch_size", "channels_last", "dtype", "rows_per_chunk")
+#: Settings that round otherwise; only those that are on are recorded.
+FASTER = ("compile", "fold_batch_norm")
 _COLUMNS = {"labels": ArraySpec("int64"), "ids": ArraySpec("int64")}
 
 
@@ -213,6 +215,8 @@ def plan_extraction(
         known = {"checkpoint": weights, "precision": precision}
         size = sizing.size(network, data, known)
     config = replace(config, batch_size=size)
+    if config.compile:
+        network.compile(size)
     entry = f"ltood.backbones.{meta['backbone']['name']}"
     made_with = {
         "checkpoint": weights,
@@ -342,7 +346,11 @@ def _described(groups: Mapping[str, Extra]) -> dict[str, Any]:
 
 def _settings(config: ExtractionConfig) -> dict[str, Any]:
     """Settings that decide the features; of `amp` the precision that it led to."""
-    return {key: value for key, value in to_section(config).items() if key in _SETTINGS}
+    return {
+        key: value
+        for key, value in to_section(config).items()
+        if key in _SETTINGS or (key in FASTER and value)
+    }
 
 
 def _geometry_of(source: ImageSource, backbone: "Backbone") -> dict[str, Any] | None:

@@ -126,11 +126,8 @@ def places(output: Tensor | None, backbone: Backbone, name: str) -> Tensor:
 
 def blank_image(backbone: Backbone) -> Tensor:
     """One black image of the size that the backbone sees, on its device."""
-    spec, geometry = backbone.images, backbone.geometry
-    known = spec.height > 0 and not backbone.fixed_size
-    size = (spec.height, spec.width) if known or geometry is None else geometry.size
     some = next(backbone.parameters())
-    return torch.zeros(1, spec.channels, *size, device=some.device)
+    return torch.zeros(1, backbone.images.channels, *backbone.input_size, device=some.device)
 
 
 #: Classes by group.

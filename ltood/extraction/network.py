@@ -1,7 +1,7 @@
 """Run a backbone: images of a chunk in, rows of a store out."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ltood.extraction.config import ExtractionConfig
@@ -40,8 +40,21 @@ class Network:
         self._layout = memory_layout(config.channels_last, device)
         self.backbone = backbone.to(memory_format=self._layout)
         self.backbone.requires_grad_(False)  # Gradients go to pixels alone.
+        self._body = self.backbone
+        if config.fold_batch_norm:
+            from ltood.networks.folding import folded
+
+            self._body = folded(self.backbone).to(memory_format=self._layout)
+        self._embed: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
+        self._embed = self._body.embed
         self.device, self.precision = device, precision
         self.extras = extras
+
+    def compile(self, batch_size: int) -> None:
+        """Let torch compile what computes features, for batches of one size, before the first."""
+        from ltood.extraction.compiled import Compiled
+
+        self._embed = Compiled(self._body, batch_size, self.device, self._layout)
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +103,7 @@ class Network:
 
         with torch.inference_mode():
             with autocast(self.device, self.precision):
-                pooled, local = self.backbone.embed(scaled)
+                pooled, local = self._embed(scaled)
             found = {"features": pooled.float()}
             if local is not None and self.backbone.local_shape is not None:
                 found["local"] = local.half()

@@ -29,7 +29,7 @@ class Places:
         del config
         self._backbone = backbone
         device = next(backbone.parameters()).device
-        image = torch.full((1, backbone.images.channels, *_size(backbone)), 0.5, device=device)
+        image = torch.full((1, backbone.images.channels, *backbone.input_size), 0.5, device=device)
         with torch.no_grad():
             maps = last_maps(backbone, image, backbone.embed(image)[0], _WHAT)
         self._shape = (maps.shape[2] * maps.shape[3], backbone.feature_dim)
@@ -64,14 +64,6 @@ class Places:
                 "which maps are stored; leave maps out of extraction.extras for this backbone."
             )
         return {"features": places.half()}
-
-
-def _size(backbone: Backbone) -> tuple[int, int]:
-    """Height and width of the images that the network sees."""
-    images, geometry = backbone.images, backbone.geometry
-    if geometry is not None and (backbone.fixed_size or not images.height):
-        return geometry.size
-    return images.height, images.width
 
 
 #: Classes by group.

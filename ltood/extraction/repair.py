@@ -8,7 +8,7 @@ from typing import Any
 
 from ltood.core.errors import CorruptStoreError, FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
-from ltood.extraction.extract import Job, plan_extraction
+from ltood.extraction.extract import FASTER, Job, plan_extraction
 from ltood.extraction.missing import missing_chunks
 from ltood.extraction.sizing import Sizing
 from ltood.images.sources import ImageData
@@ -136,7 +136,8 @@ def _damage(opened: FeatureStore) -> tuple[list[Fault], bool]:
 def _settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that the store was extracted with."""
     given = recorded["extraction"]
-    return {**{key: given[key] for key in _RECORDED}, "amp": _AMP[recorded["precision"]]}
+    faster = {key: given.get(key, False) for key in FASTER}
+    return {**{key: given[key] for key in _RECORDED}, **faster, "amp": _AMP[recorded["precision"]]}
 
 
 def _head_is_lost(opened: FeatureStore) -> bool:

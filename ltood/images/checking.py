@@ -169,7 +169,7 @@ def _read(
         except DataError as error:
             return _Outcome(str(error))
         try:
-            with decoded_image(content, str(files.path(row))) as image:
+            with decoded_image(content, str(files.path(row)), files.jpeg_side) as image:
                 use(image, row)
         except DataError as error:
             return _Outcome(str(error))

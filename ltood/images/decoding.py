@@ -125,26 +125,28 @@ def resized(image: "Image", size: tuple[int, int], interpolation: Interpolation)
     return image.resize((width, height), filters[interpolation])
 
 
-def decode_image(content: bytes, name: str) -> "Image":
+def decode_image(content: bytes, name: str, jpeg_side: int | None = None) -> "Image":
     """Decode one file to RGB.
 
     Args:
         content: Its bytes.
         name: Its name in messages, such as its path.
+        jpeg_side: Pixels that the shorter side of a JPEG keeps at least, which is then decoded at
+            1/2, 1/4 or 1/8 of its size; None decodes it whole.
 
     Raises:
         DataError: If it is not an image, or a truncated or otherwise damaged one.
     """
-    with decoded_image(content, name) as image:
+    with decoded_image(content, name, jpeg_side) as image:
         return image
 
 
 @contextmanager
-def decoded_image(content: bytes, name: str) -> Iterator["Image"]:
-    """One file as RGB for the block; threads hold few huge ones at a time. See `open_image`."""
+def decoded_image(content: bytes, name: str, jpeg_side: int | None = None) -> Iterator["Image"]:
+    """One file as RGB for the block; see `decode_image` and `open_image`."""
     with ExitStack() as stack:
         with _naming(content, name):
-            image = _rgb(stack.enter_context(_loaded(content)))
+            image = _rgb(stack.enter_context(_loaded(content, jpeg_side)))
         yield image
 
 
@@ -164,7 +166,7 @@ def open_image(content: bytes, name: str) -> Iterator["Image"]:
 
 
 @contextmanager
-def _loaded(content: bytes) -> Iterator["Image"]:
+def _loaded(content: bytes, jpeg_side: int | None = None) -> Iterator["Image"]:
     """An image with its pixels, as soon as there is room for the size that it states."""
     import io
 
@@ -172,12 +174,12 @@ def _loaded(content: bytes) -> Iterator["Image"]:
     from PIL import Image
 
     _set_up()
-    with (
-        Image.open(io.BytesIO(content)) as opened,
-        _ROOM.holding(opened.width * opened.height),
-    ):
-        opened.load()
-        yield opened
+    with Image.open(io.BytesIO(content)) as opened:
+        if jpeg_side is not None:
+            opened.draft(None, (jpeg_side, jpeg_side))  # Other formats than JPEG ignore it.
+        with _ROOM.holding(opened.width * opened.height):
+            opened.load()
+            yield opened
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class ImageFiles:
             skip it.
         notes: Remarks about the files for whoever prepares them, one sentence each.
         skipped: Reason for each skipped file.
+        jpeg_side: As `decode_image` takes it.
     """
 
     root: Path
@@ -52,6 +53,7 @@ class ImageFiles:
     on_error: OnError = "raise"
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    jpeg_side: int | None = None
 
     @property
     def shape(self) -> None:
@@ -103,12 +105,12 @@ class ImageFiles:
         Raises:
             DataError: As `content` raises it, or if the file is not an image.
         """
-        return decode_image(self.content(row), str(self.path(row)))
+        return decode_image(self.content(row), str(self.path(row)), self.jpeg_side)
 
     @contextmanager
     def opened(self, row: int) -> Iterator["Image"]:
         """The same image for a block, which waits until there is room for it."""
-        with decoded_image(self.content(row), str(self.path(row))) as image:
+        with decoded_image(self.content(row), str(self.path(row)), self.jpeg_side) as image:
             yield image
 
     def path(self, row: int) -> Path:

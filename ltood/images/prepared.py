@@ -68,7 +68,7 @@ class PreparedData:
         manifest: Content of manifest.json: `dataset`, `settings`, `class_names`,
             `class_counts` (of the training split) and, by name, `splits` with `rows`, `shape`
             [H, W, C], the SHA-256 of each array and `content`, the digest of all of them; `root`
-            in the place of `shape` where images stay in files.
+            in the place of `shape` where images stay in files, and `jpeg_side` where it is set.
     """
 
     path: Path
@@ -187,13 +187,21 @@ def _files(
     rows = entry["rows"]
     paths = _paths(folder / PATHS, rows)
     digests = _mapped(folder / "digests.npy", "uint8", (rows, 32))
+    side = entry.get("jpeg_side")
     if "packed" not in entry:
         root = locate(entry["root"])
-        return ImageFiles(root, paths, labels, ids, digests, skipped=skipped)
+        return ImageFiles(root, paths, labels, ids, digests, skipped=skipped, jpeg_side=side)
     pack = BinaryPack(folder / PACKED, _mapped(folder / ENDS, "int64", (rows,)))
-    places = np.arange(rows)
     return PackedFiles(
-        folder, paths, labels, ids, digests, skipped=skipped, pack=pack, places=places
+        folder,
+        paths,
+        labels,
+        ids,
+        digests,
+        skipped=skipped,
+        jpeg_side=side,
+        pack=pack,
+        places=np.arange(rows),
     )
 
 
@@ -259,7 +267,10 @@ def content_digest(entry: Mapping[str, Any]) -> str:
         entry: That of the split in the manifest.
     """
     arrays = _FILE_ARRAYS if "shape" not in entry else _ARRAYS
-    return digest({"shape": entry.get("shape"), **{key: entry[f"{key}_sha256"] for key in arrays}})
+    found = {"shape": entry.get("shape"), **{key: entry[f"{key}_sha256"] for key in arrays}}
+    if "jpeg_side" in entry:  # Equal files then give other pixels.
+        found["jpeg_side"] = entry["jpeg_side"]
+    return digest(found)
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:

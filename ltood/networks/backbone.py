@@ -205,6 +205,13 @@ class Backbone(nn.Module, ABC):
         return False
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network sees; 0 where it sees any."""
+        if self.geometry is not None and (self.fixed_size or not self.images.height):
+            return self.geometry.size
+        return self.images.height, self.images.width
+
+    @property
     def local_shape(self) -> tuple[int, int] | None:
         """Number P of patches and width of their features, where `embed` gives any."""
         return None

@@ -60,6 +60,8 @@ def write_split(split: ImageSplit | ImageFiles, folder: Path) -> dict[str, Any]:
             entry["packed"] = _write_pack(split, folder)
         else:
             entry["root"] = _root(split.root)
+        if split.jpeg_side is not None:
+            entry["jpeg_side"] = split.jpeg_side
     else:
         entry["shape"] = list(split.shape)
     if split.paths:

@@ -10,7 +10,7 @@ from PIL import Image
 from ltood.core.building import EntrySpec
 from ltood.datasets.folder import Config, Dataset
 from ltood.deployment.exporting import fit_detector
-from ltood.deployment.images import fit_image, fit_pixels
+from ltood.deployment.images import Embedder, fit_image, fit_pixels
 from ltood.deployment.inputs import image_files
 from ltood.deployment.predicting import predict_files
 from ltood.images.decoding import Geometry
@@ -23,7 +23,7 @@ from ltood.store.features import FeatureStore
 SIZES = ((20, 12), (11, 24), (16, 16), (9, 30))
 
 
-def write_images(root):
+def write_images(root, suffix="png"):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("a", "b"):
@@ -31,19 +31,26 @@ def write_images(root):
             folder.mkdir(parents=True)
             for number, (width, height) in enumerate(SIZES):
                 pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
+                Image.fromarray(pixels).save(folder / f"{number}.{suffix}", quality=95)
     folder = root / "test" / "b"
     turned = Image.Exif()
     turned[0x0112] = 6  # A quarter turn, which preparing does not apply.
-    Image.open(folder / "0.png").save(folder / "turned.png", exif=turned)
+    Image.open(folder / f"0.{suffix}").save(folder / "turned.png", exif=turned)
     deep = rng.integers(0, 2**16, (14, 10), dtype=np.uint16)
     Image.fromarray(deep).save(folder / "deep.png")
 
 
-@pytest.mark.parametrize("mode", ["squash", "centre_crop"])
-def test_images_score_as_in_the_store(mode, tmp_path):
-    write_images(tmp_path / "mine")
-    settings = {"root": str(tmp_path / "mine"), "size": 8, "mode": mode}
+@pytest.mark.parametrize(
+    ("mode", "jpeg_side"), [("squash", None), ("centre_crop", None), ("centre_crop", 4)]
+)
+def test_images_score_as_in_the_store(mode, jpeg_side, tmp_path):
+    write_images(tmp_path / "mine", "png" if jpeg_side is None else "jpg")
+    settings = {
+        "root": str(tmp_path / "mine"),
+        "size": 8,
+        "mode": mode,
+        "jpeg_side": jpeg_side,
+    }
     prepare(Dataset(Config(**settings)), "folder", settings, tmp_path / "prepared")
     data = open_prepared(tmp_path / "prepared")
     train_tiny(tmp_path / "checkpoint", make_plan(), data)
@@ -55,6 +62,9 @@ def test_images_score_as_in_the_store(mode, tmp_path):
         detector, [tmp_path / "mine" / "test"], checkpoint=tmp_path / "checkpoint"
     )
     np.testing.assert_allclose([row.score for row in found], wanted, rtol=1e-5, atol=1e-6)
+    steps = Embedder.open(tmp_path / "checkpoint", detector).steps
+    expected = [] if jpeg_side is None else [{"mode": "jpeg_side", "size": 4}]
+    assert [step for step in steps if step["mode"] == "jpeg_side"] == expected
 
 
 def test_pixels_that_the_network_was_fed_are_not_cropped_again():

@@ -21,9 +21,18 @@ def checkpoint(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("channels_last", "amp"), [(True, "off"), (None, "off"), (True, "bf16")])
-def test_layout_and_precision_are_those_of_extraction(checkpoint, channels_last, amp, tmp_path):
-    settings = {"channels_last": channels_last, "amp": amp, "batch_size": 6}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channels_last": True},
+        {"channels_last": None},
+        {"channels_last": True, "amp": "bf16"},
+        {"channels_last": True, "fold_batch_norm": True},
+    ],
+    ids=str,
+)
+def test_layout_and_precision_are_those_of_extraction(checkpoint, settings, tmp_path):
+    settings = {"batch_size": 6, **settings}
     extract_tiny(checkpoint, tmp_path / "features.zarr", settings, images())
     store = FeatureStore.open(tmp_path / "features.zarr")
     detector = fit_detector(store, EntrySpec("energy"), device="cpu")

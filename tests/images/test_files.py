@@ -320,7 +320,7 @@ def decoded(monkeypatch):
     monkeypatch.setattr(
         checking,
         "decoded_image",
-        lambda content, name: (names.append(name), read(content, name))[1],
+        lambda content, name, side: (names.append(name), read(content, name, side))[1],
     )
     return names
 
