@@ -196,14 +196,14 @@ def extract_tiny(checkpoint, out, config, images=None, ranks=None):
 
 
 @one_thread()
-def extract_tiny_to(checkpoint, address, config, images=None):
-    _extract(extract_to, checkpoint, address, config, images, None)
+def extract_tiny_to(checkpoint, address, config, images=None, **options):
+    _extract(extract_to, checkpoint, address, config, images, None, **options)
 
 
-def _extract(run, checkpoint, out, config, images, ranks):
+def _extract(run, checkpoint, out, config, images, ranks, **options):
     images = images or TinyImages()
     settings = ExtractionConfig(**config)
-    run(Path(checkpoint), images, out, settings, device_name="cpu", ranks=ranks)
+    run(Path(checkpoint), images, out, settings, device_name="cpu", ranks=ranks, **options)
 
 
 def extracted_tiny(folder, config):

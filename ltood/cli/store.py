@@ -94,6 +94,12 @@ def extract(
     ),
     prepared: Annotated[Path, typer.Option(help="Prepared images.")] = Path("data/work/prepared"),
     device: Device = "auto",
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Write where a run with other inputs began and was killed."
+        ),
+    ] = False,
 ) -> None:
     """Extract straight to an address; run it again after a kill, or share it with torchrun."""
     from ltood.extraction.extract import extract as write
@@ -102,13 +108,23 @@ def extract(
     from ltood.runtime.distributed import ranks_from_environment
     from ltood.runtime.drivers import address_of, path_of
 
-    data, config = open_prepared(prepared), _extraction()
+    data, config, extras = open_prepared(prepared), _extraction(), _wanted_extras()
     address = address_of(out)
     with ranks_from_environment() as ranks:
         if address is None:
-            write(checkpoint, data, path_of(out), config, device_name=device, ranks=ranks)
+            to = path_of(out)
+            write(checkpoint, data, to, config, device_name=device, ranks=ranks, extras=extras)
         else:
-            extract_to(checkpoint, data, address, config, device_name=device, ranks=ranks)
+            extract_to(
+                checkpoint,
+                data,
+                address,
+                config,
+                device_name=device,
+                ranks=ranks,
+                extras=extras,
+                take_over=take_over,
+            )
     if ranks.rank == 0:
         typer.echo(f"{out}: whole")
 
@@ -184,3 +200,10 @@ def _extraction() -> "ExtractionConfig":
     if not _PARAMS.exists():
         return ExtractionConfig()
     return Params().section("extraction", ExtractionConfig)
+
+
+def _wanted_extras() -> list[str] | None:
+    """Groups that the stage extract computes here; None where there is no repository."""
+    from ltood.pipeline import Params, wanted_extras
+
+    return wanted_extras(Params()) if _PARAMS.exists() else None

@@ -1,7 +1,7 @@
 """Extraction straight into a store behind an address, such as in object storage."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ltood.core.errors import StoreError
@@ -12,6 +12,7 @@ from ltood.extraction.sizing import Sizing
 from ltood.images.sources import ImageData
 from ltood.runtime.console import log
 from ltood.runtime.distributed import Ranks
+from ltood.store.claimed import claimed
 from ltood.store.disks import disk_at
 from ltood.store.in_place import fill_twins, is_placed, place, placed_writers, withdraw
 from ltood.store.writer import what_differs
@@ -26,6 +27,7 @@ def extract_to(
     device_name: str = "auto",
     ranks: Ranks | None = None,
     extras: Iterable[str] | None = None,
+    take_over: bool = False,
 ) -> None:
     """Write features of every split to an address, computing only what is not there.
 
@@ -40,11 +42,13 @@ def extract_to(
         device_name: As `runtime.devices.choose_device` takes it.
         ranks: This process among those that share the work; alone if not given.
         extras: Groups of extra arrays; those that the settings name if not given.
+        take_over: Write where a run with other inputs began that is known to have been killed.
 
     Raises:
         ConfigError: If the device is not there, or the backbone cannot give an extra array.
         DataError: If the images are not those the backbone was trained for.
-        StoreError: If there is no whole checkpoint, or something else at the address.
+        StoreError: If there is no whole checkpoint, something else at the address, or another run
+            writes another store there.
         TransferError: If the address refuses or cannot be reached.
     """
     ranks = ranks or Ranks()
@@ -55,12 +59,24 @@ def extract_to(
     writers = placed_writers(disk, job.inputs)
 
     older: list[str] = []
+    held = ExitStack()
+    checks: list[Callable[[], None]] = []
+
+    def claim() -> None:
+        _, attributes = job.inputs.bound()
+        place_of = claimed(disk, attributes["fingerprint"], take_over=take_over)
+        checks.append(held.enter_context(place_of))
 
     def missing() -> tuple[bool, list[Task]]:
+        placed = is_placed(disk, job.inputs)
+        if not placed:
+            claim()
         fill_twins(writers)
         found = missing_chunks(writers, job.inputs.spec, job.batches(data))
-        whole = not found and is_placed(disk, job.inputs)
+        whole = placed and not found
         if not whole:
+            if placed:
+                claim()
             with suppress(StoreError):
                 differing = what_differs(address, job.inputs)
                 if differing:
@@ -69,8 +85,11 @@ def extract_to(
         report_kept(found, writers)
         return whole, found
 
-    whole, work = ranks.on_rank_zero(missing)
-    job.run("extract", data, work[ranks.rank :: ranks.world_size], writers)
-    ranks.barrier()
-    if ranks.rank == 0 and not whole:
-        place(disk, job.inputs, writers, older)
+    with held:
+        whole, work = ranks.on_rank_zero(missing)
+        job.run("extract", data, work[ranks.rank :: ranks.world_size], writers)
+        ranks.barrier()
+        if ranks.rank == 0 and not whole:
+            for check in checks:
+                check()
+            place(disk, job.inputs, writers, older)

@@ -4,13 +4,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ltood.pipeline._code import SOURCES, STAGES, code_of
+    from ltood.pipeline._code import SOURCES, STAGES, code_of, wanted_extras
     from ltood.pipeline._features import features
     from ltood.pipeline._params import Params
     from ltood.pipeline._shell import PREPARED
     from ltood.pipeline._watched import WATCHED
 
-__all__ = ["PREPARED", "SOURCES", "STAGES", "WATCHED", "Params", "code_of", "features"]
+__all__ = [
+    "PREPARED",
+    "SOURCES",
+    "STAGES",
+    "WATCHED",
+    "Params",
+    "code_of",
+    "features",
+    "wanted_extras",
+]
 
 _HOMES = {
     "PREPARED": "_shell",
@@ -20,6 +29,7 @@ _HOMES = {
     "Params": "_params",
     "code_of": "_code",
     "features": "_features",
+    "wanted_extras": "_code",
 }
 
 

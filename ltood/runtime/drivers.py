@@ -147,6 +147,27 @@ class Driver:
             self.make_folder(name)
             self.system.pipe_file(self.at(name), content)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none.
+
+        Object stores decide in one request, so that of two writers one has it; elsewhere the file
+        is looked for first.
+
+        Returns:
+            Whether it was written.
+        """
+        if self.size(name) is not None:
+            return False
+        with self.told("written"):
+            self.make_folder(name)
+            try:
+                self.system.pipe_file(self.at(name), content, mode="create")
+            except OSError:  # Servers say in many ways that there is one now.
+                if self.size(name) is None:
+                    raise
+                return False
+            return True
+
     def remove(self, name: str) -> None:
         """Remove a file, if there is one."""
         with self.told("written"):

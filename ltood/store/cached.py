@@ -106,6 +106,10 @@ class CachedDisk:
         self.drop(path)
         self._driver.write(self._name(path), bytes(data))
 
+    def create(self, path: Path, data: Content) -> bool:
+        """Write a file at the address if there is none."""
+        return self._driver.create(self._name(path), bytes(data))
+
     def remove(self, path: Path) -> None:
         """Remove a file at the address."""
         self.drop(path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ltood.core.errors import CorruptStoreError
+from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.runtime.drivers import address_of, path_of
 from ltood.runtime.files import (
     JSON_LIMIT,
@@ -96,6 +96,14 @@ class Disk(Protocol):
             TransferError: If the address refuses or cannot be reached.
         """
 
+    def create(self, path: Path, data: Content) -> bool:
+        """Write a file if there is none; whether it was written.
+
+        Raises:
+            StoreError: If it cannot be written.
+            TransferError: If the address refuses or cannot be reached.
+        """
+
     def remove(self, path: Path) -> None:
         """Remove a file, if there is one."""
 
@@ -142,6 +150,18 @@ class LocalDisk:
         """Write a file in one rename; what a link points to is left alone."""
         make_way(path)
         write_atomically(path, data, sweep=False)
+
+    def create(self, path: Path, data: Content) -> bool:
+        """Write a file if there is none, in one call of the system."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror or error}).") from error
+        return True
 
     def remove(self, path: Path) -> None:
         """Remove a file, if there is one, or whatever has its name."""

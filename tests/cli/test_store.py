@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
+from ltood.cli.store import extract
 from ltood.store.features import FeatureStore
 
 
@@ -63,3 +64,29 @@ def test_another_pooling_is_a_store_of_its_own(ltood, tmp_path, rng):
     for kind in ("average", "median"):
         refused = ltood("store", "pool", tmp_path / "s.zarr", "--out", out, "--kind", kind, code=1)
         assert kind in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("params", "extras"),
+    [
+        (None, None),
+        ("method: odin\nextraction: {extras: auto}\ncompare: {methods: [energy]}\n", ["odin"]),
+        ("method: odin\nextraction: {extras: [maps]}\n", ["maps"]),
+        ("method: knn\npooling: {kind: max}\n", ["pooling"]),
+    ],
+)
+@pytest.mark.parametrize("to", ["memory://bucket/ü f", "ü f.zarr"])
+def test_extraction_takes_what_the_pipeline_would(params, extras, to, tmp_path, monkeypatch):
+    found = {}
+    for module, name in (("in_place", "extract_to"), ("extract", "extract")):
+        monkeypatch.setattr(
+            f"ltood.extraction.{module}.{name}",
+            lambda checkpoint, data, out, config, **options: found.update(options, out=str(out)),
+        )
+    monkeypatch.setattr("ltood.images.prepared.open_prepared", lambda path: None)
+    monkeypatch.chdir(tmp_path)
+    if params is not None:
+        (tmp_path / "params.yaml").write_text(params)
+    extract(to, take_over=True)
+    assert (found["out"], found["extras"]) == (to, extras)
+    assert found.get("take_over", True) is True

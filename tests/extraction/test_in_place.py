@@ -1,5 +1,8 @@
 """Extraction to an address gives the bytes of extraction to a folder, however often interrupted."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from image_samples import (
     TinyImages,
@@ -10,11 +13,13 @@ from image_samples import (
     tree,
 )
 
-from ltood.core.errors import StoreError
+from ltood.core.errors import CorruptStoreError, StoreError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.repair import repair
 from ltood.runtime.drivers import Driver
 from ltood.sharing.copying import copy_store
+from ltood.store.claimed import CLAIM, claimed
+from ltood.store.disks import LocalDisk
 from ltood.store.features import FeatureStore
 from ltood.store.scores import ScoreWriter
 from ltood.store.writer import SplitWriter
@@ -47,7 +52,35 @@ def system(tmp_path, monkeypatch):
     monkeypatch.setenv("LTOOD_CACHE", str(tmp_path / "cache"))
     system = fsspec.filesystem("memory")
     yield system
-    system.rm("/bucket", recursive=True)
+    if system.exists("/bucket"):
+        system.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def s3_bucket(monkeypatch):
+    """A bucket of a server on this machine."""
+    s3fs = pytest.importorskip("s3fs")
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for key, value in {
+            "no_proxy": "127.0.0.1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(key, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        name = f"b{time.time_ns()}"  # All servers of a process share their buckets.
+        s3fs.S3FileSystem().mkdir(name)
+        yield name
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
 
 
 def there(system):
@@ -146,3 +179,122 @@ def test_another_store_is_never_replaced(made, system, tmp_path):
     with pytest.raises(StoreError, match="scores"):
         extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
     assert there(system) == before
+
+
+OTHER = {**CONFIG, "dtype": "float16"}
+
+
+def test_two_writers_of_different_stores_do_not_mix(made, system, monkeypatch):
+    write, refused = Driver.write, []
+
+    def writing(driver, name, content):
+        write(driver, name, content)
+        if len(refused) < 3:
+            refused.append(None)
+            with pytest.raises(StoreError, match="is being written") as error:
+                extract_tiny_to(made / "checkpoint", ADDRESS, OTHER)
+            refused[-1] = error
+
+    monkeypatch.setattr(Driver, "write", writing)
+    extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+    assert len(refused) == 3
+    assert there(system) == files(made / "features.zarr")
+
+
+def killed(made, monkeypatch, config, after=7):
+    """Begin a store at the address, and end as a killed process does."""
+    write, names = Driver.write, []
+
+    def stopping(driver, name, content):
+        if len(names) >= after:
+            raise Stopped
+        names.append(name)
+        write(driver, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Driver, "write", stopping)
+        patch.setattr(Driver, "remove", lambda driver, name: None)
+        with pytest.raises(Stopped):
+            extract_tiny_to(made / "checkpoint", ADDRESS, config)
+
+
+def test_a_killed_writer_keeps_the_place_for_its_own_store(made, system, monkeypatch):
+    killed(made, monkeypatch, CONFIG)
+    assert CLAIM in there(system)
+    before = there(system)
+    with pytest.raises(StoreError, match="take_over=True"):
+        extract_tiny_to(made / "checkpoint", ADDRESS, OTHER)
+    assert there(system) == before
+    extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+    assert there(system) == files(made / "features.zarr")
+
+
+def test_the_place_of_a_killed_writer_is_taken_over_on_request(made, system, monkeypatch):
+    killed(made, monkeypatch, OTHER)
+    extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG, take_over=True)
+    assert there(system) == files(made / "features.zarr")
+
+
+def test_a_writer_whose_place_was_taken_over_writes_no_list_of_contents(made, system, monkeypatch):
+    write, names = Driver.write, []
+
+    def taken_over(driver, name, content):
+        write(driver, name, content)
+        names.append(name)
+        if len(names) == 20:
+            system.pipe_file(f"{ADDRESS}/{CLAIM}", b'{"writes": "another"}')
+
+    monkeypatch.setattr(Driver, "write", taken_over)
+    with pytest.raises(StoreError, match="is being written"):
+        extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+    assert "zarr.json" not in there(system)
+    assert CLAIM in there(system)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b""])
+def test_an_unreadable_claim_is_named(made, system, content):
+    system.pipe_file(f"{ADDRESS}/{CLAIM}", content)
+    with pytest.raises(CorruptStoreError, match=r"writing\.json"):
+        extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+
+
+def test_a_finished_store_needs_no_claim(made, system, monkeypatch):
+    extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+    for name in ("create", "remove", "write"):  # As for those who may only read.
+        monkeypatch.setattr(Driver, name, None)
+    extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+
+
+def test_folders_are_claimed_alike(tmp_path):
+    disk = LocalDisk(tmp_path / "ü a")
+    with claimed(disk, "one") as check, claimed(disk, "one"):
+        check()
+        with pytest.raises(StoreError, match="process"), claimed(disk, "other"):
+            pass
+    assert not (tmp_path / "ü a" / CLAIM).exists()
+    with claimed(disk, "other") as check:
+        with claimed(disk, "one", take_over=True), pytest.raises(StoreError):
+            check()
+        check()  # Whoever took it over is done.
+
+
+@pytest.mark.slow
+def test_one_of_many_writers_has_an_object_of_s3(s3_bucket):
+    drivers = [Driver(f"s3://{s3_bucket}/place") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(
+            pool.map(lambda pair: pair[1].create("claim", b"%d" % pair[0]), enumerate(drivers))
+        )
+    assert sum(made) == 1
+    assert drivers[0].read("claim") == b"%d" % made.index(True)
+
+
+@pytest.mark.slow
+def test_a_store_is_extracted_to_s3(made, s3_bucket):
+    address = f"s3://{s3_bucket}/features"
+    for config in (OTHER, CONFIG):
+        extract_tiny_to(made / "checkpoint", address, config)
+    system = fsspec.filesystem("s3")
+    skipped = len(f"{s3_bucket}/features/")
+    found = {name[skipped:]: system.cat_file(name) for name in system.find(f"{s3_bucket}/features")}
+    assert found == files(made / "features.zarr")
