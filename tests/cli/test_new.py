@@ -3,7 +3,7 @@ import subprocess
 import pytest
 from torch import save, zeros
 
-from ltood.cli.init import PACKAGES
+from ltood.cli.sections import PACKAGES
 from ltood.cli.new import template
 from ltood.core.registry import available, load
 from ltood.core.settings import parse
