@@ -6,8 +6,12 @@ import subprocess
 import sys
 
 
-def run_ranks(program, *arguments, world=2):
-    """Run `program` with `arguments` on every rank, and see that all end well."""
+def run_ranks(program, *arguments, world=2, codes=None):
+    """Run `program` with `arguments` on every rank, and see that all end well, or with `codes`.
+
+    Returns:
+        What each said on stderr, where they end with codes of their own.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -23,7 +27,11 @@ def run_ranks(program, *arguments, world=2):
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(world),
             },
+            stderr=None if codes is None else subprocess.PIPE,
+            text=True,
         )
         for rank in range(world)
     ]
-    assert [process.wait(200) for process in processes] == [0] * world
+    said = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == (codes or [0] * world), said
+    return said

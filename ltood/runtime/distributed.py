@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ltood.core.errors import ConfigError, LtoodError
+from ltood.runtime.peers import Peer, ended
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,15 @@ class LostRankError(BaseException):
     """Another process has ended or went another way; whatever this one does is in vain.
 
     No entry may catch it: `ranks_from_environment` makes a sentence of it.
+
+    Attributes:
+        is_silent: Whether one has ended without a word.
     """
+
+    def __init__(self, what: str, *, is_silent: bool = False) -> None:
+        """Take what is known, as part of a sentence."""
+        super().__init__(what)
+        self.is_silent = is_silent
 
 
 @dataclass(frozen=True)
@@ -141,12 +150,17 @@ def ranks_from_environment() -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     # A rank may wait for the slowest for hours; torchrun ends all where one dies.
     torch.distributed.init_process_group(backend, timeout=timedelta(days=1))
+    peers: list[Any] = [None] * ranks.world_size
     try:
+        # All have met once: who fails from here on does so among others that know of it.
+        torch.distributed.all_gather_object(peers, Peer.own())
         yield ranks
     except LostRankError as lost:
+        gone = " and ".join(map(str, ended(peers))) if lost.is_silent else ""
+        what = f"process {gone} has ended before its work was done" if gone else str(lost)
         raise LtoodError(
-            f"process {ranks.rank} of {ranks.world_size} cannot go on: {lost}. What that one said, "
-            "or the report of torchrun, names the cause; run the same command again, with as many "
+            f"process {ranks.rank} of {ranks.world_size} cannot go on: {what}. Look for what was "
+            "said before this, or why it was killed; then run the same command again, with as many "
             "processes as you like."
         ) from None
     except LtoodError as error:

@@ -93,6 +93,6 @@ def _lost_ranks() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise LostRankError(f"another process of this run has ended ({reason})") from None
+    except RuntimeError:  # Of the connection, which says nothing more.
+        what = "another process has ended before its work was done"
+        raise LostRankError(what, is_silent=True) from None
