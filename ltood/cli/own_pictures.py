@@ -9,6 +9,8 @@ from typing import Any
 #: Small, and fast on a CPU; docs/how-to/start-from-pictures.md says what it was seen to reach.
 MODEL = "tf_efficientnet_lite0"
 METHOD = "hpm"
+#: Of the method. With few pictures of each class its covariance is chance.
+METHOD_SETTINGS: Mapping[str, Any] = {"ridge": "auto"}
 #: Of the head. Rows of rare classes weigh as they would in balanced test data.
 PROBE: Mapping[str, Any] = {
     "standardise": True,
@@ -59,6 +61,7 @@ def settings_of(
             }
         },
         "backbones": {"timm_model": own},
+        "methods": {METHOD: dict(METHOD_SETTINGS)},
         "report": {"images": _called(pictures.resolve())},
         "recipes": {"linear_probe": dict(PROBE)},
     }

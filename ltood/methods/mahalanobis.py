@@ -16,9 +16,7 @@ Formula:
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ltood.ops.gaussian import GaussianConfig
+from ltood.ops.gaussian import GaussianConfig, TiedGaussian
 from ltood.ops.gaussian_methods import NearestMean
 
 
@@ -35,9 +33,9 @@ class Mahalanobis(NearestMean[Config]):
         """As the settings say."""
         return self.config.normalise
 
-    def ridge(self, covariance: Tensor) -> float:
+    def ridge(self, model: TiedGaussian) -> float:
         """As the settings say."""
-        del covariance
+        del model
         return self.config.ridge
 
 

@@ -13,9 +13,8 @@ Formula:
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ltood.core.settings import Settings
+from ltood.ops.gaussian import TiedGaussian
 from ltood.ops.gaussian_methods import NearestMean
 
 
@@ -27,9 +26,9 @@ class Config(Settings):
 class MDSPlus(NearestMean[Config]):
     """Scores rows by the squared distance of their direction to the nearest class mean."""
 
-    def ridge(self, covariance: Tensor) -> float:
+    def ridge(self, model: TiedGaussian) -> float:
         """None."""
-        del covariance
+        del model
         return 0.0
 
 

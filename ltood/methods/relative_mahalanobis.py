@@ -13,9 +13,7 @@ Formula:
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ltood.ops.gaussian import GaussianConfig
+from ltood.ops.gaussian import GaussianConfig, TiedGaussian
 from ltood.ops.gaussian_methods import RelativeNearestMean
 
 
@@ -32,9 +30,9 @@ class RelativeMahalanobis(RelativeNearestMean[Config]):
         """As the settings say."""
         return self.config.normalise
 
-    def ridge(self, covariance: Tensor) -> float:
+    def ridge(self, model: TiedGaussian) -> float:
         """As the settings say."""
-        del covariance
+        del model
         return self.config.ridge
 
 

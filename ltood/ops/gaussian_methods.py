@@ -37,12 +37,12 @@ class GaussianMethod(Method[C], ABC):
         return True
 
     @abstractmethod
-    def ridge(self, covariance: Tensor) -> float:
-        """What is added to the diagonal of a covariance, [D, D]; 0 or more."""
+    def ridge(self, model: TiedGaussian) -> float:
+        """What is added to the diagonals of the covariances; 0 or more."""
 
     def _learn(self, inputs: FitInputs) -> TiedGaussian:
         model = tied_gaussian(inputs, normalise=self.normalises)
-        self.whitening_ = triangular_whitening(model.covariance, self.ridge(model.covariance))
+        self.whitening_ = triangular_whitening(model.covariance, self.ridge(model))
         self.means_ = model.classes.means[model.classes.present] @ self.whitening_
         return model
 
@@ -80,7 +80,7 @@ class RelativeNearestMean(GaussianMethod[C]):
             self.directions_ = directions
             self.mean_ = model.classes.mean[None] @ self.whitening_
         else:
-            ridge = self.ridge(model.covariance)
+            ridge = self.ridge(model)
             self.background_whitening_ = triangular_whitening(model.total_covariance, ridge)
             self.background_mean_ = model.classes.mean[None] @ self.background_whitening_
         return self

@@ -3,8 +3,8 @@ import subprocess
 import pytest
 from torch import save, zeros
 
-from ltood.cli.sections import PACKAGES
 from ltood.cli.new import template
+from ltood.cli.sections import PACKAGES
 from ltood.core.registry import available, load
 from ltood.core.settings import parse
 from ltood.runtime.params import read_params

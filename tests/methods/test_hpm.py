@@ -43,6 +43,20 @@ def test_without_a_ridge_it_is_mahalanobis_plus_plus(rng):
     assert np.array_equal(scored(HPM(Config(ridge=0)), case), scored(MDSPlus(), case))
 
 
+@pytest.mark.parametrize(
+    ("counts", "dim", "share"),
+    [((900, 300), 12, 0.1), ((5, 4), 14, 2.0), ((3, 0, 2), 20, 20 / 3)],
+)
+def test_the_ridge_grows_where_rows_are_few(rng, counts, dim, share):
+    case = made(rng, counts=counts, dim=dim)
+    auto = HPM(ridge="auto")
+    got = scored(auto, case)
+    assert auto.derived() == {"ridge": pytest.approx(share)}
+    assert HPM(ridge="auto").restore(auto.state()).derived() == auto.derived()
+    np.testing.assert_allclose(got, scored(HPM(ridge=share), case), rtol=1e-6)
+    assert HPM().fit(case.train, case.labels).derived() == {}
+
+
 def test_ranges():
     with pytest.raises(ConfigError, match=r"methods.hpm.ridge is -1"):
         Config(ridge=-1)
