@@ -10,6 +10,8 @@ import pytest
 import typer
 
 from ltood.cli import app
+from ltood.comparing.plan import NAMED_ONLY
+from ltood.core.registry import available, flag
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -81,3 +83,28 @@ def test_every_switch_that_repeats_a_published_fault_is_on_its_page():
     page = (ROOT / "docs/explanation/published-codes.md").read_text(encoding="utf-8")
     assert len(found) > 15
     assert not {name for name in found if name not in page}
+
+
+def links(text):
+    """Targets of Markdown links outside code that stay in the repository."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    found = re.findall(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)", text)
+    return [link for link in found if not re.match(r"\w+:", link)]
+
+
+def test_links_lead_somewhere():
+    own = [ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "llms.txt")]
+    dead = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in [*own, ROOT / "benchmarks" / "README.md", *PAGES]
+        for link in links(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert not dead
+
+
+def test_what_all_leaves_out_is_on_the_page():
+    page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    named = [name for name in available("methods") if flag("methods", name, NAMED_ONLY)]
+    assert named
+    assert not [name for name in named if f"`{name}`" not in page]
