@@ -42,11 +42,6 @@ class ThresholdPanel:
     words: list[str]
     rows: list[Row]
 
-    @property
-    def test_cell(self) -> Cell | None:
-        """Share of the test images that is flagged."""
-        return self.rows[0].cells[0] if self.rows else None
-
 
 def threshold_panel(evaluation: Evaluation, decision: Decision) -> ThresholdPanel:
     """The section.

@@ -9,6 +9,7 @@ from conftest import DIM
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ltood
 from ltood.core.building import EntrySpec
 from ltood.core.errors import ConfigError
 from ltood.deployment.examples import Examples, choose_examples, gather_examples
@@ -146,6 +147,8 @@ def test_a_saved_detector_brings_them_along(calibrator, store, folder, rows, tmp
         assert row.images[0].path == f"cat/{int(number)}.png"
         assert row.values()["image_1"] == row.record()["images"][0]["path"]
         assert row.images[0].class_name == loaded.class_names[labels[int(number)]]
+    named = ltood.load(tmp_path / "d.json", device="cpu").predict(train[held.ids.numpy()])
+    assert [row[0] for row in named.nearest_images] == [f"cat/{int(i)}.png" for i in held.ids]
     assert columns_of(loaded) == (*COLUMNS, *IMAGE_COLUMNS)
     with pytest.raises(ConfigError, match="examples is -1"):
         fit_detector(store, EntrySpec("energy"), examples=-1, device="cpu")
