@@ -1,14 +1,23 @@
 """Failures as values, so that a fault of one entry ends nothing but its own rows."""
 
+import errno
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from ltood.core.errors import LtoodError
+from ltood.core.errors import (
+    CorruptStoreError,
+    IncompleteStoreError,
+    LtoodError,
+    TransferError,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Full, over quota, read-only, failing, or a network disk that forgot a file.
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,9 @@ def attempt(
 ) -> T | Failed:
     """Do some work of one entry, whose fault must not cost the results of the others.
 
+    What is no fault of the entry ends all: damaged or unfinished stores, a network, disk or GPU
+    that fails. A row that says so would stay in a result that counts as made.
+
     Args:
         unfit: Errors that say that an entry does not fit, and is not at fault.
         work: What to do.
@@ -41,11 +53,23 @@ def attempt(
     try:
         return work(*args, **kwargs)
     except Exception as error:  # Whatever an entry raises ends its own rows alone.
+        if _concerns_all(error):
+            raise
         _look_after_gpu(error)
         reason = " ".join(str(error).split())
         if not isinstance(error, LtoodError):
             reason = f"{type(error).__name__}: {reason}"
         return Failed(reason, isinstance(error, unfit))
+
+
+def _concerns_all(error: BaseException) -> bool:
+    """Whether what all entries read, or the machine, is at fault."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _OF_DISKS:
+            return True
+        cause = cause.__cause__
+    return isinstance(error, CorruptStoreError | IncompleteStoreError | TransferError)
 
 
 def _look_after_gpu(error: Exception) -> None:

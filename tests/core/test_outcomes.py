@@ -1,6 +1,14 @@
+import errno
+
 import pytest
 import torch
 
+from ltood.core.errors import (
+    CorruptStoreError,
+    IncompleteStoreError,
+    StoreError,
+    TransferError,
+)
 from ltood.core.outcomes import Failed, attempt
 
 
@@ -11,6 +19,21 @@ def _raise(error):
 def test_a_failure_is_a_value():
     assert attempt((ValueError,), _raise, ValueError("a\nb")) == Failed("ValueError: a b", True)
     assert attempt((), int, "3") == 3
+
+
+@pytest.mark.parametrize("kind", [CorruptStoreError, IncompleteStoreError, TransferError])
+def test_a_damaged_store_is_no_fault_of_an_entry(kind):
+    with pytest.raises(kind):
+        attempt((kind,), _raise, kind("chunk 3"))
+
+
+def test_a_full_disk_is_no_fault_of_an_entry():
+    full = StoreError("cannot write")
+    full.__cause__ = OSError(errno.ENOSPC, "full")
+    with pytest.raises(StoreError):
+        attempt((), _raise, full)
+    assert attempt((), _raise, StoreError("absent")) == Failed("absent")
+    assert isinstance(attempt((), _raise, FileNotFoundError("weights")), Failed)
 
 
 def test_memory_of_a_failed_entry_is_freed(monkeypatch):
