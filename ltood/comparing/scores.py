@@ -26,6 +26,7 @@ from ltood.runtime.files import (
     write_atomically,
     writing,
 )
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.store.scores import ScoreSplit
 
 _ROWS = "rows.json"
@@ -164,6 +165,6 @@ class ComparedScores:
         path = self.folder / f"{split}.{key}.npy"
         try:
             found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             raise CorruptStoreError(f"{path} cannot be read; {_ADVICE}.") from error
         return found

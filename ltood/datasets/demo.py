@@ -6,8 +6,6 @@ chosen and their licences: data/demo/README.md; the script that made them: make_
 
 import hashlib
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +18,7 @@ from ltood.core.settings import Settings
 from ltood.images.arrays import ImageSplit
 from ltood.images.longtail import cut_long_tail
 from ltood.images.sources import WatchedFiles
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.runtime.shipped import shipped
 from ltood.runtime.workspace import locate
 
@@ -156,7 +155,7 @@ def _read(path: Path) -> ImageSplit:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images, labels, ids = archive["images"], archive["labels"], archive["ids"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path} is not an archive of images, labels and ids ({reason}); {_RESTORE}."

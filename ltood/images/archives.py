@@ -7,8 +7,6 @@ them; so outliers take their labels from `id_labels` alone (-1 outside the ID cl
 benchmarks that mark ID objects in OOD sets need it). NumPy only; nothing is unpickled.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import ImageSplit, with_channels
+from ltood.runtime.numpy_files import UNREADABLE
 
 
 def read_archive(path: Path, *, outliers: bool) -> ImageSplit:
@@ -57,7 +56,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any] | None]:
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; put it there or correct the path.") from error
     # Bytes of a single .npy array open as an array, which is not a context manager.
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         # NumPy's second sentence advises to load objects unsafely.
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise DataError(

@@ -40,6 +40,7 @@ from ltood.images.files import ImageFiles
 from ltood.images.packed import BinaryPack, PackedFiles
 from ltood.runtime.console import progress
 from ltood.runtime.files import read_json, read_regular
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.runtime.provenance import digest
 from ltood.runtime.workspace import locate
 
@@ -320,7 +321,7 @@ def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     try:
         mapped = np.lib.format.open_memmap(path, mode="r")
         trailing = path.stat().st_size - mapped.offset - mapped.nbytes
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise CorruptStoreError(f"{path} cannot be read ({reason}); {_RERUN}.") from error
     if mapped.dtype != dtype or mapped.shape != shape or trailing:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.images.arrays import with_channels
+from ltood.runtime.numpy_files import UNREADABLE
 
 _IDX_IMAGES = 0x00000803
 
@@ -29,7 +30,7 @@ def read_npy(path: Path) -> NDArray[np.uint8]:
     """
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split()).partition(". ")[0][:100]
         raise DataError(
             f"{path} cannot be read as an .npy array ({reason}); get an undamaged copy."

@@ -20,6 +20,7 @@ from ltood.negatives.settings import Rules
 from ltood.ops.lengths import unit
 from ltood.runtime.console import progress
 from ltood.runtime.files import write_atomically
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.runtime.provenance import digest
 
 #: Words of a block.
@@ -96,7 +97,7 @@ class EncodedWords:
             path, words = self._path(number), len(self._block(number))
             try:
                 found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+            except UNREADABLE as error:
                 raise StoreError(f"{path} cannot be read ({error}); remove its folder.") from error
             if found.ndim != 2 or len(found) != words or found.dtype != np.float32:
                 raise StoreError(

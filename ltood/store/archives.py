@@ -7,7 +7,6 @@ reported by name.
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
 from ltood.runtime.files import writing
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.store.tables import Lazy, Table
 
 #: Shape, type, and whether columns lie one after another instead of rows.
@@ -40,7 +40,7 @@ class Archive(Table):
             for member in self._zip.namelist():
                 with self._zip.open(member) as stream:
                     headers[member.removesuffix(".npy")] = _read_header(stream)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{path} is damaged, truncated or not a NumPy archive ({error}); "
                 "write it again with numpy.savez."
@@ -100,7 +100,7 @@ def _read_header(stream: IO[bytes]) -> Header:
 def _read_exactly(stream: IO[bytes], count: int, archive: Archive) -> bytes:
     try:
         raw = stream.read(count)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{archive.path} is damaged ({error}); write it again.") from None
     if len(raw) != count:
         raise DataError(f"{archive.path} ends {count - len(raw)} bytes early; write it again.")

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltood.core.errors import DataError
+from ltood.runtime.numpy_files import UNREADABLE
 from ltood.store.archives import Archive
 from ltood.store.arrow import arrow_columns, data_set_columns, parquet_columns
 from ltood.store.tables import Lazy, Table, damaged
@@ -55,7 +56,7 @@ def open_table(path: Path, array: str = "features") -> Table:
 def _numpy(path: Path, array: str) -> dict[str, Lazy]:
     try:
         return {array: Lazy.of(np.load(path, mmap_mode="r", allow_pickle=False))}
-    except (ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise damaged(path, "NumPy array", error) from None
 
 
