@@ -94,14 +94,14 @@ class FileHashes:
                 for name, *state, digest in database.execute(
                     "select name, size, modified, changed, inode, sha256 from files "
                     "where folder = ?",
-                    (where,),
+                    (_key(where),),
                 )
                 if isinstance(digest, bytes) and len(digest) == _DIGEST
             }
             for row in rows:
                 name = paths[row][len(folder) + 1 :] if folder else paths[row]
                 state = _state(f"{where}/{name}")
-                before = known.get(name)
+                before = known.get(_key(name))
                 if before is not None and before[0] == state:
                     found[row] = before[1]
                 else:
@@ -163,7 +163,7 @@ class FileHashes:
                 digests = list(pool.map(_hashed, block))
                 settled = time.time_ns() - _TICK
                 rows = [
-                    (folder, name, *state, digest)
+                    (_key(folder), _key(name), *state, digest)
                     for (_, folder, name, state), digest in zip(block, digests, strict=True)
                     if max(state.modified, state.changed) < settled
                 ]
@@ -222,6 +222,15 @@ def _by_folder(paths: Sequence[str]) -> dict[str, list[int]]:
     for row, path in enumerate(paths):
         found.setdefault(path.rpartition("/")[0], []).append(row)
     return found
+
+
+def _key(name: str) -> str | bytes:
+    """A name as the database can hold it: as bytes where they are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def _state(path: str) -> _State:

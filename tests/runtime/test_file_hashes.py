@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import sys
 import time
 
 import pytest
@@ -49,6 +50,16 @@ def test_what_has_not_changed_is_not_read_again(root, tmp_path, reads):
     assert len(reads) == 4
     assert FileHashes(known).digests(root, NAMES[::-1]) == wanted(root, NAMES[::-1])
     assert len(reads) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always text")
+def test_names_that_are_not_utf8_are_remembered_as_well(tmp_path, reads):
+    root, name = tmp_path / os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xff/\xfe.bin")
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_bytes(b"content")
+    for _ in range(2):
+        assert FileHashes(tmp_path / "known.sqlite").digests(root, [name]) == wanted(root, [name])
+    assert len(reads) == 1
 
 
 def test_each_folder_is_looked_up_once_in_whatever_order_paths_come(root, tmp_path, monkeypatch):
