@@ -22,6 +22,8 @@ from ltood.store.archives import Archive
 _ARCHIVE = ".npz"
 #: Top folders that hold no files of users, and some of them no end of others.
 _SYSTEM = (("dev",), ("proc",), ("sys",))
+#: A disk in memory among them.
+_MEMORY = ("dev", "shm")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def refuse_unusable_folder(path: Path) -> None:
             f"{path} does not exist; give image files, folders of images or .npz archives."
         )
     where = path.resolve()
-    if where == Path(where.anchor) or where.parts[1:2] in _SYSTEM:
+    in_memory = where.parts[1:3] == _MEMORY and len(where.parts) > 3
+    if where == Path(where.anchor) or (where.parts[1:2] in _SYSTEM and not in_memory):
         raise DataError(
             f"{path} is a folder of the system, not of images; give the folder that holds them."
         )

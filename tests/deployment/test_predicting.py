@@ -144,7 +144,7 @@ def test_a_damaged_network_beside_a_detector_is_to_be_copied_again(samples, tmp_
     assert "copy that folder" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys"])
+@pytest.mark.parametrize("folder", ["/", "/proc/self", "/sys", "/dev", "/dev/shm"])
 def test_folders_of_the_system_are_not_walked(samples, folder, monkeypatch):
     monkeypatch.setattr("ltood.deployment.inputs.images_below", lambda path: pytest.fail("called"))
     with pytest.raises(DataError, match="folder of the system"):
