@@ -23,7 +23,14 @@ from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
+from ltood.ops.graphs import is_written
 from ltood.ops.statistics import check_labels
+
+#: Rows that are scored at once: few enough for a processor's cache.
+BLOCK_ROWS = 512
+
+#: Products below this, of either sign, may be lost in float32.
+SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -63,15 +70,19 @@ def _softmax_sums(source: FeatureSource, group_by: str, crew: Crew) -> Seen:
     counts = sums = None
     arrays = ("logits", "labels") if group_by == "label" else ("logits",)
     for batch in crew.batches(source, arrays):
-        logits = batch.logits.double()
-        groups = logits.argmax(dim=1)
+        groups = batch.logits.argmax(dim=1)
         if group_by == "label":
             groups = batch.labels
             check_labels(groups, num)
         if counts is None or sums is None:
-            counts, sums = groups.new_zeros(num), logits.new_zeros((num, logits.shape[1]))
+            counts = groups.new_zeros(num)
+            sums = batch.logits.new_zeros((num, batch.logits.shape[1]), dtype=torch.float64)
         counts += torch.bincount(groups, minlength=num)
-        sums.index_add_(0, groups, torch.softmax(logits, dim=1))
+        blocks = zip(
+            torch.split(batch.logits, BLOCK_ROWS), torch.split(groups, BLOCK_ROWS), strict=True
+        )
+        for logits, own in blocks:
+            sums.index_add_(0, own, torch.softmax(logits.double(), dim=1))
     return None if counts is None or sums is None else (counts, sums)
 
 
@@ -83,10 +94,41 @@ def smallest_divergence(logits: Logits, log_means: Tensor) -> Scores:
         log_means: Logs of the mean distributions, [K, C] float64, finite.
     """
     # A row close to its mean is a small difference of large terms: hence float64.
-    probabilities = torch.softmax(logits.double(), dim=1)
-    negative_entropy = -torch.special.entr(probabilities).sum(dim=1)
-    divergence: Scores = negative_entropy - (probabilities @ log_means.T).amax(dim=1)
+    blocks = torch.split(logits, BLOCK_ROWS)
+    least = [_negative_entropy(p) - _largest_product(p, log_means) for p in map(_softmax, blocks)]
+    divergence = torch.cat(least)
     return divergence.clamp(min=0).float()
+
+
+def _softmax(logits: Logits) -> Tensor:
+    return torch.softmax(logits.double(), dim=1)
+
+
+def _negative_entropy(probabilities: Tensor) -> Tensor:
+    """Sum of p log p of each row, [N]."""
+    entropy: Tensor = torch.special.entr(probabilities).sum(dim=1)
+    return -entropy
+
+
+def _largest_product(probabilities: Tensor, log_means: Tensor) -> Tensor:
+    """Largest inner product of each row with the rows of `log_means`, [N] float64.
+
+    A product in float32, of half the work, shows which of the means may be largest: all terms
+    have one sign, so that its relative error is at most one rounding for each of them. Where only
+    one may be, its product is taken again in float64; else all are.
+    """
+    if probabilities.is_cuda or is_written():
+        best: Tensor = (probabilities @ log_means.T).amax(dim=1)
+        return best
+    found = probabilities.float() @ log_means.float().T
+    most, largest = found.max(dim=1)
+    error = 2 * (log_means.shape[1] + 2) * torch.finfo(torch.float32).eps
+    rivals = (found >= (most * (1 + 2 * error) - SMALLEST)[:, None]).sum(dim=1)
+    exact = torch.einsum("nd,nd->n", probabilities, log_means[largest])
+    several = rivals > 1
+    if several.any():
+        exact[several] = (probabilities[several] @ log_means.T).amax(dim=1)
+    return exact
 
 
 class KLMatching(Method[Config]):

@@ -21,8 +21,11 @@ from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import NonNegative
 from ltood.core.settings import Settings
 from ltood.core.slots import Method
-from ltood.ops.lengths import unit
-from ltood.ops.statistics import WIDE_ROWS, class_statistics
+from ltood.ops.lengths import SMALLEST_LENGTH, lengths
+from ltood.ops.statistics import class_statistics
+
+#: Rows that stay in a processor's cache on their way through four sums.
+BLOCK_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ class NCI(Method[Config]):
     def _score(self, batch: FeatureBatch) -> Scores:
         """OOD scores, [N] float32 in units of the head's weights; higher means more OOD."""
         weight, mean = self.learned("weight_"), self.learned("mean_")
-        predicted = torch.split(batch.logits.argmax(dim=1), WIDE_ROWS)
+        predicted = torch.split(batch.logits.argmax(dim=1), BLOCK_ROWS)
         scores = []
-        # Blocks of rows stay in a processor's cache on their way through four sums.
-        for rows, classes in zip(torch.split(batch.features, WIDE_ROWS), predicted, strict=True):
-            closeness = torch.einsum("nd,nd->n", weight[classes], unit(rows - mean))
-            scores.append(-(closeness + self.config.alpha * rows.abs().sum(dim=1)))
+        for rows, classes in zip(torch.split(batch.features, BLOCK_ROWS), predicted, strict=True):
+            centred = rows - mean
+            products = torch.einsum("nd,nd->n", weight[classes], centred)
+            closeness = products / lengths(centred).clamp(min=SMALLEST_LENGTH)
+            norms = torch.linalg.vector_norm(rows, ord=1, dim=1)
+            scores.append(-(closeness + self.config.alpha * norms))
         return torch.cat(scores)
 
 

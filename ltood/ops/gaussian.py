@@ -69,8 +69,10 @@ class TiedGaussian:
     def total_covariance(self) -> Tensor:
         """Mean of (f - overall mean)(...)^T over all rows, [D, D] float64."""
         between = self.classes.means - self.classes.mean
-        weighted = between * (self.classes.counts.double() / self.classes.num_rows)[:, None]
-        return self.covariance + between.T @ weighted
+        shares = self.classes.counts.double() / self.classes.num_rows
+        added = torch.zeros_like(self.covariance)
+        add_gram(added, between * shares.sqrt()[:, None])
+        return self.covariance + symmetric(added)
 
 
 def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian:
@@ -99,13 +101,13 @@ def tied_gaussian(inputs: FitInputs, *, normalise: bool = False) -> TiedGaussian
             own = centre.new_zeros((source.dim, source.dim))
             for batch in inputs.crew.batches(source, ("features",)):
                 for rows in torch.split(batch.features, GRAM_ROWS):
-                    add_gram(own, prepared(rows, normalise) - centre)
+                    add_gram(own, prepared(rows, normalise).sub_(centre))
             return own
 
         scatter = inputs.crew.total(of_own)
-        between = (classes.means - centre) * classes.counts.double().sqrt()[:, None]
-        # Whether a product X^T X comes out symmetric to the last bit depends on the processor.
-        within = symmetric(scatter - between.T @ between)
+        between = torch.zeros_like(scatter)
+        add_gram(between, (classes.means - centre) * classes.counts.double().sqrt()[:, None])
+        within = symmetric(scatter - between)
         # Where a feature never varies within a class, rounding leaves a trace of either sign.
         rounding = math.sqrt(classes.num_rows) * 8 * torch.finfo(within.dtype).eps
         # And one that never varies at all is off its own mean by a rounding, in each row.

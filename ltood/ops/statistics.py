@@ -101,8 +101,8 @@ def _class_statistics(crew: Crew, source: FeatureSource, normalise: bool) -> See
 
 
 def prepared(features: Features, normalise: bool) -> Tensor:
-    """Features in float64, [N, D], divided by their L2 norms if `normalise`."""
-    wide = features.double()
+    """Features in float64, [N, D], divided by their L2 norms if `normalise`; a new tensor."""
+    wide = features.to(torch.float64, copy=True)
     return normalize(wide, dim=1) if normalise else wide
 
 

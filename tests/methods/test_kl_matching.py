@@ -3,12 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import kl_matching as reference
 
 from ltood.core.batches import FeatureBatch, TensorSource
 from ltood.core.errors import ConfigError, DataError
 from ltood.core.inputs import FitInputs
-from ltood.methods.kl_matching import Config, KLMatching
+from ltood.methods.kl_matching import Config, KLMatching, smallest_divergence
 
 
 def fitted(logits, labels, **settings):
@@ -68,3 +70,22 @@ def test_rows_and_labels_are_checked():
 def test_group_by_is_a_choice():
     with pytest.raises(ConfigError, match=r"group_by is 'true'"):
         Config(group_by="true")
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    classes=st.integers(1, 40),
+    spread=st.sampled_from([0.0, 1e-9, 1e-5, 1.0, 50.0]),
+)
+def test_screening_in_float32_changes_nothing(seed, classes, spread):
+    generator = torch.Generator().manual_seed(seed)
+    # Means that are equal, or differ by less than float32 tells apart.
+    one = torch.randn(1, classes, generator=generator, dtype=torch.float64)
+    means = one + spread * torch.randn(classes, classes, generator=generator, dtype=torch.float64)
+    log_means = torch.log_softmax(means, dim=1).clamp(min=-708)
+    logits = 3 * torch.randn(20, classes, generator=generator)
+    p = torch.softmax(logits.double(), dim=1)
+    plain = (p * p.log()).nansum(dim=1) - (p @ log_means.T).amax(dim=1)
+    found = smallest_divergence(logits, log_means)
+    torch.testing.assert_close(found, plain.clamp(min=0).float(), rtol=1e-6, atol=1e-14)
