@@ -14,9 +14,8 @@ from ltood.library.loading import Loader, by_split, read_batch, rewindable
 from ltood.library.opening import open_features
 from ltood.library.storing import Storing
 from ltood.library.tapping import Tap
+from ltood.library.targets import target_of
 from ltood.runtime.devices import resolve_precision
-from ltood.runtime.drivers import refuse_address
-from ltood.store.features import FeatureStore
 from ltood.store.pooling import Pool
 
 #: Rows of the first batch that show which layer gives the logits.
@@ -37,6 +36,7 @@ def extract(
     amp: Literal["auto", "off", "bf16"] = "off",
     dtype: Literal["float32", "float16"] = "float32",
     overwrite: bool = False,
+    take_over: bool = False,
 ) -> Features:
     """Write the features of all images to a store, with the model's last linear layer as head.
 
@@ -52,7 +52,7 @@ def extract(
             test, aux, and OOD sets as ood_<name> or <name>. A batch is images, (images, labels)
             or a mapping with them, such as {"pixel_values": ..., "labels": ...}. Labels count
             for train, val and test, where they must be classes of the model.
-        store: Folder to write.
+        store: Folder to write, or an address such as "s3://bucket/folder".
         layer: Name of another module, as in `model.named_modules()`, whose first input becomes
             the features. Where it is a linear layer it is the head; otherwise the store has no
             head and no logits.
@@ -69,6 +69,8 @@ def extract(
         dtype: Number format of stored features.
         overwrite: Replace a store that was made from something else; splits of the same images
             are kept.
+        take_over: Write to an address where a run of another model began that is known to have been
+            killed.
 
     Returns:
         The finished store.
@@ -77,37 +79,40 @@ def extract(
         ConfigError: If there is no such layer, pooling or device.
         DataError: If no layer gives the logits, or images, labels or features break a rule.
         FingerprintError: If a killed run read other images.
-        StoreError: If the store is there and was made from something else.
+        StoreError: If the store is there and was made from something else, or that of another model
+            is being written there.
+        TransferError: If an address refuses or cannot be reached.
     """
-    path, loaders = refuse_address(store), by_split(loader)
+    loaders = by_split(loader)
     if "train" not in loaders and class_counts is None:
         raise DataError("there is no split train to count classes in; give it, or class_counts=.")
-    old = FeatureStore.open(path) if path.exists() else None
-    first = next(iter(loaders))
-    loaders, probe = rewindable(loaders, first)
-    images = read_batch(first, 0, probe, transform).images[:_PROBED]
-    with borrowed(model, place_of(model, device)) as at_work:
-        precision = resolve_precision(amp, at_work.place)
-        with at_work.computing(precision):
-            tap = Tap(model, at_work.placed(images), layer, pool)
-            with tap.reading() as reader:
-                probed = at_work.features(reader, images)
-        head = {name: values.numpy() for name, values in tap.head().items()}
-        made = {
-            "model": identity_of(model),
-            "layer": tap.layer,
-            "pool": pool,
-            "precision": precision,
-            "dtype": dtype,
-        }
-        names = _class_names(class_names, loaders.get("train"), head)
-        job = Storing(path, loaders, transform, made, head, names)
-        if old is not None:
-            job.keep(old, first, probed, overwrite=overwrite)
-        with at_work.computing(precision), tap.reading() as reader:
-            job.gather(first, probed, lambda images: at_work.features(reader, images))
-    job.finish(class_counts, overwrite=overwrite)
-    return open_features(path)
+    with target_of(store, take_over=take_over) as target:
+        old = target.opened()
+        first = next(iter(loaders))
+        loaders, probe = rewindable(loaders, first)
+        images = read_batch(first, 0, probe, transform).images[:_PROBED]
+        with borrowed(model, place_of(model, device)) as at_work:
+            precision = resolve_precision(amp, at_work.place)
+            with at_work.computing(precision):
+                tap = Tap(model, at_work.placed(images), layer, pool)
+                with tap.reading() as reader:
+                    probed = at_work.features(reader, images)
+            head = {name: values.numpy() for name, values in tap.head().items()}
+            made = {
+                "model": identity_of(model),
+                "layer": tap.layer,
+                "pool": pool,
+                "precision": precision,
+                "dtype": dtype,
+            }
+            names = _class_names(class_names, loaders.get("train"), head)
+            job = Storing(target, loaders, transform, made, head, names)
+            if old is not None:
+                job.keep(old, first, probed, overwrite=overwrite)
+            with at_work.computing(precision), tap.reading() as reader:
+                job.gather(first, probed, lambda images: at_work.features(reader, images))
+        job.finish(class_counts, overwrite=overwrite)
+    return open_features(target.place)
 
 
 def _class_names(

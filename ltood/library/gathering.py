@@ -4,8 +4,9 @@
     features.zarr.extracting/<key>/.read/      for each chunk its rows, its checksums, and a
                                                digest of all that had been read up to its end
 
-A run that was killed reads the same images again but sends only those through the network whose
-rows are missing. The digests show whether the images are the same.
+At an address the folder is that of the split in the store. A run that was killed reads the same
+images again but sends only those through the network whose rows are missing. The digests show
+whether the images are the same.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ from torch import Tensor, uint8
 
 from ltood.core.errors import CorruptStoreError, DataError, FingerprintError
 from ltood.library.loading import Batch
-from ltood.runtime.files import read_json, to_json_bytes, write_atomically
+from ltood.runtime.files import to_json_bytes
 from ltood.store.chunks import SplitFiles
+from ltood.store.disks import Disk, LocalDisk, read_document
 from ltood.store.layout import ArraySpec, SplitSpec, StoreSpec, digest
 
 _READ = ".read"
@@ -76,6 +78,7 @@ class Gathered:
         sums: Checksums of the arrays of each chunk.
         arrays: Its arrays.
         labels: All labels, [N].
+        disk: How the folder is reached.
     """
 
     folder: Path
@@ -84,6 +87,7 @@ class Gathered:
     sums: list[dict[str, str]]
     arrays: dict[str, ArraySpec]
     labels: NDArray[np.int64]
+    disk: Disk
 
     def mark(self, name: str, spec: StoreSpec) -> SplitFiles:
         """Write the markers that a store wants, whose fingerprints are known only now.
@@ -92,7 +96,7 @@ class Gathered:
             name: Name of the split.
             spec: All splits of the store, each with a fingerprint.
         """
-        files = SplitFiles(self.folder, name, spec.splits[name], spec.chunk_rows(name))
+        files = SplitFiles(self.folder, name, spec.splits[name], spec.chunk_rows(name), self.disk)
         for chunk, sums in enumerate(self.sums):
             files.mark(chunk, sums)
         return files
@@ -101,16 +105,30 @@ class Gathered:
 class Gatherer:
     """Writes features of one split; safe to kill at any moment."""
 
-    def __init__(self, folder: Path, name: str, dtype: str, dim: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        dtype: str,
+        dim: int,
+        *,
+        made: str,
+        work: str,
+        disk: Disk | None = None,
+    ) -> None:
         """Look at what an earlier run has left.
 
         Args:
-            folder: Folder of this split alone, for one network and one set of settings.
+            folder: Folder of this split alone.
             name: Name of the split.
             dtype: Number format of features, "float32" or "float16".
             dim: Feature width D.
+            made: Digest of the network and its settings; what others have left does not count.
+            work: What to remove for a fresh start, for messages.
+            disk: How the folder is reached; a disk of this machine if not given.
         """
         self._folder, self._name, self._dim = folder, name, dim
+        self._made, self._place, self._disk = made, work, disk or LocalDisk(folder)
         self._arrays = {
             "features": ArraySpec(dtype, (dim,)),
             "labels": ArraySpec("int64"),
@@ -175,6 +193,7 @@ class Gatherer:
             [entry["crc32c"] for entry in self._ends.values()],
             self._arrays,
             np.concatenate(all_labels),
+            self._disk,
         )
 
     def _pieces(self, row: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -227,21 +246,32 @@ class Gatherer:
         files = self._files(stop)
         ids = np.arange(start, stop, dtype=np.int64)
         files.write(chunk, {"features": rows[0], "labels": rows[1], "ids": ids})
-        entry = {"rows": [start, stop], "read": read, "crc32c": files.read_marker(chunk)}
-        write_atomically(self._note(chunk), to_json_bytes(entry), sweep=False)
+        entry = {
+            "rows": [start, stop],
+            "read": read,
+            "crc32c": files.read_marker(chunk),
+            "made": self._made,
+        }
+        self._disk.write(self._note(chunk), to_json_bytes(entry))
         self._ends[stop] = entry
 
     def _sound(self) -> Iterator[dict[str, Any]]:
         """Notes of chunks whose files are whole, up to the first that is not."""
         start = 0
+        sizes = None if self._disk.is_near else self._disk.sizes(self._folder)
         for chunk in range(_ENDLESS):
             try:
-                entry = read_json(self._note(chunk), "delete it")
+                entry = read_document(self._disk, self._note(chunk), "delete it")
                 files = self._files(entry["rows"][1])
                 if entry["rows"][0] != start or start >= entry["rows"][1]:
                     return
+                if entry["made"] != self._made or entry["crc32c"].keys() != self._arrays.keys():
+                    return
                 for array, crc in entry["crc32c"].items():
-                    files.map(array, chunk, crc)
+                    if sizes is None:
+                        files.map(array, chunk, crc)
+                    elif sizes[files.chunk_path(array, chunk)] != files.bytes_of(array):
+                        return
             except (FileNotFoundError, CorruptStoreError, LookupError, TypeError):
                 return
             yield entry
@@ -250,7 +280,7 @@ class Gatherer:
     def _files(self, stop: int) -> SplitFiles:
         """Files of the split as far as row `stop`."""
         spec = SplitSpec(stop, self._arrays, "unfinished")
-        return SplitFiles(self._folder, self._name, spec, self._chunk_rows(stop))
+        return SplitFiles(self._folder, self._name, spec, self._chunk_rows(stop), self._disk)
 
     def _chunk_rows(self, rows: int) -> int:
         """Rows of one chunk where the split has so many."""
@@ -263,7 +293,7 @@ class Gatherer:
         return FingerprintError(
             f"the loader of {self._name} {how}, unlike that of an earlier run; give the same "
             f"images in the same order, without random augmentation, or remove "
-            f"{self._folder.parent} to start again."
+            f"{self._place} to start again."
         )
 
 

@@ -1,7 +1,6 @@
 """Splits of one store that a model fills: kept from an older store, or computed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,15 @@ from numpy.typing import NDArray
 
 from ltood.core.errors import DataError, FingerprintError, StoreError
 from ltood.core.prior import ClassPrior
-from ltood.library.gathering import Gathered, Gatherer, Read, content_of
+from ltood.library.gathering import Gathered, Read, content_of
 from ltood.library.loading import Batch, Loader, labelled, num_images, starts_again
+from ltood.library.targets import Target
 from ltood.runtime.console import Advance, progress
-from ltood.runtime.files import remove_folder
 from ltood.runtime.provenance import digest, library_versions
 from ltood.store.chunks import SplitFiles
 from ltood.store.features import FeatureStore
 from ltood.store.layout import SplitSpec, StoreSpec, is_id_split
-from ltood.store.writer import StoreInputs, assemble, what_differs
+from ltood.store.writer import StoreInputs, what_differs
 
 #: Largest relative difference between features that were stored and those of the model now.
 _TOLERANCE = 1e-2
@@ -28,16 +27,15 @@ class Storing:
 
     def __init__(
         self,
-        path: Path,
+        target: Target,
         loaders: Mapping[str, Loader],
         transform: Callable[[Any], Any] | None,
         made: Mapping[str, Any],
         head: Mapping[str, NDArray[Any]],
         names: list[str] | None,
     ) -> None:
-        self._path, self._loaders, self._transform = path, loaders, transform
+        self._target, self._loaders, self._transform = target, loaders, transform
         self._made, self._head, self._names = made, head, names
-        self._work = path.with_name(f"{path.name}.extracting")
         self._specs: dict[str, SplitSpec] = {}
         self._labels: dict[str, NDArray[np.int64]] = {}
         self._contents: dict[str, str] = {}
@@ -76,9 +74,9 @@ class Storing:
         if not overwrite and self._kept.keys() != self._loaders.keys():
             changed = next(name for name in self._loaders if name not in self._kept)
             raise StoreError(
-                f"{self._path} was made from another model, other settings or other images (of "
-                f"{changed}, for one). Pass overwrite=True, which takes over the splits that are "
-                "the same, or another path."
+                f"{self._target.place} was made from another model, other settings or other images "
+                f"(of {changed}, for one). Pass overwrite=True, which takes over the splits that "
+                "are the same, or another path."
             )
 
     def gather(self, first: str, probed: NDArray[Any], read: Read) -> None:
@@ -97,12 +95,13 @@ class Storing:
             if name in self._kept:
                 continue
             key = digest({"made": self._made, "split": name})[:32]
-            gatherer = Gatherer(self._work / key, name, self._made["dtype"], probed.shape[1])
+            self._target.begin(digest(self._made))
+            gatherer = self._target.gatherer(key, name, self._made["dtype"], probed.shape[1])
             if name == first and gatherer.rows and not _same(gatherer.first_row(), probed):
                 raise FingerprintError(
                     f"the first image of {name} has other features than in the run that began "
-                    f"{self._work}: the loader gives other images, or the model's code has "
-                    "changed. Remove that folder to start again."
+                    f"{self._target.work}: the loader gives other images, or the model's code has "
+                    "changed. Remove that to start again."
                 )
             with progress(f"extract {name}", num_images(loader), "images") as advance:
                 rows = gatherer.gather(_counted(self._batches(name), advance), read)
@@ -133,17 +132,16 @@ class Storing:
             names,
             _class_counts(counts, self._labels.get("train"), len(names)),
         )
-        spec, _ = inputs.bound()
-        if self._path.exists() and not overwrite:
-            if differing := what_differs(self._path, inputs):
+        inputs.bound()  # Refuses what does not fit before anything is marked.
+        if not overwrite and self._target.opened() is not None:
+            if differing := what_differs(self._target.place, inputs):
+                found = "; ".join(differing[:3])
                 raise StoreError(
-                    f"{self._path} was made from other inputs ({'; '.join(differing[:3])}). Pass "
+                    f"{self._target.place} was made from other inputs ({found}). Pass "
                     "overwrite=True or another path."
                 )
             return
-        gathered = {name: rows.mark(name, spec) for name, rows in self._gathered.items()}
-        assemble(self._path, inputs, {**self._kept, **gathered})
-        remove_folder(self._work)
+        self._target.finish(inputs, self._kept, self._gathered)
 
     def _add(self, name: str, spec: SplitSpec, content: str, labels: NDArray[np.int64]) -> None:
         self._specs[name], self._contents[name], self._labels[name] = spec, content, labels

@@ -77,6 +77,10 @@ class SplitFiles:
         """The store, for messages."""
         return self.disk.show(self.folder.parents[self.name.count("/")])
 
+    def bytes_of(self, array: str) -> int:
+        """Bytes of the file of a chunk of one array."""
+        return self.chunk_rows * self.spec.arrays[array].row_bytes
+
     def chunk_path(self, array: str, chunk: int) -> Path:
         """File of one chunk of one array."""
         return chunk_path(self.folder, array, chunk, 1 + len(self.spec.arrays[array].shape))
@@ -202,7 +206,7 @@ class SplitFiles:
             return  # The system reads ahead by itself.
         count = -(-self.spec.rows // self.chunk_rows)
         paths = [self.chunk_path(array, chunk) for chunk in chunks if chunk < count]
-        self.disk.ahead(paths, self.chunk_rows * self.spec.arrays[array].row_bytes)
+        self.disk.ahead(paths, self.bytes_of(array))
 
     def _map(self, path: Path, spec: ArraySpec, chunk: int, crc: str) -> NDArray[Any]:
         expected = self.chunk_rows * spec.row_bytes
