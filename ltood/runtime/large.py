@@ -86,7 +86,7 @@ def _mapped(size: int, what: str) -> mmap.mmap:
     for folder in _folders():
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
-                _take_space(file, size)
+                take_space(file, size)
                 return mmap.mmap(file.fileno(), size)
         except OSError as error:
             refused.append(f"{folder} ({error.strerror or error})")
@@ -129,7 +129,7 @@ def _is_memory(folder: Path) -> bool:
     return False
 
 
-def _take_space(file: IO[bytes], size: int) -> None:
+def take_space(file: IO[bytes], size: int) -> None:
     """Make a file as long as `size`, with room on the disk for all of it."""
     if hasattr(os, "posix_fallocate"):
         try:

@@ -4,18 +4,15 @@ The room on the disk is taken at once. Otherwise a disk that is full when a page
 the process with a signal (SIGBUS), and no word.
 """
 
-import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ltood.core.errors import StoreError
-
-_BLOCK = 2**24
+from ltood.runtime.large import take_space
 
 
 def map_new(path: Path, dtype: DTypeLike, shape: Sequence[int]) -> NDArray[Any]:
@@ -36,7 +33,8 @@ def map_new(path: Path, dtype: DTypeLike, shape: Sequence[int]) -> NDArray[Any]:
     size = kind.itemsize * int(np.prod(shape, dtype=np.int64))
     try:
         with path.open("xb") as file:
-            _reserve(file, size)
+            if size:
+                take_space(file, size)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}, a temporary file of {size:,} bytes: {error.strerror or error}; "
@@ -45,18 +43,3 @@ def map_new(path: Path, dtype: DTypeLike, shape: Sequence[int]) -> NDArray[Any]:
     if not size:  # Nothing can be mapped.
         return np.empty(shape, kind)
     return np.memmap(path, dtype=kind, mode="r+", shape=shape)
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Take room for a new file of zeros."""
-    if size and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-        else:
-            return
-    zeros = bytes(min(size, _BLOCK))
-    for start in range(0, size, _BLOCK):
-        file.write(zeros[: size - start])

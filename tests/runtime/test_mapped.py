@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltood.core.errors import StoreError
-from ltood.runtime import mapped
+from ltood.runtime import large
 from ltood.runtime.mapped import map_new
 
 
@@ -36,7 +36,7 @@ def test_where_the_system_takes_no_room_zeros_are_written(tmp_path, monkeypatch)
         raise OSError(errno.EOPNOTSUPP, "")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
-    monkeypatch.setattr(mapped, "_BLOCK", 10)
+    monkeypatch.setattr(large, "_BLOCK", bytes(10))
     found = map_new(tmp_path / "a", "uint8", (25,))
     assert not found.any()
     assert (tmp_path / "a").stat().st_blocks > 0
