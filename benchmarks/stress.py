@@ -91,20 +91,21 @@ def trials(given: argparse.Namespace, job: int) -> None:
 def plan(given: argparse.Namespace, world: World) -> list[tuple[str, Pair]]:
     """What to try, with the group it counts for; the same in every process.
 
-    Every pair of a group comes once before chance has its way.
+    Every pair of a group comes once before chance has its way, also in a run that is cut short.
     """
-    rng, found = random.Random(given.seed), list[tuple[str, Pair]]()
+    rng, once, more = random.Random(given.seed), list[tuple[str, Pair]](), list[tuple[str, Pair]]()
     for name in GROUPS:
         pairs = _pairs(name, given, world)
         rng.shuffle(pairs)
         number = getattr(given, name)
-        chosen = pairs[:number]
-        if len(chosen) < number and pairs:
+        once += [(name, pair) for pair in pairs[:number]]
+        if len(pairs) < number and pairs:
             weights = [pair.kind.weight for pair in pairs]
-            chosen += rng.choices(pairs, weights, k=number - len(chosen))
-        found += [(name, pair) for pair in chosen]
-    rng.shuffle(found)
-    return found
+            rest = rng.choices(pairs, weights, k=number - len(pairs))
+            more += [(name, pair) for pair in rest]
+    rng.shuffle(once)
+    rng.shuffle(more)
+    return [*once, *more]
 
 
 def _pairs(name: str, given: argparse.Namespace, world: World) -> list[Pair]:

@@ -71,7 +71,7 @@ def test_every_pair_is_tried_before_one_is_tried_twice(world):
     chosen = argparse.Namespace(**{**given, "corruptions": number + 5}, seed=1, only=None)
     found = [(pair.kind.name, pair.command.name) for _, pair in stress.plan(chosen, world)]
     assert len(found) == number + 5
-    assert {kind for kind, _ in found} == set(DAMAGES)
+    assert {kind for kind, _ in found[:number]} == set(DAMAGES)
     assert set(BAD) >= {"silent", "lost"}
 
 
