@@ -171,9 +171,14 @@ def _mean(inputs: FitInputs, rho: Rho) -> Tensor:
         raise DataError(
             "split aux has no rows; patt needs outliers, so add some or set calibrator: none."
         )
-    sums = torch.zeros_like(classes.sums)
-    for batch in source.batches(arrays=("features",)):
-        sums += _virtual_sums(batch.features, inputs)
+
+    def of_own() -> Tensor:
+        sums = torch.zeros_like(classes.sums)
+        for batch in inputs.crew.batches(source, ("features",)):
+            sums += _virtual_sums(batch.features, inputs)
+        return sums
+
+    sums = inputs.crew.total(of_own)
     return gain - head_weighted(sums, weight, loss_weights) / len(source)
 
 

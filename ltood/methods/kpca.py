@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ltood.core.batches import FeatureBatch, Features, Scores
+from ltood.core.crew import Seen
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Limits, Positive, Seed
@@ -126,13 +127,20 @@ class KPCA(Method[Config]):
         if len(source) == 0:
             raise DataError("the training split has no rows; a method cannot learn from it.")
         frequencies = self.frequencies_.double()
-        scatter = frequencies.new_zeros((width, width))
-        total = frequencies.new_zeros(width)
-        for batch in source.batches(arrays=("features",)):
-            for rows in torch.split(batch.features, WIDE_ROWS):
-                mapped = fourier(rows.double(), frequencies, self.phases_)
-                add_gram(scatter, mapped)
-                total += mapped.sum(dim=0)
+
+        def of_own() -> Seen:
+            scatter = frequencies.new_zeros((width, width))
+            total = frequencies.new_zeros(width)
+            for batch in inputs.crew.batches(source, ("features",)):
+                for rows in torch.split(batch.features, WIDE_ROWS):
+                    mapped = fourier(rows.double(), frequencies, self.phases_)
+                    add_gram(scatter, mapped)
+                    total += mapped.sum(dim=0)
+            return scatter, total
+
+        seen = inputs.crew.summed(of_own)
+        assert seen is not None
+        scatter, total = seen
         mean = total / len(source)
         return mean, symmetric(scatter) / len(source) - mean[:, None] * mean
 

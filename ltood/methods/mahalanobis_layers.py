@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from ltood.core.batches import BATCH_ROWS, FeatureBatch, FeatureSource, Scores, WrappedSource
+from ltood.core.crew import ALONE, Crew, Part, Seen, numbered_batches
 from ltood.core.errors import DataError
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.slots import Method
@@ -55,15 +56,23 @@ class MahalanobisLayers(Method[Config]):
     def _fit(self, inputs: FitInputs) -> Self:
         """Learn a whitening map and class means of each layer, then the spread of distances."""
         source, held_out = inputs.require_train(), inputs.require_val()
-        used = used_columns(source)
-        layers = [self._layer(source, layer, columns) for layer, columns in enumerate(used)]
+        crew = inputs.crew
+        used = used_columns(source, crew)
+        layers = [self._layer(source, layer, columns, crew) for layer, columns in enumerate(used)]
         # Zeros behind a map and its means add nothing to a distance.
         size = used.shape[1]
         self.widths_ = torch.tensor([len(whitening) for whitening, _ in layers], device=used.device)
         self.whitening_ = torch.stack([_padded(whitening, size, size) for whitening, _ in layers])
         self.means_ = torch.stack([_padded(means, len(means), size) for _, means in layers])
-        batches = held_out.batches(arrays=self.arrays)
-        distances = torch.cat([self._distances(batch) for batch in batches])
+
+        def of_own() -> Seen:
+            parts = [self._distances(batch) for batch in crew.batches(held_out, self.arrays)]
+            return (torch.cat(parts),) if parts else None
+
+        seen = crew.joined(of_own)
+        if seen is None:
+            raise DataError("the held-out split has no rows; a method cannot learn from it.")
+        (distances,) = seen
         centre = distances.mean(dim=0)
         spread = (distances - centre).square().mean(dim=0).sqrt()
         # What rounding leaves of equal distances cannot serve as a unit.
@@ -71,10 +80,12 @@ class MahalanobisLayers(Method[Config]):
         self.centre_, self.spread_ = centre, torch.where(varies, spread, 1.0)
         return self
 
-    def _layer(self, source: FeatureSource, layer: int, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _layer(
+        self, source: FeatureSource, layer: int, columns: Tensor, crew: Crew
+    ) -> tuple[Tensor, Tensor]:
         """Whitening map, [w, r], and whitened means of the classes with rows, [K, r]."""
         width = int(columns.nonzero().amax()) + 1 if columns.any() else 1
-        inputs = FitInputs(train=LayerSource(source, layer, width))
+        inputs = FitInputs(train=LayerSource(source, layer, width), crew=crew)
         model = tied_gaussian(inputs, normalise=self.config.normalise)
         whitening = triangular_whitening(model.covariance, self.config.ridge)
         return whitening, model.classes.means[model.classes.present] @ whitening
@@ -128,18 +139,41 @@ class LayerSource(WrappedSource):
         """Yield all rows in order, at most `rows` at a time, holding features and labels."""
         del arrays
         for batch in self._source.batches(rows, (_MEANS, "labels")):
-            features = batch.extra(_MEANS)[:, self._layer, : self._width]
-            yield FeatureBatch({"features": features, "labels": batch.labels})
+            yield self._shown(batch)
+
+    def numbered(
+        self, part: Part, rows: int, arrays: Sequence[str]
+    ) -> Iterator[tuple[int, FeatureBatch]]:
+        """Yield the batches of a part, each with its first row; see `PartedSource`."""
+        del arrays
+        for start, batch in numbered_batches(self._source, part, (_MEANS, "labels"), rows):
+            yield start, self._shown(batch)
+
+    def _shown(self, batch: FeatureBatch) -> FeatureBatch:
+        features = batch.extra(_MEANS)[:, self._layer, : self._width]
+        return FeatureBatch({"features": features, "labels": batch.labels})
 
 
-def used_columns(source: FeatureSource) -> Tensor:
+def used_columns(source: FeatureSource, crew: Crew = ALONE) -> Tensor:
     """Which columns of each layer hold anything but zeros, [L, W] bool.
+
+    Args:
+        source: Rows with means of layers.
+        crew: Processes that share them.
 
     Raises:
         DataError: If there are no rows, or the array has another form.
     """
+    seen = crew.joined(lambda: _used_by_own(source, crew))
+    if seen is None:
+        raise DataError("the training split has no rows; a method cannot learn from it.")
+    return seen[0].any(dim=0)
+
+
+def _used_by_own(source: FeatureSource, crew: Crew) -> Seen:
+    """The same of the rows that this process reads, [1, L, W]."""
     used = None
-    for batch in source.batches(arrays=(_MEANS, "labels")):
+    for batch in crew.batches(source, (_MEANS, "labels")):
         rows = batch.extra(_MEANS)
         if rows.ndim != 3:
             raise DataError(
@@ -147,9 +181,7 @@ def used_columns(source: FeatureSource) -> Tensor:
             )
         own = (rows != 0).any(dim=0)
         used = own if used is None else used | own
-    if used is None:
-        raise DataError("the training split has no rows; a method cannot learn from it.")
-    return used
+    return None if used is None else (used[None],)
 
 
 def _padded(values: Tensor, rows: int, columns: int) -> Tensor:

@@ -22,7 +22,9 @@ with one_line_errors(), ranks_from_environment() as ranks:
     assert wire.everyone({"rank": own}) == [{"rank": 0}, {"rank": 1}]
     assert wire.to_first(own) == (None if own else [0, 1])
     assert wire.add(torch.tensor([own + 1.5])).tolist() == [4.0]
-    assert [part.tolist() for part in wire.gather(torch.tensor([own]))] == [[0], [1]]
+    for dtype in (torch.bool, torch.int64, torch.float32, torch.float64):
+        gathered = wire.gather(torch.tensor([own], dtype=dtype))
+        assert [part.tolist() for part in gathered] == [[0], [1]]
     # Process i gives i + j rows of its number to process j.
     parts = [torch.full((own + to, 2), own) for to in range(world)]
     found = wire.swap(parts, [by + own for by in range(world)])
