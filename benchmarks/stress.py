@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, group in GROUPS.items():
         parser.add_argument(f"--{name}", type=int, default=group.number, help=group.help)
     parser.add_argument("--only", help="kinds of trials whose names hold this text")
+    parser.add_argument("--hit", nargs="+", help="stages and commands that are hit alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes, with seeds of their own")
     parser.add_argument("--minutes", type=float, default=600, help="begin no trial after these")
@@ -114,6 +115,7 @@ def _pairs(name: str, given: argparse.Namespace, world: World) -> list[Pair]:
         for kind in GROUPS[name].kinds()
         if not given.only or given.only in kind.name
         for command in kind.hits(world)
+        if not given.hit or command.name in given.hit
     ]
 
 

@@ -80,13 +80,18 @@ def _of_arrays() -> list[Command]:
         ),
         _command(f"report {scores} --out mine.html", "mine_scores.zarr", "mine.html"),
         _command("export mine_scores.zarr --out rows.parquet", "mine_scores.zarr", "rows.parquet"),
+        _command("figure mine_scores.zarr --kind roc --out roc.svg", "mine_scores.zarr", "roc.svg"),
+        _command(f"adapt {store} --recipe linear_probe --out fitted", "mine.zarr", "fitted"),
+        _command("push mine.zarr pushed", "mine.zarr", "pushed", free=True),
+        _command("pull pushed pulled.zarr --overwrite", "pushed", "pulled.zarr"),
     ]
 
 
 def _of_stores() -> list[Command]:
     """`ltood store`; `repair` has trials of its own."""
-    features = "data/work/features.zarr"
+    features, made_of = "data/work/features.zarr", "data/work/checkpoint data/work/prepared"
     return [
+        _command("store extract extracted.zarr --device cpu", made_of, "extracted.zarr"),
         _command(f"store verify {features}", features, ""),
         _command(f"store copy {features} copied.zarr", features, "copied.zarr", free=True),
         _command(

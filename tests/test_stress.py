@@ -68,7 +68,7 @@ def test_what_is_wrong_without_a_word_is_seen(world, ends, monkeypatch):
 def test_every_pair_is_tried_before_one_is_tried_twice(world):
     given = dict.fromkeys(GROUPS, 0)
     number = len(DAMAGES)  # Only the import is read by a command.
-    chosen = argparse.Namespace(**{**given, "corruptions": number + 5}, seed=1, only=None)
+    chosen = argparse.Namespace(**{**given, "corruptions": number + 5}, seed=1, only=None, hit=None)
     found = [(pair.kind.name, pair.command.name) for _, pair in stress.plan(chosen, world)]
     assert len(found) == number + 5
     assert {kind for kind, _ in found[:number]} == set(DAMAGES)
