@@ -72,5 +72,5 @@ def _be(name: str) -> None:
     socket.gethostname = lambda: name
     os.uname = lambda: os.uname_result((machine.sysname, name, *machine[2:]))
     fcntl.flock = lambda *_: None
-    files._MACHINE = name
+    files.MACHINE = name
     files._SIBLING = files.re.compile(rf"\..+\.{name}-(\d+)-\d+\.tmp\Z")

@@ -29,9 +29,9 @@ JSON_LIMIT = 64 * 2**20
 
 Content = bytes | memoryview
 
-# Numbers of processes mean something on one machine only.
-_MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-_SIBLING = re.compile(rf"\..+\.{_MACHINE}-(\d+)-\d+\.tmp\Z")
+#: Numbers of processes, and some locks, mean something on one machine only.
+MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_SIBLING = re.compile(rf"\..+\.{MACHINE}-(\d+)-\d+\.tmp\Z")
 _STREAM = re.compile(r"/dev/std(in|out|err)|(/dev/fd|/proc)/.*")
 _count = itertools.count()
 _in_use: set[Path] = set()
@@ -348,7 +348,7 @@ def _is_stream(path: Path) -> bool:
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     """A free name next to `target`; whatever has that name at the end is removed."""
-    path = target.with_name(f".{target.name}.{_MACHINE}-{os.getpid()}-{next(_count)}{TEMPORARY}")
+    path = target.with_name(f".{target.name}.{MACHINE}-{os.getpid()}-{next(_count)}{TEMPORARY}")
     _in_use.add(path)
     try:
         yield path

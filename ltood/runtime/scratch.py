@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_PREFIX, _SUFFIX = "ltood-", ".tmp"
+from ltood.runtime.files import MACHINE
+
+_PREFIX, _SUFFIX = f"ltood-{MACHINE}-", ".tmp"
 #: Folders that are made before a system counts as one without locks.
 _TRIES = 5
 

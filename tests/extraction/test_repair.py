@@ -16,7 +16,7 @@ from ltood.core.errors import FingerprintError, StoreError
 from ltood.extraction.config import ExtractionConfig
 from ltood.extraction.repair import repair
 from ltood.runtime.distributed import Ranks
-from ltood.runtime.files import _MACHINE
+from ltood.runtime.files import MACHINE
 from ltood.store.chunks import checksum
 from ltood.store.writer import SplitWriter
 from tests.store.store_samples import write_store
@@ -51,7 +51,7 @@ def damage(store):
     file = next((store / "head").rglob("c/0/0"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     # What a repair that was killed at this chunk leaves.
-    (store / f"train/features/c/1/.0.{_MACHINE}-{os.getpid()}-0.tmp").write_bytes(b"")
+    (store / f"train/features/c/1/.0.{MACHINE}-{os.getpid()}-0.tmp").write_bytes(b"")
 
 
 def test_only_damaged_chunks_are_computed_and_bytes_return(made, store, mend, monkeypatch):

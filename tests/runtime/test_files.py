@@ -35,7 +35,7 @@ def ended_process():
 
 
 def temporary(name, process):
-    return f".{name}.{files._MACHINE}-{process}-0.tmp"
+    return f".{name}.{files.MACHINE}-{process}-0.tmp"
 
 
 def test_a_file_is_whole_or_absent(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path, ended_process):
     kept = [
         temporary("running", os.getppid()),
         f".other_machine.00000000-{ended_process}-0.tmp",
-        f"seen.{files._MACHINE}-{ended_process}-0.tmp",
+        f"seen.{files.MACHINE}-{ended_process}-0.tmp",
         ".mine.tmp",
     ]
     for name in (*kept, temporary("ended", ended_process), temporary("an earlier me", os.getpid())):

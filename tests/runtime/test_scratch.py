@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ltood.runtime.files import MACHINE
 from ltood.runtime.scratch import scratch_folder, sweep_scratch
 
 
@@ -48,9 +49,10 @@ def test_what_a_killed_process_left_goes_and_a_live_one_keeps_its_own(place):
 
 def test_what_is_not_ours_stays(place):
     (place / "ltood-notes").mkdir()
-    (place / "ltood-file.tmp").write_text("")
+    (place / "ltood-another0-x.tmp").mkdir()  # Of another machine, whose locks may not be seen.
+    (place / f"ltood-{MACHINE}-file.tmp").write_text("")
     (place / "target").mkdir()
-    (place / "ltood-link.tmp").symlink_to(place / "target")
+    (place / f"ltood-{MACHINE}-link.tmp").symlink_to(place / "target")
     before = sorted(place.iterdir())
     with scratch_folder():
         pass

@@ -6,7 +6,7 @@ import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError, TransferError
-from ltood.runtime.files import _MACHINE
+from ltood.runtime.files import MACHINE
 from ltood.sharing import copying
 from ltood.sharing.copying import copy_store
 from ltood.store.verifying import verify_store
@@ -38,7 +38,7 @@ def test_a_copy_in_a_folder_has_the_same_bytes(store, tmp_path):
     assert tree(tmp_path / "out") == tree(store)
     (tmp_path / "out/train/labels/c/1").write_bytes(b"x" * 32)
     # What a copy that was killed at this chunk leaves.
-    (tmp_path / f"out/train/labels/c/.1.{_MACHINE}-{os.getpid()}-0.tmp").write_bytes(b"")
+    (tmp_path / f"out/train/labels/c/.1.{MACHINE}-{os.getpid()}-0.tmp").write_bytes(b"")
     copied = copy_store(str(store), str(tmp_path / "out"))
     assert (copied.sent, copied.kept) == (1, 2)
     assert tree(tmp_path / "out") == tree(store)
