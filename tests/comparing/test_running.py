@@ -17,6 +17,7 @@ from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
 from ltood.scoring.run import score_store
 from ltood.store.exchange import import_folder
+from ltood.store.features import FeatureStore
 from tests.comparing.compare_samples import SETTINGS, by_title, count_reads, make_store
 from tests.evaluation.score_samples import Scored
 
@@ -173,6 +174,15 @@ def test_a_store_without_test_or_ood_rows_is_refused(tmp_path, splits):
     bare = make_store(tmp_path, splits=splits)
     with pytest.raises(StoreError, match=r"comparing needs test and at least one ood_<name>\."):
         compare(bare, Config(("energy",)), {}, device="cpu")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_damaged_store_is_refused_and_fails_no_row(store, tmp_path, split):
+    copy = shutil.copytree(store.path, tmp_path / "f.zarr")
+    chunk = copy / split / "features/c/0/0"
+    chunk.write_bytes(bytes(chunk.stat().st_size))
+    with pytest.raises(CorruptStoreError, match=split):
+        compare(FeatureStore.open(copy), Config(methods=["msp", "knn"]), SETTINGS, device="cpu")
 
 
 def test_bad_settings_are_refused_before_the_work(store, monkeypatch):
