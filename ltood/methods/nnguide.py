@@ -114,7 +114,8 @@ class LargestProducts:
         """See `Accumulator`."""
         best = self._best[rows]
         for part, cosines in self._cosines.parts(rows, columns, similarity):
-            found, _ = largest(cosines.mul_(self._factors[part]), best.shape[1])
+            products = cosines.mul_(self._factors[part])
+            found, _ = largest(products, best.shape[1], best[:, -1], part.start)
             best = torch.cat([best, found], dim=1).topk(best.shape[1], dim=1).values
         self._best[rows] = best
 

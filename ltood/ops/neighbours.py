@@ -1,8 +1,8 @@
 """Exact nearest neighbours in a bank of training features.
 
-FAISS does the search on a GPU, a blocked matrix product on the CPU, where it is the quicker
-of the two (benchmarks/neighbours.py), and wherever FAISS has no GPU. Ties aside, both give
-the same neighbours.
+FAISS does the search on a GPU, a blocked matrix product elsewhere, which methods share. Which
+of the two is quicker on a CPU is a matter of the BLAS that each brings along: see
+benchmarks/neighbours.py. Ties aside, both give the same neighbours.
 """
 
 import math
@@ -205,17 +205,19 @@ class NearestRows:
 
     def add(self, rows: slice, columns: slice, similarity: Tensor) -> None:
         """See `Accumulator`."""
-        k = self._best.shape[1]
-        values, found = largest(similarity, k)
-        values = torch.cat([self._best[rows], values], dim=1)
+        best = self._best[rows]
+        k = best.shape[1]
+        values, found = largest(similarity, k, best.amin(dim=1), columns.start)
+        values = torch.cat([best, values], dim=1)
         found = torch.cat([self._rows[rows], found + (columns.start + self._first)], dim=1)
-        self._best[rows], chosen = values.topk(k, dim=1)
+        # In no order until all blocks are in: sorting takes as long as selecting.
+        self._best[rows], chosen = values.topk(k, dim=1, sorted=False)
         self._rows[rows] = found.gather(1, chosen)
 
     @property
     def farthest(self) -> Tensor:
         """Bank row of the k-th neighbour, [N] int64."""
-        return self._rows[:, -1]
+        return self._rows.gather(1, self._best.argmin(dim=1, keepdim=True))[:, 0]
 
     def held(self) -> tuple[Tensor, ...]:
         """See `SharedAccumulator`."""
@@ -233,8 +235,9 @@ class NearestRows:
             (block - self._centre).square().sum(dim=1)
             for block in torch.split(self._queries, QUERY_ROWS)
         ]
-        squared = torch.cat(own)[:, None] - 2 * self._best if own else self._best
-        return replace(_nearest(squared, self._rows), last=self.last)
+        best, order = self._best.sort(dim=1, descending=True)
+        squared = torch.cat(own)[:, None] - 2 * best if own else best
+        return replace(_nearest(squared, self._rows.gather(1, order)), last=self.last)
 
 
 @cache

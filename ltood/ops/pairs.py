@@ -310,7 +310,9 @@ def bank_sum(bank: Tensor) -> Tensor:
     return total
 
 
-def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def largest(
+    values: Tensor, k: int, above: Tensor | None = None, seen: int = 0
+) -> tuple[Tensor, Tensor]:
     """Few columns that hold the `k` largest of each row, and their numbers.
 
     The k largest lie in the k groups of columns with the largest maxima, so the costly
@@ -319,20 +321,29 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Args:
         values: [Q, M].
         k: Values to find, 1 or more.
+        above: What of each row is at most this, [Q], need not be found; earlier columns hold k
+            values that are no less.
+        seen: Number of these earlier columns.
 
     Returns:
-        Values and columns, [Q, K] each, K at least min(k, M), in no order.
+        Values and columns, [Q, K] each, in no order; K at least min(k, M) without `above`.
     """
     width = values.shape[1]
+    # Of the k largest so far, as many as their share of the columns lie among these, give or take.
+    expected = -(-k * width // (seen + width)) if above is not None else k
     # M / size maxima and then k size values are selected from: the least of both together.
-    size = math.isqrt(width // k)
+    size = math.isqrt(width // expected)
     if size < 2:
         return values, torch.arange(width, device=values.device).expand(values.shape)
     num_groups = width // size
     grouped = num_groups * size
     # Columns a stride apart make a group, so that maxima are taken of whole vectors.
     maxima = values[:, :grouped].view(-1, size, num_groups).amax(dim=1)
-    chosen = maxima.topk(k, dim=1, sorted=False).indices
+    wanted = min(k, num_groups)
+    # A GPU would have the host wait for this number.
+    if above is not None and len(values) and not values.is_cuda:
+        wanted = min(wanted, int((maxima > above[:, None]).sum(dim=1).max()))
+    chosen = maxima.topk(wanted, dim=1, sorted=False).indices
     strides = torch.arange(0, grouped, num_groups, device=values.device)
     columns = (chosen[:, None, :] + strides[:, None]).flatten(1)
     rest = torch.arange(grouped, width, device=values.device)

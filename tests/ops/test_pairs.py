@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -91,6 +92,21 @@ def test_the_largest_are_among_few(rng, width, k):
     found, columns = largest(values, k)
     torch.testing.assert_close(values.gather(1, columns), found, rtol=0, atol=0)
     torch.testing.assert_close(found.topk(k).values, values.topk(k).values, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("width", "k"), [(7, 2), (40, 3), (163, 9), (64, 48)])
+def test_blocks_leave_out_what_counts_no_more(rng, width, k):
+    blocks = [normal(rng, 11, width) for _ in range(6)]
+    blocks[3] -= 100  # None of these counts any more.
+    best = normal(rng, 11, 0).new_full((11, k), -math.inf)
+    seen, taken = 0, 0
+    for block in blocks:
+        found, columns = largest(block, k, best.amin(dim=1), seen)
+        assert torch.equal(block.gather(1, columns), found)
+        best = torch.cat([best, found], dim=1).topk(k).values
+        seen, taken = seen + width, taken + found.shape[1]
+    assert torch.equal(best, torch.cat(blocks, dim=1).topk(k).values)
+    assert taken < 6 * width
 
 
 def test_a_method_does_no_work_for_others(rng, inputs, taken):
