@@ -106,10 +106,13 @@ def _of_other_run(at: Places, name: str, files: list[str]) -> bool:
 
 
 def _folder_of_other_run(at: Places, name: str, files: list[str]) -> bool:
-    """Take the folder of the file from the other repository."""
+    """Take the folder of the file from the other repository.
+
+    Not one at the top: what a user names whole, such as a store, is read as what it is.
+    """
     del files
     folder = Path(name).parent
-    if not (at.other / folder).is_dir() or folder in (Path(), Path("results")):
+    if len(folder.parts) < 2 or not (at.other / folder).is_dir():
         return False
     copy(at.other / folder, at.place / folder)
     return content(at.place, (str(folder),)) != content(at.whole, (str(folder),))

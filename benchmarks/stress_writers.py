@@ -66,11 +66,12 @@ def _two(world: World, kind: str, command: Command, first: Fault, second: Fault)
 
 def _be(name: str) -> None:
     """Make this process one of another machine: by its name, and its locks are seen by none."""
-    from ltood.runtime import files
+    from ltood.runtime import files, scratch
 
     machine = os.uname()
     socket.gethostname = lambda: name
     os.uname = lambda: os.uname_result((machine.sysname, name, *machine[2:]))
     fcntl.flock = lambda *_: None
     files.MACHINE = name
+    scratch._PREFIX = f"ltood-{name}-"
     files._SIBLING = files.re.compile(rf"\..+\.{name}-(\d+)-\d+\.tmp\Z")
