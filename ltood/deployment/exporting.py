@@ -35,6 +35,7 @@ from ltood.ops.statistics import class_statistics
 from ltood.runtime.console import progress
 from ltood.runtime.devices import scoring_on
 from ltood.runtime.provenance import library_versions
+from ltood.scoring.kept import restore_method
 from ltood.scoring.session import (
     ScoringSession,
     calibrate,
@@ -131,6 +132,7 @@ def fit_slots(
     normaliser: Slot[Normaliser],
     *,
     calibration: FittedEntry | None = None,
+    kept: FittedEntry | None = None,
 ) -> DeployedDetector:
     """Fit all slots on features; the detector has no threshold yet.
 
@@ -140,6 +142,7 @@ def fit_slots(
         calibrator: Calibrator, not fitted.
         normaliser: Normaliser, not fitted, built for the scores of the method.
         calibration: The calibrator as it was fitted on these features before, if it was.
+        kept: The method as it was fitted before, if it was; counts where all else is the same.
 
     Raises:
         StoreError: If there is no training split.
@@ -153,13 +156,17 @@ def fit_slots(
     else:
         session = restore_calibrator(plain, calibration)
     _refuse_stored_logits(session, f"method {method.name}", method.entry)
-    fit_method(session, method)
+    made = method.record
+    if kept is not None and restore_method(session, method, kept, calibration):
+        made = kept.record
+    else:
+        fit_method(session, method)
     if not normaliser.is_none:
         _refuse_stored_logits(session, f"normaliser {normaliser.name}", normaliser.entry)
         fit_normaliser(session, normaliser)
     classes = class_statistics(session.inputs())
     description = {
-        "method": method.record(),
+        "method": made(),
         "calibrator": calibration.record(),
         "normaliser": normaliser.record(),
         "has_head": session.own_head is not None,

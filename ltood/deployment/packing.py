@@ -40,6 +40,7 @@ def make_detector(
     config: ExportConfig,
     paths: PathsOf | None = None,
     device: str = "auto",
+    kept: FittedEntry | None = None,
 ) -> DeployedDetector:
     """Fit the slots of a pipeline and set the threshold.
 
@@ -51,6 +52,7 @@ def make_detector(
         config: How the threshold is set, and how large the detector may be.
         paths: Image files of ids of the split train, if that is known.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        kept: The method as the score stage fitted it, if that is there.
 
     Raises:
         NoDetectorError: If these slots, fitted on these features, make no detector.
@@ -67,7 +69,7 @@ def make_detector(
     except (ConfigError, MissingNeedError, StoreError) as error:
         raise NoDetectorError(str(error)) from None
     plain = ScoringSession.open(store, device)
-    fitted = fit_slots(plain, base, view, correction, calibration=calibration)
+    fitted = fit_slots(plain, base, view, correction, calibration=calibration, kept=kept)
     size = sum(_bytes(tensor) for tensor in fitted.method.state().values()) / _GIB
     if size > config.max_gib:
         raise NoDetectorError(

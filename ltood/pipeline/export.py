@@ -1,17 +1,19 @@
 """Write the chosen slots as a detector with its threshold and its network, for new images.
 
 Where no detector can be made of them, its description says why, and scores and report stand as they
-are. The fitted calibrator is the one of the calibrate stage.
+are. The fitted calibrator is the one of the calibrate stage, and the method that of the score stage
+where it could be kept.
 """
 
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ltood.pipeline._features import features
-from ltood.pipeline._shell import CALIBRATION, CHECKPOINT, DETECTOR, PREPARED, Params, stage
+from ltood.pipeline._shell import CALIBRATION, CHECKPOINT, DETECTOR, METHOD, PREPARED, Params, stage
 
 if TYPE_CHECKING:
     from ltood.deployment.config import ExportConfig
+    from ltood.store.fitted import FittedEntry
 
 
 @stage("export")
@@ -61,6 +63,7 @@ def _export(params: Params, config: "ExportConfig") -> str:
         config,
         partial(PreparedPaths(PREPARED).named, "train"),
         params.device,
+        _kept(),
     )
     network = network_of(detector, CHECKPOINT)
     save_detector(
@@ -78,3 +81,14 @@ def _export(params: Params, config: "ExportConfig") -> str:
     threshold = detector.description["threshold"]
     note = rows_note(threshold)
     return f"wrote {DETECTOR}: {threshold_words(threshold)}{f'; {note}' if note else ''}"
+
+
+def _kept() -> "FittedEntry | None":
+    """The method of the score stage; None where it is not there whole, and is fitted again."""
+    from ltood.core.errors import StoreError
+    from ltood.store.fitted import read_fitted
+
+    try:
+        return read_fitted(METHOD)
+    except StoreError:
+        return None

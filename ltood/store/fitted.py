@@ -4,6 +4,7 @@ A folder with `fitted.json` and `state.safetensors`; nothing in it can execute c
 and reading or writing it needs no torch.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ class FittedEntry:
         features_fingerprint: Fingerprint of the feature store it was fitted on.
         derived: Values derived from data that a reader should see.
         state: Learned arrays by name.
+        findings: Facts that were found in data, as plain values.
+        behind: Digest of the calibrator behind which it was fitted; empty for a calibrator.
     """
 
     name: str
@@ -40,10 +43,28 @@ class FittedEntry:
     features_fingerprint: str
     derived: dict[str, float] = field(default_factory=dict)
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
+    behind: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Name, settings and derived values, as files keep them."""
-        return {"name": self.name, "settings": self.settings, "in_use": self.derived}
+        """Name, settings and what was found in data, as files keep them."""
+        record = {"name": self.name, "settings": self.settings, "in_use": self.derived}
+        return {**record, "findings": self.findings} if self.findings else record
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that it is."""
+        return hashlib.sha256(sealed_json(self._document()) + self._raw()).hexdigest()
+
+    def _raw(self) -> bytes:
+        """Learned arrays as a file of safetensors."""
+        from safetensors.numpy import save
+
+        return save({name: np.asarray(values, order="C") for name, values in self.state.items()})
+
+    def _document(self) -> dict[str, Any]:
+        behind = {"behind": self.behind} if self.behind else {}
+        return {**self.record(), "features_fingerprint": self.features_fingerprint, **behind}
 
 
 def write_fitted(folder: Path, entry: FittedEntry) -> None:
@@ -52,15 +73,8 @@ def write_fitted(folder: Path, entry: FittedEntry) -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    from safetensors.numpy import save
-
-    raw = save({name: np.asarray(values, order="C") for name, values in entry.state.items()})
-    document = {
-        "schema": SCHEMA,
-        **entry.record(),
-        "features_fingerprint": entry.features_fingerprint,
-        "crc32c": checksum(raw),
-    }
+    raw = entry._raw()
+    document = {"schema": SCHEMA, **entry._document(), "crc32c": checksum(raw)}
     write_folder(folder, {_STATE: raw, _DOCUMENT: sealed_json(document)})
 
 
@@ -85,6 +99,8 @@ def read_fitted(folder: Path) -> FittedEntry:
             document["features_fingerprint"],
             document["in_use"],
             load(raw),
+            document.get("findings", {}),
+            document.get("behind", ""),
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CorruptStoreError(f"{folder} is unreadable ({error}); {_RERUN}.") from None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from ruamel.yaml import YAML
 from ltood.core.errors import StoreError
 from ltood.deployment.opening import open_detector
 from ltood.deployment.predicting import predict_files
-from ltood.pipeline import _shell, export
+from ltood.methods.mahalanobis import Mahalanobis
+from ltood.pipeline import _shell, export, score
 from ltood.preparing.prepare import prepare
 from ltood.store.adapted import write_adapted
 from ltood.store.exchange import import_folder
-from ltood.store.fitted import FittedEntry, write_fitted
+from ltood.store.fitted import FittedEntry, read_fitted, write_fitted
 from tests.deployment.detector_samples import make_image_samples
 from tests.image_samples import TinyImages
 
@@ -148,3 +150,55 @@ def test_a_killed_export_leaves_no_description(place, monkeypatch):
     monkeypatch.chdir(place.path)
     export.run()
     assert open_detector(place.detector).checkpoint is not None
+
+
+@pytest.fixture
+def scored(place) -> Place:
+    """The same with a method that learns, and its state as the score stage kept it."""
+    place.params(method="mahalanobis")
+    score.run()
+    return place
+
+
+def test_the_method_of_the_score_stage_is_not_fitted_again(scored, monkeypatch):
+    fitted = []
+    fit = Mahalanobis._fit
+    monkeypatch.setattr(Mahalanobis, "_fit", lambda *given: fitted.append(given) or fit(*given))
+    export.run()
+    kept = scored.files()
+    assert not fitted
+    shutil.rmtree(scored.path / _shell.METHOD)
+    export.run()
+    assert len(fitted) == 1
+    assert scored.files() == kept
+    # The threshold is another one, and what was learned is the same.
+    score.run()
+    scored.params(method="mahalanobis", tpr=0.5)
+    fitted.clear()
+    export.run()
+    assert not fitted
+
+
+def test_another_method_a_damaged_one_and_a_large_one_are_fitted_again(scored, monkeypatch):
+    export.run()
+    before, folder = scored.files(), scored.path / _shell.METHOD
+    kept = read_fitted(folder)
+    shifted = {name: values + 1 for name, values in kept.state.items()}
+    for change in (
+        {"settings": {"ridge": 2.0, "normalise": False}},
+        {"features_fingerprint": "another"},
+        {"behind": "another"},
+        {"name": "hpm"},
+    ):
+        write_fitted(folder, replace(kept, state=shifted, **change))
+        export.run()
+        assert scored.files() == before
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    export.run()
+    assert scored.files() == before
+    monkeypatch.setattr("ltood.scoring.kept.MOST_BYTES", 8)
+    score.run()
+    assert not read_fitted(folder).state
+    export.run()
+    assert scored.files() == before
