@@ -47,15 +47,15 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 PEER_ROWS = dict.fromkeys(("mahalanobis", "relative_mahalanobis", "dice", "openmax"), 40)
 #: Methods whose work for a row changes with the number of rows.
 NOT_LINEAR = ("class_gaussian",)
-LIMIT_GIB = 8
-#: Bytes that methods with a bank hold of each training row while they are fitted: its features, and
-#: what `nnguide` and `relation` read of its logits.
+#: Bytes that methods with a bank keep of each training row: its features, and class probabilities.
 BANKS = {
     "knn": 4 * DIM,
     "grood": 4 * DIM,
-    "nnguide": 4 * (DIM + CLASSES),
-    "relation": 4 * (DIM + 2 * CLASSES),
+    "nnguide": 4 * DIM,
+    "relation": 4 * (DIM + CLASSES),
 }
+#: Arrays above this lie in a file: the banks of both stores, as those of all rows do by default.
+IN_MEMORY_GIB = "0.05"
 PAGE = """# Stage two at the size of ImageNet
 
 {small} and {large} training rows of {dim:,} float16 features and {classes:,} logits, clustered
@@ -77,13 +77,14 @@ training rows, where `gmm` and `weiper_kld` take no more than the rows named bel
 
 The small store is one batch, the large one three, so most peaks grow by a second batch in flight;
 methods of percentiles keep up to 2^26 training activations, 256 MiB, and a histogram of more.
-By their code neither grows further, which two sizes cannot show. What does:
+By their code neither grows further, which two sizes cannot show.
 
-- Methods with a bank of training rows, in GiB at {all_rows:,} rows: {banks}.
-  To stay below {limit} GiB set `fraction`: each of them takes that share, evenly spaced.
-- `class_gaussian` keeps as many directions of a class as it has rows, or a factor of {dim:,} x
-  {dim:,} numbers where these are more than half as many: 31 GiB with 1,281 rows of each of
-  {classes:,} classes. Its time does not go on in a line either. No setting bounds it.
+Methods that keep the training rows, or a covariance of each class, keep them in a temporary file
+where that is larger than 1 GiB ([memory](../how-to/clusters.md#memory-and-cores)); here, where the
+banks are small, from {in_memory} GiB on. In GiB at {all_rows:,} rows: {banks}, and
+`class_gaussian` 31, which is a factor of {dim:,} x {dim:,} numbers for each of {classes:,} classes
+of 1,281 rows; its time does not go on in a line. What the memory does not hold is read again:
+all of a bank, or of the factors, once for each batch of 8,192 rows that are scored.
 
 `gmm` takes 32,768 rows at most, and `weiper_kld` `fit_rows`, 50,000 by default; its columns are
 for 256 and 768 of them.
@@ -263,6 +264,7 @@ def main() -> None:
     options = parser.parse_args()
     # Before anything is imported that starts threads, which no child of a fork has.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    os.environ["LTOOD_IN_MEMORY_GIB"] = IN_MEMORY_GIB
     for library in ("torch", "scipy.linalg", "ltood.methods"):
         import_module(library)
     with tempfile.TemporaryDirectory() as temporary:
@@ -308,7 +310,7 @@ def page(
         lines="\n".join(lines.values()),
         rest=rest.strip(),
         banks=", ".join(banks),
-        limit=LIMIT_GIB,
+        in_memory=IN_MEMORY_GIB,
     )
 
 

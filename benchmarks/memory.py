@@ -209,8 +209,9 @@ def _page(scored: list[str], fitted: list[str], threads: int) -> str:
             ),
             *fitted,
             "",
-            "Methods that search the training rows themselves, such as knn, hold all of them",
-            f"in memory: {IMAGENET_ROWS * 2048 * 4 / 2**30:.1f} GiB at this size.",
+            "Methods that search the training rows themselves, such as knn, keep all of them, in a",
+            f"temporary file where they are large: {IMAGENET_ROWS * 2048 * 4 / 2**30:.1f} GiB "
+            "([all methods](imagenet-sized.md)).",
             "",
         ]
     )

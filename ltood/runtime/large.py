@@ -12,7 +12,8 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -104,14 +105,17 @@ def _folders() -> Iterator[Path]:
         yield Path(chosen)
         return
     seen = set[int]()
-    for folder in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()):
-        if not folder.is_dir() or _is_memory(folder):
-            continue
-        # Another folder of a disk has no more room than the first one.
-        disk = folder.stat().st_dev
-        if disk not in seen:
-            seen.add(disk)
-            yield folder
+    places: tuple[Callable[[], str | Path], ...]
+    places = (tempfile.gettempdir, lambda: "/var/tmp", Path.cwd)
+    for find in places:
+        # There may be no place for temporary files, and the current folder may be gone.
+        with suppress(OSError):
+            folder = Path(find())
+            # Another folder of a disk has no more room than the first one.
+            disk = folder.stat().st_dev
+            if disk not in seen and not _is_memory(folder):
+                seen.add(disk)
+                yield folder
 
 
 def _is_memory(folder: Path) -> bool:
