@@ -61,11 +61,31 @@ def local_entropy_loss(
         ConfigError: If `topk` is below 1.
     """
     irrelevant = irrelevant_patches(local_logits.detach(), labels, topk=topk)
+    if local_logits.is_cuda:
+        return masked_mean(local_logits, irrelevant, weights)
     chosen = local_logits[irrelevant]
     if len(chosen) == 0:
         return chosen.sum()
-    shares = torch.softmax(chosen, dim=1)
-    terms = (shares * (shares + _EPSILON).log()).sum(dim=1)
+    terms = _minus_entropy(chosen)
     if weights is not None:
         terms = terms * weights[:, None].expand_as(irrelevant)[irrelevant]
     return terms.mean()
+
+
+def masked_mean(local_logits: Tensor, irrelevant: Tensor, weights: Tensor | None) -> Tensor:
+    """The loss by way of all patches, for which the host need not wait for a GPU to count them.
+
+    Args:
+        local_logits: As `local_entropy_loss` takes them, [N, P, C].
+        irrelevant: The patches that count, [N, P] bool.
+        weights: As `local_entropy_loss` takes them, [N] or None.
+    """
+    terms = _minus_entropy(local_logits)
+    if weights is not None:
+        terms = terms * weights[:, None]
+    return terms.masked_fill(~irrelevant, 0).sum() / irrelevant.sum().clamp(min=1)
+
+
+def _minus_entropy(logits: Tensor) -> Tensor:
+    shares = torch.softmax(logits, dim=-1)
+    return (shares * (shares + _EPSILON).log()).sum(dim=-1)

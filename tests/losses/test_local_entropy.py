@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from ltood.core.errors import ConfigError
-from ltood.losses.local_entropy import irrelevant_patches, local_entropy_loss
+from ltood.losses.local_entropy import irrelevant_patches, local_entropy_loss, masked_mean
 from tests.conftest import load_golden
 from tests.reference import local_entropy as reference
 
@@ -47,6 +49,24 @@ def test_nothing_chosen_is_exactly_zero_and_part_of_the_graph(rng):
     assert loss.item() == 0
     loss.backward()
     assert logits.grad.abs().max() == 0
+
+
+@given(seed=st.integers(0, 999), topk=st.integers(1, 5), weighted=st.booleans())
+def test_all_patches_under_a_mask_give_the_same_loss_and_gradient(seed, topk, weighted):
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(4, (3,), generator=rng)
+    weights = torch.rand(3, generator=rng, dtype=torch.float64) if weighted else None
+    logits = [4 * torch.randn(3, 5, 4, generator=rng, dtype=torch.float64)]
+    logits.append(logits[0].clone())
+    mask = irrelevant_patches(logits[0], labels, topk=topk)
+    losses = [
+        local_entropy_loss(logits[0].requires_grad_(), labels, topk=topk, weights=weights),
+        masked_mean(logits[1].requires_grad_(), mask, weights),
+    ]
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(logits[0].grad, logits[1].grad, rtol=1e-10, atol=1e-14)
 
 
 def test_no_best_class_is_refused():
