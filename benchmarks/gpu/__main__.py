@@ -110,6 +110,7 @@ def _parts() -> "dict[str, Callable[..., None]]":
         "nccl": ranks.one_rank,
         "step": steps.training_step,
         "rates": extracting.rates,
+        "faster": extracting.faster,
         "large": large.imagenet,
         "prompts": steps.prompt_step,
         "ranks": ranks.two_ranks,

@@ -78,6 +78,42 @@ def results(run: Acceptance) -> None:
         )
 
 
+def faster(run: Acceptance) -> None:
+    """Compiled and folded networks: the features of the plain one, and how fast they are."""
+    side, batch = run.size(64, 16), run.size(64, 8)
+    trained = random_checkpoint(run.folder / "faster", *SMALL, side)
+    data = random_images(run.size(512, 24), side)
+    # The pretended device has nothing to compile for.
+    forms = ("fold_batch_norm",) if run.pretends else ("fold_batch_norm", "compile")
+    plain = _stored(run, trained, data, ExtractionConfig(batch_size=batch))
+    for form in forms:
+        config = ExtractionConfig(batch_size=batch, **{form: True})  # type: ignore[arg-type]
+        first, second = (_stored(run, trained, data, config) for _ in range(2))
+        far = float(np.abs(first - plain).max() / np.abs(plain).max())
+        run.check(f"{form} gives stored features", f"{far:.1e}", "1e-4", holds=far <= 1e-4)
+        same = np.array_equal(first, second)
+        found = "equal" if same else "differs"
+        run.check(f"{form} repeats", found, "equal bytes", holds=same)
+    if run.quick:
+        return
+    name, settings = NETWORKS["ResNet-50"]
+    trained = random_checkpoint(run.folder / "ResNet-50-faster", name, settings, 224)
+    arrays = random_images(6_144, 224)
+    rates = {
+        compiles: _rate(run, trained, arrays, ExtractionConfig(amp="bf16", compile=compiles))
+        for compiles in (False, True)
+    }
+    gain = rates[True] / rates[False]
+    run.say(
+        "note", "ResNet-50, bf16, compiled", f"{rates[True]:,.0f} images/s, {gain:.2f} of plain"
+    )
+
+
+def _stored(run: Acceptance, trained: Path, data: Images, config: ExtractionConfig) -> np.ndarray:
+    (found,) = _store(run, trained, data, config).split("train").load(["features"]).values()
+    return np.array(found)
+
+
 def rates(run: Acceptance) -> None:
     """Images a second of the stage, beside network, decoding and writing alone."""
     side = run.size(224, 16)

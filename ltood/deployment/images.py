@@ -84,7 +84,7 @@ class Embedder:
         self.backbone, self._device = backbone.to(memory_format=self._layout), device
         self._body = self.backbone
         if fold_batch_norm:
-            self._body = folded(backbone).to(memory_format=self._layout)
+            self._body = folded(self.backbone)
         self.precision, self.dtype, self.pooling = precision, dtype, pooling
         self._from_files, self._prepared, self._jpeg_side = from_files, prepared, jpeg_side
 

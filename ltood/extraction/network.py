@@ -44,7 +44,7 @@ class Network:
         if config.fold_batch_norm:
             from ltood.networks.folding import folded
 
-            self._body = folded(self.backbone).to(memory_format=self._layout)
+            self._body = folded(self.backbone)
         self._embed: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
         self._embed = self._body.embed
         self.device, self.precision = device, precision

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ltood.core.errors import ConfigError
 from ltood.networks.backbone import Backbone
@@ -29,8 +29,8 @@ TOLERANCE = 1e-3
 def folded(backbone: Backbone) -> Backbone:
     """A copy of a backbone in which batch norms are part of convolutions.
 
-    Modules keep their names; an identity takes the place of a batch norm. Weights are multiplied
-    in float64.
+    Modules keep their names, weights their memory layout; an identity takes the place of a batch
+    norm. Weights are multiplied in float64.
 
     Args:
         backbone: In evaluation mode.
@@ -45,9 +45,9 @@ def folded(backbone: Backbone) -> Backbone:
         conv, norm = modules[conv_name], modules[norm_name]
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        fused = fuse_conv_bn_eval(conv.double(), norm.double()).float()
-        _replace(made, conv_name, fused.eval())
-        _replace(made, norm_name, nn.Identity())
+        _fold(conv, norm)
+        parent, _, child = norm_name.rpartition(".")
+        setattr(made.get_submodule(parent), child, nn.Identity())
     _check(backbone, made)
     return made
 
@@ -97,9 +97,19 @@ def _pairs(graph: fx.Graph, modules: dict[str, nn.Module]) -> Iterator[tuple[str
             yield conv, norm
 
 
-def _replace(backbone: Backbone, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(backbone.get_submodule(parent), child, module)
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Give a convolution the weights with which it does the work of a batch norm too."""
+    tensors = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    weight, bias, mean, var, scale, shift = (
+        None if tensor is None else tensor.detach().double() for tensor in tensors
+    )
+    assert weight is not None
+    assert mean is not None
+    assert var is not None
+    fused = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, scale, shift)
+    conv.weight, conv.bias = (
+        nn.Parameter(tensor.detach().float(), requires_grad=False) for tensor in fused
+    )
 
 
 def _check(backbone: Backbone, made: Backbone) -> None:

@@ -66,6 +66,13 @@ def test_any_numbers_are_folded(channels, seed, rows):
     torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
 
 
+def test_weights_keep_their_layout():
+    net = net_of("cifar_resnet").to(memory_format=torch.channels_last)
+    for module in folded(net).modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def embedding_of(net, monkeypatch, embed):
     monkeypatch.setattr(type(net), "embed", embed)
     return net
