@@ -4,7 +4,9 @@ Whenever they meet, each says first what it is about to do, how it went, and wha
 that failed is heard by all, and none waits for what does not come.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -196,6 +198,9 @@ def crew_of(ranks: Ranks, device: torch.device, *, shares_banks: bool = False) -
 def _sendable(error: Exception, number: int) -> LtoodError:
     """An error that another process can raise."""
     if isinstance(error, LtoodError):
-        return error
+        # One that takes more than a sentence cannot be made again from it.
+        with suppress(Exception):
+            copy.copy(error)
+            return error
     reason = " ".join(str(error).split())
     return LtoodError(f"process {number}: {type(error).__name__}: {reason}")

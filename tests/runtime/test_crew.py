@@ -1,5 +1,7 @@
 """How processes that share rows meet, played by threads."""
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,7 +56,16 @@ def test_what_all_collect_lies_with_the_first_in_order():
     assert found == [[0, 0, 1, 0, 1, 2], [], []]
 
 
-@pytest.mark.parametrize("error", [DataError("bad row"), ZeroDivisionError("bad row")])
+class OwnError(LtoodError):
+    """It takes more than its sentence."""
+
+    def __init__(self, row, column):
+        super().__init__(f"bad row {row}, {column}")
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("bad row"), ZeroDivisionError("bad row"), OwnError(1, 2)]
+)
 @pytest.mark.parametrize("when", ["before", "within", "behind"])
 def test_what_fails_for_one_fails_for_all(error, when):
     def fails(crew):
@@ -80,6 +91,8 @@ def test_what_fails_for_one_fails_for_all(error, when):
     assert [told for _, told in found] == [[0, 1, 2]] * 3
     assert found[1][0] is error
     assert all(isinstance(other, LtoodError) and "bad row" in str(other) for other, _ in found[::2])
+    for other, _ in found[::2]:
+        pickle.loads(pickle.dumps(other))
 
 
 def test_processes_that_go_different_ways_stop():
