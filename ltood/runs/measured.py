@@ -14,7 +14,7 @@ from ltood.evaluation.comparison import Comparison
 from ltood.evaluation.intervals import Draws, draws, uncertainty
 from ltood.evaluation.measures import Evaluation
 from ltood.metrics import curves
-from ltood.runs.sources import Run
+from ltood.runs.run import Run
 from ltood.runtime.console import progress
 from ltood.store.scores import ScoreSplit
 

@@ -16,7 +16,8 @@ from ltood.reporting.sheets import Sheet
 from ltood.reporting.threshold import Decision
 from ltood.reporting.training import Column, read_history
 from ltood.reporting.write import write_report
-from ltood.runs.sources import Run, open_runs
+from ltood.runs.run import Run
+from ltood.runs.sources import open_runs
 from ltood.store.examples import read_examples
 
 PiecesOf = Callable[[Evaluation], Pieces]
