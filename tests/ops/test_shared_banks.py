@@ -53,7 +53,7 @@ def scored_in_step(crew, train, batches, k):
     return found, sum(len(method.bank_) for method in methods)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     st.integers(1, 25),
     st.lists(st.integers(0, 9), max_size=5),
