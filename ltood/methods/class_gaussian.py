@@ -25,6 +25,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
 from ltood.core.batches import FeatureBatch, Features, FeatureSource, Scores
+from ltood.core.crew import ALONE, Crew
 from ltood.core.inputs import FitInputs, Need
 from ltood.core.limits import Share
 from ltood.core.settings import Settings
@@ -94,7 +95,8 @@ class ClassGaussian(Method[Config]):
         else:
             self.shrinkage_ = torch.full_like(counts, self.config.shrinkage)
 
-        whitened = Whitened(inputs.require_train(), self.whitening_, self.config.normalise)
+        source, normalise = inputs.require_train(), self.config.normalise
+        whitened = Whitened(source, self.whitening_, normalise, inputs.crew)
         self._learn_classes(whitened.scatters(present, counts, self.means_), counts)
         return self
 
@@ -243,11 +245,13 @@ class Whitened:
         source: Training rows.
         whitening_map: [D, r] float64.
         normalise: Whether rows are divided by their L2 norm first.
+        crew: Processes that share the rows.
     """
 
     source: FeatureSource
     whitening_map: Tensor
     normalise: bool
+    crew: Crew = ALONE
 
     def scatters(self, classes: Tensor, counts: Tensor, means: Tensor) -> Iterator[Tensor]:
         """Yield centred rows of each class [n, r], or where they are more than r, X^T X [r, r].
@@ -267,10 +271,10 @@ class Whitened:
         wanted = [int(count) for count in counts]
         # Filled in place: parts of thousands of classes and what joins them are slow and large.
         found = [means.new_zeros((min(count, rank), rank)) for count in wanted]
-        filled = [0] * len(found)
+        filled = self._rows_before(classes)
         places = classes.new_full((self.source.num_classes,), -1)
         places[classes] = torch.arange(len(classes), device=classes.device)
-        for batch in self.source.batches(arrays=("features", "labels")):
+        for batch in self.crew.batches(self.source, ("features", "labels")):
             own = places[batch.labels]
             order = own.argsort(stable=True)
             order = order[own[order] >= 0]
@@ -286,7 +290,25 @@ class Whitened:
                     else:
                         found[i][filled[i] : filled[i] + len(part)] = part
                         filled[i] += len(part)
-        return found
+        return found if self.crew.is_alone else self._added(found)
+
+    def _rows_before(self, classes: Tensor) -> list[int]:
+        """Rows of each class that processes before this one read, [K]."""
+        if self.crew.is_alone:
+            return [0] * len(classes)
+        counts = classes.new_zeros(self.source.num_classes)
+        for batch in self.crew.batches(self.source, ("labels",)):
+            counts += torch.bincount(batch.labels, minlength=len(counts))
+        seen = self.crew.joined(lambda: (counts[None],))
+        assert seen is not None
+        before: list[int] = seen[0][: self.crew.part.number].sum(dim=0)[classes].tolist()
+        return before
+
+    def _added(self, found: list[Tensor]) -> list[Tensor]:
+        """What all processes have found: each holds zeros where others have their rows."""
+        whole = self.crew.total(lambda: torch.cat([own.flatten() for own in found]))
+        parts = torch.split(whole, [own.numel() for own in found])
+        return [part.view_as(own) for part, own in zip(parts, found, strict=True)]
 
 
 def _groups(sizes: Sequence[float], most: int) -> Iterator[tuple[int, int]]:
