@@ -18,14 +18,12 @@ from ltood.runtime.files import is_temporary, read_regular, sweep_temporaries, w
 from ltood.runtime.in_flight import REQUESTS, each_of
 from ltood.runtime.scratch import scratch_folder
 from ltood.store.chunks import SplitFiles, checksum, chunk_path
-from ltood.store.disks import make_way
+from ltood.store.claimed import CLAIM, NOTE
+from ltood.store.disks import LocalDisk, make_way
 from ltood.store.head import GROUP
 from ltood.store.listed import listed_documents, says_otherwise
 from ltood.store.metadata import DOCUMENT
 from ltood.store.verifying import AnyStore, open_store
-
-#: Lies in a target until the copy is whole, and names the store that is copied.
-NOTE = ".copying"
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,9 @@ class Place(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none; whether it was written."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if there is one."""
@@ -88,6 +89,10 @@ class Here:
         """Write a file in one rename; what a link points to is left alone."""
         make_way(self.path / name)
         write_atomically(self.path / name, content, sweep=False)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none; whether it was written."""
+        return LocalDisk(self.path).create(self.path / name, content)
 
     def remove(self, name: str) -> None:
         """Remove a file, if there is one."""
@@ -130,8 +135,11 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
     note = checksum(root).encode()
     begun = aim.read(NOTE)
     if begun not in (None, note):
+        raise _begun(target)
+    if aim.read(CLAIM) is not None:
         raise StoreError(
-            f"{target} holds part of the copy of another store; remove it or give a free name."
+            f"{target} is being written by an extraction, or by one that was killed; let it end, "
+            "remove it or give a free name."
         )
     if isinstance(aim, Here):
         if found is None and begun is None and _holds_strangers(aim.path):
@@ -144,8 +152,8 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
             raise IncompleteStoreError(
                 f"{source} is not finished; run the command that writes it again, it resumes."
             )
-        if found is None:
-            aim.write(NOTE, note)
+        if found is None and not aim.create(NOTE, note) and aim.read(NOTE) != note:
+            raise _begun(target)
         copied = [
             _copy_split(origin, aim, lists, opened.files(name), check) for name in opened.parts
         ]
@@ -155,6 +163,12 @@ def copy_store(source: str, target: str, *, check: bool = False) -> Copied:
     if found is None or begun is not None:
         aim.remove(NOTE)
     return Copied(sum(each.sent for each in copied), sum(each.kept for each in copied))
+
+
+def _begun(target: str) -> StoreError:
+    return StoreError(
+        f"{target} holds part of the copy of another store; remove it or give a free name."
+    )
 
 
 def _place(address: str) -> Place:

@@ -11,7 +11,7 @@ writer is.
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ from ltood.runtime.files import to_json_bytes
 from ltood.store.disks import Disk, read_document
 
 CLAIM = ".writing.json"
+#: Lies in a target until a copy is whole, and names the store that is copied.
+NOTE = ".copying"
 #: Times that a claim is asked for while others come and go.
 _ATTEMPTS = 5
 
@@ -57,6 +59,12 @@ def claimed(disk: Disk, what: str, *, take_over: bool = False) -> Iterator[Calla
 
 def _take(disk: Disk, what: str, *, take_over: bool) -> None:
     path = disk.folder / CLAIM
+    with suppress(FileNotFoundError):
+        disk.read(disk.folder / NOTE)
+        raise StoreError(
+            f"{disk.show(disk.folder)} holds part of a copy of a store; finish it (`ltood store "
+            "copy`), remove it or choose another address."
+        )
     claim = {
         "writes": what,
         "host": platform.node(),

@@ -8,7 +8,9 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError, TransferError
 from ltood.runtime.files import MACHINE
 from ltood.sharing import copying
-from ltood.sharing.copying import copy_store
+from ltood.sharing.copying import There, copy_store
+from ltood.store.claimed import CLAIM, NOTE, claimed
+from ltood.store.disks import disk_at
 from ltood.store.verifying import verify_store
 from tests.store.store_samples import create, make_spec, tree, write_store
 
@@ -155,3 +157,31 @@ def test_a_link_in_the_copy_leaves_its_target_alone(store, tmp_path):
     copy_store(str(store), str(tmp_path / "out"))
     assert tree(tmp_path / "out") == tree(store)
     assert other.read_bytes() == b"mine"
+
+
+def test_an_address_is_written_by_one_at_a_time(store, monkeypatch, tmp_path):
+    pytest.importorskip("fsspec")
+    place = There("memory://copied/ü f")
+    try:
+        place.write(CLAIM, b"{}")
+        with pytest.raises(StoreError, match="extraction"):
+            copy_store(str(store), place.address)
+        place.remove(CLAIM)
+        read = There.read
+        # Another copy begins after this one has looked.
+        monkeypatch.setattr(
+            There,
+            "create",
+            lambda own, name, content: (own.write(name, b"another"), False)[1],
+        )
+        with pytest.raises(StoreError, match="another store"):
+            copy_store(str(store), place.address)
+        assert read(place, NOTE) == b"another"
+        assert read(place, "zarr.json") is None
+        with (
+            pytest.raises(StoreError, match="part of a copy"),
+            claimed(disk_at(place.address), "some"),
+        ):
+            pass
+    finally:
+        place.system.rm("/copied", recursive=True)
