@@ -59,6 +59,3 @@ def test_the_detector_of_a_folder_is_told_of(ltood, scores, store, tmp_path):
     ltood("export-detector", *given)
     ltood("report", results, "--out", out)
     assert 'id="threshold"' in out.read_text()
-    ltood("export-detector", *given, "--set", "temperature=2", "--overwrite")
-    ltood("report", results, "--out", out)
-    assert 'id="threshold"' not in out.read_text()

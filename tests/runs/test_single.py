@@ -12,7 +12,9 @@ from ltood.store.scores import ScoreStore
 from tests.runs.run_samples import Repository, write_scores
 
 EPOCHS = "epoch,loss,val_accuracy\n1,0.5,0.75\n2,0.25,\n"
-CHECKPOINT, HEAD, KEPT = HISTORIES
+#: Folders of the first two, and the file of the third.
+CHECKPOINT, HEAD, KEPT = (name.removesuffix("/history.csv") for name in HISTORIES)
+LOSSES = {"network": [0.5, 0.25], "head": [0.5, 0.25], "kept": [0.5, 0.25], "none": None}
 
 
 def folder_with(**files):
@@ -26,25 +28,22 @@ def folder_with(**files):
     return write
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        {"data/work/checkpoint": folder_with(history_csv=EPOCHS, weights="x")},
-        {"data/work/head": folder_with(history_csv=EPOCHS)},
-        {"results/training.csv": lambda path: path.write_text(EPOCHS)},
-    ],
-    ids=["network", "head", "kept"],
-)
-def test_epochs_are_those_of_the_network_or_the_head(made, tmp_path, monkeypatch):
+def test_epochs_are_those_of_the_network_or_the_head(tmp_path, monkeypatch):
     repository = Repository(tmp_path / "repository")
     # A network that was not trained has a checkpoint without a history.
-    plain = {"data/work/checkpoint": folder_with(weights="x")}
-    repository.experiment("first", made={**plain, **made})
-    repository.experiment("second", made=plain)
+    plain = {CHECKPOINT: folder_with(weights="x")}
+    given = {
+        "network": {CHECKPOINT: folder_with(history_csv=EPOCHS, weights="x")},
+        "head": {HEAD: folder_with(history_csv=EPOCHS)},
+        "kept": {KEPT: lambda path: path.write_text(EPOCHS)},
+        "none": {},
+    }
+    for name, made in given.items():
+        repository.experiment(name, made={**plain, **made})
     monkeypatch.chdir(repository.root)
-    first, second = open_runs(["first", "second"], tmp_path / "scratch")
-    assert history_of(first)["loss"] == [0.5, 0.25]
-    assert history_of(second) is None
+    for run in open_runs(list(given), tmp_path / "scratch"):
+        history = history_of(run)
+        assert (None if history is None else history["loss"]) == LOSSES[run.name]
 
 
 @pytest.mark.parametrize("name", [*HISTORIES, "training.csv"])
