@@ -95,6 +95,7 @@ def other_net():
     return model
 
 
+@pytest.mark.slow
 def test_another_model_waits_or_takes_over(system, tmp_path, monkeypatch):
     killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
     before = there(system)

@@ -37,7 +37,7 @@ def norms(net):
     [
         ("cifar_resnet", {"variant": "small"}, 0),
         ("densenet_bc100", {}, 51),
-        ("resnet50", {}, 0),
+        pytest.param("resnet50", {}, 0, marks=pytest.mark.slow),
         ("timm_model", {"model": "test_resnet"}, 0),
     ],
 )
