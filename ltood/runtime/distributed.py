@@ -156,15 +156,33 @@ def ranks_from_environment() -> Iterator[Ranks]:
         torch.distributed.all_gather_object(peers, Peer.own())
         yield ranks
     except LostRankError as lost:
-        gone = " and ".join(map(str, ended(peers))) if lost.is_silent else ""
-        what = f"process {gone} has ended before its work was done" if gone else str(lost)
-        raise LtoodError(
-            f"process {ranks.rank} of {ranks.world_size} cannot go on: {what}. Look for what was "
-            "said before this, or why it was killed; then run the same command again, with as many "
-            "processes as you like."
-        ) from None
+        raise _cannot_go_on(ranks, peers, lost) from None
+    except RuntimeError as error:
+        if not _is_of_connection(error):
+            raise
+        what = "another process has ended before its work was done"
+        raise _cannot_go_on(ranks, peers, LostRankError(what, is_silent=True)) from None
     except LtoodError as error:
         error.add_note(f"(said by process {ranks.rank} of {ranks.world_size})")
         raise
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    """Whether an error says that another process can no longer be reached."""
+    import torch.distributed
+
+    # Gloo has no error of its own; each of its sentences names its file.
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+
+
+def _cannot_go_on(ranks: Ranks, peers: list[Any], lost: LostRankError) -> LtoodError:
+    """What to say once another process is lost."""
+    gone = " and ".join(map(str, ended(peers))) if lost.is_silent else ""
+    what = f"process {gone} has ended before its work was done" if gone else str(lost)
+    return LtoodError(
+        f"process {ranks.rank} of {ranks.world_size} cannot go on: {what}. Look for what was said "
+        "before this, or why it was killed; then run the same command again, with as many "
+        "processes as you like."
+    )
