@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ltood.core.errors import StoreError
+from ltood.runtime.distributed import is_first
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def only_run(stage: str, folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

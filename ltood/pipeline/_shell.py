@@ -15,6 +15,7 @@ from ltood.pipeline._going_back import telling_how_to_go_back
 from ltood.pipeline._lock import only_run
 from ltood.pipeline._params import FILE, Params
 from ltood.runtime.console import duration, log, one_line_errors
+from ltood.runtime.distributed import is_first, is_shared
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
 from ltood.runtime.records import Clock
@@ -101,7 +102,7 @@ def stage(name: str) -> Callable[[Callable[[Params], None]], Callable[[], None]]
                     # Which digests they were is nothing to read.
                     names = [clause.partition(" was ")[0].partition(".")[2] for clause in clauses]
                     refuse_changes(name, what, names)
-                if name in RESULTS_OF and os.environ.get("RANK", "0") == "0":
+                if name in RESULTS_OF and is_first():
                     clock.note(RUNS / name, RESULTS_OF[name])
                     tell(name, time.perf_counter() - clock.seconds)
 
@@ -128,7 +129,7 @@ def _shared(name: str) -> int | None:
         None where this process runs the stage itself; 0 ends it as well.
     """
     wanted = os.environ.get("LTOOD_PROCESSES", "1")
-    if name not in _SHARED or "RANK" in os.environ or wanted == "1":
+    if name not in _SHARED or is_shared() or wanted == "1":
         return None
     if not wanted.isdigit() or wanted == "0":
         raise ConfigError(f"LTOOD_PROCESSES is {wanted!r}; set a number of processes, from 1.")

@@ -118,8 +118,39 @@ class Ranks:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes, told without the others."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process is the one that writes, told without the others.
+
+    A number without `WORLD_SIZE` is a leftover of something else: who shares nothing is the first.
+    """
+    return not is_shared() or os.environ.get("RANK", "0") == "0"
+
+
+def is_shared() -> bool:
+    """Whether this process was started as one of several, told without the others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _named() -> Ranks:
+    """This process by the names that `torchrun` gives, all of which must be there and fit.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    try:
+        ranks = Ranks(*(int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except (KeyError, ValueError) as error:
+        wrong = f"RANK and LOCAL_RANK are not numbers ({error})"
+    else:
+        port = os.environ.get("MASTER_PORT", "")
+        if not 0 <= ranks.rank < ranks.world_size or ranks.local_rank < 0:
+            wrong = f"RANK {ranks.rank} is not below it ({ranks.world_size})"
+        elif ranks.world_size == 1 or (os.environ.get("MASTER_ADDR") and port.isdecimal()):
+            return ranks
+        else:
+            wrong = "MASTER_ADDR and MASTER_PORT, where the processes meet, are not"
+    raise ConfigError(
+        f"WORLD_SIZE is set but {wrong}; start the command with torchrun, or unset WORLD_SIZE."
+    )
 
 
 @contextmanager
@@ -133,13 +164,7 @@ def ranks_from_environment() -> Iterator[Ranks]:
     if "WORLD_SIZE" not in os.environ:
         yield Ranks()
         return
-    try:
-        ranks = Ranks(*(int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
-    except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"WORLD_SIZE is set but RANK and LOCAL_RANK are not numbers ({error}); start "
-            "the command with torchrun, or unset WORLD_SIZE."
-        ) from None
+    ranks = _named()
     if ranks.world_size == 1:
         yield ranks
         return

@@ -200,6 +200,9 @@ def test_a_second_run_names_the_first(tmp_path):
 def test_ranks_beside_the_first_take_no_lock(tmp_path, monkeypatch):
     with only_run("train", tmp_path):
         monkeypatch.setenv("RANK", "1")
+        with pytest.raises(StoreError, match="train"), only_run("train", tmp_path):
+            pass  # A number alone is a leftover; this process is the only one.
+        monkeypatch.setenv("WORLD_SIZE", "2")
         with only_run("train", tmp_path):
             pass
 

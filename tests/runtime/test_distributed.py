@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.distributed import Ranks, ranks_from_environment
+from ltood.runtime.distributed import Ranks, is_first, ranks_from_environment
 
 
 def test_alone_without_an_environment(monkeypatch):
@@ -25,9 +25,29 @@ def test_a_world_of_one_needs_no_others(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0"}])
+def test_a_number_alone_is_a_leftover_of_something_else(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "1")
+    assert is_first()
+    with ranks_from_environment() as ranks:
+        assert ranks == Ranks()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not is_first()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "two", "RANK": "0"},
+        {"WORLD_SIZE": "0", "RANK": "0", "LOCAL_RANK": "0"},
+        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"},
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "x"},
+    ],
+)
 def test_half_an_environment_is_refused(monkeypatch, environment):
-    for key in ("RANK", "LOCAL_RANK"):
+    for key in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(key, raising=False)
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
