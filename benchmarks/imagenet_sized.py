@@ -86,6 +86,9 @@ banks are small, from {in_memory} GiB on. In GiB at {all_rows:,} rows: {banks}, 
 of 1,281 rows; its time does not go on in a line. What the memory does not hold is read again:
 all of a bank, or of the factors, once for each batch of 8,192 rows that are scored.
 
+With all 1,281,167 rows in a store of 7.4 GB, `knn`, `nnguide` and `relation` were fitted together
+in 46 processor seconds and 0.74 GiB of memory, and scored in 0.9 GiB, with banks of 14.5 GiB.
+
 `gmm` takes 32,768 rows at most, and `weiper_kld` `fit_rows`, 50,000 by default; its columns are
 for 256 and 768 of them.
 
