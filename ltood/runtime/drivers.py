@@ -12,6 +12,8 @@ from ltood.runtime.extras import require
 
 #: A scheme has two letters or more: one is a drive of Windows. A `Path` has lost a slash.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=[^/])")
+#: A scheme with nothing behind it.
+_NOWHERE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/{0,2})")
 #: Before a path from the root; what follows is its name, also with "?" and "#".
 _FILE = re.compile(r"file:/(/localhost(?=/)|/(?=/))?/?", re.IGNORECASE)
 #: Schemes whose folders come and go with their files; making one would make a bucket.
@@ -27,10 +29,20 @@ def address_of(place: Path | str) -> str | None:
 
     Args:
         place: Such as "s3://bucket/folder", or a `Path` of it, whose two slashes became one.
+
+    Raises:
+        StoreError: If it names no place, such as "s3://".
     """
     if isinstance(place, Path) and place.exists():
         return None
     text = place if isinstance(place, str) else place.as_posix()
+    bare = _NOWHERE.fullmatch(text)
+    # A `Path` has lost its slashes, and a file may well be called "draft:".
+    if bare and (bare[2] == "//" or bare[1].lower() in _OBJECT_STORES | _PACKAGES.keys()):
+        raise StoreError(
+            f"{bare[1]}:// names no place; write the bucket or host and a folder behind it, such "
+            f"as {bare[1]}://bucket/folder."
+        )
     found = _ADDRESS.match(text)
     if found is None or found[1].lower() == "file":
         return None

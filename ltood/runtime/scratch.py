@@ -51,7 +51,8 @@ def _made() -> tuple[Path, int | None]:
         shutil.rmtree(path, ignore_errors=True)
         if lock is not None:
             os.close(lock)
-    return Path(tempfile.mkdtemp(_SUFFIX, _PREFIX)), None
+    # By a name that is not looked for: nothing would tell that it is in use.
+    return Path(tempfile.mkdtemp(_SUFFIX, "ltood-")), None
 
 
 def _locked(path: Path) -> int | None:

@@ -63,4 +63,9 @@ def test_without_locks_a_folder_is_made_all_the_same(place, monkeypatch):
     monkeypatch.setattr("ltood.runtime.scratch._locked", lambda path: None)
     with scratch_folder() as folder:
         assert list(place.iterdir()) == [folder]
+        # Others may see locks where this one has none.
+        monkeypatch.undo()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        sweep_scratch()
+        assert folder.exists()
     assert not list(place.iterdir())

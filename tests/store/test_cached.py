@@ -214,3 +214,14 @@ def test_what_is_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.makedirs("s3:/bucket")  # noqa: PTH103 - a folder of that very name
     assert address_of(Path("s3:/bucket")) is None
+
+
+@pytest.mark.parametrize("place", ["s3://", "s3a://", "memory://", Path("s3://"), Path("gs:")])
+def test_an_address_names_a_place(place):
+    with pytest.raises(StoreError, match="names no place"):
+        address_of(place)
+
+
+@pytest.mark.parametrize("place", ["draft:", Path("draft:"), "s3", "C:"])
+def test_a_name_with_a_colon_is_a_path(place):
+    assert address_of(place) is None
