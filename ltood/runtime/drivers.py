@@ -38,7 +38,8 @@ def address_of(place: Path | str) -> str | None:
     text = place if isinstance(place, str) else place.as_posix()
     bare = _NOWHERE.fullmatch(text)
     # A `Path` has lost its slashes, and a file may well be called "draft:".
-    if bare and (bare[2] == "//" or bare[1].lower() in _OBJECT_STORES | _PACKAGES.keys()):
+    schemes = () if isinstance(place, str) else (*_OBJECT_STORES, *_PACKAGES)
+    if bare and (bare[2] == "//" or bare[1].lower() in schemes):
         raise StoreError(
             f"{bare[1]}:// names no place; write the bucket or host and a folder behind it, such "
             f"as {bare[1]}://bucket/folder."
