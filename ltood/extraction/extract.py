@@ -31,6 +31,7 @@ from ltood.extraction.writing import Writing
 from ltood.images.sources import ImageData, ImageSource, images_digest
 from ltood.runtime.console import log, progress
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.files import sweep_temporaries
 from ltood.runtime.provenance import code_digest, digest, library_versions
 from ltood.store.layout import VIEWS_SPLIT, ArraySpec, SplitSpec, StoreSpec, group_of, part_name
 from ltood.store.metadata import store_kind
@@ -105,6 +106,8 @@ def extract(
         if not is_finished(out, inputs):
             assemble(out, inputs, splits)
         prune(kept, splits.values())
+        # Of a run that could not remove the store that it had replaced.
+        sweep_temporaries(out.parent)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from ltood.extraction.trained import refuse_other_images
 from ltood.networks.checkpoint import load_checkpoint, write_checkpoint
 from ltood.networks.checkpoint_files import read_meta
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.files import MACHINE
 from ltood.store.features import FeatureStore
 from ltood.store.writer import SplitWriter
 
@@ -110,6 +111,14 @@ def test_head_gives_the_stored_logits(undisturbed):
     logits = rows["features"] @ head["weight"].T + head["bias"]
     np.testing.assert_allclose(rows["logits"], logits, rtol=1e-4, atol=1e-5)
     assert head["bn_weight"].shape == head["bn_bias"].shape == (128,)
+
+
+def test_an_older_store_that_could_not_be_removed_goes(tmp_path, checkpoint, undisturbed):
+    out = shutil.copytree(undisturbed, tmp_path / "f.zarr")
+    left = tmp_path / f".f.zarr.{MACHINE}-{2**22 + 1}-0.tmp"  # No process has such a number.
+    shutil.copytree(undisturbed, left)
+    extract_tiny(checkpoint, out, CONFIG)
+    assert not left.exists()
 
 
 def test_a_checkpoint_of_other_images_is_refused(checkpoint):
