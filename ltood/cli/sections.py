@@ -62,7 +62,7 @@ def missing_settings(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def names_of(missing: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str]:
     """Dotted names of `missing_settings`: a whole section of a file, or a setting of one."""
     for name, value in missing.items():
-        if name in PACKAGES or (name in content and isinstance(value, Mapping)):
+        if isinstance(value, Mapping) and (name in PACKAGES or name in content):
             yield from (f"{name}.{key}" for key in names_of(value, content.get(name) or {}))
         else:
             yield name

@@ -92,3 +92,10 @@ def test_only_regular_files_are_read(ltood, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         assert "regular" in ltood("init", "--params", path, code=1).stderr
+
+
+def test_lists_of_entries_in_a_section_are_settings_like_others(ltood, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("compare:\n  methods:\n  - knn\n")
+    assert "compare.calibrators" in ltood("init", "--params", path).stdout
+    assert read_params(path)["compare"]["methods"] == ["knn"]
