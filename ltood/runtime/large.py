@@ -44,7 +44,7 @@ def room_for(
         StoreError: If it is large and no folder has room for it.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size <= _limit():
+    if size <= in_memory_bytes():
         return torch.empty(tuple(shape), dtype=dtype, device=device)
     if device.type != "cpu":
         _refuse_on_gpu(size, device, what)
@@ -53,8 +53,12 @@ def room_for(
     return flat.view(tuple(shape))
 
 
-def _limit() -> float:
-    """Bytes of the largest array that is held in memory."""
+def in_memory_bytes() -> float:
+    """Bytes of the largest array that is held in memory.
+
+    Raises:
+        ConfigError: If `LTOOD_IN_MEMORY_GIB` is not a number from 0.
+    """
     text = os.environ.get(LIMIT, "")
     try:
         gib = float(text or DEFAULT_GIB)

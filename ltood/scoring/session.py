@@ -24,6 +24,7 @@ from ltood.runtime.console import progress
 from ltood.runtime.crew import crew_of
 from ltood.runtime.devices import choose_device, scoring_on
 from ltood.runtime.distributed import Ranks
+from ltood.runtime.large import in_memory_bytes
 from ltood.runtime.workspace import locate
 from ltood.scoring.joining import JoinedSource, Others, joined
 from ltood.scoring.sources import StoredSource
@@ -85,9 +86,11 @@ class ScoringSession:
 
         Raises:
             MissingNeedError: If neither a head nor training rows say what the classes are.
+            ConfigError: If the device or the limit of arrays in memory is not one.
         """
         ranks = ranks or Ranks()
         chosen = choose_device(ranks.device_name(device))
+        in_memory_bytes()  # A wrong setting is not the failure of whichever method asks for it.
         head = store.head_arrays()
         if not head and "train" not in store.splits:
             raise MissingNeedError(

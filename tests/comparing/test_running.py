@@ -15,6 +15,7 @@ from ltood.core.errors import ConfigError, CorruptStoreError, DataError, StoreEr
 from ltood.evaluation.config import SetGroups
 from ltood.evaluation.measures import Evaluation
 from ltood.ops import pairs
+from ltood.runtime.large import LIMIT
 from ltood.scoring.run import score_store
 from ltood.store.exchange import import_folder
 from ltood.store.features import FeatureStore
@@ -210,3 +211,9 @@ def test_rows_have_intervals_and_needs(store):
         assert row["uncertainty"]["behind_best"]["low"] <= gap
     needs = {row["title"]: row["needs"] for row in board["rows"]}
     assert needs == {"energy": [], "knn": ["train"], "mahalanobis": ["train"]}
+
+
+def test_a_wrong_environment_variable_ends_the_comparison(store, monkeypatch):
+    monkeypatch.setenv(LIMIT, "much")
+    with pytest.raises(ConfigError, match=LIMIT):
+        compare(store, Config(("energy", "knn")), SETTINGS, device="cpu")
