@@ -37,12 +37,11 @@ def one_line_errors() -> Iterator[None]:
         try:
             yield
         except LtoodError as error:
-            print(f"error: {one_line(str(error))}", file=sys.stderr)
-            for note in getattr(error, "__notes__", ()):
-                print(one_line(note), file=sys.stderr)
+            notes = (one_line(note) for note in getattr(error, "__notes__", ()))
+            _say(f"error: {one_line(str(error))}", *notes)
             raise SystemExit(EXIT_FAILURE) from None
         except KeyboardInterrupt:
-            print("interrupted; run the same command again to continue.", file=sys.stderr)
+            _say("interrupted; run the same command again to continue.")
             raise SystemExit(EXIT_INTERRUPT) from None
         except BrokenPipeError:
             # The reader of our output (such as `head`) has gone, which is not an error.
@@ -50,8 +49,13 @@ def one_line_errors() -> Iterator[None]:
         except OSError as error:
             if error.errno is None:
                 raise
-            print(f"error: {one_line(_of_system(error))}", file=sys.stderr)
+            _say(f"error: {one_line(_of_system(error))}")
             raise SystemExit(EXIT_FAILURE) from None
+
+
+def _say(*lines: str) -> None:
+    """Print lines to standard error at once, so that processes that share it do not mix theirs."""
+    print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr, flush=True)
 
 
 def _of_system(error: OSError) -> str:
@@ -80,7 +84,7 @@ def one_line(text: str) -> str:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     if issubclass(category, UserWarning):
-        print(f"warning: {one_line(str(message))}", file=sys.stderr)
+        _say(f"warning: {one_line(str(message))}")
 
 
 @contextmanager
@@ -159,4 +163,4 @@ def duration(seconds: float) -> str:
 
 def log(text: str) -> None:
     """Print one line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    _say(text)

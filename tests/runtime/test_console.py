@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -112,3 +113,19 @@ def test_notes_of_an_error_follow_it(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise error
     assert capsys.readouterr().err == "error: method is wrong.\nparams.yaml differs.\n"
+
+
+def test_a_message_is_written_at_once(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        console.sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None)
+    )
+    error = ConfigError("k is 0")
+    error.add_note("(said by process 1 of 2)")
+    with pytest.raises(SystemExit), one_line_errors():
+        raise error
+    log("done")
+    assert [text for text in written if text] == [
+        "error: k is 0\n(said by process 1 of 2)\n",
+        "done\n",
+    ]
