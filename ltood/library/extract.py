@@ -1,5 +1,6 @@
 """From any torch model and any batches of images to a feature store."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -110,7 +111,8 @@ def extract(
             if old is not None:
                 job.keep(old, first, probed, overwrite=overwrite)
             with at_work.computing(precision), tap.reading() as reader:
-                job.gather(first, probed, lambda images: at_work.features(reader, images))
+                read = functools.partial(at_work.features, reader)
+                job.gather(first, probed, read, images.float().cpu().numpy())
         job.finish(class_counts, overwrite=overwrite)
     return open_features(target.place)
 

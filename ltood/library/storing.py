@@ -1,5 +1,6 @@
 """Splits of one store that a model fills: kept from an older store, or computed."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,13 +80,16 @@ class Storing:
                 "are the same, or another path."
             )
 
-    def gather(self, first: str, probed: NDArray[Any], read: Read) -> None:
+    def gather(
+        self, first: str, probed: NDArray[Any], read: Read, images: NDArray[Any] | None = None
+    ) -> None:
         """Compute the features of all splits that were not kept.
 
         Args:
             first: Split whose first features were computed.
             probed: These features, [n, D].
             read: The network.
+            images: The images that they are of, which tell writers of one address apart.
 
         Raises:
             FingerprintError: If a killed run had another network or read other images.
@@ -95,7 +99,8 @@ class Storing:
             if name in self._kept:
                 continue
             key = digest({"made": self._made, "split": name})[:32]
-            self._target.begin(digest(self._made))
+            seen = None if images is None else hashlib.sha256(images.tobytes()).hexdigest()
+            self._target.begin(digest({"made": self._made, "images": seen}))
             gatherer = self._target.gatherer(key, name, self._made["dtype"], probed.shape[1])
             if name == first and gatherer.rows and not _same(gatherer.first_row(), probed):
                 raise FingerprintError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from ltood.core.errors import StoreError
 from ltood.library.gathering import Gathered, Gatherer
 from ltood.runtime.drivers import address_of, path_of
 from ltood.runtime.files import remove_folder
@@ -45,10 +46,10 @@ class Target(Protocol):
         """Get ready to write.
 
         Args:
-            what: Digest of the model and its settings.
+            what: Digest of the model, its settings and the first images.
 
         Raises:
-            StoreError: If another model's store is being written there.
+            StoreError: If another store is being written there, or was since this run looked.
         """
 
     def gatherer(self, made: str, split: str, dtype: str, dim: int) -> Gatherer:
@@ -128,18 +129,28 @@ class _Address:
         self._held = ExitStack()
         self._check: Callable[[], None] | None = None
         self._older: list[str] = []
+        self._found: bytes | None = None
 
     def opened(self) -> FeatureStore | None:
+        self._found = self._document()
+        return None if self._found is None else FeatureStore.open(self.place)
+
+    def _document(self) -> bytes | None:
         try:
-            self._disk.read(self._disk.folder / DOCUMENT)
+            return bytes(self._disk.read(self._disk.folder / DOCUMENT))
         except FileNotFoundError:
             return None
-        return FeatureStore.open(self.place)
 
     def begin(self, what: str) -> None:
         if self._check is None:
             holding = claimed(self._disk, what, take_over=self._take_over)
             self._check = self._held.enter_context(holding)
+            now = self._document()
+            if now is not None and now != self._found:
+                raise StoreError(
+                    f"a store was written at {self.place} since this run looked; run it again to "
+                    "compare the two, or choose another address."
+                )
             self._older = withdraw(self._disk)
 
     def gatherer(self, made: str, split: str, dtype: str, dim: int) -> Gatherer:

@@ -6,6 +6,7 @@ import torch
 
 from ltood.core.errors import FingerprintError, StoreError
 from ltood.library.extract import extract
+from ltood.library.targets import _Address
 from ltood.runtime.drivers import Driver
 from ltood.store.claimed import CLAIM
 from ltood.store.features import FeatureStore
@@ -128,7 +129,7 @@ def test_a_store_is_replaced_on_request_and_keeps_what_stays(system, tmp_path):
 def test_a_run_that_goes_on_with_other_images_is_refused(monkeypatch):
     killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
     with pytest.raises(FingerprintError, match="memory://mine"):
-        extract(Net(), {**LOADERS, "train": batches(13, 7)}, ADDRESS)
+        extract(Net(), {**LOADERS, "train": batches(13, 7)}, ADDRESS, take_over=True)
 
 
 @pytest.mark.slow
@@ -139,3 +140,26 @@ def test_a_damaged_note_counts_for_nothing(system, tmp_path, monkeypatch):
     extract(Net(), LOADERS, ADDRESS)
     extract(Net(), LOADERS, tmp_path / "f.zarr")
     assert there(system) == stored(tmp_path / "f.zarr")
+
+
+def test_two_runs_with_other_images_do_not_mix(system, tmp_path, monkeypatch):
+    killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
+    before = there(system)
+    with pytest.raises(StoreError, match="take_over=True"):
+        extract(Net(), {**LOADERS, "train": batches(13, 7)}, ADDRESS)
+    assert there(system) == before
+
+
+def test_a_store_that_came_since_a_run_looked_stays(system, monkeypatch):
+    begin = _Address.begin
+
+    def late(target, what):
+        with monkeypatch.context() as patch:
+            patch.setattr(_Address, "begin", begin)
+            extract(Net(), {"train": batches(13, 7)}, ADDRESS)
+        begin(target, what)
+
+    monkeypatch.setattr(_Address, "begin", late)
+    with pytest.raises(StoreError, match="since this run looked"):
+        extract(Net(), {"train": batches(13, 1)}, ADDRESS)
+    assert FeatureStore.open(ADDRESS).splits
