@@ -14,6 +14,7 @@ def doctor() -> None:
     import ltood
     from ltood.runtime.extras import EXTRAS, is_there
     from ltood.runtime.gpus import described
+    from ltood.runtime.large import places
 
     typer.echo(f"ltood       {ltood.__version__}")
     typer.echo(
@@ -22,6 +23,7 @@ def doctor() -> None:
     for package in ("torch", "numpy", "scipy", "zarr"):
         typer.echo(f"{package:<12}{metadata.version(package)}")
     typer.echo(f"cpu cores   {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
+    typer.echo(f"arrays      {places()}")
     for name, text in described():
         typer.echo(f"{name:<12}{text}")
     if is_there("faiss"):

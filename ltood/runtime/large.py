@@ -11,6 +11,7 @@ import errno
 import math
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -70,6 +71,21 @@ def in_memory_bytes() -> float:
             f"may take, such as {DEFAULT_GIB:g}, or to nothing."
         )
     return gib * 2**30
+
+
+def places() -> str:
+    """Which arrays lie where, or what is wrong with the variables that say so, for people."""
+    try:
+        limit = in_memory_bytes() / 2**30
+    except ConfigError as error:
+        return str(error)
+    free = [
+        f"{folder} ({shutil.disk_usage(folder).free / 2**30:.0f} GiB free)"
+        for folder in _folders()
+        if folder.is_dir()
+    ]
+    where = f"in files in {' or '.join(free)}" if free else f"nowhere; set {FOLDER} to a folder"
+    return f"above {limit:g} GiB ({LIMIT}) lie {where}"
 
 
 def _refuse_on_gpu(size: int, device: torch.device, what: str) -> None:

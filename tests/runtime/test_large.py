@@ -134,3 +134,11 @@ def test_what_a_gpu_has_no_room_for_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
     with pytest.raises(ConfigError, match=r"the factors take .* cuda:0"):
         room_for((2**21 + 1,), torch.uint8, torch.device("cuda:0"), "the factors")
+
+
+def test_people_are_told_where_arrays_lie(scratch, monkeypatch):
+    assert f"above 0 GiB ({large.LIMIT}) lie in files in {scratch}" in large.places()
+    monkeypatch.setenv(large.FOLDER, str(scratch / "absent"))
+    assert large.FOLDER in large.places()
+    monkeypatch.setenv(large.LIMIT, "few")
+    assert "'few'" in large.places()
