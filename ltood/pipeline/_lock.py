@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ltood.core.errors import StoreError
-from ltood.runtime.distributed import is_first
+from ltood.runtime.first import is_first
 
 
 @contextmanager

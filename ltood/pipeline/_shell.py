@@ -15,7 +15,7 @@ from ltood.pipeline._going_back import telling_how_to_go_back
 from ltood.pipeline._lock import only_run
 from ltood.pipeline._params import FILE, Params
 from ltood.runtime.console import duration, log, one_line_errors
-from ltood.runtime.distributed import is_first, is_shared
+from ltood.runtime.first import is_first, is_shared
 from ltood.runtime.process import passive_omp_wait
 from ltood.runtime.provenance import differences
 from ltood.runtime.records import Clock

@@ -7,7 +7,8 @@ from ltood.pipeline._shell import CALIBRATION, Params, stage
 @stage("calibrate")
 def run(params: Params) -> None:
     """Fit the calibrator on features and write it."""
-    from ltood.runtime.distributed import is_first, ranks_from_environment
+    from ltood.runtime.distributed import ranks_from_environment
+    from ltood.runtime.first import is_first
     from ltood.store.fitted import FittedEntry, write_fitted
 
     store = features(params)

@@ -7,7 +7,8 @@ from ltood.pipeline._shell import CALIBRATION, FINAL_SCORES, RAW_SCORES, Params,
 @stage("normalise")
 def run(params: Params) -> None:
     """Read raw scores and features, write final scores."""
-    from ltood.runtime.distributed import is_first, ranks_from_environment
+    from ltood.runtime.distributed import ranks_from_environment
+    from ltood.runtime.first import is_first
     from ltood.store.scores import ScoreStore, copy_scores
 
     raw = ScoreStore.open(RAW_SCORES)

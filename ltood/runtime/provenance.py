@@ -37,6 +37,7 @@ WITHOUT_EFFECT = {
     "ltood.runtime.extras": "refuses what is not installed",
     "ltood.runtime.file_hashes": "digests of files",
     "ltood.runtime.files": "moves finished bytes into place",
+    "ltood.runtime.first": "tells which of several processes writes",
     "ltood.runtime.gpus": "lines about GPUs for people",
     "ltood.runtime.in_flight": "the same calls, some at a time",
     "ltood.runtime.kept": "second names of finished results, which are compared before use",

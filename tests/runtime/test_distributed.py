@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.distributed import Ranks, is_first, ranks_from_environment
+from ltood.runtime.distributed import Ranks, ranks_from_environment
+from ltood.runtime.first import is_first
 
 
 def test_alone_without_an_environment(monkeypatch):
