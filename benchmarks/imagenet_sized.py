@@ -92,7 +92,7 @@ in 46 processor seconds and 0.74 GiB of memory, and scored in 0.9 GiB, with bank
 `gmm` takes 32,768 rows at most, and `weiper_kld` `fit_rows`, 50,000 by default; its columns are
 for 256 and 768 of them.
 
-OpenOOD's methods take a network and images, not stored features; their times are not here.
+OpenOOD's times at nearly this size are on [a page of their own](peers-openood.md) (set B).
 `python benchmarks/imagenet_sized.py` in an environment with pytorch-ood writes this page.
 """
 
