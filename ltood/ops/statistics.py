@@ -21,7 +21,8 @@ from ltood.ops.graphs import is_written
 #: Most training activations that are kept and sorted for exact percentiles (256 MiB).
 EXACT_VALUES = 2**26
 
-#: Percentiles that are selected, each in less than a third of a sort's time, before all values are sorted.
+#: Percentiles that are selected, which takes less than a third of a sort's time, before all values
+#: are sorted.
 SELECTIONS = 4
 
 #: Rows that are widened to float64 at once: small enough for a processor's cache, and for
