@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -156,36 +157,60 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS))
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    lines, ratios = compare_all(__file__, options.sets, options.only, options.threads)
+    if tuple(options.only) == METHODS and options.sets == sorted(SETS):
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        peer = f"pytorch-ood {version('pytorch-ood')}"
+        text = page(peer, _about(), (lines, ratios), options.threads)
+        RESULT.write_text(text, encoding="utf-8")
+
+
+def compare_all(
+    script: str, sets: Sequence[str], methods: Sequence[str], threads: int
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Lines of a table, and for each set how many times faster ours are; see `compare`."""
     lines = []
-    ratios: dict[str, list[float]] = {name: [] for name in options.sets}
+    ratios: dict[str, list[float]] = {name: [] for name in sets}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for name in options.sets:
-            for method in options.only:
-                cells, ratio = compare(__file__, name, method, folder, options.threads)
+        for name in sets:
+            for method in methods:
+                cells, ratio = compare(script, name, method, Path(temporary), threads)
                 ratios[name].append(ratio)
                 lines.append("| " + " | ".join([name, *cells]) + " |")
                 print(lines[-1], flush=True)
-    if tuple(options.only) == METHODS and options.sets == sorted(SETS):
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(_page(lines, ratios, options.threads), encoding="utf-8")
+    return lines, ratios
 
 
-def _page(lines: list[str], ratios: dict[str, list[float]], threads: int) -> str:
+def page(
+    peer: str,
+    about: Sequence[str],
+    table: tuple[Sequence[str], dict[str, list[float]]],
+    threads: int,
+) -> str:
+    """A page in Markdown.
+
+    Args:
+        peer: The other library; its first word names its columns.
+        about: What to say of it, before the table.
+        table: What `compare_all` gives.
+        threads: Threads of both.
+    """
+    lines, ratios = table
     sizes = [
         f"- Set {name}: {shape.rows:,} training rows of {shape.dim:,} features in "
         f"{shape.classes:,} classes, {TEST_ROWS:,} test rows."
         for name, shape in SETS.items()
+        if name in ratios
     ]
     medians = ", ".join(
         f"{statistics.median(values):.1f} on set {name}, "
         f"{sum(value >= 1 for value in values)} of {len(values)} at least as fast"
         for name, values in ratios.items()
     )
-    others = [f"- {method}: {reason}." for method, reason in OTHER_DEFINITION.items()]
+    library = peer.split()[0]
     return "\n".join(
         [
-            f"# Beside pytorch-ood {version('pytorch-ood')}",
+            f"# Beside {peer}",
             "",
             *sizes,
             "",
@@ -197,19 +222,28 @@ def _page(lines: list[str], ratios: dict[str, list[float]], threads: int) -> str
             f"than {SLOW_SECONDS:.0f} seconds. The column *wall* gives the ratio of wall times,",
             "which other work on the machine may blur. Memory is the most that fit and score added",
             "to the arrays, in MiB. *Same order* is the correlation of the ranks that the two give",
-            "to the test rows; it is lower where the definitions differ:",
+            "to the test rows. *Scaled*: the peer scored fewer rows, and its time for scoring was",
+            "multiplied up.",
             "",
-            *others,
+            *about,
             "",
-            "| Set | Method | ltood, s | pytorch-ood, s | times faster | wall | ltood, MiB "
-            "| pytorch-ood, MiB | same order |",
+            f"| Set | Method | ltood, s | {library}, s | times faster | wall | ltood, MiB "
+            f"| {library}, MiB | same order |",
             "|---|---|---|---|---|---|---|---|---|",
             *lines,
             "",
-            "`python benchmarks/peers.py` in an environment with pytorch-ood writes this page.",
-            "",
         ]
     )
+
+
+def _about() -> list[str]:
+    others = [f"- {method}: {reason}." for method, reason in OTHER_DEFINITION.items()]
+    return [
+        "`python benchmarks/peers.py` in an environment with pytorch-ood writes this page. The",
+        "order differs where the definitions do:",
+        "",
+        *others,
+    ]
 
 
 if __name__ == "__main__":

@@ -15,17 +15,15 @@ docs/results/peers-oodeel.md.
 """
 
 import argparse
-import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peer_pairs import ON_LOGITS, SETS, TEST_ROWS, Data, Runner, ours_from_features
-from peers import REPEATS, SLOW_SECONDS, compare, repeat
+from peer_pairs import ON_LOGITS, TEST_ROWS, Data, Runner, ours_from_features
+from peers import compare_all, page, repeat
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peers-oodeel.md"
 SET = "A"
@@ -111,69 +109,39 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    lines, ratios = [], []
-    with tempfile.TemporaryDirectory() as temporary:
-        for method in options.only:
-            cells, ratio = compare(__file__, SET, method, Path(temporary), options.threads)
-            ratios.append(ratio)
-            lines.append("| " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
+    table = compare_all(__file__, [SET], options.only, options.threads)
     if tuple(options.only) == METHODS:
         RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(_page(lines, ratios, options.threads), encoding="utf-8")
+        peer = f"oodeel {version('oodeel')}"
+        RESULT.write_text(page(peer, _about(), table, options.threads), encoding="utf-8")
 
 
-def _page(lines: list[str], ratios: list[float], threads: int) -> str:
-    shape = SETS[SET]
-    return "\n".join(
-        [
-            f"# Beside oodeel {version('oodeel')}",
-            "",
-            f"{shape.rows:,} training rows of {shape.dim:,} features in {shape.classes:,} classes,",
-            f"{TEST_ROWS:,} test rows, all of them scored by both.",
-            "",
-            f"**Median of the methods below: times faster {statistics.median(ratios):.1f}, "
-            f"{sum(value >= 1 for value in ratios)} of {len(ratios)} at least as fast.**",
-            "",
-            "Random features around class means and a head of nearest means, in memory, on a",
-            "processor. Times are processor seconds (user and system) of fit + score with",
-            f"{threads} thread(s), the median of {REPEATS} repetitions, or one where it takes more",
-            f"than {SLOW_SECONDS:.0f} seconds. The column *wall* gives the ratio of wall times,",
-            "which other work on the machine may blur. Memory is the most that fit and score added",
-            "to the arrays, in MiB. *Same order* is the correlation of the ranks that the two give",
-            "to the test rows.",
-            "",
-            "oodeel takes a network and a DataLoader. Here the network is an identity, which gives",
-            "the features out again, and the linear head; the loader hands out finished slices of",
-            "the features, so that nothing but the method is timed. Both compute the logits they",
-            "need within the time, unlike on [the page of pytorch-ood](peers.md), where methods on",
-            f"logits are given them. oodeel gets batches of {BATCH:,} rows, and of",
-            f"{SMALL_BATCH['mahalanobis']} for Mahalanobis and RMDS: of those tried, from 16 to "
-            "8,192, the best or close to it.",
-            "",
-            "| Method | ltood, s | oodeel, s | times faster | wall | ltood, MiB | oodeel, MiB "
-            "| same order |",
-            "|---|---|---|---|---|---|---|---|",
-            *lines,
-            "",
-            "What differs:",
-            "",
-            "- vim: oodeel's origin is the mean of the training rows. Its setting for the paper's",
-            "  origin acts on a layer of number -1, and its layers count from 0.",
-            "- she: oodeel takes the largest product with any pattern, we that with the pattern of",
-            "  the predicted class.",
-            "- mahalanobis, relative_mahalanobis, she: oodeel perturbs images along the gradient",
-            "  by default; here it does not (`eps=0`), since there are no images.",
-            "- react, ash, scale: options of oodeel's Energy; percentiles 90, 65 and 65 for both.",
-            "",
-            "Every method of oodeel runs on plain features, but two have no pair, because we have",
-            "neither: ODIN, which perturbs images, and Gram, which is made for feature maps of",
-            "many layers. oodeel in turn has no GradNorm and no NNGuide.",
-            "",
-            "`python benchmarks/peers_oodeel.py` in an environment with oodeel writes this page.",
-            "",
-        ]
-    )
+def _about() -> list[str]:
+    return [
+        "`python benchmarks/peers_oodeel.py` in an environment with oodeel writes this page.",
+        "",
+        "oodeel takes a network and a DataLoader. Here the network is an identity, which gives",
+        "the features out again, and the linear head; the loader hands out finished slices of",
+        "the features, so that nothing but the method is timed. Both compute the logits they",
+        "need within the time, unlike on [the page of pytorch-ood](peers.md), where methods on",
+        f"logits are given them. oodeel gets batches of {BATCH:,} rows, and of",
+        f"{SMALL_BATCH['mahalanobis']} for Mahalanobis and RMDS: of those tried, from 16 to "
+        "8,192, the best or close to it.",
+        "",
+        "What differs:",
+        "",
+        "- vim: oodeel's origin is the mean of the training rows. Its setting for the paper's",
+        "  origin acts on a layer of number -1, and its layers count from 0.",
+        "- she: oodeel takes the largest product with any pattern, we that with the pattern of",
+        "  the predicted class.",
+        "- mahalanobis, relative_mahalanobis, she: oodeel perturbs images along the gradient",
+        "  by default; here it does not (`eps=0`), since there are no images.",
+        "- react, ash, scale: options of oodeel's Energy; percentiles 90, 65 and 65 for both.",
+        "",
+        "Every method of oodeel runs on plain features, but two have no pair here: ODIN perturbs",
+        "images, and Gram reads feature maps of many layers. Ours take what extraction has made of",
+        "both (`extraction.extras`). oodeel in turn has no GradNorm and no NNGuide.",
+    ]
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ table goes to docs/results/peers-openood.md.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
@@ -27,7 +25,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from peer_pairs import SETS, TEST_ROWS, Data, Runner, ours_from_features
-from peers import REPEATS, SLOW_SECONDS, compare, repeat
+from peers import compare_all, page, repeat
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peers-openood.md"
 #: Where OpenOOD lies, for the processes that measure.
@@ -201,17 +199,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     os.environ[FOLDER] = str(options.folder.resolve())
-    lines, ratios = [], {name: list[float]() for name in options.sets}
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.sets:
-            for method in options.only:
-                cells, ratio = compare(__file__, name, method, Path(temporary), options.threads)
-                ratios[name].append(ratio)
-                lines.append("| " + " | ".join([name, *cells]) + " |")
-                print(lines[-1], flush=True)
+    table = compare_all(__file__, options.sets, options.only, options.threads)
     if tuple(options.only) == tuple(METHODS) and options.sets == sorted(SETS):
         RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(_page(lines, ratios, options), encoding="utf-8")
+        peer = f"OpenOOD (commit {_commit(options.folder)})"
+        RESULT.write_text(page(peer, _about(), table, options.threads), encoding="utf-8")
 
 
 def _commit(folder: Path) -> str:
@@ -220,57 +212,24 @@ def _commit(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _page(lines: list[str], ratios: dict[str, list[float]], options: argparse.Namespace) -> str:
-    sizes = [
-        f"- Set {name}: {shape.rows:,} training rows of {shape.dim:,} features in "
-        f"{shape.classes:,} classes, {TEST_ROWS:,} test rows."
-        for name, shape in SETS.items()
+def _about() -> list[str]:
+    return [
+        "`python benchmarks/peers_openood.py FOLDER` writes this page from a clone of OpenOOD.",
+        "",
+        "OpenOOD takes a network and loaders of images. Here the network hands its input out",
+        "again as features, with the linear head behind them, and the loaders hand out slices",
+        "of the features, so that nothing but the method is timed. Both compute the logits",
+        "they need within the time. OpenOOD is written for a GPU, where its loops over classes",
+        f"cost less; its batches have {BATCH:,} rows here, {SMALL_BATCH['dice']} for MDS, RMDS",
+        "and DICE.",
+        "",
+        "What differs: *vim*, whose origin OpenOOD takes by NumPy's pseudoinverse, in which",
+        "directions stay that are rounding errors of float32. The weights of this head add up",
+        "to zero, so that its origin lies 10^8 away on set A, and in float32 little is left of",
+        "the covariance about it. Ours and pytorch-ood cut such directions. *openmax* and",
+        "*temperature_scaling* are not here: one needs a package that builds no longer, the",
+        "other a GPU.",
     ]
-    medians = ", ".join(
-        f"{statistics.median(values):.1f} on set {name}, "
-        f"{sum(value >= 1 for value in values)} of {len(values)} at least as fast"
-        for name, values in ratios.items()
-    )
-    return "\n".join(
-        [
-            f"# Beside OpenOOD (commit {_commit(options.folder)})",
-            "",
-            *sizes,
-            "",
-            f"**Median of the methods below: times faster {medians}.**",
-            "",
-            "Random features around class means and a head of nearest means, in memory, on a",
-            "processor. Times are processor seconds (user and system) of fit + score with",
-            f"{options.threads} thread(s), the median of {REPEATS} repetitions, or one where it",
-            f"takes more than {SLOW_SECONDS:.0f} seconds. The column *wall* gives the ratio of",
-            "wall times, which other work on the machine may blur. Memory is the most that fit and",
-            "score added to the arrays, in MiB. *Same order* is the correlation of the ranks that",
-            "the two give to the test rows. *Scaled*: the peer scored fewer rows, and its time for",
-            "scoring was multiplied up.",
-            "",
-            "OpenOOD takes a network and loaders of images. Here the network hands its input out",
-            "again as features, with the linear head behind them, and the loaders hand out slices",
-            "of the features, so that nothing but the method is timed. Both compute the logits",
-            "they need within the time. OpenOOD is written for a GPU, where its loops over classes",
-            f"cost less; its batches have {BATCH:,} rows here, {SMALL_BATCH['dice']} for MDS, RMDS",
-            "and DICE.",
-            "",
-            "What differs: *vim*, whose origin OpenOOD takes by NumPy's pseudoinverse, in which",
-            "directions stay that are rounding errors of float32. The weights of this head add up",
-            "to zero, so that its origin lies 10^8 away on set A, and in float32 little is left of",
-            "the covariance about it. Ours and pytorch-ood cut such directions. *openmax* and",
-            "*temperature_scaling* are not here: one needs a package that builds no longer, the",
-            "other a GPU.",
-            "",
-            "| Set | Method | ltood, s | OpenOOD, s | times faster | wall | ltood, MiB "
-            "| OpenOOD, MiB | same order |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *lines,
-            "",
-            "`python benchmarks/peers_openood.py FOLDER` writes this page from a clone of OpenOOD.",
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":
