@@ -1,9 +1,9 @@
 """Extraction to an address gives the bytes of extraction to a folder, however often interrupted."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from address_samples import s3_files, stopped_after
 from image_samples import (
     TinyImages,
     extract_tiny,
@@ -59,28 +59,9 @@ def system(tmp_path, monkeypatch):
 @pytest.fixture
 def s3_bucket(monkeypatch):
     """A bucket of a server on this machine."""
-    s3fs = pytest.importorskip("s3fs")
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for key, value in {
-            "no_proxy": "127.0.0.1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(key, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        name = f"b{time.time_ns()}"  # All servers of a process share their buckets.
-        s3fs.S3FileSystem().mkdir(name)
-        yield name
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
+    with s3_files(monkeypatch) as s3fs:
+        s3fs.S3FileSystem().mkdir("features")
+        yield "features"
 
 
 def there(system):
@@ -91,10 +72,6 @@ def there(system):
 
 def files(path):
     return {name: content for name, content in tree(path).items() if not name.endswith("/")}
-
-
-class Stopped(Exception):
-    pass
 
 
 def test_bytes_are_those_of_a_folder(made, system, monkeypatch):
@@ -108,25 +85,18 @@ def test_bytes_are_those_of_a_folder(made, system, monkeypatch):
     "after", [30, *(pytest.param(count, marks=pytest.mark.slow) for count in (0, 7, 60, 74))]
 )
 def test_a_run_that_was_stopped_goes_on(made, system, monkeypatch, after):
-    write, names = Driver.write, []
-
-    def stopping(driver, name, content):
-        if len(names) >= after:
-            raise Stopped
-        names.append(name)
-        write(driver, name, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Driver, "write", stopping)
-        with pytest.raises(Stopped):
-            extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
+    stopped_after(monkeypatch, after, lambda: extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG))
     before = set(there(system))
     assert "zarr.json" not in before
     with pytest.raises(StoreError):
         FeatureStore.open(ADDRESS)
-    names.clear()
-    after = 10**6
-    monkeypatch.setattr(Driver, "write", stopping)
+    write, names = Driver.write, []
+
+    def noting(driver, name, content):
+        names.append(name)
+        write(driver, name, content)
+
+    monkeypatch.setattr(Driver, "write", noting)
     extract_tiny_to(made / "checkpoint", ADDRESS, CONFIG)
     assert there(system) == files(made / "features.zarr")
     markers = {name for name in before if ".done" in name}
@@ -203,19 +173,12 @@ def test_two_writers_of_different_stores_do_not_mix(made, system, monkeypatch):
 
 def killed(made, monkeypatch, config, after=7):
     """Begin a store at the address, and end as a killed process does."""
-    write, names = Driver.write, []
-
-    def stopping(driver, name, content):
-        if len(names) >= after:
-            raise Stopped
-        names.append(name)
-        write(driver, name, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Driver, "write", stopping)
-        patch.setattr(Driver, "remove", lambda driver, name: None)
-        with pytest.raises(Stopped):
-            extract_tiny_to(made / "checkpoint", ADDRESS, config)
+    stopped_after(
+        monkeypatch,
+        after,
+        lambda: extract_tiny_to(made / "checkpoint", ADDRESS, config),
+        kills=True,
+    )
 
 
 def test_a_killed_writer_keeps_the_place_for_its_own_store(made, system, monkeypatch):

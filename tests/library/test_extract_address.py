@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from address_samples import stopped_after
 
 from ltood.core.errors import FingerprintError, StoreError
 from ltood.library.extract import extract
@@ -39,25 +40,9 @@ def stored(path):
     }
 
 
-class Stopped(Exception):
-    pass
-
-
-def killed_after(monkeypatch, writes, call):
-    """Stop before a write, and leave what a killed process leaves."""
-    write, names = Driver.write, []
-
-    def stopping(driver, name, content):
-        if len(names) >= writes:
-            raise Stopped
-        names.append(name)
-        write(driver, name, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Driver, "write", stopping)
-        patch.setattr(Driver, "remove", lambda driver, name: None)
-        with pytest.raises(Stopped):
-            call()
+def killed_after(monkeypatch, writes):
+    """Begin a store at the address, and end as a killed process does."""
+    stopped_after(monkeypatch, writes, lambda: extract(Net(), LOADERS, ADDRESS), kills=True)
 
 
 def test_bytes_are_those_of_a_folder(system, tmp_path, monkeypatch):
@@ -79,7 +64,7 @@ def test_bytes_are_those_of_a_folder(system, tmp_path, monkeypatch):
 )
 def test_a_killed_run_goes_on(system, tmp_path, monkeypatch, writes):
     extract(Net(), LOADERS, tmp_path / "f.zarr")
-    killed_after(monkeypatch, writes, lambda: extract(Net(), LOADERS, ADDRESS))
+    killed_after(monkeypatch, writes)
     assert "zarr.json" not in there(system)
     assert CLAIM in there(system)
     model = Net()
@@ -98,7 +83,7 @@ def other_net():
 
 @pytest.mark.slow
 def test_another_model_waits_or_takes_over(system, tmp_path, monkeypatch):
-    killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
+    killed_after(monkeypatch, 14)
     before = there(system)
     with pytest.raises(StoreError, match="take_over=True"):
         extract(other_net(), LOADERS, ADDRESS)
@@ -127,14 +112,14 @@ def test_a_store_is_replaced_on_request_and_keeps_what_stays(system, tmp_path):
 
 
 def test_a_run_that_goes_on_with_other_images_is_refused(monkeypatch):
-    killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
+    killed_after(monkeypatch, 14)
     with pytest.raises(FingerprintError, match="memory://mine"):
         extract(Net(), {**LOADERS, "train": batches(13, 7)}, ADDRESS, take_over=True)
 
 
 @pytest.mark.slow
 def test_a_damaged_note_counts_for_nothing(system, tmp_path, monkeypatch):
-    killed_after(monkeypatch, 30, lambda: extract(Net(), LOADERS, ADDRESS))
+    killed_after(monkeypatch, 30)
     system.pipe_file("/mine/ü f/train/.read/000001.json", b"[]")
     system.pipe_file("/mine/ü f/train/features/c/0/0", b"short")
     extract(Net(), LOADERS, ADDRESS)
@@ -143,7 +128,7 @@ def test_a_damaged_note_counts_for_nothing(system, tmp_path, monkeypatch):
 
 
 def test_two_runs_with_other_images_do_not_mix(system, tmp_path, monkeypatch):
-    killed_after(monkeypatch, 14, lambda: extract(Net(), LOADERS, ADDRESS))
+    killed_after(monkeypatch, 14)
     before = there(system)
     with pytest.raises(StoreError, match="take_over=True"):
         extract(Net(), {**LOADERS, "train": batches(13, 7)}, ADDRESS)

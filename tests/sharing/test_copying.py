@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from address_samples import s3_files
 
 from ltood.core.errors import CorruptStoreError, IncompleteStoreError, StoreError, TransferError
 from ltood.runtime.files import MACHINE
@@ -116,20 +116,7 @@ def test_what_is_not_copied(store, tmp_path):
 
 @pytest.mark.slow
 def test_a_copy_in_an_object_store(store, tmp_path, monkeypatch):
-    s3fs = pytest.importorskip("s3fs")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for key, value in {
-            "no_proxy": "127.0.0.1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(key, value)
-        s3fs.S3FileSystem.clear_instance_cache()
+    with s3_files(monkeypatch) as s3fs:
         with pytest.raises(TransferError, match="no-such-bucket"):
             copy_store(str(store), "s3://no-such-bucket/x")
         s3fs.S3FileSystem().mkdir("features")
@@ -143,9 +130,6 @@ def test_a_copy_in_an_object_store(store, tmp_path, monkeypatch):
         assert copy_store(str(store), "s3://features/toy").sent == 1
         copy_store("s3://features/toy", str(tmp_path / "back"))
         assert tree(tmp_path / "back") == tree(store)
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
 
 
 def test_a_link_in_the_copy_leaves_its_target_alone(store, tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from address_samples import s3_server
 
 from ltood.core.errors import CorruptStoreError, MissingPackageError, TransferError
 from ltood.sharing.addresses import open_place
@@ -16,27 +17,19 @@ from tests.store.store_samples import tree
 
 
 @pytest.fixture(scope="module")
-def s3_server():
+def s3_settings():
     pytest.importorskip("s3fs")
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as settings:
+        yield settings
 
 
 @pytest.fixture
-def bucket(s3_server, monkeypatch):
+def bucket(s3_settings, monkeypatch):
     """A bucket; the driver finds its server and keys where users set them."""
     import s3fs
 
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for key, value in s3_settings.items():
+        monkeypatch.setenv(key, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
     system = s3fs.S3FileSystem()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from address_samples import s3_server
 
 from ltood.store.verifying import verify_store
 from tests.store.store_samples import make_spec, tree, write_store
@@ -77,19 +78,8 @@ def test_a_folder(tmp_path):
 def test_an_object_store(tmp_path, monkeypatch):
     pytest.importorskip("dvc_s3")
     import boto3
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        settings = {
-            "no_proxy": "127.0.0.1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+    with s3_server() as settings:
         for key, value in settings.items():
             monkeypatch.setenv(key, value)
         client = boto3.client("s3")
@@ -100,5 +90,3 @@ def test_an_object_store(tmp_path, monkeypatch):
             settings,
             lambda: client.list_objects_v2(Bucket="features")["KeyCount"],
         )
-    finally:
-        server.stop()
