@@ -38,7 +38,7 @@ def attempt(
 ) -> T | Failed:
     """Do some work of one entry, whose fault must not cost the results of the others.
 
-    What is no fault of the entry ends all: damaged or unfinished stores, a network, disk or GPU
+    What no entry can be blamed for ends all: damaged or unfinished stores, a network, disk or GPU
     that fails. A row that says so would stay in a result that counts as made.
 
     Args:

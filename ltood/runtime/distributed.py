@@ -33,6 +33,11 @@ class LostRankError(BaseException):
         super().__init__(what)
         self.is_silent = is_silent
 
+    @classmethod
+    def unreachable(cls) -> "LostRankError":
+        """What to raise where meeting another process fails, which says nothing more."""
+        return cls("another process has ended before its work was done", is_silent=True)
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -172,8 +177,7 @@ def ranks_from_environment() -> Iterator[Ranks]:
     except RuntimeError as error:
         if not _is_of_connection(error):
             raise
-        what = "another process has ended before its work was done"
-        raise _cannot_go_on(ranks, peers, LostRankError(what, is_silent=True)) from None
+        raise _cannot_go_on(ranks, peers, LostRankError.unreachable()) from None
     except LtoodError as error:
         error.add_note(f"(said by process {ranks.rank} of {ranks.world_size})")
         raise

@@ -93,6 +93,5 @@ def _lost_ranks() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError:  # Of the connection, which says nothing more.
-        what = "another process has ended before its work was done"
-        raise LostRankError(what, is_silent=True) from None
+    except RuntimeError:  # Of the connection.
+        raise LostRankError.unreachable() from None

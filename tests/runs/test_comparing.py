@@ -132,7 +132,7 @@ def test_what_is_paired_with_a_run_without_sets_is_its_accuracy(stores, names):
     assert found.is_paired
     assert found.main == "accuracy"
     gap = found.difference(one, "accuracy", to=other)
-    # The same rows in the same draws: what both get right is no difference in any of them.
+    # The same rows in the same draws: what both get right makes no difference in any of them.
     assert gap.is_paired
     wanted = np.array(one.draws("accuracy", ())) - np.array(other.draws("accuracy", ()))
     assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(wanted, [0.025, 0.975])))
