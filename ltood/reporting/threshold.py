@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ltood.core.errors import DataError
 from ltood.core.prior import GROUPS
 from ltood.evaluation.measures import Evaluation
+from ltood.reporting.leaderboard import SLOTS
 from ltood.reporting.tables import ABSENT, Cell, Row, percent
 
 Scores = NDArray[np.float32]
@@ -51,7 +52,7 @@ def threshold_panel(evaluation: Evaluation, decision: Decision) -> ThresholdPane
         decision: The detector of the same features and entries.
 
     Raises:
-        DataError: If the detector was made of other features.
+        DataError: If the detector was made of other features or by other entries.
     """
     words = [
         f"{text[0].upper()}{text[1:]}{'' if text[-1] in '.)' else '.'}" for text in decision.words
@@ -59,11 +60,15 @@ def threshold_panel(evaluation: Evaluation, decision: Decision) -> ThresholdPane
     found = decision.description
     if found is None:
         return ThresholdPanel(None, words, [])
-    own = evaluation.scores.attributes.get("features_fingerprint")
-    if found["features_fingerprint"] != own:
+    scored = evaluation.scores.attributes
+    if not is_of(found, scored):
+        said = [
+            f"{of['method']['name']} on features {str(of.get('features_fingerprint'))[:12]}…"
+            for of in (found, scored)
+        ]
         raise DataError(
-            f"the detector was made from features {str(found['features_fingerprint'])[:12]}… but "
-            f"the scores from {str(own)[:12]}…; run the export stage again."
+            f"the detector was made by {said[0]} but the scores by {said[1]}, or their settings "
+            "differ; run the export stage again."
         )
     value, test = float(found["threshold"]["value"]), evaluation.test
     groups = evaluation.prior.groups()[test.labels]
@@ -74,6 +79,15 @@ def threshold_panel(evaluation: Evaluation, decision: Decision) -> ThresholdPane
         Row(item.name, [_flagged(item.ood.scores, value), *none]) for item in evaluation.comparisons
     ]
     return ThresholdPanel(value, words, rows)
+
+
+def is_of(description: Mapping[str, Any], scored: Mapping[str, Any]) -> bool:
+    """Whether a detector was made of the features, and by the entries, of some scores."""
+    return bool(description["features_fingerprint"] == scored.get("features_fingerprint")) and all(
+        description[slot][key] == scored[slot][key]
+        for slot in SLOTS
+        for key in ("name", "settings")
+    )
 
 
 def _flagged(scores: Scores, value: float) -> Cell:

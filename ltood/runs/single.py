@@ -10,10 +10,9 @@ from ltood.evaluation.intervals import uncertainty
 from ltood.evaluation.measures import Evaluation
 from ltood.reporting.content import Pieces
 from ltood.reporting.inputs import read_leaderboard
-from ltood.reporting.leaderboard import SLOTS
 from ltood.reporting.run_sheets import sheets_of
 from ltood.reporting.sheets import Sheet
-from ltood.reporting.threshold import Decision
+from ltood.reporting.threshold import Decision, is_of
 from ltood.reporting.training import Column, read_history
 from ltood.reporting.write import write_report
 from ltood.runs.run import Run
@@ -104,9 +103,4 @@ def decision_for(run: Run, decision_of: DecisionOf | None) -> Decision | None:
     assert run.evaluation is not None
     found, scored = decision_of(run.detector), run.evaluation.scores.attributes
     made = found.description
-    if made is None:
-        return found
-    is_of_these = made["features_fingerprint"] == scored.get("features_fingerprint") and all(
-        made[slot][key] == scored[slot][key] for slot in SLOTS for key in ("name", "settings")
-    )
-    return found if is_of_these else None
+    return found if made is None or is_of(made, scored) else None

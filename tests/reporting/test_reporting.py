@@ -23,6 +23,7 @@ from ltood.metrics import METRICS
 from ltood.networks.checkpoint_files import CheckpointFiles, write_files
 from ltood.reporting import content, tables, wording
 from ltood.reporting.content import Pieces
+from ltood.reporting.leaderboard import SLOTS
 from ltood.reporting.threshold import Decision
 from ltood.reporting.write import write_report
 from ltood.showing.sheet import example_sheet
@@ -315,7 +316,7 @@ def test_scores_without_ood_sets_have_a_page_that_names_the_setting(store, tmp_p
     attributes = {**store.attributes, "provenance": provenance}
     evaluation = Evaluation(MemoryStore({"test": store.parts["test"]}, attributes))
     description = {
-        "features_fingerprint": attributes["features_fingerprint"],
+        **{key: attributes[key] for key in ("features_fingerprint", *SLOTS)},
         "threshold": {"value": float(np.median(evaluation.test.scores))},
     }
     pieces = Pieces(
@@ -335,9 +336,11 @@ def test_scores_without_ood_sets_have_a_page_that_names_the_setting(store, tmp_p
     assert {f'id="{name}"' in page for name in ("known", "examples", "tail")} == {True}
     assert "It is set." in page
     assert "NaN" not in page
-    other = {**description, "features_fingerprint": "0a" * 32}
-    with pytest.raises(DataError, match="export"):
-        write_report(tmp_path / "r.html", evaluation, pieces=Pieces(decision=Decision(other, ())))
+    method = {**attributes["method"], "settings": {"other": 1}}
+    for changed in ({"features_fingerprint": "0a" * 32}, {"method": method}):
+        other = Decision({**description, **changed}, ())
+        with pytest.raises(DataError, match="export"):
+            write_report(tmp_path / "r.html", evaluation, pieces=Pieces(decision=other))
 
 
 @pytest.mark.parametrize("key", ["class_counts", "class_names", "provenance", "method"])
