@@ -169,7 +169,7 @@ def _layout(reading: _Reading, size: int) -> Iterator[tuple[str, torch.dtype, li
     end = 0
     for name, dtype, shape, start, stop in found:
         whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-        if not whole or start != end or stop - start != math.prod(shape) * dtype.itemsize:
+        if not whole or start != end or stop != end + math.prod(shape) * dtype.itemsize:
             raise _UnreadableError(f"the size or the place of {name!r} is wrong")
         end = stop
     if end != size - 8 - length:

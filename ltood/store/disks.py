@@ -156,7 +156,12 @@ class LocalDisk:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                file.write(data)
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    path.unlink()  # Empty, it would look like another's.
+                    raise
         except FileExistsError:
             return False
         except OSError as error:

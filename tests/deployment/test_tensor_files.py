@@ -97,6 +97,7 @@ def test_the_library_reads_the_plain_example(tmp_path):
         file_of(changed(shape=[True, 2])),
         file_of(changed(shape=2)),
         file_of(changed(data_offsets=[0])),
+        file_of(changed(data_offsets=[0, None])),
         file_of(changed(data_offsets=[4, 12])),
         file_of(changed(data_offsets=["0", "8"])),
         file_of(HEADER, b"\0" * 7),
