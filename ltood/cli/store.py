@@ -97,7 +97,8 @@ def extract(
     take_over: Annotated[
         bool,
         typer.Option(
-            "--take-over", help="Write where a run with other inputs began and was killed."
+            "--take-over",
+            help="Write to an address where a run with other inputs began and was killed.",
         ),
     ] = False,
 ) -> None:

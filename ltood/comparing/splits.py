@@ -14,7 +14,6 @@ from ltood.comparing.timing import TimedBatch, Timer, Timing
 from ltood.core.batches import FeatureBatch
 from ltood.core.crew import Crew
 from ltood.core.outcomes import Failed, attempt
-from ltood.core.slots import Method
 from ltood.ops.calibrated import calibrated
 from ltood.ops.held_methods import offer_scores
 from ltood.ops.pairs import Consumer, PairMethod, read_together
@@ -91,7 +90,7 @@ def score_split(
     source, crew = session.source(split), session.crew
     own = _Scored()
     # Fixed for the split: whoever fails here still reads in step with the others.
-    shared = [shared_consumers(_readers(view)) for view in views]
+    shared = [shared_consumers(m.slot.entry for m in view.methods) for view in views]
     kept = list(views)
     batches: Iterator[FeatureBatch | None] = crew.batches(source, _arrays(views))
     if any(shared):
@@ -110,12 +109,6 @@ def score_split(
                 advance(len(raw))
             kept = [view.without(own.failures) for view in kept]
     return _together(crew, own)
-
-
-def _readers(view: View) -> list[Method]:
-    """Methods behind one calibrator that compare rows with training rows."""
-    entries = [method.slot.entry for method in view.methods]
-    return [entry for entry in entries if isinstance(entry, PairMethod)]
 
 
 @torch.inference_mode()

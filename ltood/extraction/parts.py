@@ -26,7 +26,8 @@ def training_views(data: ImageData, backbone: "Backbone") -> RandomViews | None:
     """Random views of the training images, if the backbone needs them."""
     if "train" not in data.splits():
         return None
-    return backbone.training_views(np.array(data.source("train").ids))
+    # Not a copy: every part of the split has views of its own.
+    return backbone.training_views(np.asarray(data.source("train").ids))
 
 
 def rows_at_once(chunk_rows: int, batch_rows: int) -> int:

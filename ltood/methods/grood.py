@@ -35,7 +35,7 @@ from ltood.ops.distances import pair_distances
 from ltood.ops.lengths import SMALLEST_LENGTH
 from ltood.ops.neighbours import Neighbours
 from ltood.ops.pairs import SimilarityBank
-from ltood.ops.spaced import spaced
+from ltood.ops.spaced import spaced_share
 from ltood.ops.statistics import WIDE_ROWS, class_statistics
 from ltood.runtime.large import room_for
 
@@ -86,8 +86,7 @@ class GROOD(Method[Config]):
         classes = class_statistics(inputs)
         self.means_ = classes.means[classes.present]
         self.prototype_ = self._prototype(inputs, classes.means)
-        train = inputs.require_train()
-        source = spaced(train, max(1, round(self.config.fraction * len(train))))
+        source = spaced_share(inputs.require_train(), self.config.fraction)
         # Filled in place: a list of parts and what joins them would take the memory twice.
         shape, what = (len(source), source.dim), "the gradients of the training rows"
         bank, num = room_for(shape, torch.float32, self.means_.device, what), 0

@@ -19,7 +19,7 @@ from ltood.ops.lengths import unit
 from ltood.ops.logits import energy
 from ltood.ops.pairs import SimilarityBank
 from ltood.ops.shared_banks import SharedBank
-from ltood.ops.spaced import spaced
+from ltood.ops.spaced import spaced_share
 from ltood.runtime.large import room_for
 
 
@@ -38,7 +38,7 @@ def training_features(
     Raises:
         MissingNeedError: If there are no training rows.
     """
-    source, crew = _share(inputs.require_train(), fraction), inputs.crew
+    source, crew = spaced_share(inputs.require_train(), fraction), inputs.crew
     if shared and crew.shares_banks:
         key = ("shared_features", normalise, len(source))
         return inputs.cached(key, lambda: _own_part(crew, source, normalise))
@@ -118,7 +118,7 @@ def _of_logits(
     shared: bool,
 ) -> Tensor:
     """What `make` gives for the logits of an even share of the training rows, once per `inputs`."""
-    source = _share(inputs.require_train(), fraction)
+    source = spaced_share(inputs.require_train(), fraction)
     if len(source) == 0:
         raise DataError("the training split has no rows; a method cannot learn from it.")
 
@@ -144,8 +144,3 @@ def _of_logits(
         return make(torch.empty((0, source.num_classes))) if rows is None else rows
 
     return inputs.cached(("training_logits", name, len(source), is_shared), compute)
-
-
-def _share(source: FeatureSource, fraction: float) -> FeatureSource:
-    """Evenly spaced rows of a source, one at least."""
-    return spaced(source, max(1, round(fraction * len(source))))

@@ -45,3 +45,8 @@ class SpacedSource(WrappedSource):
 def spaced(source: FeatureSource, rows: int) -> FeatureSource:
     """The source itself, or evenly spaced rows of it where it has more than `rows`."""
     return source if len(source) <= rows else SpacedSource(source, max(1, rows))
+
+
+def spaced_share(source: FeatureSource, fraction: float) -> FeatureSource:
+    """Evenly spaced rows of a source, a `fraction` of them and one at least."""
+    return spaced(source, max(1, round(fraction * len(source))))

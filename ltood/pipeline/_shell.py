@@ -69,7 +69,7 @@ RESULTS_OF = {
 }
 #: Stages that say themselves what they have made; there may be nothing to draw.
 _SAYING = ("visualise", "export")
-#: Stages whose work several processes can share.
+#: Stages whose work `LTOOD_PROCESSES` shares.
 _SHARED = ("train", "extract")
 
 

@@ -107,14 +107,15 @@ def with_settings(path: Path, settings: Mapping[str, Any]) -> str:
     # The reader that keeps comments has no limits.
     content = yaml.load(text) if parse_params(text, path) else {}
     kept = "" if content else text  # Comments alone belong to nothing that is written below.
-    _merge(content, settings)
+    merge(content, settings)
     written = io.StringIO(kept)
     written.seek(0, io.SEEK_END)
     yaml.dump(content, written)
     return written.getvalue()
 
 
-def _merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
+def merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Put settings into those of a file, section by section."""
     for key, value in settings.items():
         if key in content and content[key] == value:
             continue  # a list keeps its form
@@ -123,7 +124,7 @@ def _merge(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
             continue
         if not isinstance(content.get(key), dict):
             content[key] = {}
-        _merge(content[key], value)
+        merge(content[key], value)
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401 - a YAML scalar is any plain value

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ltood.core.errors import ConfigError
-from ltood.runtime.params import params_text, parse_params, with_settings
+from ltood.runtime.params import merge, params_text, parse_params, with_settings
 
 #: Names of sections and of a setting in them, from the outside in.
 Place = tuple[str, ...]
@@ -29,7 +29,8 @@ def with_missing(
         ConfigError: As `read_params`.
     """
     text = params_text(path) if path.exists() else ""
-    wanted = _merged(parse_params(text, path), missing)
+    wanted = parse_params(text, path)
+    merge(wanted, missing)
     made = _added(text, missing, comments or {})
     try:
         if parse_params(made, path) == wanted:
@@ -51,16 +52,6 @@ def comments_of(text: str) -> dict[Place, str]:
         if sign and not before.strip(" :"):
             found[place] = f"# {after.strip()}"
     return found
-
-
-def _merged(content: Mapping[str, Any], missing: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(content)
-    for key, value in missing.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            value = _merged(old, value)
-        merged[key] = value
-    return merged
 
 
 def _composed(text: str) -> Any:  # noqa: ANN401 - a node of ruamel, or None

@@ -121,8 +121,9 @@ def _join(name: str, stores: Sequence[FeatureStore], folder: Path) -> None:
         for held, other in found.items():
             if other != sums:
                 raise FingerprintError(
-                    f"rows {start} to {stop} of split {name} differ between {source.folder} and "
-                    f"{held.folder}; they come from different devices or libraries, leave one out."
+                    f"rows {start} to {stop} of split {name} differ between "
+                    f"{source.disk.show(source.folder)} and {held.disk.show(held.folder)}; they "
+                    "come from different devices or libraries, leave one out."
                 )
         for array, spec in source.spec.arrays.items():
             path = source.chunk_path(array, chunk)

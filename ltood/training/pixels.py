@@ -22,7 +22,7 @@ from ltood.images.decoding import Geometry, decoding_threads, resized
 from ltood.images.sources import ImageSource
 from ltood.images.views import AREA, crop_box
 from ltood.networks.backbone import Backbone
-from ltood.runtime.devices import upload
+from ltood.runtime.devices import host_memory, upload
 from ltood.runtime.distributed import Ranks
 from ltood.training.counted import derive_seed
 from ltood.training.sharing import gathered, split_evenly
@@ -243,7 +243,7 @@ class PrefetchedImages:
         on_gpu = self._device.type == "cuda"
         shape = (len(decoded), num_views, *self._geometry.size, 3)
         # Only from pinned memory does the host go on before the copy's turn has come.
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+        images = host_memory(shape, torch.uint8, self._device)
         if decoded:
             np.stack(decoded, out=images.numpy())
         return images.to(self._device, non_blocking=on_gpu)
